@@ -1,0 +1,186 @@
+"""The one place where tokens, templates and truncation are decided.
+
+A pair becomes three token lists: the prompt, and what the chat template renders after it for each
+answer (so the end-of-turn token is part of the answer, as in TRL). The prompt is whatever both
+renderings share with the rendered prompt; should the template or a token merge break that, the
+answers start where they diverge and the report counts it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Any
+
+from dpo_core.errors import DataError
+
+if TYPE_CHECKING:
+    from dpo_core.preferences.pairs import PreferencePair
+
+TokenIds = tuple[int, ...]
+# At least this share of `max_tokens` stays with a prompt that has to be cut.
+PROMPT_SHARE = 0.5
+
+
+@dataclass(frozen=True)
+class EncodedPair:
+    """Token ids of one pair. `cut_prompt` and `cut_answers` count the tokens truncation removed."""
+
+    id: str
+    prompt: TokenIds
+    chosen: TokenIds
+    rejected: TokenIds
+    cut_prompt: int = 0
+    cut_answers: int = 0
+    merged: bool = False  # the rendered prompt was no prefix of prompt + answer
+
+    @property
+    def tokens(self) -> int:
+        """Tokens of the shared-prompt row: P + C + R."""
+        return len(self.prompt) + len(self.chosen) + len(self.rejected)
+
+    @property
+    def distinct(self) -> bool:
+        """False when truncation left the same text on both sides: scored as a tie, never trained."""
+        return self.chosen != self.rejected
+
+
+@dataclass(frozen=True)
+class EncodingReport:
+    """What encoding did to a split; shown by `plan` and kept with the sweep."""
+
+    pairs: int
+    prompts_cut: int
+    answers_cut: int
+    indistinct: int
+    merged: int
+    prompt_tokens: int
+    chosen_tokens: int
+    rejected_tokens: int
+
+    @property
+    def mean_response_tokens(self) -> float:
+        """L̄: mean length of an answer, over chosen and rejected."""
+        return (self.chosen_tokens + self.rejected_tokens) / max(1, 2 * self.pairs)
+
+    def as_dict(self) -> dict[str, Any]:
+        return {**asdict(self), "mean_response_tokens": self.mean_response_tokens}
+
+
+def report(encoded: Sequence[EncodedPair]) -> EncodingReport:
+    return EncodingReport(
+        pairs=len(encoded),
+        prompts_cut=sum(p.cut_prompt > 0 for p in encoded),
+        answers_cut=sum(p.cut_answers > 0 for p in encoded),
+        indistinct=sum(not p.distinct for p in encoded),
+        merged=sum(p.merged for p in encoded),
+        prompt_tokens=sum(len(p.prompt) for p in encoded),
+        chosen_tokens=sum(len(p.chosen) for p in encoded),
+        rejected_tokens=sum(len(p.rejected) for p in encoded),
+    )
+
+
+def encode(pairs: Iterable[PreferencePair], tokenizer: Any, max_tokens: int) -> list[EncodedPair]:
+    """Tokens of every pair, in order; none is dropped. Raises DataError on an empty side."""
+    return [truncate(_tokenize(pair, tokenizer), max_tokens) for pair in pairs]
+
+
+def uses_chat_template(tokenizer: Any, format: str) -> bool:
+    """Whether string prompts become chat turns: `format` says so, or the tokenizer can (`auto`)."""
+    has_template = getattr(tokenizer, "chat_template", None) is not None
+    if format == "chat" and not has_template:
+        raise DataError(
+            "data.format: chat needs a tokenizer with a chat template and this one has none; "
+            "use a chat model or data.format: text"
+        )
+    return format == "chat" or (format == "auto" and has_template)
+
+
+def tokenizer_fingerprint(tokenizer: Any) -> str:
+    """sha256 over what decides tokens: vocabulary, merges, template, special tokens."""
+    backend = getattr(tokenizer, "backend_tokenizer", None)
+    core = backend.to_str() if backend is not None else json.dumps(tokenizer.get_vocab())
+    parts = [core, str(tokenizer.chat_template), json.dumps(_special_tokens(tokenizer))]
+    return hashlib.sha256("\0".join(parts).encode()).hexdigest()
+
+
+def rows_fingerprint(encoded: Iterable[EncodedPair]) -> str:
+    """sha256 over ids and tokens in order: what a reference pass over these rows depends on."""
+    digest = hashlib.sha256()
+    for pair in encoded:
+        digest.update(repr((pair.id, pair.prompt, pair.chosen, pair.rejected)).encode())
+    return digest.hexdigest()
+
+
+def _tokenize(pair: PreferencePair, tokenizer: Any) -> EncodedPair:
+    prompt = _render(pair.prompt, None, tokenizer)
+    with_chosen = _render(pair.prompt, pair.chosen, tokenizer)
+    with_rejected = _render(pair.prompt, pair.rejected, tokenizer)
+    shared = min(_common_prefix(prompt, with_chosen), _common_prefix(prompt, with_rejected))
+    chosen, rejected = with_chosen[shared:], with_rejected[shared:]
+    if not (shared and chosen and rejected):
+        empty = "prompt" if not shared else "chosen answer" if not chosen else "rejected answer"
+        raise DataError(f"line {pair.line}: the {empty} has no tokens; every side needs some text")
+    merged = shared < len(prompt)
+    return EncodedPair(pair.id, prompt[:shared], chosen, rejected, merged=merged)
+
+
+def _render(prompt: Any, answer: Any, tokenizer: Any) -> TokenIds:
+    if isinstance(prompt, str):
+        text = prompt if answer is None else prompt + answer
+        ids = list(tokenizer(text, add_special_tokens=True)["input_ids"])
+        # A plain text has no end-of-turn of its own, and the policy must learn where to stop.
+        if answer is not None and ids[-1:] != [tokenizer.eos_token_id]:
+            ids.append(tokenizer.eos_token_id)
+        elif answer is None and ids[-1:] == [tokenizer.eos_token_id]:
+            ids.pop()
+        return tuple(ids)
+    if getattr(tokenizer, "chat_template", None) is None:
+        raise DataError(
+            "the data holds chat messages and the tokenizer has no chat template; "
+            "use a chat model, or plain strings for prompt, chosen and rejected"
+        )
+    messages = [*prompt, *(answer or ())]
+    return tuple(
+        tokenizer.apply_chat_template(
+            messages, tokenize=True, add_generation_prompt=answer is None, return_dict=True
+        )["input_ids"]
+    )
+
+
+def truncate(pair: EncodedPair, max_tokens: int) -> EncodedPair:
+    """Fit prompt + longer answer into `max_tokens`, keeping the two answers different.
+
+    The prompt gives first and loses its start (its end is the question), down to half of the
+    budget; then the answers lose their ends, but never so much that the first token in which they
+    differ falls away: for that the prompt gives more. Only a pair whose answers share more tokens
+    than the whole budget ends up indistinct.
+    """
+    longest = max(len(pair.chosen), len(pair.rejected))
+    if len(pair.prompt) + longest <= max_tokens:
+        return pair
+    differing = min(_common_prefix(pair.chosen, pair.rejected) + 1, longest)
+    prompt_kept = min(len(pair.prompt), max(max_tokens - longest, int(max_tokens * PROMPT_SHARE)))
+    prompt_kept = max(1, min(prompt_kept, max_tokens - differing))
+    room = max_tokens - prompt_kept
+    chosen, rejected = pair.chosen[:room], pair.rejected[:room]
+    return EncodedPair(
+        pair.id,
+        pair.prompt[len(pair.prompt) - prompt_kept :],
+        chosen,
+        rejected,
+        cut_prompt=len(pair.prompt) - prompt_kept,
+        cut_answers=len(pair.chosen) - len(chosen) + len(pair.rejected) - len(rejected),
+        merged=pair.merged,
+    )
+
+
+def _common_prefix(left: TokenIds, right: TokenIds) -> int:
+    length = min(len(left), len(right))
+    return next((i for i in range(length) if left[i] != right[i]), length)
+
+
+def _special_tokens(tokenizer: Any) -> dict[str, Any]:
+    return {k: str(v) for k, v in sorted(tokenizer.special_tokens_map.items())}

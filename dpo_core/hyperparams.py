@@ -1,0 +1,95 @@
+"""One point of a sweep: what a trial is trained with. Frozen, checked, free of torch."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, fields
+from typing import Any
+
+from dpo_core.errors import SettingsError
+
+LENGTH_NORMS = ("none", "mean", "simpo", "rdpo", "ld")
+PER_TOKEN_NORMS = ("mean", "simpo")
+
+
+@dataclass(frozen=True)
+class DPOHyperparams:
+    """A searched point.
+
+    `beta` is in units of the summed reward for every length normalization: a per-token loss
+    multiplies it by the mean response length, because its gradient scales as β/|y|. So one axis
+    serves both. `beta_per_token` is the literal β of a per-token loss, as published (Tülu 3: 5).
+    """
+
+    learning_rate: float
+    length_norm: str = "none"
+    beta: float | None = None
+    beta_per_token: float | None = None
+    gamma_ratio: float = 0.5  # SimPO's γ/β
+    rdpo_alpha: float = 0.005  # R-DPO's α, score per token of length difference
+    ld_alpha: float = 0.5  # LD-DPO's weight of the tokens beyond the shared length
+    lora_rank: int | None = None  # None: the rank of the model settings
+
+    @classmethod
+    def from_point(cls, point: Mapping[str, Any]) -> DPOHyperparams:
+        """Check a sampled point. Raises SettingsError on an unknown or missing name."""
+        unknown = sorted(set(point) - set(HYPERPARAM_NAMES))
+        if unknown:
+            raise SettingsError(
+                f"{unknown[0]}: is no DPO hyperparameter; use one of {', '.join(HYPERPARAM_NAMES)}"
+            )
+        if "learning_rate" not in point:
+            raise SettingsError("learning_rate: missing; every point needs one")
+        return cls(**point)
+
+    def __post_init__(self) -> None:
+        _positive("learning_rate", self.learning_rate)
+        if self.length_norm not in LENGTH_NORMS:
+            raise SettingsError(
+                f"length_norm: {self.length_norm!r} is unknown; use one of {', '.join(LENGTH_NORMS)}"
+            )
+        self._check_beta()
+        if not 0.0 <= self.ld_alpha <= 1.0:
+            raise SettingsError(f"ld_alpha: {self.ld_alpha} must lie in [0, 1]")
+        if self.lora_rank is not None and (self.lora_rank < 1 or int(self.lora_rank) != self.lora_rank):
+            raise SettingsError(f"lora_rank: {self.lora_rank} must be a whole number above 0")
+
+    def _check_beta(self) -> None:
+        if (self.beta is None) == (self.beta_per_token is None):
+            raise SettingsError(
+                "beta: a point needs either beta (summed units) or beta_per_token, and not both"
+            )
+        if self.beta is not None:
+            _positive("beta", self.beta)
+            return
+        if self.length_norm not in PER_TOKEN_NORMS:
+            raise SettingsError(
+                f"beta_per_token: has no meaning with length_norm={self.length_norm}; "
+                f"use beta, or a length_norm of {' or '.join(PER_TOKEN_NORMS)}"
+            )
+        _positive("beta_per_token", self.beta_per_token)
+
+    def loss_beta(self, mean_response_tokens: float) -> float:
+        """β as it enters the loss. `mean_response_tokens`: over both answers of the train split.
+
+        science: β_mean ≈ β_sum · L̄ (published pairs agree: 5 at ~500 tokens ≈ 0.01).
+        """
+        if self.beta_per_token is not None:
+            return self.beta_per_token
+        assert self.beta is not None
+        return self.beta * mean_response_tokens if self.length_norm in PER_TOKEN_NORMS else self.beta
+
+    def as_point(self) -> dict[str, Any]:
+        """The names that differ from their defaults, plus the three that every point has."""
+        keep = {"learning_rate", "length_norm"}
+        defaults = {f.name: f.default for f in fields(self)}
+        return {k: v for k, v in asdict(self).items() if k in keep or v != defaults[k]}
+
+
+HYPERPARAM_NAMES = tuple(f.name for f in fields(DPOHyperparams))
+
+
+def _positive(name: str, value: float | None) -> None:
+    if value is None or not math.isfinite(value) or value <= 0:
+        raise SettingsError(f"{name}: {value} must be a finite number above 0")

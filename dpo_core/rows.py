@@ -1,0 +1,125 @@
+"""Pairs packed into rows: one forward pass computes a prompt once and both of its answers.
+
+A row is a concatenation of blocks, one a pair:  prompt | chosen | rejected.
+Three things make that equal to two separate passes (arXiv:2410.20305):
+  - the mask: a token sees its own pair only, causally, and a rejected token no chosen one;
+  - the positions: the rejected answer restarts at P, as if it followed the prompt;
+  - the first token of *either* answer is predicted by the last token of the prompt.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from dpo_core.encode import EncodedPair, TokenIds
+
+PROMPT, CHOSEN, REJECTED = 0, 1, 2
+
+
+@dataclass(frozen=True)
+class Row:
+    """Packed pairs. T tokens, n pairs, A answer tokens (chosen and rejected of every pair)."""
+
+    indices: tuple[int, ...]  # which pairs of the caller's list, (n,)
+    input_ids: Tensor  # (1, T)
+    position_ids: Tensor  # (1, T)
+    pair_of: Tensor  # (T,) pair number within the row
+    part_of: Tensor  # (T,) PROMPT, CHOSEN or REJECTED
+    predictors: Tensor  # (A,) the position whose logits predict each answer token
+    targets: Tensor  # (A,) the answer tokens
+    answer_of: Tensor  # (A,) 2·pair + (0 chosen, 1 rejected)
+    in_head: Tensor  # (A,) bool: among the first min(|y_w|, |y_l|) tokens of its answer
+
+    @property
+    def pairs(self) -> int:
+        return len(self.indices)
+
+    def mask(self, dtype: torch.dtype) -> Tensor:
+        """Additive attention mask (1, 1, T, T): 0 where attention is allowed, else the lowest value.
+
+        Additive floats, since a boolean mask is silently wrong under eager attention.
+        """
+        t = self.pair_of.numel()
+        causal = torch.ones(t, t, dtype=torch.bool, device=self.pair_of.device).tril()
+        same_pair = self.pair_of[:, None] == self.pair_of[None, :]
+        crosses = (self.part_of[:, None] == REJECTED) & (self.part_of[None, :] == CHOSEN)
+        allowed = causal & same_pair & ~crosses
+        mask = torch.zeros(t, t, dtype=dtype, device=self.pair_of.device)
+        return mask.masked_fill_(~allowed, torch.finfo(dtype).min)[None, None]
+
+    def to(self, device: torch.device | str) -> Row:
+        moved = {k: v.to(device) if isinstance(v, Tensor) else v for k, v in vars(self).items()}
+        return Row(**moved)
+
+
+def build_row(pairs: Sequence[EncodedPair], indices: Sequence[int]) -> Row:
+    """One row of `pairs`, which the caller knows as `indices`."""
+    ids: list[int] = []
+    positions: list[int] = []
+    pair_of: list[int] = []
+    part_of: list[int] = []
+    predictors: list[int] = []
+    targets: list[int] = []
+    answer_of: list[int] = []
+    in_head: list[bool] = []
+    for number, pair in enumerate(pairs):
+        start, p = len(ids), len(pair.prompt)
+        head = min(len(pair.chosen), len(pair.rejected))
+        ids += pair.prompt
+        positions += range(p)
+        part_of += [PROMPT] * p
+        for part, answer in ((CHOSEN, pair.chosen), (REJECTED, pair.rejected)):
+            first = len(ids)
+            ids += answer
+            positions += range(p, p + len(answer))
+            part_of += [part] * len(answer)
+            predictors += [start + p - 1, *range(first, first + len(answer) - 1)]
+            targets += answer
+            answer_of += [2 * number + part - CHOSEN] * len(answer)
+            in_head += [i < head for i in range(len(answer))]
+        pair_of += [number] * pair.tokens
+    return Row(
+        indices=tuple(indices),
+        input_ids=torch.tensor([ids]),
+        position_ids=torch.tensor([positions]),
+        pair_of=torch.tensor(pair_of),
+        part_of=torch.tensor(part_of),
+        predictors=torch.tensor(predictors),
+        targets=torch.tensor(targets),
+        answer_of=torch.tensor(answer_of),
+        in_head=torch.tensor(in_head),
+    )
+
+
+def pack(pairs: Sequence[EncodedPair], row_tokens: int) -> list[tuple[int, ...]]:
+    """Indices of the pairs of each row, rows of at most `row_tokens` (or of one longer pair).
+
+    Longest first, each into the first row with room: a function of the lengths alone, so every
+    caller that packs the same pairs gets the same rows, and with them the same floats.
+    """
+    order = sorted(range(len(pairs)), key=lambda i: (-pairs[i].tokens, i))
+    rows: list[list[int]] = []
+    room: list[int] = []
+    for index in order:
+        tokens = pairs[index].tokens
+        fit = next((r for r, left in enumerate(room) if left >= tokens), None)
+        if fit is None:
+            rows.append([])
+            room.append(row_tokens)
+            fit = len(rows) - 1
+        rows[fit].append(index)
+        room[fit] -= tokens
+    return [tuple(sorted(row)) for row in rows]
+
+
+def pack_rows(pairs: Sequence[EncodedPair], row_tokens: int) -> list[Row]:
+    return [build_row([pairs[i] for i in row], row) for row in pack(pairs, row_tokens)]
+
+
+def sequences(pair: EncodedPair) -> tuple[TokenIds, TokenIds]:
+    """The two plain sequences of a pair, for models that cannot share a prompt."""
+    return pair.prompt + pair.chosen, pair.prompt + pair.rejected

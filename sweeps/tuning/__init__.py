@@ -1,0 +1,1 @@
+"""Search, trials and workers: the only code that runs on Ray."""
