@@ -1,0 +1,120 @@
+"""One reader for each kind of data file; all of them give records that know where they are from."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from dpo_core.errors import DataError
+from dpo_core.preferences.messages import shown
+from dpo_core.preferences.strict_json import parse_json, read_text
+
+
+class Record(NamedTuple):
+    """A row as it was read, not yet checked."""
+
+    row: Any
+    line: int
+    where: str
+
+
+def read_file(path: Path) -> Iterator[Record]:
+    """The records of a data file. Raises DataError, also for an ending that nobody reads."""
+    reader = READERS.get(path.suffix.lower())
+    if reader is None:
+        raise DataError(
+            f"{path}: ending {path.suffix!r} is not one of {', '.join(READERS)}; "
+            "convert the file (or unpack it) first"
+        )
+    return reader(path)
+
+
+def read_jsonl(path: Path) -> Iterator[Record]:
+    """One JSON object a line; blank lines only at the end."""
+    # Not splitlines(): JSON strings may hold U+2028 and its like unescaped.
+    for number, line in enumerate(read_text(path).rstrip().split("\n"), 1):
+        if not line.strip():
+            raise DataError(f"{path}:{number}: blank line between rows; remove it")
+        yield Record(parse_json(line, path, number), number, f"{path}:{number}")
+
+
+def read_json(path: Path) -> Iterator[Record]:
+    """A list of objects, or an object in which exactly one value is a list."""
+    content = parse_json(read_text(path), path)
+    values = list(content.values()) if isinstance(content, dict) else [content]
+    lists = [value for value in values if isinstance(value, list)]
+    if len(lists) != 1:
+        raise DataError(
+            f"{path}: {len(lists)} lists in {shown(content)}; a .json file is one list of objects, "
+            "or an object holding one such list (one object a line is .jsonl)"
+        )
+    for number, row in enumerate(lists[0], 1):
+        yield Record(row, number, f"{path}, item {number}")
+
+
+def read_csv(path: Path) -> Iterator[Record]:
+    """Cells are strings; a cell that begins with `[{` is a JSON list of messages."""
+    rows = _csv_rows(path)
+    _, header = next(rows)
+    if len(set(header)) < len(header):
+        raise DataError(
+            f"{path}:1: two columns have the same name ({', '.join(header)}); rename one"
+        )
+    for line, cells in rows:
+        if len(cells) != len(header):
+            raise DataError(
+                f"{path}:{line}: {len(cells)} cells under {len(header)} columns; "
+                "quote cells that hold commas, quotes or line breaks"
+            )
+        row: dict[str, Any] = dict(zip(header, cells, strict=True))
+        yield Record(row | _messages(row, path, line), line, f"{path}:{line}")
+
+
+def _csv_rows(path: Path) -> Iterator[tuple[int, list[str]]]:
+    """Rows that are not blank, each with the line it begins on."""
+    reader = csv.reader(io.StringIO(read_text(path), newline=""), strict=True)
+    line = 1
+    try:
+        for cells in reader:
+            if cells:
+                yield line, cells
+            line = reader.line_num + 1
+    except csv.Error as error:
+        raise DataError(f"{path}:{line}: {error}; correct the row, or use .jsonl") from None
+
+
+def _messages(row: dict[str, str], path: Path, line: int) -> dict[str, Any]:
+    """The cells that hold messages, parsed."""
+    cells = {name: row.get(name, "") for name in ("prompt", "chosen", "rejected")}
+    found = [name for name, cell in cells.items() if cell.startswith("[{")]
+    try:
+        return {name: parse_json(cells[name], path, line) for name in found}
+    except DataError as error:
+        raise DataError(
+            f"{error} (a cell of {'/'.join(found)} that begins with [{{ is read as JSON messages)"
+        ) from None
+
+
+def read_parquet(path: Path) -> Iterator[Record]:
+    """Rows of an Apache Parquet file, numbered from 1."""
+    from pyarrow import ArrowException, parquet
+
+    try:
+        batches = parquet.ParquetFile(path).iter_batches()
+        rows = (row for batch in batches for row in batch.to_pylist())
+        for number, row in enumerate(rows, 1):
+            yield Record(row, number, f"{path}, row {number}")
+    except (ArrowException, OSError, ValueError) as error:
+        reason = str(error).partition("\n")[0]
+        raise DataError(f"{path}: cannot be read as Parquet ({reason}); write it again") from error
+
+
+READERS: dict[str, Callable[[Path], Iterator[Record]]] = {
+    ".jsonl": read_jsonl,
+    ".json": read_json,
+    ".parquet": read_parquet,
+    ".csv": read_csv,
+}

@@ -1,0 +1,174 @@
+"""Where pairs come from: a file, a folder of files, a saved data set, or the Hugging Face hub."""
+
+from __future__ import annotations
+
+import difflib
+import hashlib
+import re
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any
+
+from dpo_core.errors import DataError
+from dpo_core.preferences.messages import shown
+from dpo_core.preferences.pairs import PreferencePair, number_repeats
+from dpo_core.preferences.readers import READERS, Record, read_file
+from dpo_core.preferences.rows import pair_from_row
+
+_HUB_ID = re.compile(r"[\w-][\w.-]*(/[\w-][\w.-]*)?")
+_SHARD = re.compile(r"(?P<name>.+?)([-_.]\d+([-_]of[-_]\d+)?)?")
+_SPLIT_WORDS = ("train", "test", "valid", "val", "dev", "eval")
+
+
+def load_pairs(path: str, *, split: str = "train") -> list[PreferencePair]:
+    """Every pair of a data source, checked, with ids that are unique and stable.
+
+    `split` names a part of a hub data set, of a saved DatasetDict, or of a folder whose files are
+    named for their split (`train.jsonl`, `test-00000-of-00002.parquet`). Raises DataError.
+    """
+    pairs = number_repeats(_pair(record) for record in _records(path, split))
+    if not pairs:
+        raise DataError(f"{path}: holds no rows; it must hold at least one preference pair")
+    return pairs
+
+
+def data_fingerprint(pairs: Iterable[PreferencePair]) -> str:
+    """SHA-256 (64 hex digits) of the ids, whatever their order."""
+    return hashlib.sha256("\n".join(sorted(pair.id for pair in pairs)).encode()).hexdigest()
+
+
+def _pair(record: Record) -> PreferencePair:
+    if not isinstance(record.row, dict):
+        raise DataError(
+            f"{record.where}: {shown(record.row)} must be a JSON object with the keys "
+            "prompt, chosen and rejected"
+        )
+    return pair_from_row(record.row, where=record.where, line=record.line)
+
+
+def _records(path: str, split: str) -> Iterator[Record]:
+    place = Path(path).expanduser()
+    if place.is_file():
+        return _from_file(place, split)
+    if _is_saved(place):
+        return _from_saved(place, split)
+    files = _data_files(place)
+    if files:
+        return (record for file in _files_of(files, split) for record in read_file(file))
+    if place.exists() or (_HUB_ID.fullmatch(path) and place.suffix.lower() not in READERS):
+        return _from_hub(str(place), split)
+    raise DataError(f"{path}: no such file or folder{_nearest(place)}; check the spelling")
+
+
+def _from_file(file: Path, split: str) -> Iterator[Record]:
+    if split != "train":
+        raise DataError(f"{file}: a file has no split {split!r}; leave `split` out")
+    return read_file(file)
+
+
+# A folder of files
+
+
+def _data_files(folder: Path) -> list[Path]:
+    """Data files directly in `folder`, sorted by name; none if it is not a folder."""
+    if not folder.is_dir():
+        return []
+    skipped = "dataset_infos.json"  # the hub's own description of a data set
+    return sorted(
+        file
+        for file in folder.iterdir()
+        if file.suffix.lower() in READERS and file.name != skipped and file.name[0] != "."
+    )
+
+
+def _files_of(files: list[Path], split: str) -> list[Path]:
+    """The files of one split: those named for it, or all where no file is named for a split."""
+    names = {file: _split_name(file) for file in files}
+    chosen = [file for file in files if names[file] == split]
+    if chosen:
+        return chosen
+    if split == "train" and not any(name.startswith(_SPLIT_WORDS) for name in names.values()):
+        return files
+    raise DataError(
+        f"{files[0].parent}: no file is named for split {split!r} "
+        f"(found: {', '.join(file.name for file in files)}); set `split`, or name one file"
+    )
+
+
+def _split_name(file: Path) -> str:
+    """`train` for train.jsonl and train-00000-of-00002.parquet."""
+    match = _SHARD.fullmatch(file.stem)
+    return match["name"] if match else file.stem
+
+
+# Folders and hub data sets of the `datasets` library
+
+
+def _is_saved(folder: Path) -> bool:
+    """Whether `save_to_disk` wrote it."""
+    names = {"dataset_dict.json"}, {"dataset_info.json", "state.json"}
+    return any(all((folder / name).is_file() for name in each) for each in names)
+
+
+def _from_saved(folder: Path, split: str) -> Iterator[Record]:
+    from datasets import DatasetDict, load_from_disk
+
+    try:
+        saved = load_from_disk(str(folder))
+    except Exception as error:  # damaged files raise whatever Arrow, json or the disk raise
+        raise DataError(
+            f"{folder}: cannot be read as a saved data set ({_reason(error)}); save it again"
+        ) from error
+    parts = saved if isinstance(saved, DatasetDict) else {str(saved.split or "train"): saved}
+    if not isinstance(saved, DatasetDict) and split == "train":
+        return _rows(saved, str(folder))
+    if split not in parts:
+        raise DataError(f"{folder}: no split {split!r} (found: {', '.join(parts)}); set `split`")
+    return _rows(parts[split], f"{folder}[{split}]")
+
+
+def _from_hub(path: str, split: str) -> Iterator[Record]:
+    from datasets import load_dataset
+
+    try:
+        dataset = load_dataset(path, split=split)
+    except Exception as error:  # the hub client, the network and each file format raise their own
+        raise DataError(_hub_failure(path, split, error)) from error
+    return _rows(dataset, f"{path}[{split}]")
+
+
+def _hub_failure(path: str, split: str, error: Exception) -> str:
+    place = Path(path).expanduser()
+    reason = f"split {split!r}: {_reason(error)}"
+    if place.exists():
+        return (
+            f"{path}: neither a folder of {', '.join(READERS)} files nor a data set that "
+            f"`datasets` can load ({reason}); give the data file itself"
+        )
+    return (
+        f"{path}: not found here{_nearest(place)}, nor to be had from the Hugging Face hub "
+        f"({reason}); check the spelling, sign in or go online, or give a local file"
+    )
+
+
+def _rows(dataset: Any, name: str) -> Iterator[Record]:
+    for number, row in enumerate(dataset, 1):
+        yield Record(row, number, f"{name}, row {number}")
+
+
+def _reason(error: Exception) -> str:
+    """The first line of an error, which may be long or say nothing."""
+    line = str(error).strip().partition("\n")[0]
+    return f"{type(error).__name__}: {line}" if line else type(error).__name__
+
+
+def _nearest(path: Path) -> str:
+    """The names most like the first part of `path` that does not exist, as part of a sentence."""
+    missing = path.absolute()
+    while not missing.parent.exists():
+        missing = missing.parent
+    if not missing.parent.is_dir():
+        return f" ({missing.parent} is a file)"
+    names = [entry.name for entry in missing.parent.iterdir()]
+    near = difflib.get_close_matches(missing.name, names)
+    return f" (nearest in {missing.parent}: {', '.join(near)})" if near else ""

@@ -1,0 +1,36 @@
+"""Scores pairs under a model that is loaded when, and only when, something must be scored."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import cached_property
+from typing import Any
+
+import torch
+
+from dpo_core.encode import EncodedPair
+from dpo_core.logprobs import score_pairs
+from dpo_core.models import autocast, load_model
+from dpo_core.reference import Columns
+from dpo_core.settings import ModelSettings
+
+
+def best_device() -> str:
+    """The GPU that Ray gave this process, else the CPU."""
+    return "cuda" if torch.cuda.is_available() else "cpu"
+
+
+class Scorer:
+    """`scorer(pairs)` gives the columns of a reference entry for them."""
+
+    def __init__(self, settings: ModelSettings, row_tokens: int) -> None:
+        self.settings, self.row_tokens, self.device = settings, row_tokens, best_device()
+
+    @cached_property
+    def model(self) -> Any:
+        return load_model(self.settings, self.device)
+
+    def __call__(self, pairs: Sequence[EncodedPair]) -> Columns:
+        model = self.model
+        with autocast(self.settings, self.device):
+            return score_pairs(model, pairs, self.row_tokens).numpy()

@@ -1,0 +1,96 @@
+"""A branch: an axis together with the values of other axes under which it exists."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping
+from typing import Any, TypeAlias
+
+from pydantic import Field
+
+from search_spaces.axes import Axis, Checked, Choice, Scalar, axis_from_yaml
+from search_spaces.errors import SpaceError, about
+
+WHEN = "when"
+
+
+class Branch(Checked):
+    """An axis that exists where every condition of `when` holds; always, if there is none."""
+
+    axis: Axis
+    when: dict[str, Choice] = Field(default_factory=dict)
+
+    def active(self, point: Mapping[str, Any]) -> bool:
+        """Whether all conditions hold. An axis absent from `point` fulfils none."""
+        return all(
+            other in point and allowed.contains(point[other])
+            for other, allowed in self.when.items()
+        )
+
+    def to_yaml(self) -> dict[str, Any]:
+        """The form that `branches_from_yaml` reads."""
+        when = {other: _alone(allowed.values) for other, allowed in self.when.items()}
+        return self.axis.to_yaml() | ({WHEN: when} if when else {})
+
+
+Branches: TypeAlias = tuple[Branch, ...]
+
+
+def branches_from_yaml(form: object) -> Branches:
+    """One branch from a mapping or a scalar, several from a list of mappings. Raises SpaceError."""
+    if not isinstance(form, list | tuple):
+        return (_branch(form),)
+    if not all(isinstance(each, Mapping) for each in form):
+        raise SpaceError(
+            f"{form!r} must be a list of branches, each a mapping; "
+            f"to choose among values, write choice: {list(form)}"
+        )
+    if not form:
+        raise SpaceError("[] has no branch; write one, or drop the axis")
+    return tuple(_branch(each) for each in form)
+
+
+def branches_to_yaml(branches: Branches) -> Any:
+    """The form that `branches_from_yaml` reads: a list only where there are several."""
+    return _alone([branch.to_yaml() for branch in branches])
+
+
+def draw_key(name: str, branch: Branch, siblings: Branches) -> str:
+    """The name under which a sampler knows this branch: always the same distribution.
+
+    The axis name if it has one branch, else `beta[length_norm=ld|none]`, values in a fixed order.
+    """
+    if len(siblings) == 1:
+        return name
+    [(other, allowed)] = branch.when.items()
+    return f"{name}[{other}={'|'.join(sorted(map(_text, allowed.values)))}]"
+
+
+def _branch(form: object) -> Branch:
+    if not isinstance(form, Mapping) or WHEN not in form:
+        return Branch(axis=axis_from_yaml(form))
+    axis = axis_from_yaml({key: value for key, value in form.items() if key != WHEN})
+    return Branch(axis=axis, when=_when(form[WHEN]))
+
+
+def _when(form: object) -> dict[str, Choice]:
+    if not isinstance(form, Mapping) or not form:
+        raise SpaceError(f"when={form!r} must name other axes; write when: {{axis: value}}")
+    return {other: _condition(other, values) for other, values in form.items()}
+
+
+def _condition(other: object, values: Any) -> Choice:
+    with about(f"when {other}"):
+        return Choice(values if isinstance(values, list | tuple) else [values])
+
+
+def _text(value: Scalar) -> str:
+    """Different for different values: the text `1` is quoted, the number is not."""
+    plain = isinstance(value, str) and re.fullmatch(r"[A-Za-z_][\w.-]*", value, re.ASCII)
+    return str(value) if plain and value not in ("true", "false", "null") else json.dumps(value)
+
+
+def _alone(items: Any) -> Any:
+    """The one item without its list, or the list."""
+    return items[0] if len(items) == 1 else list(items)

@@ -1,0 +1,157 @@
+"""Space: named axes, some of which exist only for certain values of others.
+
+    beta:
+      - {log_uniform: [0.01, 0.5], when: {length_norm: none}}
+      - {log_uniform: [1, 20], when: {length_norm: [mean, simpo]}}
+    length_norm: {choice: [none, mean, simpo]}
+    gamma_ratio: {uniform: [0.1, 0.8], when: {length_norm: simpo}}
+
+A point is a dict of axis names to values; an axis that does not exist there is absent.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping
+from hashlib import sha256
+from typing import Any
+
+from search_spaces.axes import Axis, Checked, Choice, describe
+from search_spaces.branches import (
+    Branch,
+    Branches,
+    branches_from_yaml,
+    branches_to_yaml,
+    draw_key,
+)
+from search_spaces.errors import SpaceError, about, way_out
+from search_spaces.rules import check_axes, sampling_order
+from search_spaces.worlds import parents, survey
+
+
+class Space(Checked):
+    """What may be tried. Build it with `Space.parse`; equal spaces may differ in axis order."""
+
+    axes: dict[str, Branches]
+
+    def __init__(self, axes: Mapping[str, Branches]) -> None:
+        check_axes(axes)
+        super().__init__(axes=axes)
+
+    @classmethod
+    def parse(cls, form: Mapping[str, Any]) -> Space:
+        """Read the YAML form. Raises SpaceError naming axis, value, rule and way out."""
+        if not isinstance(form, Mapping):
+            raise SpaceError(f"space: {form!r} must map axis names to axes; write name: axis")
+        return cls({name: _named_branches(name, each) for name, each in form.items()})
+
+    def to_yaml(self) -> dict[str, Any]:
+        """The form that `parse` reads, axes as written."""
+        return {name: branches_to_yaml(branches) for name, branches in self.axes.items()}
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Axis names in sampling order: parents first, otherwise as written."""
+        return sampling_order(self.axes)
+
+    def sample(self, draw: Callable[[str, Axis], Any]) -> dict[str, Any]:
+        """One point. `draw(key, axis)` is asked once per active axis, parents first.
+
+        A key always comes with the same axis. Raises SpaceError if a drawn value is outside it.
+        """
+        point: dict[str, Any] = {}
+        for name in self.names:
+            branch = self._active(name, point)
+            if branch is not None:
+                value = draw(self._key(name, branch), branch.axis)
+                _refuse(name, branch.axis.why_not(value))
+                point[name] = value
+        return point
+
+    def keys_of(self, point: Mapping[str, Any]) -> dict[str, Any]:
+        """What `draw` answered, by key, for `sample` to give `point`. Raises SpaceError."""
+        complaint = self.why_not(point)
+        if complaint is not None:
+            raise SpaceError(complaint)
+        active = {name: self._active(name, point) for name in self.names}
+        return {self._key(n, branch): point[n] for n, branch in active.items() if branch}
+
+    def axis_of_keys(self) -> dict[str, Axis]:
+        """Every key that `draw` may be asked for, with its axis."""
+        return {
+            self._key(name, branch): branch.axis
+            for name in self.names
+            for branch in self.axes[name]
+        }
+
+    def contains(self, point: Mapping[str, Any]) -> bool:
+        """Whether `point` has exactly the axes that exist there, each with a value inside."""
+        return self.why_not(point) is None
+
+    def why_not(self, point: Mapping[str, Any]) -> str | None:
+        """The first reason why `point` is outside, or None if it is inside."""
+        for name in point:
+            if name not in self.axes:
+                return f"point: {name!r} is no axis of this space; {way_out(name, self.axes)}"
+        complaints = (self._complaint(name, point) for name in self.names)
+        return next((each for each in complaints if each is not None), None)
+
+    @property
+    def is_conditional(self) -> bool:
+        """Whether some axis exists, or has its range, only for values of another."""
+        return any(branch.when for branches in self.axes.values() for branch in branches)
+
+    @property
+    def size(self) -> int | None:
+        """The number of points if every axis is a choice, else None."""
+        if not all(isinstance(b.axis, Choice) for each in self.axes.values() for b in each):
+            return None
+        return survey({name: self.axes[name] for name in self.names}).points
+
+    def fingerprint(self) -> str:
+        """SHA-256 in hex over all keys, axes and conditions; the order of axes does not matter.
+
+        The order of a choice does: a study knows a choice by its position.
+        """
+        content = {
+            self._key(name, branch): [branch.axis.to_yaml(), _unordered(branch)]
+            for name, branches in self.axes.items()
+            for branch in branches
+        }
+        return sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
+
+    def _active(self, name: str, point: Mapping[str, Any]) -> Branch | None:
+        return next((branch for branch in self.axes[name] if branch.active(point)), None)
+
+    def _key(self, name: str, branch: Branch) -> str:
+        return draw_key(name, branch, self.axes[name])
+
+    def _complaint(self, name: str, point: Mapping[str, Any]) -> str | None:
+        branch = self._active(name, point)
+        if branch is None:
+            return self._given_but_inactive(name, point) if name in point else None
+        if name not in point:
+            return f"{name}: is missing; give a value in {describe(branch.axis)}"
+        complaint = branch.axis.why_not(point[name])
+        return None if complaint is None else f"{name}: {complaint}"
+
+    def _given_but_inactive(self, name: str, point: Mapping[str, Any]) -> str:
+        seen = ", ".join(
+            f"{other}={point[other]!r}" if other in point else f"no {other}"
+            for other in parents(self.axes[name])
+        )
+        return f"{name}: {point[name]!r} is given, but the axis does not exist with {seen}; drop it"
+
+
+def _named_branches(name: object, form: object) -> Branches:
+    with about(str(name)):
+        return branches_from_yaml(form)
+
+
+def _refuse(name: str, complaint: str | None) -> None:
+    if complaint is not None:
+        raise SpaceError(f"{name}: {complaint}")
+
+
+def _unordered(branch: Branch) -> dict[str, list[str]]:
+    return {other: sorted(map(json.dumps, each.values)) for other, each in branch.when.items()}

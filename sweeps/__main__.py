@@ -1,0 +1,5 @@
+"""`python -m sweeps`, which is what a submitted job runs."""
+
+from sweeps.cli import main
+
+main()

@@ -1,0 +1,75 @@
+"""Connecting to Ray: the cluster of the job or of RAY_ADDRESS, a running local one, or a new one."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+# For this process and for every worker. The first shows each trial in the dashboard's Train tab.
+WORKER_ENV = {
+    "RAY_TRAIN_ENABLE_STATE_TRACKING": "1",
+    "HF_HUB_DISABLE_TELEMETRY": "1",
+    "TOKENIZERS_PARALLELISM": "false",
+    "PYTHONWARNINGS": "ignore",
+    "TRANSFORMERS_VERBOSITY": "error",
+}
+_DRIVER_ENV = {
+    "RAY_AIR_NEW_OUTPUT": "0",
+    "TUNE_WARN_EXCESSIVE_EXPERIMENT_CHECKPOINT_SYNC_THRESHOLD_S": "0",
+    "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
+}
+
+
+@contextlib.contextmanager
+def connected() -> Iterator[None]:
+    """Connect for the length of the block; a Ray that was connected before stays so."""
+    for name, value in {**WORKER_ENV, **_DRIVER_ENV}.items():
+        os.environ.setdefault(name, value)
+    import ray
+
+    if ray.is_initialized():
+        yield
+        return
+    ray.init(
+        log_to_driver=False,
+        logging_level=logging.ERROR,
+        configure_logging=True,
+        runtime_env={"env_vars": _missing_in_job()},
+    )
+    _silence()
+    try:
+        yield
+    finally:
+        ray.shutdown()
+
+
+def dashboard_url() -> str | None:
+    """Where the dashboard of the connected cluster listens."""
+    import ray
+
+    url: Any = ray._private.worker.get_dashboard_url()
+    return f"http://{url}" if url else None
+
+
+def in_job_folder() -> bool:
+    """Whether this is a submitted job, whose working directory Ray deletes some day."""
+    return any(part.startswith("_ray_pkg_") for part in Path.cwd().parts)
+
+
+def _missing_in_job() -> dict[str, str]:
+    """What the job's own runtime environment does not set: the same key twice is an error."""
+    import json
+
+    job = json.loads(os.environ.get("RAY_JOB_CONFIG_JSON_ENV_VAR", "{}"))
+    given = (job.get("runtime_env") or {}).get("env_vars") or {}
+    path = {"PYTHONPATH": os.environ["PYTHONPATH"]} if os.environ.get("PYTHONPATH") else {}
+    return {k: v for k, v in {**WORKER_ENV, **path}.items() if k not in given}
+
+
+def _silence() -> None:
+    for name in ("ray", "ray.tune", "ray.train", "optuna", "ray.data"):
+        logging.getLogger(name).setLevel(logging.ERROR)

@@ -1,0 +1,149 @@
+"""The winner as a directory that transformers, PEFT and vLLM load: weights, tokenizer, model card.
+
+With LoRA the adapter is merged into the base, so that `best/` stands alone; the adapter itself is
+in `best/adapter/`.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+import tempfile
+from pathlib import Path
+from typing import Any
+
+from dpo_core.errors import UserError
+from dpo_core.evaluation import Outcomes, read_outcomes, write_outcomes
+from dpo_core.settings import ModelSettings
+from dpo_core.store import Store
+from sweeps.paths import SPLITS, SweepPaths
+from sweeps.prepare import Prepared, read_config, read_encoded, read_reference
+
+ADAPTER = "adapter"
+_STATE = ("optimizer.safetensors", "scheduler.json", "trainer_state.json", "manifest.json")
+
+
+def export_and_score(storage: str, sweep_id: str, trial: str, step: int) -> None:
+    """In a worker: write `best/`, then score the final split with what was written."""
+    from dpo_core.models import quiet
+
+    quiet()
+    paths = SweepPaths(Store.open(storage), sweep_id)
+    with tempfile.TemporaryDirectory(dir=storage if paths.storage.local else None) as scratch:
+        folder = Path(scratch) / "best"
+        export_checkpoint(paths, trial, step, folder)
+        outcomes = score_final(paths, folder)
+        metadata = {"trial": trial, "step": step, "split": "final"}
+        paths.store.write(paths.final_outcome(trial), write_outcomes(outcomes, metadata))
+        paths.store.upload(folder, paths.best, last="config.json")
+
+
+def export_checkpoint(paths: SweepPaths, trial: str, step: int, target: Path) -> None:
+    """Base model plus checkpoint as plain safetensors. Raises UserError when it is damaged."""
+    from transformers import AutoModelForCausalLM
+
+    from dpo_core.checkpoints import read_manifest
+    from dpo_core.models import load_model, load_tokenizer
+
+    config = read_config(paths)
+    with tempfile.TemporaryDirectory() as scratch:
+        source = paths.store.download(paths.checkpoint(trial, step), Path(scratch) / "checkpoint")
+        try:
+            read_manifest(source)
+        except (OSError, ValueError) as error:
+            raise UserError(f"checkpoint of {trial} at step {step}: {error}") from None
+        if config.model.adapter is None:
+            AutoModelForCausalLM.from_pretrained(source, dtype="auto").save_pretrained(target)
+        else:
+            merge_adapter(load_model(config.model), source, target)
+    load_tokenizer(config.model).save_pretrained(target)
+
+
+def merge_adapter(base: Any, adapter: Path, target: Path) -> None:
+    """Add the adapter's product to the base weights and keep a copy of the adapter."""
+    from peft import PeftModel
+
+    merged = PeftModel.from_pretrained(base, adapter).merge_and_unload()
+    merged.config.use_cache = True
+    merged.save_pretrained(target)
+    shutil.copytree(adapter, target / ADAPTER, ignore=shutil.ignore_patterns(*_STATE))
+
+
+def score_final(paths: SweepPaths, model: Path) -> Outcomes:
+    """Per-pair outcomes of an exported model on the final split."""
+    from dpo_core.scoring import Scorer
+    from dpo_core.training import outcomes_of
+
+    config, prepared = read_config(paths), Prepared.read(paths)
+    pairs = read_encoded(paths, "final")
+    settings = ModelSettings(
+        path=str(model), dtype=config.model.dtype, adapter=config.model.adapter
+    )
+    policy = Scorer(settings, config.training.row_tokens)(pairs)
+    reference = read_reference(paths, prepared, "final", pairs)
+    return outcomes_of(pairs, policy, reference, config.model.dtype)
+
+
+def final_outcomes(paths: SweepPaths, trial: str) -> Outcomes | None:
+    """What `export_and_score` left, or None before it ran."""
+    name = paths.final_outcome(trial)
+    return read_outcomes(paths.store.read(name))[0] if paths.store.exists(name) else None
+
+
+def write_card(paths: SweepPaths, selection: dict[str, Any]) -> None:
+    """`best/README.md`: what was trained on what, and how well it ranks held-out pairs."""
+    paths.store.write(f"{paths.best}/README.md", model_card(selection).encode())
+
+
+def model_card(selection: dict[str, Any]) -> str:
+    """Markdown with the front matter that model hubs read."""
+    winner, base = selection["winner"], selection["base_model"]
+    rows = [
+        f"| {split} | {_share(selection[split])} | {_share(selection['reference'][split])} |"
+        for split in SPLITS
+        if split in selection
+    ]
+    point = "\n".join(f"| {name} | {value} |" for name, value in winner["point"].items())
+    return f"""---
+base_model: {json.dumps(base)}
+library_name: transformers
+tags: [dpo, preference-tuning]
+---
+
+# {selection["sweep"]}: trial {winner["trial"]}, step {winner["step"]}
+
+Tuned from `{base}` with Direct Preference Optimization (arXiv:2305.18290) by dpo-sweeps: the best
+of {len(selection["trials"])} trials by {selection["objective"]} on held-out pairs.
+
+| split | {selection["objective"]} | untouched model |
+|---|---|---|
+{chr(10).join(rows)}
+
+The select split chose this checkpoint, so its number flatters; the final split was scored once,
+afterwards. An untouched model scores one half on rewards by definition.
+
+| hyperparameter | value |
+|---|---|
+{point}
+"""
+
+
+def _share(scores: dict[str, Any]) -> str:
+    low, high = scores["interval"]
+    return (
+        f"{scores['accuracy']:.3f} ({low:.3f} to {high:.3f}; {scores['correct']} correct, "
+        f"{scores['ties']} ties of {scores['total']})"
+    )
+
+
+def copy_best(paths: SweepPaths, target: Path) -> None:
+    """A copy of `best/` at a folder that is empty or new. Raises UserError."""
+    if not paths.store.exists(f"{paths.best}/config.json"):
+        raise UserError(
+            f"{paths.store.uri}: has no {paths.best}/ yet; `dpo-sweeps resume` finishes the sweep"
+        )
+    if target.exists() and any(target.iterdir()):
+        raise UserError(f"{target}: is not empty; give a new folder")
+    with tempfile.TemporaryDirectory() as scratch:
+        source = paths.store.download(paths.best, Path(scratch))
+        shutil.copytree(source, target, dirs_exist_ok=True)

@@ -1,0 +1,113 @@
+"""Every file name of a sweep's folder. Nobody else spells one.
+
+    <storage>/<sweep id>/
+        config.yaml                          the resolved config
+        splits/{train,select,final}.jsonl    normalized pairs, each with a stable id
+        encoded/{train,select,final}.parquet their tokens
+        prepared.json                        hashes, encoding report, reference keys
+        trials/t0003.json                    a point, written when it is drawn
+        outcomes/t0003-step-000040.parquet   per-pair numbers of one evaluation
+        checkpoints/t0003/step-000040/       what can still win, and what can still be resumed
+        failures/t0003.json                  why a trial failed
+        ledger.jsonl                         one record per ended trial: the truth
+        study.db                             the same for optuna-dashboard
+        selection.json, best/                the judgement and the exported winner
+        ray/                                 Ray's own files
+    <storage>/.cache/reference/<key>/        reference log-probs, shared by sweeps
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+from dpo_core.store import Store
+
+SPLITS = ("train", "select", "final")
+_OUTCOME = re.compile(r"^(?P<trial>t\d{4,})-step-(?P<step>\d{6,})\.parquet$")
+
+
+@dataclass(frozen=True)
+class SweepPaths:
+    """Names relative to the sweep's own store."""
+
+    storage: Store
+    sweep_id: str
+
+    @classmethod
+    def of_folder(cls, uri: str) -> SweepPaths:
+        """From the folder of a sweep, as `run` printed it."""
+        parent, _, name = uri.rstrip("/").rpartition("/")
+        return cls(Store.open(parent or "."), name)
+
+    @property
+    def store(self) -> Store:
+        return self.storage.at(self.sweep_id)
+
+    @property
+    def reference_cache(self) -> Store:
+        return self.storage.at(".cache/reference")
+
+    config = "config.yaml"
+    prepared = "prepared.json"
+    ledger = "ledger.jsonl"
+    study = "study.db"
+    selection = "selection.json"
+    best = "best"
+    trials = "trials"
+    outcomes = "outcomes"
+    checkpoints = "checkpoints"
+    ray = "ray"
+
+    @staticmethod
+    def split(name: str) -> str:
+        return f"splits/{name}.jsonl"
+
+    @staticmethod
+    def encoded(name: str) -> str:
+        return f"encoded/{name}.parquet"
+
+    @staticmethod
+    def point(trial: str) -> str:
+        return f"trials/{trial}.json"
+
+    @staticmethod
+    def failure(trial: str) -> str:
+        return f"failures/{trial}.json"
+
+    @staticmethod
+    def outcome(trial: str, step: int) -> str:
+        return f"outcomes/{trial}-step-{step:06d}.parquet"
+
+    @staticmethod
+    def final_outcome(trial: str) -> str:
+        return f"outcomes/{trial}-final.parquet"
+
+    @staticmethod
+    def checkpoint(trial: str, step: int) -> str:
+        return f"checkpoints/{trial}/{step_name(step)}"
+
+    @staticmethod
+    def trial_name(number: int) -> str:
+        return f"t{number:04d}"
+
+    def evaluations_of(self, trial: str) -> list[tuple[int, str]]:
+        """(step, file name) of every stored evaluation of a trial, by step."""
+        found = (_OUTCOME.match(name) for name in self.store.names(self.outcomes))
+        return sorted(
+            (int(m["step"]), f"{self.outcomes}/{m.string}") for m in found if m and m["trial"] == trial
+        )
+
+    def checkpoint_steps(self, trial: str) -> list[int]:
+        names = self.store.names(f"{self.checkpoints}/{trial}")
+        return sorted(int(name.removeprefix("step-")) for name in names if name.startswith("step-"))
+
+
+def step_name(step: int) -> str:
+    return f"step-{step:06d}"
+
+
+def new_sweep_id(name: str, now: datetime | None = None) -> str:
+    """Name and UTC second: sorts by time, and two sweeps of one config do not collide."""
+    return f"{name}-{(now or datetime.now(UTC)).strftime('%Y%m%d-%H%M%S')}"

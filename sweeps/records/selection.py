@@ -1,0 +1,88 @@
+"""Which checkpoint wins: a pure function of the ledger, whatever the order of its lines."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from dpo_core.evaluation import OBJECTIVES, Count, Outcomes, length_slices
+from dpo_core.health import health
+from sweeps.records.ledger import EvaluationRecord, TrialRecord
+from sweeps.records.statistics import wilson_interval
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """One evaluated checkpoint."""
+
+    trial: str
+    step: int
+    point: Mapping[str, Any]
+    evaluation: EvaluationRecord
+
+
+def candidates(records: Iterable[TrialRecord]) -> list[Candidate]:
+    """Every checkpoint of every trial that was evaluated, a later failure notwithstanding."""
+    return [Candidate(r.trial, e.step, r.point, e) for r in records for e in r.evaluations]
+
+
+def ranked(found: Iterable[Candidate], objective: str) -> list[Candidate]:
+    """Best first: accuracy, then the per-token accuracy (ties are rarer there), then the earlier
+    step (less drift), then the name, so that no two are ever equal."""
+    return sorted(
+        found,
+        key=lambda c: (
+            -c.evaluation.accuracy(objective),
+            -c.evaluation.accuracy("token_reward_accuracy"),
+            c.step,
+            c.trial,
+        ),
+    )
+
+
+def winner(records: Iterable[TrialRecord], objective: str) -> Candidate | None:
+    """None when no trial lived to an evaluation."""
+    return next(iter(ranked(candidates(records), objective)), None)
+
+
+def scores(outcomes: Outcomes, objective: str) -> dict[str, Any]:
+    """One split under one policy as selection.json tells it: counts and accuracy of the
+    objective with a 95 % Wilson interval, all three accuracies, length slices, health."""
+    count = outcomes.count(objective)
+    return {
+        "objective": objective,
+        **count.as_dict(),
+        "interval": list(wilson_interval(count)),
+        **{name: outcomes.count(name).accuracy for name in OBJECTIVES},
+        "length": length_slices(outcomes, objective),
+        "health": health(outcomes),
+    }
+
+
+def trial_rows(records: Sequence[TrialRecord], objective: str) -> list[dict[str, Any]]:
+    """The leaderboard: best trial first, failed ones last, each with its best checkpoint."""
+    rows = [_row(record, objective) for record in records]
+    return sorted(rows, key=lambda r: (r["accuracy"] is None, -(r["accuracy"] or 0), r["trial"]))
+
+
+def _row(record: TrialRecord, objective: str) -> dict[str, Any]:
+    best = winner([record], objective)
+    return {
+        "trial": record.trial,
+        "status": record.status,
+        "reason": record.reason,
+        "detail": record.detail,
+        "point": dict(record.point),
+        "loss_beta": record.loss_beta,
+        "step": best.step if best else None,
+        "accuracy": best.evaluation.accuracy(objective) if best else None,
+        "counts": dict(best.evaluation.counts[objective]) if best else None,
+        "drift_chosen": best.evaluation.health["drift_chosen"] if best else None,
+        "seconds": record.seconds,
+    }
+
+
+def count_of(evaluation: EvaluationRecord, objective: str) -> Count:
+    counts = evaluation.counts[objective]
+    return Count(counts["correct"], counts["ties"], counts["total"])

@@ -1,0 +1,123 @@
+"""A whole sweep: prepare, run the trials, choose, export, score the final split."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from typing import Any
+
+from dpo_core.errors import UserError
+from dpo_core.evaluation import Outcomes, read_outcomes
+from sweeps.cluster import connected, dashboard_url
+from sweeps.config import SweepConfig
+from sweeps.export import export_and_score, final_outcomes, write_card
+from sweeps.paths import SweepPaths
+from sweeps.prepare import Prepared, load_splits, prepare, read_config, run_on_worker
+from sweeps.records import ledger
+from sweeps.records.selection import Candidate, scores, trial_rows, winner
+
+Say = Callable[[str], None]
+
+
+class NoWinner(UserError):
+    """No trial lived to an evaluation; the ledger says why."""
+
+
+def run_sweep(config: SweepConfig, paths: SweepPaths, say: Say, tell: Any) -> dict[str, Any]:
+    """Returns what selection.json holds. Goes on where an earlier call stopped.
+
+    Raises UserError for the user's mistakes before anything is written, and NoWinner at the end
+    when every trial failed.
+    """
+    splits = load_splits(config)
+    say(
+        f"{len(splits.train)} train, {len(splits.select)} select, {len(splits.final)} final pairs "
+        f"from {config.data.path}"
+    )
+    with connected():
+        import ray
+
+        from sweeps.tuning.resources import check_resources
+        from sweeps.tuning.runner import run_trials
+
+        check_resources(config.resources, config.search.concurrent, ray.cluster_resources())
+        say(f"sweep {paths.sweep_id} in {paths.store.uri}")
+        if dashboard_url():
+            say(f"dashboard {dashboard_url()}")
+        prepared = prepare(config, paths, splits)
+        _say_prepared(prepared, say)
+        records = run_trials(config, paths, prepared, tell)
+        best = winner(records, config.selection.objective)
+        if best is None:
+            _conclude(config, paths, None)
+            raise NoWinner(
+                f"{paths.store.uri}: none of {len(records)} trials was ever evaluated "
+                f"({records[0].reason}: {records[0].detail}); see {paths.ledger}"
+            )
+        if final_outcomes(paths, best.trial) is None or not paths.store.exists(paths.best):
+            say(f"exporting {best.trial} at step {best.step}, scoring the final split")
+            run_on_worker(
+                config, export_and_score, paths.storage.uri, paths.sweep_id, best.trial, best.step
+            )
+        return _conclude(config, paths, best)
+
+
+def resume_sweep(paths: SweepPaths, say: Say, tell: Any) -> dict[str, Any]:
+    """Run what is missing of a sweep, from its folder alone."""
+    return run_sweep(read_config(paths), paths, say, tell)
+
+
+def read_selection(paths: SweepPaths) -> dict[str, Any]:
+    """Raises UserError when the sweep has not ended."""
+    if not paths.store.exists(paths.selection):
+        raise UserError(
+            f"{paths.store.uri}: has no {paths.selection} yet; `dpo-sweeps resume` finishes the sweep"
+        )
+    selection: dict[str, Any] = json.loads(paths.store.read(paths.selection))
+    return selection
+
+
+def _conclude(config: SweepConfig, paths: SweepPaths, best: Candidate | None) -> dict[str, Any]:
+    objective = config.selection.objective
+    records = ledger.read(paths.store, paths.ledger)
+    selection: dict[str, Any] = {
+        "sweep": paths.sweep_id,
+        "folder": paths.store.uri,
+        "base_model": config.model.path,
+        "objective": objective,
+        "winner": None,
+    }
+    if best is not None:
+        outcomes = {
+            "select": _read(paths, paths.outcome(best.trial, best.step)),
+            "final": _read(paths, paths.final_outcome(best.trial)),
+        }
+        selection["winner"] = {
+            "trial": best.trial,
+            "point": dict(best.point),
+            "step": best.step,
+            "path": f"{paths.store.uri}/{paths.best}",
+        }
+        selection |= {split: scores(o, objective) for split, o in outcomes.items()}
+        selection["reference"] = {
+            split: scores(o.as_reference, objective) for split, o in outcomes.items()
+        }
+    selection["trials"] = trial_rows(records, objective)
+    if best is not None:
+        write_card(paths, selection)
+    paths.store.write(paths.selection, json.dumps(selection, indent=2, allow_nan=False).encode())
+    return selection
+
+
+def _read(paths: SweepPaths, name: str) -> Outcomes:
+    return read_outcomes(paths.store.read(name))[0]
+
+
+def _say_prepared(prepared: Prepared, say: Say) -> None:
+    for split, report in prepared.reports.items():
+        done = "computed" if prepared.reference_computed[split] else "found"
+        cut = f", {report['prompts_cut']} prompts and {report['answers_cut']} pairs' answers cut"
+        say(
+            f"{split}: {report['pairs']} pairs, reference {done}"
+            + (cut if report["prompts_cut"] or report["answers_cut"] else "")
+        )

@@ -1,0 +1,140 @@
+"""Points from Optuna, through Ray's OptunaSearch, with names that survive a restart.
+
+The study of a running sweep lives in memory. What it has learnt is in the ledger, so a resumed
+sweep gives the finished trials back to a new study, first runs the points that were drawn but never
+finished, and draws the rest.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import optuna
+from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution
+from optuna.trial import FrozenTrial, TrialState, create_trial
+from ray.tune.search.optuna import OptunaSearch
+
+from search_spaces import Axis, Choice, LogUniform, Space
+from sweeps.paths import SweepPaths
+from sweeps.records.ledger import FAILED, TrialRecord
+
+METRIC = "best_accuracy"  # of a trial's checkpoints so far, for the sweep's objective
+TIME = "global_step"
+
+
+@dataclass(frozen=True)
+class DrawnPoint:
+    """A point with the name of the trial that must run it."""
+
+    trial: str
+    point: Mapping[str, Any]
+
+
+class SweepSearch(OptunaSearch):  # type: ignore[misc]
+    """OptunaSearch over a `Space`; a suggestion is {"trial": name, "point": {...}}."""
+
+    def __init__(
+        self,
+        space: Space,
+        sampler: optuna.samplers.BaseSampler,
+        *,
+        finished: Sequence[TrialRecord],
+        unfinished: Sequence[DrawnPoint],
+        objective: str,
+        first_number: int,
+        on_draw: Callable[[DrawnPoint], None],
+    ) -> None:
+        optuna.logging.set_verbosity(optuna.logging.WARNING)
+        super().__init__(
+            space=lambda trial: {"point": space.sample(_draw_from(trial))},
+            metric=METRIC,
+            mode="max",
+            sampler=sampler,
+        )
+        self._names = [drawn.trial for drawn in unfinished]
+        self._next_number, self._on_draw = first_number, on_draw
+        self._drawn: dict[str, DrawnPoint] = {}
+        for record in finished:
+            self._ot_study.add_trial(frozen_trial(space, record, objective))
+        for drawn in unfinished:
+            self._ot_study.enqueue_trial(space.keys_of(drawn.point))
+
+    def suggest(self, trial_id: str) -> dict[str, Any]:
+        """Tune may ask twice for one trial; it gets the same answer."""
+        if trial_id not in self._drawn:
+            point = super().suggest(trial_id)["point"]
+            self._drawn[trial_id] = DrawnPoint(self._take_name(), point)
+            self._on_draw(self._drawn[trial_id])
+        drawn = self._drawn[trial_id]
+        return {"trial": drawn.trial, "point": dict(drawn.point)}
+
+    def on_trial_result(self, trial_id: str, result: dict[str, Any]) -> None:
+        if METRIC in result:
+            super().on_trial_result(trial_id, result)
+
+    def save(self, checkpoint_path: str) -> None:
+        """Nothing: the ledger is the truth, and a pickle of a study is code when it is read."""
+
+    def _take_name(self) -> str:
+        if self._names:
+            return self._names.pop(0)
+        self._next_number += 1
+        return SweepPaths.trial_name(self._next_number - 1)
+
+
+def make_sampler(kind: str, space: Space, seed: int) -> optuna.samplers.BaseSampler:
+    """`tpe`, `gp` or `random`, seeded."""
+    if kind == "random":
+        return optuna.samplers.RandomSampler(seed=seed)
+    if kind == "gp":
+        return optuna.samplers.GPSampler(seed=seed, deterministic_objective=False)
+    startup = max(2, min(10, len(space.names) * 2))
+    return optuna.samplers.TPESampler(
+        seed=seed, multivariate=True, group=space.is_conditional, n_startup_trials=startup
+    )
+
+
+def distribution(axis: Axis) -> BaseDistribution:
+    if isinstance(axis, Choice):
+        return CategoricalDistribution(axis.values)
+    return FloatDistribution(axis.low, axis.high, log=isinstance(axis, LogUniform))
+
+
+def frozen_trial(space: Space, record: TrialRecord, objective: str) -> FrozenTrial:
+    """A ledger record as an Optuna trial: COMPLETE with its best accuracy, or FAIL."""
+    axes, params = space.axis_of_keys(), space.keys_of(record.point)
+    value = record.best_accuracy(objective)
+    failed = value is None or record.status == FAILED
+    return create_trial(
+        state=TrialState.FAIL if failed else TrialState.COMPLETE,
+        value=None if failed else value,
+        params=params,
+        distributions={key: distribution(axes[key]) for key in params},
+        user_attrs={"trial": record.trial, "status": record.status, "reason": record.reason},
+        intermediate_values={e.step: e.accuracy(objective) for e in record.evaluations},
+    )
+
+
+def publish(file: Path, study_name: str, space: Space, records: Sequence[TrialRecord], objective: str) -> None:
+    """Bring the SQLite study up to the ledger, each trial once; `optuna-dashboard` opens it."""
+    study = optuna.create_study(
+        storage=f"sqlite:///{file}", study_name=study_name, direction="maximize", load_if_exists=True
+    )
+    known = {trial.user_attrs.get("trial") for trial in study.get_trials(deepcopy=False)}
+    for record in records:
+        if record.trial not in known:
+            study.add_trial(frozen_trial(space, record, objective))
+
+
+def _draw_from(trial: Any) -> Callable[[str, Axis], Any]:
+    def draw(key: str, axis: Axis) -> Any:
+        if isinstance(axis, Choice):
+            return trial.suggest_categorical(key, axis.values)
+        value = trial.suggest_float(key, axis.low, axis.high, log=isinstance(axis, LogUniform))
+        # On a log axis Optuna's exp(log(bound)) may miss the bound by one rounding.
+        return min(max(value, axis.low), axis.high)
+
+    return draw

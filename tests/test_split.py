@@ -1,0 +1,196 @@
+"""Splits by prompt group: a pair never moves, a group is never torn, files come back whole."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from dpo_core.errors import DataError, SettingsError
+from dpo_core.preferences import (
+    PreferencePair,
+    PreferenceSplits,
+    as_chat,
+    pair_from_row,
+    read_splits,
+    split_pairs,
+    write_splits,
+)
+from dpo_core.preferences.pairs import number_repeats
+from dpo_core.preferences.split import group_draw
+
+
+def pair(question: int, answer: int = 0) -> PreferencePair:
+    row = {"prompt": f"Question {question}?", "chosen": f"Yes {answer}", "rejected": "No\u2028"}
+    return pair_from_row(row, where="here")
+
+
+# Enough questions that no split stays empty, for any seed drawn below.
+BASE = [pair(question, answer) for question in range(200) for answer in range(2)]
+seeds = st.integers(0, 1000)
+more = st.lists(st.builds(pair, st.integers(0, 400), st.integers(0, 5)), max_size=30)
+
+# Hundreds of pairs an example, and files: a busy machine is no failure.
+unhurried = settings(deadline=None)
+
+
+def split(pairs: list[PreferencePair], seed: int = 0) -> PreferenceSplits:
+    return split_pairs(pairs, seed=seed, select_fraction=0.2, final_fraction=0.2)
+
+
+def homes(splits: PreferenceSplits) -> dict[str, str]:
+    return {p.id: name for name, part in vars(splits).items() for p in part}
+
+
+def test_golden_draw() -> None:
+    assert group_draw(0, "0123456789abcdef") == 0.218689942620111
+
+
+@given(seed=st.integers(), group=st.text(st.characters(codec="utf-8")))
+def test_a_draw_is_at_least_0_and_below_1(seed: int, group: str) -> None:
+    assert 0 <= group_draw(seed, group) < 1
+
+
+def test_fractions_are_those_of_the_draws() -> None:
+    splits = split_pairs(BASE, seed=3, select_fraction=0.3, final_fraction=0.1)
+    assert all(group_draw(3, p.group) < 0.1 for p in splits.final)
+    assert all(0.1 <= group_draw(3, p.group) < 0.4 for p in splits.select)
+    assert all(group_draw(3, p.group) >= 0.4 for p in splits.train)
+
+
+@unhurried
+@given(seed=seeds, added=more)
+def test_appended_rows_move_no_pair(seed: int, added: list[PreferencePair]) -> None:
+    before = homes(split(BASE, seed))
+    after = homes(split(number_repeats(BASE + added), seed))
+    assert before.items() <= after.items()
+
+
+@unhurried
+@given(seed=seeds, added=more)
+def test_no_group_is_in_two_splits(seed: int, added: list[PreferencePair]) -> None:
+    splits = split(BASE + added, seed)
+    groups = [{p.group for p in part} for part in vars(splits).values()]
+    assert sum(map(len, groups)) == len(set.union(*groups))
+    assert sum(map(len, vars(splits).values())) == len(BASE + added)
+
+
+@unhurried
+@given(seed=seeds, order=st.permutations(range(len(BASE))))
+def test_the_order_of_rows_does_not_matter(seed: int, order: list[int]) -> None:
+    assert homes(split([BASE[n] for n in order], seed)) == homes(split(BASE, seed))
+
+
+def test_another_seed_is_another_split() -> None:
+    assert homes(split(BASE, 0)) != homes(split(BASE, 1))
+
+
+def test_text_and_chat_form_are_split_alike() -> None:
+    assert homes(split([as_chat(p) for p in BASE])) == homes(split(BASE))
+
+
+@pytest.mark.parametrize("value", [0.0, 1.0, -0.1, float("nan")])
+def test_a_fraction_is_between_0_and_1(value: float) -> None:
+    with pytest.raises(SettingsError) as caught:
+        split_pairs(BASE, seed=0, select_fraction=value, final_fraction=0.2)
+    assert str(caught.value) == (
+        f"select_fraction: {value} must be between 0 and 1; 0.2 is a good start"
+    )
+
+
+def test_fractions_leave_something_to_train_on() -> None:
+    with pytest.raises(SettingsError) as caught:
+        split_pairs(BASE, seed=0, select_fraction=0.5, final_fraction=0.5)
+    assert str(caught.value) == (
+        "select_fraction + final_fraction = 1 leaves nothing to train on; keep the sum below 1"
+    )
+
+
+@pytest.mark.parametrize(
+    ("select", "message"),
+    [
+        (
+            1e-6,
+            "split 'select' is empty: none of 200 prompt groups fell into its fraction 1e-06, "
+            "which takes about 4605168 groups; add data, give a larger select_fraction, "
+            "or try another seed",
+        ),
+        (
+            0.7999999,
+            "split 'train' is empty: none of 200 prompt groups fell into its fraction 1e-07, "
+            "which takes about 46051700 groups; add data, give smaller fractions to the others, "
+            "or try another seed",
+        ),
+    ],
+)
+def test_an_empty_split_is_an_error(select: float, message: str) -> None:
+    with pytest.raises(DataError) as caught:
+        split_pairs(BASE, seed=0, select_fraction=select, final_fraction=0.2)
+    assert str(caught.value) == message
+
+
+def test_no_pairs_at_all() -> None:
+    with pytest.raises(DataError, match=r"split 'train' is empty: none of 0 prompt groups"):
+        split([])
+
+
+# Files
+
+
+@unhurried
+@given(added=more, chat=st.booleans())
+def test_splits_written_are_the_splits_read(added: list[PreferencePair], chat: bool) -> None:
+    pairs = number_repeats(BASE[:80] + added)
+    splits = split([as_chat(p) for p in pairs] if chat else pairs)
+    with TemporaryDirectory() as folder:
+        write_splits(splits, Path(folder) / "deep" / "splits")
+        assert read_splits(Path(folder) / "deep" / "splits") == splits
+
+
+def test_nothing_is_left_beside_the_files(tmp_path: Path) -> None:
+    write_splits(split(BASE), tmp_path)
+    write_splits(split(BASE, 1), tmp_path)
+    assert sorted(p.name for p in tmp_path.iterdir()) == [
+        "final.jsonl",
+        "select.jsonl",
+        "train.jsonl",
+    ]
+    assert read_splits(tmp_path) == split(BASE, 1)
+
+
+def test_a_failed_write_leaves_the_old_file_whole(tmp_path: Path) -> None:
+    write_splits(split(BASE), tmp_path)
+    broken = PreferenceSplits((BASE[0], None), (), ())  # type: ignore[arg-type]
+    with pytest.raises(AttributeError):
+        write_splits(broken, tmp_path)
+    assert len(list(tmp_path.iterdir())) == 3
+    assert read_splits(tmp_path) == split(BASE)
+
+
+def test_a_missing_file_is_an_error(tmp_path: Path) -> None:
+    write_splits(split(BASE), tmp_path)
+    (tmp_path / "select.jsonl").unlink()
+    with pytest.raises(DataError) as caught:
+        read_splits(tmp_path)
+    assert str(caught.value) == (
+        f"{tmp_path / 'select.jsonl'}: no such file; write the splits again"
+    )
+
+
+def test_an_edited_file_is_an_error(tmp_path: Path) -> None:
+    write_splits(split(BASE), tmp_path)
+    path = tmp_path / "train.jsonl"
+    path.write_text(path.read_text("utf-8").replace("Yes 1", "Perhaps", 1), "utf-8")
+    with pytest.raises(DataError, match=r"train\.jsonl:\d+: id '.*' and group '.*' do not fit"):
+        read_splits(tmp_path)
+
+
+def test_files_of_two_splits_are_an_error(tmp_path: Path) -> None:
+    write_splits(split(BASE, 0), tmp_path)
+    write_splits(split(BASE, 1), tmp_path / "other")
+    (tmp_path / "other" / "final.jsonl").replace(tmp_path / "final.jsonl")
+    with pytest.raises(DataError, match=r"is in both 'train' and 'final'.*write them again"):
+        read_splits(tmp_path)
