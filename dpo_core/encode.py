@@ -14,6 +14,9 @@ from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
+import pyarrow as pa
+import pyarrow.parquet as pq
+
 from dpo_core.errors import DataError
 
 if TYPE_CHECKING:
@@ -100,10 +103,8 @@ def uses_chat_template(tokenizer: Any, format: str) -> bool:
 
 def tokenizer_fingerprint(tokenizer: Any) -> str:
     """sha256 over what decides tokens: vocabulary, merges, template, special tokens."""
-    backend = getattr(tokenizer, "backend_tokenizer", None)
-    core = backend.to_str() if backend is not None else json.dumps(tokenizer.get_vocab())
-    parts = [core, str(tokenizer.chat_template), json.dumps(_special_tokens(tokenizer))]
-    return hashlib.sha256("\0".join(parts).encode()).hexdigest()
+    parts = [_core(tokenizer), tokenizer.chat_template, _special_tokens(tokenizer)]
+    return hashlib.sha256(json.dumps(parts).encode()).hexdigest()
 
 
 def rows_fingerprint(encoded: Iterable[EncodedPair]) -> str:
@@ -129,6 +130,11 @@ def _tokenize(pair: PreferencePair, tokenizer: Any) -> EncodedPair:
 
 def _render(prompt: Any, answer: Any, tokenizer: Any) -> TokenIds:
     if isinstance(prompt, str):
+        if tokenizer.eos_token_id is None:
+            raise DataError(
+                "the data holds plain texts and the tokenizer has no end-of-sequence token to "
+                "close an answer with; set its eos_token, or use chat messages and a chat model"
+            )
         text = prompt if answer is None else prompt + answer
         ids = list(tokenizer(text, add_special_tokens=True)["input_ids"])
         # A plain text has no end-of-turn of its own, and the policy must learn where to stop.
@@ -182,5 +188,47 @@ def _common_prefix(left: TokenIds, right: TokenIds) -> int:
     return next((i for i in range(length) if left[i] != right[i]), length)
 
 
+def _core(tokenizer: Any) -> dict[str, Any]:
+    backend = getattr(tokenizer, "backend_tokenizer", None)
+    if backend is None:
+        return dict(tokenizer.get_vocab())
+    # Padding and truncation are switches that calls turn; encoding here uses neither, and the
+    # fingerprint must be the same before and after it.
+    state = json.loads(backend.to_str())
+    return {k: v for k, v in state.items() if k not in ("padding", "truncation")}
+
+
 def _special_tokens(tokenizer: Any) -> dict[str, Any]:
     return {k: str(v) for k, v in sorted(tokenizer.special_tokens_map.items())}
+
+
+def to_parquet(encoded: Sequence[EncodedPair]) -> bytes:
+    """One row a pair; the inverse of `from_parquet`."""
+    table = pa.table({name: [getattr(p, name) for p in encoded] for name in _FIELDS}, _SCHEMA)
+    sink = pa.BufferOutputStream()
+    pq.write_table(table, sink)
+    content: bytes = sink.getvalue().to_pybytes()
+    return content
+
+
+def from_parquet(content: bytes) -> list[EncodedPair]:
+    rows = pq.read_table(pa.BufferReader(content)).to_pylist()
+    return [
+        EncodedPair(**{k: tuple(v) if isinstance(v, list) else v for k, v in row.items()})
+        for row in rows
+    ]
+
+
+_IDS = pa.list_(pa.int32())
+_SCHEMA = pa.schema(
+    {
+        "id": pa.string(),
+        "prompt": _IDS,
+        "chosen": _IDS,
+        "rejected": _IDS,
+        "cut_prompt": pa.int32(),
+        "cut_answers": pa.int32(),
+        "merged": pa.bool_(),
+    }
+)
+_FIELDS = tuple(_SCHEMA.names)

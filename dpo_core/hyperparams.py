@@ -50,10 +50,14 @@ class DPOHyperparams:
                 f"length_norm: {self.length_norm!r} is unknown; use one of {', '.join(LENGTH_NORMS)}"
             )
         self._check_beta()
+        _finite("gamma_ratio", self.gamma_ratio)
+        _finite("rdpo_alpha", self.rdpo_alpha)
         if not 0.0 <= self.ld_alpha <= 1.0:
             raise SettingsError(f"ld_alpha: {self.ld_alpha} must lie in [0, 1]")
-        if self.lora_rank is not None and (self.lora_rank < 1 or int(self.lora_rank) != self.lora_rank):
-            raise SettingsError(f"lora_rank: {self.lora_rank} must be a whole number above 0")
+        if self.lora_rank is not None:
+            if self.lora_rank < 1 or int(self.lora_rank) != self.lora_rank:
+                raise SettingsError(f"lora_rank: {self.lora_rank} must be a whole number above 0")
+            object.__setattr__(self, "lora_rank", int(self.lora_rank))  # PEFT takes no 8.0
 
     def _check_beta(self) -> None:
         if (self.beta is None) == (self.beta_per_token is None):
@@ -88,6 +92,11 @@ class DPOHyperparams:
 
 
 HYPERPARAM_NAMES = tuple(f.name for f in fields(DPOHyperparams))
+
+
+def _finite(name: str, value: float) -> None:
+    if not math.isfinite(value):
+        raise SettingsError(f"{name}: {value} must be a finite number")
 
 
 def _positive(name: str, value: float | None) -> None:

@@ -69,6 +69,8 @@ def load(store: Store, key: str, pairs: Sequence[EncodedPair]) -> Columns | None
     if hashlib.sha256(content).hexdigest() != manifest.get("sha256"):
         return None
     table = pq.read_table(pa.BufferReader(content))
+    if not {"id", *COLUMNS} <= set(table.column_names):  # written by another version
+        return None
     columns = {name: table[name].to_numpy() for name in COLUMNS}
     same_rows = table["id"].to_pylist() == [p.id for p in pairs]
     return columns if same_rows and _finite(columns) else None

@@ -35,7 +35,7 @@ class Store:
             return cls(root, pafs.LocalFileSystem(), root)
         try:
             filesystem, root = pafs.FileSystem.from_uri(text)
-        except (pafs.pa.ArrowInvalid, pafs.pa.ArrowNotImplementedError, ValueError):
+        except (ValueError, NotImplementedError):  # what ArrowInvalid and its kin are
             filesystem, root = _fsspec(text)
         return cls(text.rstrip("/"), filesystem, root)
 

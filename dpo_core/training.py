@@ -128,7 +128,9 @@ class SharedPromptDPOTrainer(DPOTrainer):  # type: ignore[misc]
         with _no_weight_hash():
             super().__init__(
                 model=model,
-                args=dpo_config(model_settings, training, point, steps, workdir, _on_gpu(model)),
+                args=dpo_config(
+                    model_settings, training, point, steps, workdir, seed, _on_gpu(model)
+                ),
                 train_dataset=Dataset.from_dict({"step": list(range(steps))}),
                 processing_class=tokenizer,
                 data_collator=lambda rows: {"step": rows[0]["step"]},
@@ -236,12 +238,14 @@ def dpo_config(
     point: DPOHyperparams,
     steps: int,
     workdir: Path,
+    seed: int,
     on_gpu: bool,
 ) -> DPOConfig:
     """TRL's config for one trial; `training.trl` has been checked when the sweep was loaded."""
     return DPOConfig(
         output_dir=str(workdir),
         max_steps=steps,
+        seed=seed,  # TRL seeds again before it creates the adapter
         learning_rate=point.learning_rate,
         beta=point.beta or point.beta_per_token or 0.1,  # for TRL's logs; the loss is ours
         per_device_train_batch_size=1,
@@ -251,13 +255,16 @@ def dpo_config(
         max_length=None,
         save_strategy="no",
         report_to="none",
-        disable_tqdm=True,
         logging_nan_inf_filter=False,
         bf16=model_settings.dtype == "bfloat16",
         fp16=model_settings.dtype == "float16",
         use_cpu=not on_gpu,
-        dataloader_pin_memory=False,
-        **{"logging_steps": max(1, steps), **training.trl},
+        **{
+            "logging_steps": max(1, steps),
+            "disable_tqdm": True,
+            "dataloader_pin_memory": False,
+            **training.trl,
+        },
     )
 
 

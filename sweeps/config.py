@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
@@ -109,6 +109,10 @@ def load_sweep(path: str | Path, overrides: Iterable[str] = ()) -> SweepConfig:
         raise SettingsError(f"{source}: no such file; give the path of a sweep's YAML") from None
     except IsADirectoryError:
         raise SettingsError(f"{source}: is a folder; give the path of a sweep's YAML") from None
+    except OSError as error:
+        raise SettingsError(
+            f"{source}: cannot be read ({error.strerror}); give the path of a sweep's YAML"
+        ) from None
     except UnicodeDecodeError as error:
         raise SettingsError(f"{source}: byte {error.start} is no UTF-8; save it as UTF-8") from None
     return parse_sweep(text, source=source, overrides=overrides)
@@ -135,7 +139,7 @@ def _override(tree: dict[str, Any], assignment: str) -> None:
     if not equals or not all(keys):
         raise SettingsError(f"--set {assignment}: is not of the form key.key=value")
     try:
-        empty = text.strip() in ("", "null", "~")
+        empty = text.strip() in ("", "~", "null", "Null", "NULL")
         value = None if empty else load_yaml(text, source=f"--set {name}")
     except ValueError as error:
         raise SettingsError(str(error)) from None
@@ -197,8 +201,13 @@ def _model_of(annotation: Any) -> Any:
     return next((o for o in options if hasattr(o, "model_fields")), None)
 
 
-def to_mapping(config: SweepConfig) -> Mapping[str, Any]:
-    """Plain data that `parse_sweep` reads back as an equal config."""
-    return config.model_dump(mode="json")
+def resolved(config: SweepConfig, storage: str) -> dict[str, Any]:
+    """Plain data that `parse_sweep` reads back anywhere: local paths absolute, defaults filled in."""
+    tree = config.model_dump(mode="json")
+    for section in ("model", "data"):
+        path = Path(tree[section]["path"]).expanduser()
+        if path.exists():
+            tree[section]["path"] = str(path.resolve())
+    return {**tree, "storage": storage}
 
 

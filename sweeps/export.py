@@ -29,7 +29,7 @@ def export_and_score(storage: str, sweep_id: str, trial: str, step: int) -> None
 
     quiet()
     paths = SweepPaths(Store.open(storage), sweep_id)
-    with tempfile.TemporaryDirectory(dir=storage if paths.storage.local else None) as scratch:
+    with tempfile.TemporaryDirectory(dir=paths.storage.local) as scratch:
         folder = Path(scratch) / "best"
         export_checkpoint(paths, trial, step, folder)
         outcomes = score_final(paths, folder)
@@ -142,6 +142,8 @@ def copy_best(paths: SweepPaths, target: Path) -> None:
         raise UserError(
             f"{paths.store.uri}: has no {paths.best}/ yet; `dpo-sweeps resume` finishes the sweep"
         )
+    if target.exists() and not target.is_dir():
+        raise UserError(f"{target}: is a file; give a new folder")
     if target.exists() and any(target.iterdir()):
         raise UserError(f"{target}: is not empty; give a new folder")
     with tempfile.TemporaryDirectory() as scratch:

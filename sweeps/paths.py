@@ -21,6 +21,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from pathlib import Path
 
 from dpo_core.store import Store
 
@@ -38,8 +39,11 @@ class SweepPaths:
     @classmethod
     def of_folder(cls, uri: str) -> SweepPaths:
         """From the folder of a sweep, as `run` printed it."""
+        if "://" not in uri:  # `.` and `..` have a name too, once resolved
+            folder = Path(uri).expanduser().resolve()
+            return cls(Store.open(folder.parent), folder.name)
         parent, _, name = uri.rstrip("/").rpartition("/")
-        return cls(Store.open(parent or "."), name)
+        return cls(Store.open(parent), name)
 
     @property
     def store(self) -> Store:

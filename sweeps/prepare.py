@@ -25,8 +25,9 @@ from dpo_core.preferences import (
 )
 from dpo_core.reference import Columns
 from dpo_core.settings import TrainingSettings
-from sweeps.config import SweepConfig, parse_sweep
+from sweeps.config import SweepConfig, parse_sweep, resolved
 from sweeps.paths import SPLITS, SweepPaths
+from sweeps.strict_yaml import dump_yaml
 
 Encoded = dict[str, list[encode.EncodedPair]]
 
@@ -130,9 +131,7 @@ def read_reference(
 
 
 def _write_config(config: SweepConfig, paths: SweepPaths) -> None:
-    import yaml
-
-    text = yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
+    text = dump_yaml(resolved(config, paths.storage.uri))
     paths.store.write(paths.config, text.encode())
 
 

@@ -48,6 +48,11 @@ def load_yaml(text: str, *, source: str) -> Any:
         ) from None
 
 
+def dump_yaml(value: Any) -> str:
+    """Text that `load_yaml` reads back as `value`, and other YAML readers do too."""
+    return yaml.dump(value, Dumper=_QuotingDumper, sort_keys=False, allow_unicode=True)
+
+
 def _load(text: str) -> Any:
     loader = _StrictLoader(text)
     try:
@@ -184,6 +189,19 @@ _StrictLoader.add_constructor(_TAG + "int", _int)
 _StrictLoader.add_constructor(_TAG + "float", _float)
 _StrictLoader.add_constructor(_TAG + "not_finite", _not_finite)
 _StrictLoader.add_constructor(_TAG + "str", _str)
+
+
+class _QuotingDumper(yaml.SafeDumper):
+    """Quotes every text that the loader here or that of YAML 1.1 would take for something else."""
+
+    yaml_implicit_resolvers = {  # noqa: RUF012, as PyYAML declares it
+        first: _StrictLoader.yaml_implicit_resolvers.get(first, [])
+        + yaml.SafeDumper.yaml_implicit_resolvers.get(first, [])
+        for first in {
+            *_StrictLoader.yaml_implicit_resolvers,
+            *yaml.SafeDumper.yaml_implicit_resolvers,
+        }
+    }
 
 
 # What PyYAML says, what it means, and what to do.

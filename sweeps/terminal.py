@@ -1,0 +1,113 @@
+"""What a sweep tells: progress lines on stderr while it runs, tables at the end.
+
+Lines, not a redrawn screen: the same output reads well in a terminal and in a job's log.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from rich.console import Console
+from rich.markup import escape
+from rich.panel import Panel
+from rich.table import Table
+
+from dpo_core.evaluation import OBJECTIVES
+
+
+class Progress:
+    """Prints one line per thing that happened, with the time since the start."""
+
+    def __init__(self, console: Console, *, trials: int, steps: int | None, objective: str) -> None:
+        self.console, self.trials, self.steps, self.objective = console, trials, steps, objective
+        self.started, self.ended = time.monotonic(), 0
+        self.best: tuple[float, str, int] | None = None
+
+    def say(self, text: str) -> None:
+        elapsed = int(time.monotonic() - self.started)
+        clock = f"{elapsed // 60:3d}:{elapsed % 60:02d}"
+        self.console.print(f"[dim]{clock}[/dim]  {escape(text)}", soft_wrap=True, highlight=False)
+
+    def tell(self, happening: Any) -> None:
+        """The runner's events; see `sweeps.tuning.runner.Happening`."""
+        kind, trial = happening.kind, happening.trial
+        if kind == "started":
+            self.say(f"{trial} started   {show_point(happening.point)}")
+        elif kind == "evaluated":
+            self._evaluated(trial, happening.metrics)
+        else:
+            self.ended += 1
+            why = f": {happening.reason}, {_detail(happening)}" if happening.reason else ""
+            self.say(f"{trial} {kind}{why}   ({self.ended} of {self.trials} trials)")
+
+    def _evaluated(self, trial: str, metrics: Mapping[str, Any]) -> None:
+        accuracy, step = metrics["accuracy"], metrics["global_step"]
+        if self.best is None or accuracy > self.best[0]:
+            self.best = (accuracy, trial, step)
+        of = f"/{self.steps}" if self.steps else ""
+        best = f"best {self.best[0]:.3f} {self.best[1]} step {self.best[2]}"
+        self.say(
+            f"{trial} step {step}{of}   {self.objective} {accuracy:.3f}   "
+            f"loss {metrics['loss']:.4f}   {best}"
+        )
+
+
+def show_point(point: Mapping[str, Any]) -> str:
+    return "  ".join(f"{name}={show_value(value)}" for name, value in point.items())
+
+
+def show_value(value: Any) -> str:
+    return f"{value:.3g}" if isinstance(value, float) else str(value)
+
+
+def leaderboard(selection: Mapping[str, Any], rows: int = 20) -> Table:
+    """The trials, best first."""
+    trials: Sequence[Mapping[str, Any]] = selection["trials"]
+    names = list(dict.fromkeys(name for t in trials for name in t["point"]))
+    table = Table(title=f"{len(trials)} trials by {selection['objective']} on the select split")
+    for column in ("trial", "accuracy", "step", *names, "drift", "status"):
+        table.add_column(column, justify="left" if column in ("trial", "status") else "right")
+    for trial in trials[:rows]:
+        accuracy = "-" if trial["accuracy"] is None else f"{trial['accuracy']:.3f}"
+        drift = "-" if trial["drift_chosen"] is None else f"{trial['drift_chosen']:+.3f}"
+        values = [show_value(trial["point"].get(name, "-")) for name in names]
+        status = trial["status"] + (f": {trial['reason']}" if trial["reason"] else "")
+        step = "-" if trial["step"] is None else str(trial["step"])
+        table.add_row(trial["trial"], accuracy, step, *values, drift, escape(status))
+    return table
+
+
+def verdict(selection: Mapping[str, Any]) -> Panel:
+    """The winner with its numbers on both splits beside the untouched model's."""
+    winner = selection["winner"]
+    table = Table.grid(padding=(0, 3))
+    table.add_row("", "correct + ½ ties", "accuracy", "95 % interval", "untouched model")
+    for split in ("select", "final"):
+        score, before = selection[split], selection["reference"][split]
+        low, high = score["interval"]
+        counts = f"{score['correct']} + ½·{score['ties']} of {score['total']}"
+        table.add_row(
+            split, counts, f"{score['accuracy']:.3f}", f"{low:.3f} to {high:.3f}",
+            f"{before['accuracy']:.3f}",
+        )
+    table.add_row()
+    for name in OBJECTIVES:
+        final, before = selection["final"], selection["reference"]["final"]
+        table.add_row("final", name, f"{final[name]:.3f}", "", f"{before[name]:.3f}")
+    title = f"winner: {winner['trial']} at step {winner['step']}   {show_point(winner['point'])}"
+    return Panel(table, title=title, subtitle=escape(winner["path"]), expand=False)
+
+
+def failures(selection: Mapping[str, Any]) -> str | None:
+    """One sentence when some trials failed, else None."""
+    failed = [t for t in selection["trials"] if t["status"] == "failed"]
+    if not failed:
+        return None
+    reasons = "; ".join(f"{t['trial']}: {t['reason']} ({t['detail']})" for t in failed)
+    return f"{len(failed)} of {len(selection['trials'])} trials failed: {reasons}"
+
+
+def _detail(happening: Any) -> str:
+    return str(happening.metrics["record"].detail)

@@ -1,0 +1,107 @@
+"""Shared by all tests: no hub, caches of their own, and one local Ray for those that need it."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import secrets
+import signal
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+from collections.abc import Iterator
+from pathlib import Path
+
+os.environ.update(
+    {
+        "HF_HUB_OFFLINE": "1",
+        "HF_HUB_DISABLE_TELEMETRY": "1",
+        "HF_DATASETS_OFFLINE": "1",
+        "TOKENIZERS_PARALLELISM": "false",
+        "RAY_USAGE_STATS_ENABLED": "0",
+        "RAY_TRAIN_ENABLE_STATE_TRACKING": "1",
+        # A token of this session's own: nothing is read from or written to the home folder.
+        "RAY_AUTH_MODE": "token",
+        "RAY_AUTH_TOKEN": secrets.token_hex(32),
+    }
+)
+
+import pytest
+from toys import save_toy_model, toy_pairs
+
+from dpo_core.preferences import to_row
+
+SHARED = Path(os.environ.get("DPO_SWEEPS_SHARED", Path(__file__).parents[2] / "shared"))
+
+
+@pytest.fixture(scope="session")
+def toy_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A tiny Llama with a real tokenizer, as a directory that transformers loads."""
+    folder = tmp_path_factory.mktemp("model")
+    save_toy_model(folder)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def pairs_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A JSONL of preference pairs that a tiny model can learn to rank."""
+    path = tmp_path_factory.mktemp("data") / "pairs.jsonl"
+    path.write_text("".join(json.dumps(to_row(pair)) + "\n" for pair in toy_pairs(60)))
+    return path
+
+
+@pytest.fixture(scope="session")
+def ray_cluster() -> Iterator[str]:
+    """One `ray start --head` with dashboard for the whole session; gives the dashboard's URL."""
+    port, dashboard = _free_port(), _free_port()
+    command = [str(Path(sys.executable).parent / "ray"), "start", "--head", "--block"]
+    command += [f"--port={port}", f"--dashboard-port={dashboard}", "--num-cpus=2"]
+    # --block, so that ending it ends this cluster and no other on the machine.
+    head = subprocess.Popen([*command, "--disable-usage-stats"], stdout=subprocess.DEVNULL)
+    os.environ["RAY_ADDRESS"] = f"127.0.0.1:{port}"
+    url = f"http://127.0.0.1:{dashboard}"
+    try:
+        _wait_for(f"{url}/api/version", head)
+        yield url
+    finally:
+        del os.environ["RAY_ADDRESS"]
+        head.send_signal(signal.SIGTERM)
+        head.wait(60)
+
+
+@pytest.fixture(scope="session")
+def hh_harmless() -> Path:
+    """Real human preference pairs, where they are at hand."""
+    path = SHARED / "data" / "hh_harmless.jsonl"
+    if not path.is_file():
+        pytest.skip(f"the shared data is absent: {path}; set DPO_SWEEPS_SHARED to its folder")
+    return path
+
+
+def get(url: str, timeout: float = 30) -> bytes:
+    """A page of the cluster's dashboard, with the session's token."""
+    token = {"Authorization": f"Bearer {os.environ['RAY_AUTH_TOKEN']}"}
+    request = urllib.request.Request(url, headers=token)
+    with urllib.request.urlopen(request, timeout=timeout) as answer:
+        content: bytes = answer.read()
+        return content
+
+
+def _wait_for(url: str, process: subprocess.Popen[bytes], seconds: float = 90) -> None:
+    deadline = time.monotonic() + seconds
+    while time.monotonic() < deadline and process.poll() is None:
+        with contextlib.suppress(OSError):
+            get(url, timeout=2)
+            return
+        time.sleep(0.3)
+    raise RuntimeError(f"{url} did not answer within {seconds} s; ray start: {process.poll()}")
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port

@@ -1,0 +1,51 @@
+"""DPO's known failures as numbers, worked out by hand."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from dpo_core.evaluation import Outcomes
+from dpo_core.health import health
+
+
+def scored(gains: list[tuple[float, float]], tokens: list[tuple[int, int]]) -> Outcomes:
+    """Outcomes with these Δ_w and Δ_l, over a reference of −20 nats everywhere."""
+    reference = np.full(len(gains), -20.0)
+    chosen, rejected = (np.array(c, dtype=np.float64) for c in zip(*gains, strict=True))
+    lengths = [np.array(c, dtype=np.int64) for c in zip(*tokens, strict=True)]
+    ids = tuple(map(str, range(len(gains))))
+    return Outcomes(ids, reference + chosen, reference + rejected, reference, reference, *lengths)
+
+
+# Δ_w, Δ_l:         margin
+GAINS = [
+    (-2.0, -6.0),  #    4   grew, and chosen fell: displaced
+    (1.0, -1.0),  #     2   grew, chosen rose
+    (-3.0, 0.0),  #    −3   fell
+    (0.0, -1.0),  #     1   grew, chosen stayed
+]
+TOKENS = [(10, 4), (4, 4), (4, 8), (2, 4)]
+
+
+def test_health_by_hand() -> None:
+    assert health(scored(GAINS, TOKENS)) == {
+        "drift_chosen": pytest.approx(-4 / 20),  # (−2 + 1 − 3 + 0) / (10 + 4 + 4 + 2)
+        "drift_rejected": pytest.approx(-8 / 20),  # (−6 − 1 + 0 − 1) / (4 + 4 + 8 + 4)
+        "displaced": 0.25,
+        "mean_margin": pytest.approx(1.0),  # (4 + 2 − 3 + 1) / 4
+    }
+
+
+def test_an_untouched_policy_has_not_drifted() -> None:
+    assert health(scored(GAINS, TOKENS).as_reference) == {
+        "drift_chosen": 0.0,
+        "drift_rejected": 0.0,
+        "displaced": 0.0,
+        "mean_margin": 0.0,
+    }
+
+
+def test_float_noise_is_no_displacement() -> None:
+    # The margin grew by 6e-5 nats while the chosen answer fell by 3e-5: both below a tie.
+    assert health(scored([(-3e-5, -9e-5)], [(3, 3)]))["displaced"] == 0.0

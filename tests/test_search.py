@@ -1,0 +1,227 @@
+"""Points: inside the space, the same for a seed, under names that survive a restart."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+
+import optuna
+import pytest
+from optuna.trial import TrialState
+
+from search_spaces import Space
+from sweeps.records.ledger import EvaluationRecord, TrialRecord
+from sweeps.tuning.search import (
+    METRIC,
+    DrawnPoint,
+    SweepSearch,
+    frozen_trial,
+    make_sampler,
+    publish,
+)
+
+OBJECTIVE = "reward_accuracy"
+FLAT = Space.parse(
+    {
+        "beta": {"log_uniform": [0.01, 0.5]},
+        "learning_rate": {"log_uniform": [1e-6, 1e-4]},
+        "ld_alpha": {"uniform": [0, 1]},
+        "length_norm": {"choice": ["none", "mean"]},
+    }
+)
+BRANCHED = Space.parse(
+    {
+        "beta": [
+            {"log_uniform": [0.01, 0.5], "when": {"length_norm": "none"}},
+            {"log_uniform": [1, 20], "when": {"length_norm": ["mean", "simpo"]}},
+        ],
+        "learning_rate": {"log_uniform": [1e-6, 1e-4]},
+        "length_norm": {"choice": ["none", "mean", "simpo"]},
+        "gamma_ratio": {"uniform": [0.1, 0.8], "when": {"length_norm": "simpo"}},
+    }
+)
+POINT = {"beta": 0.1, "learning_rate": 1e-5, "ld_alpha": 0.25, "length_norm": "mean"}
+
+
+def searcher(space: Space = FLAT, sampler: str = "tpe", seed: int = 0, **changes) -> SweepSearch:
+    known = {"finished": (), "unfinished": (), "first_number": 0, "on_draw": lambda _: None}
+    return SweepSearch(
+        space, make_sampler(sampler, space, seed), objective=OBJECTIVE, **{**known, **changes}
+    )
+
+
+def accuracy(point: dict) -> float:
+    """Best at β = 0.1 and a learning rate of 1e-5."""
+    beta, rate = math.log(point["beta"] / 0.1), math.log(point["learning_rate"] / 1e-5)
+    return 1 / (1 + beta**2 + rate**2)
+
+
+def run(search: SweepSearch, count: int, start: int = 0) -> list[dict]:
+    """What Tune does, trial after trial."""
+    suggestions = []
+    for number in range(start, start + count):
+        suggestions.append(search.suggest(f"id{number}"))
+        value = accuracy(suggestions[-1]["point"])
+        for step in (1, 2):
+            search.on_trial_result(f"id{number}", {METRIC: value, "training_iteration": step})
+        search.on_trial_complete(f"id{number}", {METRIC: value})
+    return suggestions
+
+
+def ended(trial: str, point: dict, *correct: int, status: str = "finished") -> TrialRecord:
+    evaluations = tuple(
+        EvaluationRecord(
+            4 * (i + 1), 0.6, {OBJECTIVE: {"correct": c, "ties": 1, "total": 10}}, {}, {}
+        )
+        for i, c in enumerate(correct)
+    )
+    return TrialRecord(trial, point, status, 0, evaluations)
+
+
+def study_of(search: SweepSearch) -> optuna.Study:
+    return search._ot_study
+
+
+@pytest.mark.parametrize(
+    ("space", "sampler", "trials"),
+    [
+        (FLAT, "random", 30),
+        (FLAT, "tpe", 30),
+        (FLAT, "gp", 12),  # it starts with ten random ones
+        (BRANCHED, "tpe", 40),
+        (BRANCHED, "random", 30),
+    ],
+)
+def test_every_point_lies_in_the_space(space: Space, sampler: str, trials: int) -> None:
+    points = [s["point"] for s in run(searcher(space, sampler), trials)]
+    assert [space.why_not(point) for point in points] == [None] * trials
+    assert {point["length_norm"] for point in points} == {
+        *space.axis_of_keys()["length_norm"].values
+    }
+
+
+def test_the_bounds_of_a_log_axis_hold_to_the_last_bit() -> None:
+    # exp(log(x)) misses many x by one rounding; a range of one float shows it.
+    low = 3.3e-6
+    space = Space.parse(
+        {
+            "learning_rate": {"log_uniform": [low, math.nextafter(low, 1)]},
+            "beta": {"log_uniform": [0.1, 0.2]},
+        }
+    )
+    for suggestion in run(searcher(space, "random"), 20):
+        assert space.why_not(suggestion["point"]) is None
+
+
+@pytest.mark.parametrize("sampler", ["random", "tpe", "gp"])
+def test_a_seed_is_a_sequence_of_points(sampler: str) -> None:
+    first, again, other = (run(searcher(sampler=sampler, seed=s), 12) for s in (7, 7, 8))
+    assert first == again
+    assert first[0]["point"] != other[0]["point"]
+    assert len({s["point"]["beta"] for s in first}) == 12
+
+
+def test_tpe_learns_from_what_was_reported() -> None:
+    points = [s["point"] for s in run(searcher(), 40)]
+    late, early = (sum(map(accuracy, p)) for p in (points[-10:], points[:10]))
+    assert late > early
+
+
+def test_names_count_up_and_every_draw_is_announced_once() -> None:
+    drawn: list[DrawnPoint] = []
+    suggestions = run(searcher(on_draw=drawn.append), 3)
+    assert [s["trial"] for s in suggestions] == ["t0000", "t0001", "t0002"]
+    assert [{"trial": d.trial, "point": d.point} for d in drawn] == suggestions
+
+
+def test_asking_twice_for_a_trial_gives_the_same_answer() -> None:
+    drawn: list[DrawnPoint] = []
+    search = searcher(on_draw=drawn.append)
+    once, twice, next_one = search.suggest("a"), search.suggest("a"), search.suggest("b")
+    assert once == twice
+    assert (once["trial"], next_one["trial"]) == ("t0000", "t0001")
+    assert len(drawn) == 2
+    once["point"]["beta"] = 99.0  # a caller's own copy
+    assert search.suggest("a") == twice
+
+
+def test_a_resumed_sweep_first_runs_what_was_open_then_counts_on() -> None:
+    finished = [ended("t0000", POINT, 7), ended("t0002", {**POINT, "beta": 0.3}, 6)]
+    # Values that decimal text or a logarithm would not give back.
+    odd = {**POINT, "beta": 0.1 + 0.2, "learning_rate": 1e-6, "ld_alpha": 1 / 3}
+    unfinished = [DrawnPoint("t0001", odd), DrawnPoint("t0003", {**POINT, "length_norm": "none"})]
+    search = searcher(finished=finished, unfinished=unfinished, first_number=4)
+    suggestions = run(search, 4)
+    assert [s["trial"] for s in suggestions] == ["t0001", "t0003", "t0004", "t0005"]
+    assert suggestions[0]["point"] == odd
+    assert suggestions[1]["point"] == unfinished[1].point
+
+
+def test_open_points_of_a_branched_space_come_back_exactly() -> None:
+    points = [s["point"] for s in run(searcher(BRANCHED, "random"), 12)]
+    assert {"gamma_ratio" in point for point in points} == {True, False}
+    again = searcher(
+        BRANCHED, seed=5, unfinished=[DrawnPoint(f"t{i:04d}", p) for i, p in enumerate(points)]
+    )
+    assert [s["point"] for s in run(again, 12)] == points
+
+
+def test_what_the_ledger_knows_is_in_the_study() -> None:
+    finished = [
+        ended("t0000", POINT, 7, 5),
+        ended("t0001", POINT, 8, status="failed"),
+        ended("t0002", POINT, status="failed"),
+        ended("t0003", POINT, 6, status="stopped"),
+    ]
+    trials = study_of(searcher(finished=finished)).get_trials()
+    complete, fail = TrialState.COMPLETE, TrialState.FAIL
+    assert [t.state for t in trials] == [complete, fail, fail, complete]
+    # the best of a trial's checkpoints: (7 + 1/2) / 10, not the last
+    assert [t.value for t in trials] == [0.75, None, None, 0.65]
+    assert trials[0].params == POINT
+    assert trials[0].intermediate_values == {4: 0.75, 8: 0.55}
+    assert trials[1].user_attrs == {"trial": "t0001", "status": "failed", "reason": None}
+
+
+def test_the_ledgers_trials_spare_a_new_study_its_random_start() -> None:
+    grid = [{**POINT, "beta": 0.01 * i, "learning_rate": 1e-5} for i in range(1, 31)]
+    good = [ended(f"t{i:04d}", p, round(8 * accuracy(p))) for i, p in enumerate(grid)]
+    taught = run(searcher(finished=good, seed=3), 5)
+    fresh = run(searcher(seed=3), 5)
+    assert [s["point"] for s in taught] != [s["point"] for s in fresh]
+    assert sum(accuracy(s["point"]) for s in taught) > sum(accuracy(s["point"]) for s in fresh)
+
+
+def test_a_point_that_left_the_space_is_not_taken_in() -> None:
+    with pytest.raises(ValueError, match=r"beta: 0\.9 lies outside; give one in log_uniform"):
+        frozen_trial(FLAT, ended("t0000", {**POINT, "beta": 0.9}, 7), OBJECTIVE)
+
+
+def test_results_without_the_metric_are_passed_over() -> None:
+    search = searcher()
+    search.suggest("a")
+    search.on_trial_result("a", {"training_iteration": 1})
+    search.on_trial_complete("a", error=True)
+    assert [t.state for t in study_of(search).get_trials()] == [TrialState.FAIL]
+
+
+def test_nothing_is_pickled(tmp_path: Path) -> None:
+    searcher().save(str(tmp_path / "searcher.pkl"))
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("folder", ["plain", "with space 'and' \"quotes\" ü"])
+def test_publish_adds_each_trial_once(tmp_path: Path, folder: str) -> None:
+    file = tmp_path / folder / "study.db"
+    file.parent.mkdir()
+    records = [ended("t0000", POINT, 7), ended("t0001", POINT, status="failed")]
+    for upto in (1, 1, 2, 2):
+        publish(file, "hh-1", FLAT, records[:upto], OBJECTIVE)
+    publish(file, "hh-1", FLAT, [*records, ended("t0002", {**POINT, "beta": 0.2}, 9)], OBJECTIVE)
+    study = optuna.load_study(study_name="hh-1", storage=f"sqlite:///{file}")
+    assert [t.user_attrs["trial"] for t in study.trials] == ["t0000", "t0001", "t0002"]
+    assert TrialState.RUNNING not in {t.state for t in study.trials}
+    assert study.direction == optuna.study.StudyDirection.MAXIMIZE
+    assert study.best_trial.user_attrs["trial"] == "t0002"
+    assert study.best_value == 0.95  # (9 + 1/2) / 10
+    assert study.best_params["beta"] == 0.2

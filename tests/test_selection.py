@@ -1,0 +1,201 @@
+"""Which checkpoint wins, whatever the order of the ledger; and the numbers told about it."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from dpo_core.evaluation import OBJECTIVES, Outcomes
+from sweeps.records.ledger import EvaluationRecord, TrialRecord
+from sweeps.records.selection import candidates, count_of, ranked, scores, trial_rows, winner
+
+REWARD, TOKEN, LIKELIHOOD = OBJECTIVES
+
+
+def evaluation(step: int, correct: int, token_correct: int = 5, ties: int = 0) -> EvaluationRecord:
+    """Of 20 pairs."""
+    counts = {
+        REWARD: {"correct": correct, "ties": ties, "total": 20},
+        TOKEN: {"correct": token_correct, "ties": 0, "total": 20},
+        LIKELIHOOD: {"correct": 20 - correct, "ties": 0, "total": 20},
+    }
+    return EvaluationRecord(step, 0.6, counts, {}, {"drift_chosen": -0.01 * step})
+
+
+def trial(name: str, *evaluations: EvaluationRecord, **changes) -> TrialRecord:
+    fields = {"status": "finished", "seed": 0, "seconds": 2.5, **changes}
+    return TrialRecord(name, {"beta": 0.1}, evaluations=evaluations, **fields)
+
+
+def place(record: TrialRecord, *others: TrialRecord, objective: str = REWARD):
+    best = winner([record, *others], objective)
+    return best and (best.trial, best.step)
+
+
+def test_nothing_to_choose_from() -> None:
+    assert winner([], REWARD) is None
+    assert winner([trial("t0000", status="failed", reason="nan")], REWARD) is None
+
+
+def test_the_highest_accuracy_wins_even_before_the_last_step() -> None:
+    early = trial("t0000", evaluation(4, 15), evaluation(8, 12))
+    assert place(early, trial("t0001", evaluation(4, 11), evaluation(8, 14))) == ("t0000", 4)
+
+
+def test_two_ties_are_worth_one_correct_pair() -> None:
+    tied = trial("t0000", evaluation(4, 10, ties=3))  # (10 + 1.5) / 20 = 0.575
+    assert place(tied, trial("t0001", evaluation(4, 11))) == ("t0000", 4)  # 11 / 20 = 0.55
+    assert place(tied, trial("t0001", evaluation(4, 12))) == ("t0001", 4)  # 12 / 20 = 0.6
+
+
+def test_the_objective_decides() -> None:
+    records = trial("t0000", evaluation(4, 15, 5)), trial("t0001", evaluation(4, 5, 9))
+    assert place(*records, objective=REWARD) == ("t0000", 4)
+    assert place(*records, objective=TOKEN) == ("t0001", 4)
+    assert place(*records, objective=LIKELIHOOD) == ("t0001", 4)  # 20 - 5 of 20
+
+
+def test_a_trial_that_failed_later_can_still_win() -> None:
+    failed = trial("t0000", evaluation(4, 18), status="failed", reason="nan", detail="step 6")
+    assert place(failed, trial("t0001", evaluation(4, 12))) == ("t0000", 4)
+    assert [c.trial for c in candidates([failed])] == ["t0000"]
+
+
+@pytest.mark.parametrize(
+    ("better", "worse"),
+    [
+        # the same accuracy: per-token accuracy, then the earlier step, then the name
+        (("t0001", evaluation(8, 12, 6)), ("t0000", evaluation(4, 12, 5))),
+        (("t0001", evaluation(4, 12, 6)), ("t0000", evaluation(8, 12, 6))),
+        (("t0000", evaluation(4, 12, 6)), ("t0001", evaluation(4, 12, 6))),
+    ],
+)
+def test_tie_breaks(better, worse) -> None:
+    records = [trial(*better), trial(*worse)]
+    for order in (records, records[::-1]):
+        assert place(*order) == (better[0], better[1].step)
+        assert [row["trial"] for row in trial_rows(order, REWARD)] == [better[0], worse[0]]
+
+
+few = st.integers(0, 3)  # so that accuracies often tie
+ledgers = st.lists(
+    st.builds(
+        lambda evaluated, failed: (evaluated, failed),
+        st.dictionaries(st.sampled_from([4, 8, 12]), st.tuples(few, few, few), max_size=3),
+        st.booleans(),
+    ),
+    max_size=6,
+).map(
+    lambda rows: [
+        trial(
+            f"t{number:04d}",
+            *(evaluation(step, c, t, ties) for step, (c, t, ties) in evaluated.items()),
+            status="failed" if failed else "finished",
+        )
+        for number, (evaluated, failed) in enumerate(rows)
+    ]
+)
+
+
+@given(ledgers, st.randoms(use_true_random=False), st.sampled_from(OBJECTIVES))
+def test_the_order_of_records_and_evaluations_moves_nothing(records, random, objective) -> None:
+    shuffled = [
+        trial(r.trial, *random.sample(r.evaluations, len(r.evaluations)), status=r.status)
+        for r in random.sample(records, len(records))
+    ]
+    before = [(c.trial, c.step) for c in ranked(candidates(records), objective)]
+    assert [(c.trial, c.step) for c in ranked(candidates(shuffled), objective)] == before
+    assert winner(shuffled, objective) == winner(records, objective)
+    assert trial_rows(shuffled, objective) == trial_rows(records, objective)
+
+
+@given(ledgers, st.sampled_from(OBJECTIVES))
+def test_the_leaderboard_begins_with_the_winner(records, objective) -> None:
+    rows, best = trial_rows(records, objective), winner(records, objective)
+    assert len(rows) == len(records)
+    accuracies = [row["accuracy"] for row in rows if row["accuracy"] is not None]
+    assert accuracies == sorted(accuracies, reverse=True)
+    assert all(row["accuracy"] is None for row in rows[len(accuracies) :])
+    if best is not None:
+        assert (rows[0]["trial"], rows[0]["step"]) == (best.trial, best.step)
+        assert max(accuracies) == best.evaluation.accuracy(objective)
+
+
+def test_a_row_of_the_leaderboard() -> None:
+    best, last = evaluation(4, 15, ties=1), evaluation(8, 12)
+    [row] = trial_rows([trial("t0000", best, last, loss_beta=4.5)], REWARD)
+    assert row == {
+        "trial": "t0000",
+        "status": "finished",
+        "reason": None,
+        "detail": None,
+        "point": {"beta": 0.1},
+        "loss_beta": 4.5,
+        "step": 4,
+        "accuracy": 0.775,  # (15 + 1/2) / 20
+        "counts": {"correct": 15, "ties": 1, "total": 20},
+        "drift_chosen": -0.04,
+        "seconds": 2.5,
+    }
+    assert count_of(best, REWARD).accuracy == 0.775
+
+
+def test_a_row_of_a_trial_without_evaluations() -> None:
+    [row] = trial_rows([trial("t0000", status="failed", reason="nan", detail="step 1")], REWARD)
+    assert (row["status"], row["reason"], row["detail"]) == ("failed", "nan", "step 1")
+    assert [row[k] for k in ("step", "accuracy", "counts", "drift_chosen")] == [None] * 4
+
+
+def outcomes() -> Outcomes:
+    rows = [
+        #  π_w   π_l  ref_w ref_l |w| |l|   Δ_w Δ_l  margin  per token          π_w − π_l
+        (-4, -9, -6, -8, 4, 2),  #           2  −1    3      .5 + .5 = 1         5
+        (-9, -4, -12, -6, 10, 2),  #         3   2    1      .3 − 1 = −.7       −5
+        (-6, -8, -5, -6, 3, 3),  #          −1  −2    1      −1/3 + 2/3 = 1/3    2
+        (-7, -7, -6, -6, 2, 4),  #          −1  −1    0      −.5 + .25 = −.25    0
+        (-8, -3, -4, -3, 1, 5),  #          −4   0   −4      −4                 −5
+    ]
+    columns = list(zip(*rows, strict=True))
+    floats = [np.array(c, dtype=np.float64) for c in columns[:4]]
+    ints = [np.array(c, dtype=np.int64) for c in columns[4:]]
+    return Outcomes(tuple("abcde"), *floats, *ints)
+
+
+def test_scores_by_hand() -> None:
+    told = scores(outcomes(), REWARD)
+    assert (told["objective"], told["correct"], told["ties"], told["total"]) == (REWARD, 3, 1, 5)
+    assert told["accuracy"] == told[REWARD] == 0.7  # (3 + 1/2) / 5
+    assert told[TOKEN] == 0.4  # 2 of 5
+    assert told[LIKELIHOOD] == 0.5  # (2 + 1/2) / 5
+    # p = 0.7, n = 5, z² = 3.841459, 1 + z²/n = 1.7682918:
+    # centre = (0.7 + 0.3841459) / 1.7682918 = 0.6131035
+    # half = 1.959964 / 1.7682918 · √(0.21/5 + 3.841459/100) = 1.1083939 · 0.2835746 = 0.3143125
+    assert told["interval"] == pytest.approx([0.2987911, 0.9274160], abs=1e-6)
+    length = told["length"]
+    assert (length["chosen_longer"]["correct"], length["chosen_longer"]["total"]) == (2, 2)
+    assert length["chosen_shorter"]["accuracy"] == 0.25  # a tie and a wrong one
+    assert length["length_controlled"] == 0.625  # (1 + 0.25) / 2
+    assert length["longer_wins"] == 0.5  # (2 + 1/2) / 5
+    assert told["health"] == pytest.approx(
+        {
+            "drift_chosen": -0.05,  # (2 + 3 − 1 − 1 − 4) / 20 tokens
+            "drift_rejected": -0.125,  # (−1 + 2 − 2 − 1 + 0) / 16 tokens
+            "displaced": 0.2,  # the third pair: its margin grew, its chosen answer fell
+            "mean_margin": 0.2,  # (3 + 1 + 1 + 0 − 4) / 5
+        }
+    )
+
+
+def test_scores_of_the_untouched_policy_are_one_half_on_rewards() -> None:
+    told = scores(outcomes().as_reference, REWARD)
+    assert (told["correct"], told["ties"], told["accuracy"]) == (0, 5, 0.5)
+    assert told[TOKEN] == 0.5
+    assert told[LIKELIHOOD] == 0.5  # 2, −6, 1, 0, −1: two right, one tie
+
+
+def test_scores_follow_the_objective() -> None:
+    told = scores(outcomes(), LIKELIHOOD)
+    assert (told["correct"], told["ties"], told["accuracy"]) == (2, 1, 0.5)
+    assert told["length"]["chosen_longer"]["correct"] == 1

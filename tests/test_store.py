@@ -1,0 +1,233 @@
+"""Folders and URIs: writes are whole or not there, names stay below the root."""
+
+from __future__ import annotations
+
+import itertools
+import threading
+from pathlib import Path
+
+import pytest
+
+from dpo_core.errors import SettingsError
+from dpo_core.store import Store
+
+_NUMBER = itertools.count()
+
+
+@pytest.fixture(params=["folder", "file", "local", "memory"])
+def store(request: pytest.FixtureRequest, tmp_path: Path) -> Store:
+    """A directory, the same as a URI, and two fsspec file systems."""
+    uris = {
+        "folder": str(tmp_path / "root"),
+        "file": f"file://{tmp_path}/root",
+        "local": f"local://{tmp_path}/root",
+        "memory": f"memory://store-{next(_NUMBER)}",
+    }
+    return Store.open(uris[request.param])
+
+
+# --- every kind of store ----------------------------------------------------------------------
+
+
+def test_write_then_read(store: Store) -> None:
+    store.write("deep/down/a.txt", b"first")
+    store.write("deep/down/a.txt", b"2nd")
+    assert store.read("deep/down/a.txt") == b"2nd"
+
+
+def test_exists_and_delete(store: Store) -> None:
+    assert not store.exists("deep/a.txt")
+    store.write("deep/a.txt", b"x")
+    store.write("deep/b.txt", b"x")
+    assert store.exists("deep/a.txt")
+    assert store.exists("deep")
+    store.delete("deep/a.txt")
+    assert not store.exists("deep/a.txt")
+    store.delete("deep")
+    assert not store.exists("deep/b.txt")
+    store.delete("deep")  # absent: nothing happens
+
+
+def test_what_is_absent_cannot_be_read(store: Store) -> None:
+    with pytest.raises(FileNotFoundError):
+        store.read("nowhere.txt")
+
+
+def test_names_are_sorted_and_an_absent_folder_is_empty(store: Store) -> None:
+    assert store.names("trials") == []
+    for name in ("b.txt", "a.txt", "c/d.txt"):
+        store.write(f"trials/{name}", b"x")
+    assert store.names("trials") == ["a.txt", "b.txt", "c"]
+
+
+def test_append(store: Store) -> None:
+    store.append("ledger/lines.jsonl", b"1\n")
+    store.append("ledger/lines.jsonl", b"2\n")
+    assert store.read("ledger/lines.jsonl") == b"1\n2\n"
+
+
+def test_a_sub_store_sees_its_folder(store: Store) -> None:
+    sub = store.at("trials/t1")
+    sub.write("a.txt", b"x")
+    assert store.read("trials/t1/a.txt") == b"x"
+    assert sub.names() == ["a.txt"]
+    assert sub.uri == f"{store.uri}/trials/t1"
+
+
+def test_upload_and_download(store: Store, tmp_path: Path) -> None:
+    source = tmp_path / "source"
+    (source / "inner").mkdir(parents=True)
+    (source / "manifest.json").write_bytes(b"m")
+    (source / "inner" / "weights").write_bytes(b"w")
+    store.upload(source, "checkpoints/best", last="manifest.json")
+    assert store.names("checkpoints") == ["best"]
+    folder = store.download("checkpoints/best", tmp_path / "target")
+    found = {p.relative_to(folder).as_posix() for p in folder.rglob("*") if p.is_file()}
+    assert found == {"manifest.json", "inner/weights"}
+    assert (folder / "inner" / "weights").read_bytes() == b"w"
+
+
+def test_upload_replaces_what_was_there(store: Store, tmp_path: Path) -> None:
+    for content in (b"old", b"new"):
+        source = tmp_path / f"source-{content.decode()}"
+        source.mkdir()
+        (source / "manifest.json").write_bytes(content)
+        store.upload(source, "best", last="manifest.json")
+    assert store.read("best/manifest.json") == b"new"
+
+
+def test_a_root_with_a_trailing_slash_is_the_same_root(store: Store) -> None:
+    store.write("deep/a.txt", b"x")
+    assert Store.open(f"{store.uri}/").read("deep/a.txt") == b"x"
+
+
+def test_a_store_can_be_opened_again_from_its_uri(store: Store) -> None:
+    store.write("a.txt", b"x")
+    assert Store.open(store.uri).read("a.txt") == b"x"
+    assert Store.open(store.at("deep").uri).names() == []
+
+
+@pytest.mark.parametrize("name", ["..", "../a.txt", "a/../../b", "a/..", "/etc/passwd"])
+def test_names_that_leave_the_folder_are_refused(store: Store, name: str) -> None:
+    for use in (store.read, store.exists, store.names, store.delete, store.at):
+        with pytest.raises(ValueError, match="leaves the folder"):
+            use(name)
+    for put in (store.write, store.append):
+        with pytest.raises(ValueError, match="leaves the folder"):
+            put(name, b"x")
+
+
+# --- directories ------------------------------------------------------------------------------
+
+
+def test_a_reader_never_sees_part_of_a_file(tmp_path: Path) -> None:
+    store = Store.open(tmp_path)
+    contents = [bytes([c]) * 300_000 for c in b"ab"]
+    store.write("x.bin", contents[0])
+    seen, stop = set(), threading.Event()
+
+    def read() -> None:
+        while not stop.is_set():
+            seen.add(store.read("x.bin"))
+
+    reader = threading.Thread(target=read)
+    reader.start()
+    for number in range(60):
+        store.write("x.bin", contents[number % 2])
+    stop.set()
+    reader.join()
+    assert seen <= set(contents)
+    assert store.names() == ["x.bin"]
+
+
+def test_a_write_that_fails_leaves_the_old_content(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = Store.open(tmp_path)
+    store.write("x.bin", b"old")
+
+    def full(_: int) -> None:
+        raise OSError("no space left on device")
+
+    monkeypatch.setattr("os.fsync", full)
+    with pytest.raises(OSError, match="no space"):
+        store.write("x.bin", b"new")
+    assert store.read("x.bin") == b"old"
+
+
+def test_what_a_dead_writer_left_is_not_listed(tmp_path: Path) -> None:
+    store = Store.open(tmp_path)
+    store.write("trials/a.txt", b"x")
+    (tmp_path / "trials" / ".writing-0123").write_bytes(b"half")
+    assert store.names("trials") == ["a.txt"]
+
+
+def test_download_from_a_directory_copies_nothing(tmp_path: Path) -> None:
+    store = Store.open(tmp_path / "root")
+    store.write("best/a.txt", b"x")
+    assert store.download("best", tmp_path / "unused") == tmp_path / "root" / "best"
+    assert not (tmp_path / "unused").exists()
+
+
+def test_a_path_with_blanks_quotes_and_a_line_break(tmp_path: Path) -> None:
+    odd = tmp_path / "a 'b' \"c\"\n100%25 d"
+    store = Store.open(odd)
+    store.write("x y.txt", b"x")
+    assert (odd / "x y.txt").read_bytes() == b"x"
+    assert Store.open(store.uri).names() == ["x y.txt"]
+
+
+def test_home_is_expanded(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    assert Store.open("~/sweeps").local == tmp_path / "sweeps"
+
+
+def test_a_lock_outside_the_folder_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="leaves the folder"):
+        Store.open(tmp_path).lock("../x.lock")
+
+
+def test_a_file_uri_is_a_directory_too(tmp_path: Path) -> None:
+    assert Store.open(f"file://{tmp_path}").local == tmp_path
+
+
+def test_the_lock_keeps_others_out(tmp_path: Path) -> None:
+    store = Store.open(tmp_path)
+    order = []
+
+    def late() -> None:
+        with store.lock("locks/x.lock"):
+            order.append("late")
+
+    with store.lock("locks/x.lock"):
+        thread = threading.Thread(target=late)
+        thread.start()
+        thread.join(0.2)
+        order.append("early")
+    thread.join(10)
+    assert order == ["early", "late"]
+
+
+# --- object stores ----------------------------------------------------------------------------
+
+
+def test_the_last_file_arrives_last(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    store = Store.open("memory://upload-order")
+    for name in ("a", "manifest.json", "z"):
+        (tmp_path / name).write_bytes(b"x")
+    arrived = []
+    monkeypatch.setattr(Store, "write", lambda _, name, content: arrived.append(name))
+    store.upload(tmp_path, "best", last="manifest.json")
+    assert arrived == ["best/a", "best/z", "best/manifest.json"]
+
+
+def test_a_remote_lock_lets_everybody_in() -> None:
+    store = Store.open("memory://locks")
+    with store.lock("x.lock"), store.lock("x.lock"):
+        assert not store.exists("x.lock")
+
+
+@pytest.mark.parametrize("uri", ["nowhere://bucket/a", "s4://bucket", "memry://x"])
+def test_an_unknown_scheme_is_the_users_to_mend(uri: str) -> None:
+    with pytest.raises(SettingsError, match=rf"storage: {uri} cannot be opened .*; use a folder"):
+        Store.open(uri)

@@ -1,0 +1,339 @@
+"""Whole sweeps through real Ray, TRL and Optuna, on a tiny Llama with a real tokenizer."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import optuna
+import pytest
+import yaml
+from conftest import get
+
+from dpo_core.evaluation import read_outcomes
+from dpo_core.store import Store
+from sweeps.paths import SweepPaths
+from sweeps.records import ledger
+
+pytestmark = [pytest.mark.ray, pytest.mark.integration]
+
+Sweep = Callable[..., Path]
+
+
+@pytest.fixture
+def sweep_file(tmp_path: Path, toy_model: Path, pairs_file: Path) -> Sweep:
+    """Writes a sweep's YAML; keyword arguments replace whole sections."""
+
+    def write(**sections: Any) -> Path:
+        tree = {
+            "name": "toy",
+            "storage": str(tmp_path / "runs"),
+            "model": {"path": str(toy_model), "adapter": {"rank": 4}},
+            "data": {"path": str(pairs_file), "max_tokens": 256},
+            "space": {"beta": 0.1, "learning_rate": 0.005, "length_norm": "none"},
+            "training": {"max_steps": 4, "batch_pairs": 4, "evaluations": 2},
+            "search": {"trials": 1},
+            **sections,
+        }
+        path = tmp_path / "sweep.yaml"
+        path.write_text(yaml.safe_dump(tree))
+        return path
+
+    return write
+
+
+def run(*arguments: str, timeout: float = 400) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "sweeps", *arguments]
+    return subprocess.run(command, capture_output=True, text=True, timeout=timeout)
+
+
+def selection_of(done: subprocess.CompletedProcess[str]) -> dict[str, Any]:
+    assert done.returncode == 0, done.stderr
+    selection: dict[str, Any] = json.loads(done.stdout)
+    return selection
+
+
+@pytest.fixture(scope="module")
+def finished(
+    ray_cluster: str, toy_model: Path, pairs_file: Path, tmp_path_factory: pytest.TempPathFactory
+) -> dict[str, Any]:
+    """Three trials, one of which must end in a loss that is no number."""
+    folder = tmp_path_factory.mktemp("sweep")
+    tree = {
+        "name": "toy",
+        "storage": str(folder / "runs"),
+        "model": {"path": str(toy_model), "adapter": {"rank": 4}},
+        "data": {"path": str(pairs_file), "max_tokens": 256},
+        "space": {
+            "beta": {"log_uniform": [0.05, 0.5]},
+            "learning_rate": {"choice": [0.003, 1e30]},
+            "length_norm": {"choice": ["none", "mean"]},
+        },
+        "training": {"max_steps": 4, "batch_pairs": 4, "evaluations": 2, "warmup_fraction": 0.0},
+        "search": {"trials": 3, "sampler": "random"},
+        "seed": 1,
+    }
+    path = folder / "sweep.yaml"
+    path.write_text(yaml.safe_dump(tree))
+    return {"selection": selection_of(run("run", str(path), "--json")), "yaml": path}
+
+
+def paths_of(selection: dict[str, Any]) -> SweepPaths:
+    return SweepPaths.of_folder(selection["folder"])
+
+
+def test_a_failed_trial_is_recorded_and_the_sweep_goes_on(finished: dict[str, Any]) -> None:
+    trials = {t["trial"]: t for t in finished["selection"]["trials"]}
+    assert set(trials) == {"t0000", "t0001", "t0002"}
+    failed = [t for t in trials.values() if t["status"] == "failed"]
+    assert failed, "the seed must draw the learning rate that cannot work"
+    assert all(t["reason"] == "nan" and t["point"]["learning_rate"] == 1e30 for t in failed)
+    assert all(t["status"] == "finished" for t in trials.values() if t not in failed)
+
+
+def test_the_folder_keeps_what_it_promises(finished: dict[str, Any]) -> None:
+    selection = finished["selection"]
+    folder = Path(selection["folder"])
+    for name in ("config.yaml", "ledger.jsonl", "selection.json", "study.db", "best/README.md"):
+        assert (folder / name).is_file(), name
+    assert json.loads((folder / "selection.json").read_text()) == selection
+    rows = [json.loads(s) for s in (folder / "splits/select.jsonl").read_text().splitlines()]
+    outcomes, about = read_outcomes(
+        (folder / f"outcomes/{selection['winner']['trial']}-step-000004.parquet").read_bytes()
+    )
+    assert sorted(outcomes.ids) == sorted(row["id"] for row in rows)
+    assert about["step"] == 4
+
+
+def test_only_the_winner_stays_on_disk(finished: dict[str, Any]) -> None:
+    selection = finished["selection"]
+    paths = paths_of(selection)
+    kept = [
+        (trial, step)
+        for trial in paths.store.names(paths.checkpoints)
+        for step in paths.checkpoint_steps(trial)
+    ]
+    assert kept == [(selection["winner"]["trial"], selection["winner"]["step"])]
+    files = {p.suffix for p in Path(selection["folder"], "checkpoints").rglob("*") if p.is_file()}
+    assert files <= {".safetensors", ".json"}
+
+
+def test_the_study_has_every_trial_once(finished: dict[str, Any]) -> None:
+    folder, sweep = finished["selection"]["folder"], finished["selection"]["sweep"]
+    study = optuna.load_study(study_name=sweep, storage=f"sqlite:///{folder}/study.db")
+    names = sorted(trial.user_attrs["trial"] for trial in study.trials)
+    assert names == ["t0000", "t0001", "t0002"]
+    assert all(trial.state.is_finished() for trial in study.trials)
+
+
+@pytest.mark.parametrize("split", ["select", "final"])
+def test_rescoring_best_one_sequence_at_a_time_gives_the_same_counts(
+    finished: dict[str, Any], toy_model: Path, split: str
+) -> None:
+    selection = finished["selection"]
+    folder = Path(selection["folder"])
+    rows = [json.loads(s) for s in (folder / f"splits/{split}.jsonl").read_text().splitlines()]
+    policy, reference = _plain_scorer(folder / "best"), _plain_scorer(toy_model)
+    margins = {"reward_accuracy": [], "token_reward_accuracy": [], "likelihood_accuracy": []}
+    for row in rows:
+        (pw, nw), (pl, nl) = policy(row, "chosen"), policy(row, "rejected")
+        (rw, _), (rl, _) = reference(row, "chosen"), reference(row, "rejected")
+        margins["reward_accuracy"].append((pw - rw) - (pl - rl))
+        margins["token_reward_accuracy"].append((pw - rw) / nw - (pl - rl) / nl)
+        margins["likelihood_accuracy"].append(pw - pl)
+    for name, values in margins.items():
+        assert sum(m > 0 for m in values) / len(values) == pytest.approx(selection[split][name])
+    assert selection[split]["correct"] == sum(m > 0 for m in margins[selection["objective"]])
+    assert selection[split]["total"] == len(rows)
+
+
+def test_the_untouched_model_scores_exactly_one_half(finished: dict[str, Any]) -> None:
+    for split in ("select", "final"):
+        before = finished["selection"]["reference"][split]
+        assert (before["correct"], before["ties"]) == (0, before["total"])
+        assert before["reward_accuracy"] == before["token_reward_accuracy"] == 0.5
+
+
+def test_best_shows_and_export_copies(finished: dict[str, Any], tmp_path: Path) -> None:
+    from transformers import AutoModelForCausalLM
+
+    folder = finished["selection"]["folder"]
+    shown = run("best", folder)
+    assert shown.returncode == 0
+    assert finished["selection"]["winner"]["trial"] in shown.stdout
+    assert "1 of 3 trials failed" in shown.stdout or "2 of 3 trials failed" in shown.stdout
+    assert run("export", folder, str(tmp_path / "model")).returncode == 0
+    AutoModelForCausalLM.from_pretrained(tmp_path / "model")
+
+
+def test_a_second_sweep_finds_the_reference(finished: dict[str, Any]) -> None:
+    first = paths_of(finished["selection"])
+    before = _cache_times(first)
+    done = run("run", str(finished["yaml"]), "--json", "--set", "search.trials=1", "--id", "again")
+    second = selection_of(done)
+    prepared = json.loads(paths_of(second).store.read("prepared.json"))
+    assert not any(prepared["reference_computed"].values())
+    assert _cache_times(first) == before
+    # The same seed and point on the same data: the same numbers, to the last pair.
+    t0 = {t["trial"]: t for t in finished["selection"]["trials"]}["t0000"]
+    assert second["trials"][0]["point"] == t0["point"]
+    assert second["trials"][0]["counts"] == t0["counts"]
+
+
+def test_resuming_a_finished_sweep_changes_nothing(finished: dict[str, Any]) -> None:
+    selection = finished["selection"]
+    before = Path(selection["folder"], "ledger.jsonl").read_bytes()
+    assert selection_of(run("resume", selection["folder"], "--json")) == selection
+    assert Path(selection["folder"], "ledger.jsonl").read_bytes() == before
+
+
+def test_the_dashboard_shows_each_trial_and_its_gauges(
+    finished: dict[str, Any], ray_cluster: str
+) -> None:
+    runs = json.loads(get(f"{ray_cluster}/api/train/v2/runs/v1"))
+    names = {r["name"] for r in runs["train_runs"]}
+    sweep = finished["selection"]["sweep"]
+    assert {f"{sweep}-t0000", f"{sweep}-t0001", f"{sweep}-t0002"} <= names
+
+
+def test_killed_driver_resumes_without_losing_or_repeating(
+    ray_cluster: str, sweep_file: Sweep, tmp_path: Path
+) -> None:
+    path = sweep_file(
+        search={"trials": 2},
+        space={
+            "beta": {"log_uniform": [0.05, 0.5]},
+            "learning_rate": 0.003,
+            "length_norm": "none",
+        },
+    )
+    driver = subprocess.Popen(
+        [sys.executable, "-m", "sweeps", "run", str(path), "--id", "killed"],
+        stderr=subprocess.DEVNULL,
+        stdout=subprocess.DEVNULL,
+    )
+    folder = tmp_path / "runs" / "killed"
+    _wait(lambda: list(folder.glob("checkpoints/t0001/step-000002/manifest.json")))
+    os.kill(driver.pid, signal.SIGKILL)
+    driver.wait()
+    first = (folder / "ledger.jsonl").read_bytes()
+    drawn = json.loads((folder / "trials/t0001.json").read_text())
+    selection = selection_of(run("resume", str(folder), "--json"))
+    records = ledger.read(Store.open(folder), "ledger.jsonl")
+    assert [r.trial for r in records] == ["t0000", "t0001"]
+    assert (folder / "ledger.jsonl").read_bytes().startswith(first)
+    assert dict(records[1].point) == drawn["point"]
+    assert [e.step for e in records[1].evaluations] == [2, 4]
+    assert {t["status"] for t in selection["trials"]} == {"finished"}
+
+
+def test_two_workers_count_every_pair_once(
+    ray_cluster: str, sweep_file: Sweep, finished: dict[str, Any]
+) -> None:
+    one = selection_of(run("run", str(sweep_file()), "--json", "--id", "one"))
+    path = sweep_file(resources={"workers": 2, "cpus_per_worker": 1})
+    two = selection_of(run("run", str(path), "--json", "--id", "two"))
+    for split in ("select", "final"):
+        assert {k: one[split][k] for k in ("correct", "ties", "total")} == {
+            k: two[split][k] for k in ("correct", "ties", "total")
+        }
+
+
+def test_asha_stops_weak_trials_and_the_ledger_says_so(
+    ray_cluster: str, sweep_file: Sweep
+) -> None:
+    path = sweep_file(
+        space={"beta": 0.1, "learning_rate": {"choice": [1e-9, 0.01]}, "length_norm": "none"},
+        search={"trials": 4, "scheduler": "asha", "sampler": "random"},
+        seed=3,
+    )
+    selection = selection_of(run("run", str(path), "--json"))
+    assert len(selection["trials"]) == 4
+    assert {t["status"] for t in selection["trials"]} == {"finished", "stopped"}
+
+
+def test_a_submitted_job_runs_the_same_program(
+    ray_cluster: str, sweep_file: Sweep, tmp_path: Path
+) -> None:
+    sweep_file()
+    ray = str(Path(sys.executable).parent / "ray")
+    command = [ray, "job", "submit", "--address", ray_cluster, "--working-dir", str(tmp_path)]
+    command += ["--", sys.executable, "-m", "sweeps", "run", "sweep.yaml", "--id", "job"]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "succeeded" in done.stdout
+    assert "\r" not in done.stdout
+    selection = json.loads((tmp_path / "runs" / "job" / "selection.json").read_text())
+    assert selection["winner"]["trial"] == "t0000"
+
+
+def test_what_the_cluster_cannot_give_is_refused_with_numbers(
+    ray_cluster: str, sweep_file: Sweep
+) -> None:
+    path = sweep_file(resources={"workers": 2, "cpus_per_worker": 8})
+    started = time.monotonic()
+    done = run("run", str(path))
+    assert done.returncode == 2
+    assert "need 16 CPUs and the cluster has 2" in done.stderr
+    assert "Traceback" not in done.stderr
+    assert time.monotonic() - started < 30
+    assert not list(Path(path.parent, "runs").glob("toy*"))
+
+
+def test_when_every_trial_fails_the_exit_code_says_so(
+    ray_cluster: str, sweep_file: Sweep
+) -> None:
+    path = sweep_file(space={"beta": 0.1, "learning_rate": 1e30, "length_norm": "none"})
+    done = run("run", str(path), "--set", "training.evaluations=1", "--id", "hopeless")
+    assert done.returncode == 3
+    assert "nan" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_real_human_pairs(ray_cluster: str, sweep_file: Sweep, hh_harmless: Path) -> None:
+    path = sweep_file(data={"path": str(hh_harmless), "max_tokens": 256})
+    selection = selection_of(run("run", str(path), "--json"))
+    splits = Path(selection["folder"], "splits")
+    counted = {s: len((splits / f"{s}.jsonl").read_text().splitlines()) for s in ("select", "final")}
+    assert {s: selection[s]["total"] for s in counted} == counted
+
+
+def _plain_scorer(model: Path) -> Callable[[dict[str, Any], str], tuple[float, int]]:
+    import torch
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    net = AutoModelForCausalLM.from_pretrained(model, dtype=torch.float32).eval()
+    tokenizer = AutoTokenizer.from_pretrained(model)
+
+    @torch.no_grad()
+    def score(row: dict[str, Any], side: str) -> tuple[float, int]:
+        prompt = tokenizer.apply_chat_template(
+            row["prompt"], add_generation_prompt=True, return_dict=True
+        )["input_ids"]
+        full = tokenizer.apply_chat_template(row["prompt"] + row[side], return_dict=True)["input_ids"]
+        logps = net(torch.tensor([full])).logits[0].log_softmax(-1)
+        answer = range(len(prompt), len(full))
+        return sum(logps[i - 1, full[i]].item() for i in answer), len(answer)
+
+    return score
+
+
+def _cache_times(paths: SweepPaths) -> dict[str, int]:
+    files = Path(paths.reference_cache.root).rglob("*.parquet")
+    return {str(file): file.stat().st_mtime_ns for file in files}
+
+
+def _wait(condition: Callable[[], Any], seconds: float = 180) -> None:
+    deadline = time.monotonic() + seconds
+    while time.monotonic() < deadline:
+        if condition():
+            return
+        time.sleep(0.1)
+    raise AssertionError("what the test waits for did not happen")
