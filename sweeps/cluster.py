@@ -71,5 +71,6 @@ def _missing_in_job() -> dict[str, str]:
 
 
 def _silence() -> None:
-    for name in ("ray", "ray.tune", "ray.train", "optuna", "ray.data"):
-        logging.getLogger(name).setLevel(logging.ERROR)
+    logging.getLogger("ray").setLevel(logging.ERROR)
+    # Tune logs the traceback of every trial that fails; the reason is in the ledger.
+    logging.getLogger("ray.tune").setLevel(logging.CRITICAL)

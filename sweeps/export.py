@@ -53,7 +53,9 @@ def export_checkpoint(paths: SweepPaths, trial: str, step: int, target: Path) ->
         except (OSError, ValueError) as error:
             raise UserError(f"checkpoint of {trial} at step {step}: {error}") from None
         if config.model.adapter is None:
-            AutoModelForCausalLM.from_pretrained(source, dtype="auto").save_pretrained(target)
+            tuned = AutoModelForCausalLM.from_pretrained(source, dtype="auto")
+            tuned.config.use_cache = True  # off while training; generation wants it
+            tuned.save_pretrained(target)
         else:
             merge_adapter(load_model(config.model), source, target)
     load_tokenizer(config.model).save_pretrained(target)

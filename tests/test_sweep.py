@@ -251,12 +251,14 @@ def test_asha_stops_weak_trials_and_the_ledger_says_so(
 ) -> None:
     path = sweep_file(
         space={"beta": 0.1, "learning_rate": {"choice": [1e-9, 0.01]}, "length_norm": "none"},
-        search={"trials": 4, "scheduler": "asha", "sampler": "random"},
-        seed=3,
+        search={"trials": 2, "scheduler": "asha", "sampler": "random"},
+        # Long enough that the stop arrives before the end.
+        training={"max_steps": 400, "batch_pairs": 4, "evaluations": 8},
+        seed=0,
     )
     selection = selection_of(run("run", str(path), "--json"))
-    assert len(selection["trials"]) == 4
-    assert {t["status"] for t in selection["trials"]} == {"finished", "stopped"}
+    by_rate = {t["point"]["learning_rate"]: t["status"] for t in selection["trials"]}
+    assert by_rate == {0.01: "finished", 1e-9: "stopped"}, "seed 0 draws the good rate first"
 
 
 def test_a_submitted_job_runs_the_same_program(
