@@ -6,9 +6,7 @@ import numpy as np
 import numpy.typing as npt
 
 
-def batch_order(
-    pairs: int, *, steps: int, batch_pairs: int, seed: int
-) -> npt.NDArray[np.int64]:
+def batch_order(pairs: int, *, steps: int, batch_pairs: int, seed: int) -> npt.NDArray[np.int64]:
     """Pair indices, shape (steps, batch_pairs). Epochs follow each other without a gap: the last
     batch of one is filled from the next, so every pair is seen equally often and none is dropped.
     """

@@ -1,10 +1,10 @@
 """Checkpoints: safetensors and JSON only, written by rank 0, whole once `manifest.json` is there.
 
-    adapter_model.safetensors + adapter_config.json     with LoRA, or
-    model.safetensors + config.json                     the whole model
-    optimizer.safetensors, scheduler.json,
-    trainer_state.json                                  what resuming needs
-    manifest.json                                       what it is, written last
+adapter_model.safetensors + adapter_config.json     with LoRA, or
+model.safetensors + config.json                     the whole model
+optimizer.safetensors, scheduler.json,
+trainer_state.json                                  what resuming needs
+manifest.json                                       what it is, written last
 """
 
 from __future__ import annotations

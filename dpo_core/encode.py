@@ -212,11 +212,12 @@ def to_parquet(encoded: Sequence[EncodedPair]) -> bytes:
 
 
 def from_parquet(content: bytes) -> list[EncodedPair]:
-    rows = pq.read_table(pa.BufferReader(content)).to_pylist()
-    return [
-        EncodedPair(**{k: tuple(v) if isinstance(v, list) else v for k, v in row.items()})
-        for row in rows
-    ]
+    rows: list[dict[str, Any]] = pq.read_table(pa.BufferReader(content)).to_pylist()
+    return [EncodedPair(**{k: _frozen(v) for k, v in row.items()}) for row in rows]
+
+
+def _frozen(value: Any) -> Any:
+    return tuple(value) if isinstance(value, list) else value
 
 
 _IDS = pa.list_(pa.int32())

@@ -40,9 +40,7 @@ class Count:
         return (self.correct + 0.5 * self.ties) / self.total if self.total else 0.5
 
     def __add__(self, other: Count) -> Count:
-        return Count(
-            self.correct + other.correct, self.ties + other.ties, self.total + other.total
-        )
+        return Count(self.correct + other.correct, self.ties + other.ties, self.total + other.total)
 
     def as_dict(self) -> dict[str, Any]:
         return {

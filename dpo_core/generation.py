@@ -31,5 +31,7 @@ def answers(
         return_dict=True,
     ).to(device)
     output = model.generate(**batch, max_new_tokens=max_new_tokens, do_sample=False)
-    texts = tokenizer.batch_decode(output[:, batch["input_ids"].shape[1] :], skip_special_tokens=True)
+    texts = tokenizer.batch_decode(
+        output[:, batch["input_ids"].shape[1] :], skip_special_tokens=True
+    )
     return [text.strip() for text in texts]

@@ -82,7 +82,9 @@ class DPOHyperparams:
         if self.beta_per_token is not None:
             return self.beta_per_token
         assert self.beta is not None
-        return self.beta * mean_response_tokens if self.length_norm in PER_TOKEN_NORMS else self.beta
+        return (
+            self.beta * mean_response_tokens if self.length_norm in PER_TOKEN_NORMS else self.beta
+        )
 
     def as_point(self) -> dict[str, Any]:
         """The names that differ from their defaults, plus the three that every point has."""

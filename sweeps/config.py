@@ -82,7 +82,9 @@ class SweepConfig(Settings):
     def _consistent(self) -> SweepConfig:
         _check_space(self.search_space, self.model.adapter is not None)
         if self.search.sampler == "gp" and self.search_space.is_conditional:
-            raise ValueError("search.sampler: gp cannot search branches; use tpe, or one flat space")
+            raise ValueError(
+                "search.sampler: gp cannot search branches; use tpe, or one flat space"
+            )
         per_worker, rest = divmod(self.training.batch_pairs, self.resources.workers)
         if rest or not per_worker:
             raise ValueError(
@@ -124,7 +126,9 @@ def parse_sweep(text: str, *, source: str, overrides: Iterable[str] = ()) -> Swe
     except ValueError as error:
         raise SettingsError(str(error)) from None
     if not isinstance(tree, dict):
-        raise SettingsError(f"{source}: holds a {type(tree).__name__}; a sweep is a mapping of keys")
+        raise SettingsError(
+            f"{source}: holds a {type(tree).__name__}; a sweep is a mapping of keys"
+        )
     for override in overrides:
         _override(tree, override)
     try:
@@ -177,7 +181,9 @@ def _probe(rng: random.Random, axis: Any) -> Any:
 
 def _complaints(error: ValidationError, source: str) -> Iterable[str]:
     for problem in error.errors():
-        where = ".".join(str(part) for part in problem["loc"] if part not in ("str", "dict[str,any]"))
+        where = ".".join(
+            str(part) for part in problem["loc"] if part not in ("str", "dict[str,any]")
+        )
         message = problem["msg"].removeprefix("Value error, ")
         if problem["type"] == "extra_forbidden":
             message = f"is an unknown key; known are {', '.join(_siblings(problem['loc']))}"
@@ -209,5 +215,3 @@ def resolved(config: SweepConfig, storage: str) -> dict[str, Any]:
         if path.exists():
             tree[section]["path"] = str(path.resolve())
     return {**tree, "storage": storage}
-
-

@@ -1,19 +1,19 @@
 """Every file name of a sweep's folder. Nobody else spells one.
 
-    <storage>/<sweep id>/
-        config.yaml                          the resolved config
-        splits/{train,select,final}.jsonl    normalized pairs, each with a stable id
-        encoded/{train,select,final}.parquet their tokens
-        prepared.json                        hashes, encoding report, reference keys
-        trials/t0003.json                    a point, written when it is drawn
-        outcomes/t0003-step-000040.parquet   per-pair numbers of one evaluation
-        checkpoints/t0003/step-000040/       what can still win, and what can still be resumed
-        failures/t0003.json                  why a trial failed
-        ledger.jsonl                         one record per ended trial: the truth
-        study.db                             the same for optuna-dashboard
-        selection.json, best/                the judgement and the exported winner
-        ray/                                 Ray's own files
-    <storage>/.cache/reference/<key>/        reference log-probs, shared by sweeps
+<storage>/<sweep id>/
+    config.yaml                          the resolved config
+    splits/{train,select,final}.jsonl    normalized pairs, each with a stable id
+    encoded/{train,select,final}.parquet their tokens
+    prepared.json                        hashes, encoding report, reference keys
+    trials/t0003.json                    a point, written when it is drawn
+    outcomes/t0003-step-000040.parquet   per-pair numbers of one evaluation
+    checkpoints/t0003/step-000040/       what can still win, and what can still be resumed
+    failures/t0003.json                  why a trial failed
+    ledger.jsonl                         one record per ended trial: the truth
+    study.db                             the same for optuna-dashboard
+    selection.json, best/                the judgement and the exported winner
+    ray/                                 Ray's own files
+<storage>/.cache/reference/<key>/        reference log-probs, shared by sweeps
 """
 
 from __future__ import annotations
@@ -100,7 +100,9 @@ class SweepPaths:
         """(step, file name) of every stored evaluation of a trial, by step."""
         found = (_OUTCOME.match(name) for name in self.store.names(self.outcomes))
         return sorted(
-            (int(m["step"]), f"{self.outcomes}/{m.string}") for m in found if m and m["trial"] == trial
+            (int(m["step"]), f"{self.outcomes}/{m.string}")
+            for m in found
+            if m and m["trial"] == trial
         )
 
     def checkpoint_steps(self, trial: str) -> list[int]:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, fields
+from functools import partial
 from typing import Any
 
 from dpo_core import encode, reference
@@ -79,9 +80,13 @@ def encode_splits(
 def prepare(config: SweepConfig, paths: SweepPaths, splits: PreferenceSplits) -> Prepared:
     """Needs a connected Ray. Safe to repeat: whatever is there already is kept."""
     if paths.store.exists(paths.prepared):
-        return Prepared.read(paths)
+        prepared = Prepared.read(paths)
+        if _references_kept(paths, prepared):
+            return prepared
     _write_config(config, paths)
-    return Prepared(**run_on_worker(config, _prepare_remotely, paths.storage.uri, paths.sweep_id, splits))
+    return Prepared(
+        **run_on_worker(config, _prepare_remotely, paths.storage.uri, paths.sweep_id, splits)
+    )
 
 
 def run_on_worker(config: SweepConfig, function: Any, *args: Any) -> Any:
@@ -128,6 +133,15 @@ def read_reference(
             "again"
         )
     return columns
+
+
+def _references_kept(paths: SweepPaths, prepared: Prepared) -> bool:
+    keys = prepared.reference_keys.items()
+    loaded = (
+        reference.load(paths.reference_cache, key, read_encoded(paths, split))
+        for split, key in keys
+    )
+    return all(columns is not None for columns in loaded)
 
 
 def _write_config(config: SweepConfig, paths: SweepPaths) -> None:
@@ -180,8 +194,9 @@ def _reference_pass(
             max_tokens=config.data.max_tokens,
             dtype=f"{config.model.dtype} {'lora' if config.model.adapter else 'full'}",
         )
+        compute = partial(scorer, tokens[split])
         _, computed[split] = reference.obtain(
-            paths.reference_cache, keys[split], tokens[split], lambda s=split: scorer(tokens[s])
+            paths.reference_cache, keys[split], tokens[split], compute
         )
     return keys, computed
 

@@ -89,7 +89,10 @@ def verdict(selection: Mapping[str, Any]) -> Panel:
         low, high = score["interval"]
         counts = f"{score['correct']} + ½·{score['ties']} of {score['total']}"
         table.add_row(
-            split, counts, f"{score['accuracy']:.3f}", f"{low:.3f} to {high:.3f}",
+            split,
+            counts,
+            f"{score['accuracy']:.3f}",
+            f"{low:.3f} to {high:.3f}",
             f"{before['accuracy']:.3f}",
         )
     table.add_row()

@@ -246,9 +246,7 @@ def test_two_workers_count_every_pair_once(
         }
 
 
-def test_asha_stops_weak_trials_and_the_ledger_says_so(
-    ray_cluster: str, sweep_file: Sweep
-) -> None:
+def test_asha_stops_weak_trials_and_the_ledger_says_so(ray_cluster: str, sweep_file: Sweep) -> None:
     path = sweep_file(
         space={"beta": 0.1, "learning_rate": {"choice": [1e-9, 0.01]}, "length_norm": "none"},
         search={"trials": 2, "scheduler": "asha", "sampler": "random"},
@@ -289,9 +287,7 @@ def test_what_the_cluster_cannot_give_is_refused_with_numbers(
     assert not list(Path(path.parent, "runs").glob("toy*"))
 
 
-def test_when_every_trial_fails_the_exit_code_says_so(
-    ray_cluster: str, sweep_file: Sweep
-) -> None:
+def test_when_every_trial_fails_the_exit_code_says_so(ray_cluster: str, sweep_file: Sweep) -> None:
     path = sweep_file(space={"beta": 0.1, "learning_rate": 1e30, "length_norm": "none"})
     done = run("run", str(path), "--set", "training.evaluations=1", "--id", "hopeless")
     assert done.returncode == 3
@@ -303,7 +299,9 @@ def test_real_human_pairs(ray_cluster: str, sweep_file: Sweep, hh_harmless: Path
     path = sweep_file(data={"path": str(hh_harmless), "max_tokens": 256})
     selection = selection_of(run("run", str(path), "--json"))
     splits = Path(selection["folder"], "splits")
-    counted = {s: len((splits / f"{s}.jsonl").read_text().splitlines()) for s in ("select", "final")}
+    counted = {
+        s: len((splits / f"{s}.jsonl").read_text().splitlines()) for s in ("select", "final")
+    }
     assert {s: selection[s]["total"] for s in counted} == counted
 
 
@@ -319,7 +317,9 @@ def _plain_scorer(model: Path) -> Callable[[dict[str, Any], str], tuple[float, i
         prompt = tokenizer.apply_chat_template(
             row["prompt"], add_generation_prompt=True, return_dict=True
         )["input_ids"]
-        full = tokenizer.apply_chat_template(row["prompt"] + row[side], return_dict=True)["input_ids"]
+        full = tokenizer.apply_chat_template(row["prompt"] + row[side], return_dict=True)[
+            "input_ids"
+        ]
         logps = net(torch.tensor([full])).logits[0].log_softmax(-1)
         answer = range(len(prompt), len(full))
         return sum(logps[i - 1, full[i]].item() for i in answer), len(answer)

@@ -81,7 +81,9 @@ def read(store: Store, name: str) -> list[TrialRecord]:
     trials = [record.trial for record in records]
     repeated = next((t for t in trials if trials.count(t) > 1), None)
     if repeated:
-        raise LedgerError(f"{name}: trial {repeated} is recorded twice; keep the first of its lines")
+        raise LedgerError(
+            f"{name}: trial {repeated} is recorded twice; keep the first of its lines"
+        )
     return records
 
 

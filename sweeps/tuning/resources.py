@@ -21,7 +21,9 @@ def check_resources(
             continue
         key = f"resources.{name.lower()}s_per_worker"
         fits = int(available // (each * wanted.workers))
-        way_out = f"set search.concurrent to {fits}" if fits else f"lower {key} or resources.workers"
+        way_out = (
+            f"set search.concurrent to {fits}" if fits else f"lower {key} or resources.workers"
+        )
         raise SettingsError(
             f"{key}: {each:g} x {wanted.workers} workers x {concurrent} trials at a time need "
             f"{needed:g} {name}s and the cluster has {available:g}; {way_out}, or set "

@@ -113,7 +113,7 @@ def _fit(
 
 
 def _trainable(config: SweepConfig, paths: SweepPaths) -> Callable[[dict[str, Any]], None]:
-    settings = {
+    settings: dict[str, Any] = {
         "storage": paths.storage.uri,
         "sweep_id": paths.sweep_id,
         "seed": config.seed,
@@ -257,7 +257,9 @@ def evaluation_record(metadata: dict[str, Any], outcomes: Outcomes) -> Evaluatio
     return EvaluationRecord(
         step=metadata["step"],
         loss=metadata["loss"],
-        counts={n: {"correct": c.correct, "ties": c.ties, "total": c.total} for n, c in counts.items()},
+        counts={
+            n: {"correct": c.correct, "ties": c.ties, "total": c.total} for n, c in counts.items()
+        },
         slices={name: length_slices(outcomes, name) for name in counts},
         health=health(outcomes),
     )

@@ -118,10 +118,15 @@ def frozen_trial(space: Space, record: TrialRecord, objective: str) -> FrozenTri
     )
 
 
-def publish(file: Path, study_name: str, space: Space, records: Sequence[TrialRecord], objective: str) -> None:
+def publish(
+    file: Path, study_name: str, space: Space, records: Sequence[TrialRecord], objective: str
+) -> None:
     """Bring the SQLite study up to the ledger, each trial once; `optuna-dashboard` opens it."""
     study = optuna.create_study(
-        storage=f"sqlite:///{file}", study_name=study_name, direction="maximize", load_if_exists=True
+        storage=f"sqlite:///{file}",
+        study_name=study_name,
+        direction="maximize",
+        load_if_exists=True,
     )
     known = {trial.user_attrs.get("trial") for trial in study.get_trials(deepcopy=False)}
     for record in records:

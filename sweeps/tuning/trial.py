@@ -58,7 +58,8 @@ def _fit(job: TrialJob, resources: ResourceSettings, attempt: int) -> Exception 
     )
     try:
         trainer.fit()
-    except TrainingFailedError as error:
+    except TrainingFailedError as failure:
+        error: Exception = failure
         return error
     return None
 

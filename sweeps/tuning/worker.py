@@ -81,9 +81,7 @@ def _train(job: TrialJob) -> None:
 class _Reporter:
     """Stores each evaluation and tells Ray: metrics to Tune, gauges to the dashboard."""
 
-    def __init__(
-        self, job: TrialJob, config: SweepConfig, prepared: Prepared, first: bool
-    ) -> None:
+    def __init__(self, job: TrialJob, config: SweepConfig, prepared: Prepared, first: bool) -> None:
         self.job, self.config, self.prepared, self.first = job, config, prepared, first
         self.paths = job.paths
         self.objective = config.selection.objective
