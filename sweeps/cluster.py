@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import logging
 import os
+import socket
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -35,6 +36,7 @@ def connected() -> Iterator[None]:
         yield
         return
     ray.init(
+        address=_address(),
         log_to_driver=False,
         logging_level=logging.ERROR,
         configure_logging=True,
@@ -58,6 +60,26 @@ def dashboard_url() -> str | None:
 def in_job_folder() -> bool:
     """Whether this is a submitted job, whose working directory Ray deletes some day."""
     return any(part.startswith("_ray_pkg_") for part in Path.cwd().parts)
+
+
+def _address() -> str | None:
+    """None lets Ray decide. A cluster that was killed leaves its address behind, and Ray would wait
+    for it for a minute and then give up: then a new one is started."""
+    from ray._private.utils import read_ray_address
+
+    left_behind = read_ray_address()
+    if os.environ.get("RAY_ADDRESS") or not left_behind or _answers(left_behind):
+        return None
+    return "local"
+
+
+def _answers(address: str) -> bool:
+    host, _, port = address.rpartition(":")
+    try:
+        socket.create_connection((host, int(port)), timeout=2).close()
+    except (OSError, ValueError):
+        return False
+    return True
 
 
 def _missing_in_job() -> dict[str, str]:
