@@ -20,8 +20,12 @@ os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
 
 def quiet() -> None:
     """No progress bars and no advice from the libraries: their lines end up in every trial's log."""
+    import warnings
+
     from transformers.utils import logging
 
+    # Deprecations among the libraries themselves: nothing that a user of the sweep can mend.
+    warnings.filterwarnings("ignore", category=FutureWarning, module="transformers|trl|peft")
     logging.disable_progress_bar()
     logging.set_verbosity_error()
 

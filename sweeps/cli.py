@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import re
+import signal
 import sys
 import traceback
 from collections.abc import Callable
@@ -157,6 +158,8 @@ def _run(config: Any, paths: Any, json_: bool) -> dict[str, Any]:
         steps=config.training.max_steps,
         objective=config.selection.objective,
     )
+    # What schedulers and `ray job stop` send ends a sweep as Ctrl-C does: cleanly, to be resumed.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     # Libraries print what they like; a --json reader wants the JSON alone.
     with contextlib.redirect_stdout(sys.stderr):
         selection = run_sweep(config, paths, progress.say, progress.tell)

@@ -19,6 +19,8 @@ WORKER_ENV = {
     "TRANSFORMERS_VERBOSITY": "error",
 }
 _DRIVER_ENV = {
+    # An interrupt ends the sweep, which can be resumed; Tune would swallow it and seem finished.
+    "TUNE_DISABLE_SIGINT_HANDLER": "1",
     "RAY_AIR_NEW_OUTPUT": "0",
     "TUNE_WARN_EXCESSIVE_EXPERIMENT_CHECKPOINT_SYNC_THRESHOLD_S": "0",
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",

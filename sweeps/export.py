@@ -29,7 +29,7 @@ def export_and_score(storage: str, sweep_id: str, trial: str, step: int) -> None
 
     quiet()
     paths = SweepPaths(Store.open(storage), sweep_id)
-    with tempfile.TemporaryDirectory(dir=paths.storage.local) as scratch:
+    with tempfile.TemporaryDirectory(dir=paths.scratch) as scratch:
         folder = Path(scratch) / "best"
         export_checkpoint(paths, trial, step, folder)
         outcomes = score_final(paths, folder)

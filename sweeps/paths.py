@@ -50,6 +50,11 @@ class SweepPaths:
         return self.storage.at(self.sweep_id)
 
     @property
+    def scratch(self) -> str | None:
+        """Where to build what is moved in: the storage's own disk, so that moving is a rename."""
+        return str(self.storage.local) if self.storage.local else None
+
+    @property
     def reference_cache(self) -> Store:
         return self.storage.at(".cache/reference")
 

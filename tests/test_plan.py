@@ -97,6 +97,19 @@ def test_a_cut_pair_is_counted_once_though_prompt_and_answers_are_cut(
     assert any("cut: 2 pairs; all are still scored" in line for line in plan_lines(plan))
 
 
+def test_pairs_that_cutting_made_equal_are_not_trained(config, tmp_path: Path) -> None:
+    equal = [
+        {"prompt": f"{i:03d}", "chosen": "6" * 98 + "1", "rejected": "6" * 98 + "2"}
+        for i in range(20)
+    ]
+    write_pairs(tmp_path / "pairs.jsonl", *equal)
+    plan = make_plan(config("training={epochs: 1, batch_pairs: 2}"))
+    train, indistinct = plan["pairs"]["train"], plan["pairs_indistinct"]["train"]
+    assert sum(plan["pairs_indistinct"].values()) == 20
+    assert indistinct >= 2  # or it would not show in the number of steps
+    assert plan["steps_per_trial"] == -(-(train - indistinct) // 2)
+
+
 LAYER = 2 * 64 * 64 + 2 * 64 * 32 + 3 * 64 * 128 + 2 * 64  # q and o, k and v, mlp, two norms
 
 

@@ -15,6 +15,7 @@ from sweeps.tuning.search import (
     METRIC,
     DrawnPoint,
     SweepSearch,
+    _draw_from,
     frozen_trial,
     make_sampler,
     publish,
@@ -100,17 +101,19 @@ def test_every_point_lies_in_the_space(space: Space, sampler: str, trials: int) 
     }
 
 
-def test_the_bounds_of_a_log_axis_hold_to_the_last_bit() -> None:
-    # exp(log(x)) misses many x by one rounding; a range of one float shows it.
-    low = 3.3e-6
-    space = Space.parse(
-        {
-            "learning_rate": {"log_uniform": [low, math.nextafter(low, 1)]},
-            "beta": {"log_uniform": [0.1, 0.2]},
-        }
-    )
-    for suggestion in run(searcher(space, "random"), 20):
-        assert space.why_not(suggestion["point"]) is None
+class RoundsUp:
+    """An Optuna trial whose exp(log(high)) lies one rounding above `high`."""
+
+    def suggest_float(self, key: str, low: float, high: float, log: bool) -> float:
+        return math.nextafter(high, math.inf)
+
+    def suggest_categorical(self, key: str, values: tuple) -> object:
+        return values[0]
+
+
+def test_one_rounding_beyond_a_bound_is_brought_back() -> None:
+    point = FLAT.sample(_draw_from(RoundsUp()))
+    assert point == {"beta": 0.5, "learning_rate": 1e-4, "ld_alpha": 1.0, "length_norm": "none"}
 
 
 @pytest.mark.parametrize("sampler", ["random", "tpe", "gp"])

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
-import os
+import re
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import optuna
+import psutil
 import pytest
 import yaml
 from conftest import get
@@ -25,6 +28,8 @@ from sweeps.records import ledger
 pytestmark = [pytest.mark.ray, pytest.mark.integration]
 
 Sweep = Callable[..., Path]
+# Draws one good point, one that diverges and one that needs 256 GB, in some order.
+SEED = 15
 
 
 @pytest.fixture
@@ -54,6 +59,15 @@ def run(*arguments: str, timeout: float = 400) -> subprocess.CompletedProcess[st
     return subprocess.run(command, capture_output=True, text=True, timeout=timeout)
 
 
+def start(*arguments: str) -> subprocess.Popen[str]:
+    return subprocess.Popen(
+        [sys.executable, "-m", "sweeps", *arguments],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
 def selection_of(done: subprocess.CompletedProcess[str]) -> dict[str, Any]:
     assert done.returncode == 0, done.stderr
     selection: dict[str, Any] = json.loads(done.stdout)
@@ -64,7 +78,7 @@ def selection_of(done: subprocess.CompletedProcess[str]) -> dict[str, Any]:
 def finished(
     ray_cluster: str, toy_model: Path, pairs_file: Path, tmp_path_factory: pytest.TempPathFactory
 ) -> dict[str, Any]:
-    """Three trials, one of which must end in a loss that is no number."""
+    """Three trials: one fine, one whose loss is no number, one that wants 256 GB."""
     folder = tmp_path_factory.mktemp("sweep")
     tree = {
         "name": "toy",
@@ -74,11 +88,12 @@ def finished(
         "space": {
             "beta": {"log_uniform": [0.05, 0.5]},
             "learning_rate": {"choice": [0.003, 1e30]},
-            "length_norm": {"choice": ["none", "mean"]},
+            "length_norm": "mean",
+            "lora_rank": {"choice": [4, 1_000_000_000]},
         },
         "training": {"max_steps": 4, "batch_pairs": 4, "evaluations": 2, "warmup_fraction": 0.0},
         "search": {"trials": 3, "sampler": "random"},
-        "seed": 1,
+        "seed": SEED,
     }
     path = folder / "sweep.yaml"
     path.write_text(yaml.safe_dump(tree))
@@ -92,10 +107,16 @@ def paths_of(selection: dict[str, Any]) -> SweepPaths:
 def test_a_failed_trial_is_recorded_and_the_sweep_goes_on(finished: dict[str, Any]) -> None:
     trials = {t["trial"]: t for t in finished["selection"]["trials"]}
     assert set(trials) == {"t0000", "t0001", "t0002"}
-    failed = [t for t in trials.values() if t["status"] == "failed"]
-    assert failed, "the seed must draw the learning rate that cannot work"
-    assert all(t["reason"] == "nan" and t["point"]["learning_rate"] == 1e30 for t in failed)
-    assert all(t["status"] == "finished" for t in trials.values() if t not in failed)
+    expected = {
+        t["trial"]: "out of memory"
+        if t["point"]["lora_rank"] > 4
+        else "nan"
+        if t["point"]["learning_rate"] > 1
+        else None
+        for t in trials.values()
+    }
+    assert {name: t["reason"] for name, t in trials.items()} == expected
+    assert set(expected.values()) == {None, "nan", "out of memory"}, "the seed must draw each kind"
 
 
 def test_the_folder_keeps_what_it_promises(finished: dict[str, Any]) -> None:
@@ -168,7 +189,7 @@ def test_best_shows_and_export_copies(finished: dict[str, Any], tmp_path: Path) 
     shown = run("best", folder)
     assert shown.returncode == 0
     assert finished["selection"]["winner"]["trial"] in shown.stdout
-    assert "1 of 3 trials failed" in shown.stdout or "2 of 3 trials failed" in shown.stdout
+    assert "2 of 3 trials failed" in shown.stdout
     assert run("export", folder, str(tmp_path / "model")).returncode == 0
     AutoModelForCausalLM.from_pretrained(tmp_path / "model")
 
@@ -194,44 +215,68 @@ def test_resuming_a_finished_sweep_changes_nothing(finished: dict[str, Any]) -> 
     assert Path(selection["folder"], "ledger.jsonl").read_bytes() == before
 
 
-def test_the_dashboard_shows_each_trial_and_its_gauges(
-    finished: dict[str, Any], ray_cluster: str
-) -> None:
+def test_the_dashboard_shows_each_trial(finished: dict[str, Any], ray_cluster: str) -> None:
     runs = json.loads(get(f"{ray_cluster}/api/train/v2/runs/v1"))
     names = {r["name"] for r in runs["train_runs"]}
     sweep = finished["selection"]["sweep"]
     assert {f"{sweep}-t0000", f"{sweep}-t0001", f"{sweep}-t0002"} <= names
 
 
-def test_killed_driver_resumes_without_losing_or_repeating(
+def test_interrupted_and_killed_sweeps_resume_without_losing_or_repeating(
     ray_cluster: str, sweep_file: Sweep, tmp_path: Path
 ) -> None:
-    path = sweep_file(
-        search={"trials": 2},
-        space={
-            "beta": {"log_uniform": [0.05, 0.5]},
-            "learning_rate": 0.003,
-            "length_norm": "none",
-        },
-    )
-    driver = subprocess.Popen(
-        [sys.executable, "-m", "sweeps", "run", str(path), "--id", "killed"],
-        stderr=subprocess.DEVNULL,
-        stdout=subprocess.DEVNULL,
-    )
+    space = {
+        "beta": {"log_uniform": [0.05, 0.5]},
+        "learning_rate": 0.003,
+        "length_norm": "none",
+    }
+    training = {"max_steps": 100, "batch_pairs": 4, "evaluations": 2}
+    path = sweep_file(search={"trials": 2}, space=space, training=training)
     folder = tmp_path / "runs" / "killed"
-    _wait(lambda: list(folder.glob("checkpoints/t0001/step-000002/manifest.json")))
-    os.kill(driver.pid, signal.SIGKILL)
-    driver.wait()
-    first = (folder / "ledger.jsonl").read_bytes()
+
+    first = start("run", str(path), "--id", "killed")
+    _wait(lambda: list(folder.glob("checkpoints/t0000/step-000050/manifest.json")))
+    first.send_signal(signal.SIGINT)
+    _, told = first.communicate(timeout=120)
+    assert first.returncode == 130, told
+    assert "resume" in told
+    assert "Traceback" not in told
+    assert not (folder / "ledger.jsonl").exists(), "an interrupted trial has not failed"
+
+    second = start("resume", str(folder))
+    _wait(lambda: list(folder.glob("checkpoints/t0001/step-000050/manifest.json")))
+    second.kill()
+    second.communicate()
+    ended = (folder / "ledger.jsonl").read_bytes()
     drawn = json.loads((folder / "trials/t0001.json").read_text())
+
     selection = selection_of(run("resume", str(folder), "--json"))
     records = ledger.read(Store.open(folder), "ledger.jsonl")
     assert [r.trial for r in records] == ["t0000", "t0001"]
-    assert (folder / "ledger.jsonl").read_bytes().startswith(first)
+    assert (folder / "ledger.jsonl").read_bytes().startswith(ended)
     assert dict(records[1].point) == drawn["point"]
-    assert [e.step for e in records[1].evaluations] == [2, 4]
+    assert [[e.step for e in r.evaluations] for r in records] == [[50, 100], [50, 100]]
     assert {t["status"] for t in selection["trials"]} == {"finished"}
+
+
+def test_a_killed_worker_costs_neither_the_trial_nor_a_step(
+    ray_cluster: str, sweep_file: Sweep, tmp_path: Path
+) -> None:
+    path = sweep_file(training={"max_steps": 200, "batch_pairs": 4, "evaluations": 4})
+    sweep = start("run", str(path), "--id", "orphan", "--json")
+    folder = tmp_path / "runs" / "orphan"
+    _wait(lambda: list(folder.glob("checkpoints/t0000/step-000050/manifest.json")))
+    workers = [p for p in psutil.process_iter(["cmdline"]) if _is_train_worker(p)]
+    assert workers
+    for worker in workers:
+        worker.kill()
+    _, stderr = sweep.communicate(timeout=200)
+    assert sweep.returncode == 0, stderr
+    [record] = ledger.read(Store.open(folder), "ledger.jsonl")
+    assert (record.status, [e.step for e in record.evaluations]) == (
+        "finished",
+        [50, 100, 150, 200],
+    )
 
 
 def test_two_workers_count_every_pair_once(
@@ -246,7 +291,7 @@ def test_two_workers_count_every_pair_once(
         }
 
 
-def test_asha_stops_weak_trials_and_the_ledger_says_so(ray_cluster: str, sweep_file: Sweep) -> None:
+def test_asha_stops_weak_trials_and_gauges_are_live(ray_cluster: str, sweep_file: Sweep) -> None:
     path = sweep_file(
         space={"beta": 0.1, "learning_rate": {"choice": [1e-9, 0.01]}, "length_norm": "none"},
         search={"trials": 2, "scheduler": "asha", "sampler": "random"},
@@ -254,7 +299,14 @@ def test_asha_stops_weak_trials_and_the_ledger_says_so(ray_cluster: str, sweep_f
         training={"max_steps": 400, "batch_pairs": 4, "evaluations": 8},
         seed=0,
     )
-    selection = selection_of(run("run", str(path), "--json"))
+    gauges: set[str] = set()
+    sweep = start("run", str(path), "--json")
+    while sweep.poll() is None:
+        gauges |= exported_gauges()
+        time.sleep(1)
+    stdout, stderr = sweep.communicate()
+    selection = selection_of(subprocess.CompletedProcess([], sweep.returncode, stdout, stderr))
+    assert {"ray_dpo_sweeps_accuracy", "ray_dpo_sweeps_loss"} <= gauges
     by_rate = {t["point"]["learning_rate"]: t["status"] for t in selection["trials"]}
     assert by_rate == {0.01: "finished", 1e-9: "stopped"}, "seed 0 draws the good rate first"
 
@@ -295,14 +347,33 @@ def test_when_every_trial_fails_the_exit_code_says_so(ray_cluster: str, sweep_fi
     assert "Traceback" not in done.stderr
 
 
-def test_real_human_pairs(ray_cluster: str, sweep_file: Sweep, hh_harmless: Path) -> None:
-    path = sweep_file(data={"path": str(hh_harmless), "max_tokens": 256})
+def test_real_human_pairs(
+    ray_cluster: str, sweep_file: Sweep, hh_harmless: Path, tmp_path: Path
+) -> None:
+    """Also with a URI as storage."""
+    storage = f"file://{tmp_path}/runs"
+    path = sweep_file(data={"path": str(hh_harmless), "max_tokens": 256}, storage=storage)
     selection = selection_of(run("run", str(path), "--json"))
-    splits = Path(selection["folder"], "splits")
-    counted = {
-        s: len((splits / f"{s}.jsonl").read_text().splitlines()) for s in ("select", "final")
-    }
+    assert selection["folder"].startswith(storage)
+    paths = paths_of(selection)
+    counted = {s: len(paths.store.read(paths.split(s)).splitlines()) for s in ("select", "final")}
     assert {s: selection[s]["total"] for s in counted} == counted
+
+
+def exported_gauges() -> set[str]:
+    """Names of our gauges that the node exports to Prometheus right now."""
+    folder = Path(tempfile.gettempdir(), "ray", "session_latest")
+    ports = [p.read_text().strip() for p in folder.glob("metrics_export_port*")]
+    found = set()
+    for port in ports:
+        with contextlib.suppress(OSError):
+            text = get(f"http://127.0.0.1:{port}/metrics").decode()
+            found |= set(re.findall(r"^(ray_dpo_sweeps_\w+)\{", text, re.MULTILINE))
+    return found
+
+
+def _is_train_worker(process: psutil.Process) -> bool:
+    return "RayTrainWorker" in " ".join(process.info["cmdline"] or ())
 
 
 def _plain_scorer(model: Path) -> Callable[[dict[str, Any], str], tuple[float, int]]:

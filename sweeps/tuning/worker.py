@@ -7,6 +7,7 @@ Every file a trial leaves (outcomes, checkpoints, the reason of a failure) is wr
 from __future__ import annotations
 
 import json
+import re
 import tempfile
 import time
 import traceback
@@ -23,6 +24,9 @@ from dpo_core.store import Store
 from sweeps.config import SweepConfig
 from sweeps.paths import SweepPaths
 from sweeps.prepare import Prepared, read_config, read_encoded, read_reference
+
+# What torch says on a GPU, and what it says on a CPU.
+_MEMORY = re.compile(r"out of memory|not enough memory", re.IGNORECASE)
 
 
 @dataclass(frozen=True)
@@ -129,7 +133,7 @@ class _Reporter:
             "weights_sha256": self.prepared.weights_sha256,
             "data_sha256": self.prepared.data_sha256,
         }
-        with tempfile.TemporaryDirectory(prefix="dpo-sweeps-", dir=_scratch(self.paths)) as scratch:
+        with tempfile.TemporaryDirectory(prefix="dpo-sweeps-", dir=self.paths.scratch) as scratch:
             folder = Path(scratch) / "checkpoint"
             evaluation.save(folder)
             write_manifest(folder, about)
@@ -185,7 +189,7 @@ def reason_of(error: BaseException) -> tuple[str, str]:
     if isinstance(error, TrialFailed):
         return error.reason, error.detail
     text = f"{type(error).__name__}: {error}".strip().splitlines()[0]
-    if isinstance(error, MemoryError) or "out of memory" in str(error).lower():
+    if isinstance(error, MemoryError) or _MEMORY.search(str(error)):
         return "out of memory", text
     return ("settings" if isinstance(error, UserError) else "exception"), text
 
@@ -207,7 +211,11 @@ def _trial_data(paths: SweepPaths, prepared: Prepared, build: Callable[..., Any]
 
 
 class _resume_folder(AbstractContextManager[Path | None]):
-    """The newest whole checkpoint of a trial as a local folder, or None for a fresh start."""
+    """The newest whole checkpoint of a trial as a local folder, or None for a fresh start.
+
+    A kill between a checkpoint and its outcomes leaves the first without the second; such a step is
+    trained again, or its evaluation would be missing from the ledger.
+    """
 
     def __init__(self, paths: SweepPaths, trial: str) -> None:
         self.paths, self.trial = paths, trial
@@ -216,7 +224,10 @@ class _resume_folder(AbstractContextManager[Path | None]):
     def __enter__(self) -> Path | None:
         from dpo_core.checkpoints import read_manifest
 
+        evaluated = {step for step, _ in self.paths.evaluations_of(self.trial)}
         for step in reversed(self.paths.checkpoint_steps(self.trial)):
+            if step not in evaluated:
+                continue
             name = self.paths.checkpoint(self.trial, step)
             folder = self.paths.store.download(name, Path(self.scratch.name) / str(step))
             try:
@@ -228,11 +239,6 @@ class _resume_folder(AbstractContextManager[Path | None]):
 
     def __exit__(self, *_: object) -> None:
         self.scratch.cleanup()
-
-
-def _scratch(paths: SweepPaths) -> str | None:
-    """On the storage's own disk when it is one, so that moving in is a rename."""
-    return str(paths.storage.local) if paths.storage.local else None
 
 
 def _is_first() -> bool:
