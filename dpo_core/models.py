@@ -40,7 +40,7 @@ def load_tokenizer(settings: ModelSettings) -> Any:
     from transformers import AutoTokenizer
 
     path = local_path(settings.path)
-    with _readable_errors(settings.path):
+    with readable_errors(settings.path):
         tokenizer = AutoTokenizer.from_pretrained(
             path, revision=settings.revision, trust_remote_code=settings.trust_remote_code
         )
@@ -60,7 +60,7 @@ def load_model(settings: ModelSettings, device: str = "cpu") -> Any:
     path = local_path(settings.path)
     dtype = getattr(torch, settings.dtype) if settings.adapter is not None else torch.float32
     attention = None if settings.attention == "auto" else settings.attention
-    with _readable_errors(settings.path):
+    with readable_errors(settings.path):
         model = AutoModelForCausalLM.from_pretrained(
             path,
             dtype=dtype,
@@ -116,7 +116,7 @@ def weights_fingerprint(settings: ModelSettings) -> str:
 def _snapshot(settings: ModelSettings) -> str:
     from huggingface_hub import snapshot_download
 
-    with _readable_errors(settings.path):
+    with readable_errors(settings.path):
         folder: str = snapshot_download(
             settings.path,
             revision=settings.revision,
@@ -126,7 +126,8 @@ def _snapshot(settings: ModelSettings) -> str:
 
 
 @contextlib.contextmanager
-def _readable_errors(path: str) -> Any:
+def readable_errors(path: str) -> Any:
+    """What Transformers says about a model that cannot be loaded, as a ModelError of one line."""
     try:
         yield
     except (OSError, ValueError) as error:

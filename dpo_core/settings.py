@@ -11,9 +11,9 @@ Fraction = Annotated[float, Field(gt=0.0, lt=1.0)]
 
 
 class Settings(BaseModel):
-    """Frozen, and a key that nobody knows is an error."""
+    """Frozen; an unknown key is an error, and so is "8" for 8: nothing is repaired silently."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
 
 
 class LoraSettings(Settings):

@@ -85,8 +85,8 @@ class SweepConfig(Settings):
             raise ValueError(
                 "search.sampler: gp cannot search branches; use tpe, or one flat space"
             )
-        per_worker, rest = divmod(self.training.batch_pairs, self.resources.workers)
-        if rest or not per_worker:
+        rest = self.training.batch_pairs % self.resources.workers
+        if rest:
             raise ValueError(
                 f"training.batch_pairs: {self.training.batch_pairs} pairs cannot be dealt evenly to "
                 f"{self.resources.workers} workers; use a multiple of {self.resources.workers}"

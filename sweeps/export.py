@@ -14,7 +14,6 @@ from typing import Any
 
 from dpo_core.errors import UserError
 from dpo_core.evaluation import Outcomes, read_outcomes, write_outcomes
-from dpo_core.settings import ModelSettings
 from dpo_core.store import Store
 from sweeps.paths import SPLITS, SweepPaths
 from sweeps.prepare import Prepared, read_config, read_encoded, read_reference
@@ -78,9 +77,7 @@ def score_final(paths: SweepPaths, model: Path) -> Outcomes:
 
     config, prepared = read_config(paths), Prepared.read(paths)
     pairs = read_encoded(paths, "final")
-    settings = ModelSettings(
-        path=str(model), dtype=config.model.dtype, adapter=config.model.adapter
-    )
+    settings = config.model.model_copy(update={"path": str(model), "revision": None})
     policy = Scorer(settings, config.training.row_tokens)(pairs)
     reference = read_reference(paths, prepared, "final", pairs)
     return outcomes_of(pairs, policy, reference, config.model.dtype)

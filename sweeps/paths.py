@@ -101,6 +101,11 @@ class SweepPaths:
     def trial_name(number: int) -> str:
         return f"t{number:04d}"
 
+    def next_number(self) -> int:
+        """Of the first trial that was never drawn."""
+        names = [name.removesuffix(".json") for name in self.store.names(self.trials)]
+        return max((int(name.removeprefix("t")) + 1 for name in names), default=0)
+
     def evaluations_of(self, trial: str) -> list[tuple[int, str]]:
         """(step, file name) of every stored evaluation of a trial, by step."""
         found = (_OUTCOME.match(name) for name in self.store.names(self.outcomes))

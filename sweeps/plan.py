@@ -74,11 +74,14 @@ def count_parameters(model: ModelSettings) -> dict[str, int]:
     import torch
     from transformers import AutoConfig, AutoModelForCausalLM
 
-    from dpo_core.models import local_path, lora_config
+    from dpo_core.models import local_path, lora_config, readable_errors
 
-    shape = AutoConfig.from_pretrained(
-        local_path(model.path), revision=model.revision, trust_remote_code=model.trust_remote_code
-    )
+    with readable_errors(model.path):
+        shape = AutoConfig.from_pretrained(
+            local_path(model.path),
+            revision=model.revision,
+            trust_remote_code=model.trust_remote_code,
+        )
     text = shape.get_text_config()
     with torch.device("meta"):
         net = AutoModelForCausalLM.from_config(shape)

@@ -7,10 +7,12 @@ each trial ends. A second call goes on where the first stopped.
 from __future__ import annotations
 
 import json
+import tempfile
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
 from ray import tune
@@ -78,7 +80,6 @@ def _fit(
     missing: int,
 ) -> None:
     space = config.search_space
-    taken = len(book.records) + len(drawn_but_open(paths, book.records))
     searcher = search.SweepSearch(
         space,
         # A resumed sweep draws on, instead of drawing its first points again.
@@ -86,7 +87,7 @@ def _fit(
         finished=book.records,
         unfinished=unfinished,
         objective=config.selection.objective,
-        first_number=taken,
+        first_number=paths.next_number(),
         on_draw=lambda drawn: _note_point(paths, drawn),
     )
     tuner = tune.Tuner(
@@ -154,6 +155,7 @@ class _Book(tune.Callback):  # type: ignore[misc]
         self.mean_tokens = float(prepared.reports["train"]["mean_response_tokens"])
         self.records = ledger.read(paths.store, paths.ledger)
         self.running: dict[str, float] = {}
+        self.scratch = tempfile.TemporaryDirectory(prefix="dpo-sweeps-")
 
     def __getstate__(self) -> dict[str, Any]:
         """Empty: Tune pickles its callbacks for a restore that we never use."""
@@ -226,12 +228,11 @@ class _Book(tune.Callback):  # type: ignore[misc]
 
     def publish(self) -> None:
         """The derived SQLite study. It never costs a trial: the ledger can rebuild it."""
-        local = self.paths.store.local
-        if local is None:
-            return
-        name = self.paths.sweep_id
+        # SQLite needs a file of its own machine, and no ? or % in its name.
+        file = Path(self.scratch.name) / self.paths.study
         space = self.config.search_space
-        search.publish(local / self.paths.study, name, space, self.records, self.objective)
+        search.publish(file, self.paths.sweep_id, space, self.records, self.objective)
+        self.paths.store.write(self.paths.study, file.read_bytes())
 
     def clear_checkpoints(self) -> None:
         """Only what can still win, or still be continued, stays on disk."""

@@ -7,6 +7,7 @@ finished, and draws the rest.
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,6 +21,10 @@ from ray.tune.search.optuna import OptunaSearch
 from search_spaces import Axis, Choice, LogUniform, Space
 from sweeps.paths import SweepPaths
 from sweeps.records.ledger import FAILED, TrialRecord
+
+# Branches make TPE sample by groups, which Optuna calls experimental; Ray times the sampler.
+warnings.filterwarnings("ignore", category=optuna.exceptions.ExperimentalWarning)
+warnings.filterwarnings("ignore", message="Define-by-run function")
 
 METRIC = "best_accuracy"  # of a trial's checkpoints so far, for the sweep's objective
 TIME = "global_step"
