@@ -53,6 +53,10 @@ class ResourceSettings(Settings):
     workers: int = Field(1, ge=1)
     cpus_per_worker: float = Field(1, gt=0)
     gpus_per_worker: float = Field(0, ge=0)
+    lanes: bool = True
+    """Worker groups stay up between trials; off: every trial starts its own."""
+    trials_per_lane: int | None = Field(None, ge=1)
+    """A lane is replaced after so many trials; null: never."""
     autoscaling: bool = False
     """The cluster grows on demand, so what it has now says nothing about what it can have."""
 

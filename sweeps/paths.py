@@ -50,6 +50,11 @@ class SweepPaths:
         return self.storage.at(self.sweep_id)
 
     @property
+    def train_runs(self) -> str:
+        """Where Ray Train keeps its own files."""
+        return f"{self.store.uri}/{self.ray}/train"
+
+    @property
     def scratch(self) -> str | None:
         """Where to build what is moved in: the storage's own disk, so that moving is a rename."""
         return str(self.storage.local) if self.storage.local else None

@@ -15,6 +15,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+import ray
 from ray import tune
 
 from dpo_core.checkpoints import versions
@@ -28,6 +29,7 @@ from sweeps.records import ledger
 from sweeps.records.ledger import EvaluationRecord, TrialRecord
 from sweeps.records.selection import candidates, ranked
 from sweeps.tuning import search
+from sweeps.tuning.lanes import open_lanes
 from sweeps.tuning.search import METRIC, TIME, DrawnPoint
 from sweeps.tuning.trial import run_trial
 from sweeps.tuning.worker import failure_of, reason_of, stored
@@ -90,8 +92,12 @@ def _fit(
         first_number=paths.next_number(),
         on_draw=lambda drawn: _note_point(paths, drawn),
     )
+    # Kept by the book: dropping the handle would cut the lanes' runs short in the dashboard.
+    book.lanes = lanes = _lanes(config, paths, missing)
     tuner = tune.Tuner(
-        tune.with_resources(_trainable(config, paths), tune.PlacementGroupFactory([_DRIVER])),
+        tune.with_resources(
+            _trainable(config, paths, lanes), tune.PlacementGroupFactory([_DRIVER])
+        ),
         tune_config=tune.TuneConfig(
             num_samples=missing,
             max_concurrent_trials=config.search.concurrent,
@@ -99,6 +105,7 @@ def _fit(
             scheduler=_scheduler(config, paths),
             metric=METRIC,
             mode="max",
+            reuse_actors=lanes is not None,
             trial_name_creator=lambda trial: trial.config["trial"],
             trial_dirname_creator=lambda trial: f"{trial.config['trial']}-{trial.trial_id}",
         ),
@@ -111,15 +118,27 @@ def _fit(
         ),
     )
     tuner.fit()
+    if lanes is not None:
+        ray.get(lanes.close.remote())
 
 
-def _trainable(config: SweepConfig, paths: SweepPaths) -> Callable[[dict[str, Any]], None]:
+def _lanes(config: SweepConfig, paths: SweepPaths, trials: int) -> Any:
+    if not config.resources.lanes:
+        return None
+    limit = min(config.search.concurrent, trials)
+    return open_lanes(limit, paths.sweep_id, paths.train_runs, config.resources)
+
+
+def _trainable(
+    config: SweepConfig, paths: SweepPaths, lanes: Any
+) -> Callable[[dict[str, Any]], None]:
     settings: dict[str, Any] = {
         "storage": paths.storage.uri,
         "sweep_id": paths.sweep_id,
         "seed": config.seed,
         "resources": config.resources,
         "retries": config.search.retries,
+        "lanes": lanes,
     }
 
     def dpo_trial(point: dict[str, Any]) -> None:
@@ -155,6 +174,7 @@ class _Book(tune.Callback):  # type: ignore[misc]
         self.mean_tokens = float(prepared.reports["train"]["mean_response_tokens"])
         self.records = ledger.read(paths.store, paths.ledger)
         self.running: dict[str, float] = {}
+        self.lanes: Any = None
         self.scratch = tempfile.TemporaryDirectory(prefix="dpo-sweeps-")
 
     def __getstate__(self) -> dict[str, Any]:

@@ -1,4 +1,8 @@
-"""One point, one TorchTrainer: the function that Ray Tune runs for each trial."""
+"""One point, one worker group: the function that Ray Tune runs for each trial.
+
+With lanes the group is one that stays up for the next trial; without, a `TorchTrainer` of its own.
+Either way a death is survived: the trial goes on from its last checkpoint on a new group.
+"""
 
 from __future__ import annotations
 
@@ -7,6 +11,8 @@ from typing import Any
 
 from dpo_core.errors import TrialFailed
 from sweeps.config import ResourceSettings
+from sweeps.tuning import lanes as lane
+from sweeps.tuning.groups import fit_group
 from sweeps.tuning.worker import TrialJob, failure_of, reason_of, train_loop
 
 
@@ -18,61 +24,64 @@ def run_trial(
     seed: int,
     resources: ResourceSettings,
     retries: int,
+    lanes: Any = None,
 ) -> None:
-    """Train `config["point"]` on a worker group; continue after a death, up to `retries` times.
+    """Train `config["point"]`; go on after a death, up to `retries` times.
 
     Raises TrialFailed, with the reason the worker wrote down. Such a failure is not retried: the
     same numbers would give it again.
     """
     job = TrialJob(storage, sweep_id, config["trial"], config["point"], seed)
+    death = ""
     for attempt in range(retries + 1):
         known = failure_of(job.paths, job.trial)
         if known is not None:
             raise TrialFailed(known["reason"], known["detail"])
-        error = _fit(job, resources, attempt)
-        if error is None:
+        death = _on_lane(job, lanes) if lanes else _on_own_group(job, resources, attempt)
+        if not death and failure_of(job.paths, job.trial) is None:
             return
-    raise TrialFailed(*_death(error))
+    raise TrialFailed(*_reason_of_death(death))
 
 
-def _fit(job: TrialJob, resources: ResourceSettings, attempt: int) -> Exception | None:
-    from ray.train import RunConfig, ScalingConfig
-    from ray.train.torch import TorchTrainer
+def _on_own_group(job: TrialJob, resources: ResourceSettings, attempt: int) -> str:
+    """An empty text when the group ended well, else what Ray says of its end."""
     from ray.train.v2.api.exceptions import TrainingFailedError
     from ray.tune.integration.ray_train import TuneReportCallback
 
     again = f"-retry{attempt}" if attempt else ""
-    trainer = TorchTrainer(
-        train_loop,
-        train_loop_config=vars(job),
-        scaling_config=ScalingConfig(
-            num_workers=resources.workers,
-            use_gpu=resources.gpus_per_worker > 0,
-            resources_per_worker=worker_resources(resources),
-        ),
-        run_config=RunConfig(
-            name=f"{job.sweep_id}-{job.trial}{again}",
-            storage_path=f"{job.paths.store.uri}/{job.paths.ray}/train",
-            callbacks=[TuneReportCallback()],
-        ),
-    )
     try:
-        trainer.fit()
-    except TrainingFailedError as failure:
-        error: Exception = failure
-        return error
-    return None
+        fit_group(
+            train_loop,
+            vars(job),
+            name=f"{job.sweep_id}-{job.trial}{again}",
+            storage=job.paths.train_runs,
+            resources=resources,
+            callbacks=[TuneReportCallback()],
+        )
+    except TrainingFailedError as error:
+        return reason_of(error)[1]
+    return ""
 
 
-def worker_resources(resources: ResourceSettings) -> dict[str, float]:
-    """Ray's names for what one worker gets."""
-    gpus = {"GPU": resources.gpus_per_worker} if resources.gpus_per_worker else {}
-    return {"CPU": resources.cpus_per_worker, **gpus}
+def _on_lane(job: TrialJob, lanes: Any) -> str:
+    """An empty text when the lane did what it could, else what is known of its death."""
+    import ray
+    from ray import tune
+
+    ticket, read = ray.get(lanes.submit.remote(vars(job))), 0
+    while True:
+        events, outcome, detail = ray.get(lanes.read.remote(ticket, read))
+        for event in events:
+            tune.report(event)
+        read += len(events)
+        if outcome in (lane.DIED, lane.CANCELLED):
+            return str(detail or outcome)
+        if outcome is not None:
+            return ""
 
 
-def _death(error: Exception | None) -> tuple[str, str]:
+def _reason_of_death(text: str) -> tuple[str, str]:
     """Why a worker died without being able to say so."""
-    text = str(error)
     if "OutOfMemory" in text or "out of memory" in text.lower():
         return "out of memory", "the operating system or Ray ended the worker for its memory"
-    return "worker died", reason_of(error or RuntimeError("unknown"))[1]
+    return "worker died", text

@@ -1,4 +1,4 @@
-"""What runs on a Ray Train worker: one trial, from the sweep's folder alone.
+"""What runs on a Ray Train worker: trials, from the sweep's folder alone.
 
 Every file a trial leaves (outcomes, checkpoints, the reason of a failure) is written here, by rank
 0, before Ray hears of it: what was reported exists.
@@ -21,9 +21,9 @@ from dpo_core.errors import TrialFailed, UserError
 from dpo_core.evaluation import Outcomes, read_outcomes, write_outcomes
 from dpo_core.hyperparams import DPOHyperparams
 from dpo_core.store import Store
-from sweeps.config import SweepConfig
 from sweeps.paths import SweepPaths
 from sweeps.prepare import Prepared, read_config, read_encoded, read_reference
+from sweeps.tuning.lanes import CANCELLED, FAILED, FINISHED
 
 # What torch says on a GPU, and what it says on a CPU.
 _MEMORY = re.compile(r"out of memory|not enough memory", re.IGNORECASE)
@@ -45,78 +45,188 @@ class TrialJob:
 
 
 def train_loop(job_fields: dict[str, Any]) -> None:
-    """Ray Train's `train_loop_per_worker`. A failure is written down, then raised."""
+    """Ray Train's `train_loop_per_worker` for one trial. A failure is written down, then raised."""
+    from ray import train as ray_train
+
     job = TrialJob(**job_fields)
     try:
-        _train(job)
+        Resident(job.paths).train(job, report=ray_train.report)
     except Exception as error:
         _record_failure(job, error)
         raise
 
 
-def _train(job: TrialJob) -> None:
-    import ray.train
-    import ray.train.torch
+def lane_loop(config: dict[str, Any]) -> None:
+    """Ray Train's `train_loop_per_worker` for a lane: one trial after the other until told to leave."""
+    mailbox = _Mailbox(config["lanes"], config["lane"])
+    resident: Resident | None = None
+    served = 0
+    while served != config["most_trials"]:
+        taken = mailbox.take()
+        if taken is None:
+            return
+        job, served = TrialJob(**taken["job"]), served + 1
+        try:
+            resident = resident or Resident(job.paths)
+            resident.train(job, report=mailbox.report, keep_going=mailbox.keep_going)
+        except Cancelled:
+            mailbox.end(CANCELLED)
+        except Exception as error:
+            _record_failure(job, error)
+            if mailbox.world > 1:
+                raise  # the other ranks may wait for this one for ever
+            mailbox.end(FAILED)
+            if not isinstance(error, TrialFailed):
+                return  # memory or state may be in disorder: the next trial gets a new process
+        else:
+            mailbox.end(FINISHED)
 
-    from dpo_core import models, training
 
-    models.quiet()
-    paths = job.paths
-    config, prepared = read_config(paths), Prepared.read(paths)
-    data = _trial_data(paths, prepared, training.TrialData)
-    device = str(ray.train.torch.get_device())
-    reporter = _Reporter(job, config, prepared, _is_first())
-    with _resume_folder(paths, job.trial) as resume_from:
-        training.train(
-            models.load_model(config.model, device),
-            models.load_tokenizer(config.model),
-            data,
-            DPOHyperparams.from_point(job.point),
-            model_settings=config.model,
-            training=config.training,
-            seed=job.seed,
-            workdir=Path(tempfile.gettempdir()) / "dpo-sweeps-trl",
-            on_evaluation=reporter.on_evaluation,
-            on_step=reporter.on_step,
-            resume_from=resume_from,
-        )
+class Cancelled(Exception):
+    """Nobody wants the trial's result any more."""
+
+
+class Resident:
+    """What a worker keeps between trials: config, pairs, reference, tokenizer, base model."""
+
+    def __init__(self, paths: SweepPaths) -> None:
+        import ray.train.torch
+
+        from dpo_core import models, resident_model, training
+
+        models.quiet()
+        self.paths = paths
+        self.config, self.prepared = read_config(paths), Prepared.read(paths)
+        self.data = _trial_data(paths, self.prepared, training.TrialData)
+        self.tokenizer = models.load_tokenizer(self.config.model)
+        device = str(ray.train.torch.get_device())
+        self.model = resident_model.ResidentModel(self.config.model, device)
+        self.gauges = _Gauges(paths.sweep_id) if _rank() == 0 else None
+
+    def train(
+        self,
+        job: TrialJob,
+        *,
+        report: Callable[[dict[str, Any]], None],
+        keep_going: Callable[[], bool] = lambda: True,
+    ) -> None:
+        """One trial from a fresh adapter or fresh weights; raises Cancelled when told to stop."""
+        from dpo_core import training
+
+        reporter = _Reporter(job, self, report, keep_going)
+        with _resume_folder(self.paths, job.trial) as resume_from, self.model.lent() as model:
+            training.train(
+                model,
+                self.tokenizer,
+                self.data,
+                DPOHyperparams.from_point(job.point),
+                model_settings=self.config.model,
+                training=self.config.training,
+                seed=job.seed,
+                workdir=Path(tempfile.gettempdir()) / "dpo-sweeps-trl",
+                on_evaluation=reporter.on_evaluation,
+                on_step=reporter.on_step,
+                resume_from=resume_from,
+            )
+
+
+class _Mailbox:
+    """A worker's side of `Lanes`. The first rank speaks; what it hears, every rank hears."""
+
+    def __init__(self, lanes: Any, lane: int) -> None:
+        import ray.train
+
+        self.lanes, self.lane, self.ticket = lanes, lane, -1
+        self.rank, self.world = _rank(), ray.train.get_context().get_world_size()
+        self.asked = 0.0
+
+    def take(self) -> dict[str, Any] | None:
+        """The next {ticket, job}; None: leave."""
+        taken: dict[str, Any] | None = {}
+        while taken == {}:
+            taken = self._shared(lambda: self._call(self.lanes.take.remote(self.lane)))
+        if taken is not None:
+            self.ticket = taken["ticket"]
+        return taken
+
+    def report(self, metrics: dict[str, Any]) -> None:
+        """To Tune through the trial's driver, and to this lane's run in the dashboard."""
+        import ray.train
+
+        wanted = self._shared(lambda: self._call(self.lanes.tell.remote(self.ticket, metrics)))
+        ray.train.report(metrics)
+        if not wanted:
+            raise Cancelled
+
+    def keep_going(self) -> bool:
+        """Asked at every step, answered from Ray once a second. Several ranks stop together, and
+        so only at evaluations, where they talk anyway."""
+        if self.world > 1 or time.monotonic() - self.asked < 1.0:
+            return True
+        self.asked = time.monotonic()
+        return bool(self._call(self.lanes.tell.remote(self.ticket)))
+
+    def end(self, outcome: str) -> None:
+        if self.rank == 0:
+            self._call(self.lanes.end.remote(self.ticket, outcome))
+
+    def _shared(self, ask: Callable[[], Any]) -> Any:
+        if self.world == 1:
+            return ask()
+        import torch.distributed
+
+        answer = [ask() if self.rank == 0 else None]
+        torch.distributed.broadcast_object_list(answer, src=0)
+        return answer[0]
+
+    @staticmethod
+    def _call(reference: Any) -> Any:
+        import ray
+
+        return ray.get(reference)
 
 
 class _Reporter:
     """Stores each evaluation and tells Ray: metrics to Tune, gauges to the dashboard."""
 
-    def __init__(self, job: TrialJob, config: SweepConfig, prepared: Prepared, first: bool) -> None:
-        self.job, self.config, self.prepared, self.first = job, config, prepared, first
-        self.paths = job.paths
-        self.objective = config.selection.objective
+    def __init__(
+        self,
+        job: TrialJob,
+        resident: Resident,
+        report: Callable[[dict[str, Any]], None],
+        keep_going: Callable[[], bool],
+    ) -> None:
+        self.job, self.config, self.prepared = job, resident.config, resident.prepared
+        self.paths, self.gauges = resident.paths, resident.gauges
+        self.report, self.keep_going = report, keep_going
+        self.objective = self.config.selection.objective
         self.best = best_so_far(self.paths, job.trial, self.objective)
         self.started = time.monotonic()
-        self.gauges = _Gauges(job) if first else None
 
     def on_step(self, step: int, loss: float) -> None:
         if self.gauges is not None:
-            self.gauges.set("loss", loss)
+            self.gauges.set("loss", self.job.trial, loss)
+        if not self.keep_going():
+            raise Cancelled
 
     def on_evaluation(self, evaluation: Any) -> None:
-        import ray.train
-
         counts = evaluation.outcomes.counts()
         accuracy = counts[self.objective].accuracy
         self.best = max(self.best, accuracy)
-        if self.first:
+        if self.gauges is not None:
             self._store(evaluation)
-            assert self.gauges is not None
-            self.gauges.set("accuracy", accuracy)
-        metrics = {
-            "trial": self.job.trial,
-            "global_step": evaluation.step,
-            "accuracy": accuracy,
-            "best_accuracy": self.best,
-            "loss": evaluation.loss,
-            "seconds": time.monotonic() - self.started,
-            **{f"{name}_counts": count.as_dict() for name, count in counts.items()},
-        }
-        ray.train.report(metrics)
+            self.gauges.set("accuracy", self.job.trial, accuracy)
+        self.report(
+            {
+                "trial": self.job.trial,
+                "global_step": evaluation.step,
+                "accuracy": accuracy,
+                "best_accuracy": self.best,
+                "loss": evaluation.loss,
+                "seconds": time.monotonic() - self.started,
+                **{f"{name}_counts": count.as_dict() for name, count in counts.items()},
+            }
+        )
 
     def _store(self, evaluation: Any) -> None:
         """Checkpoint first: an evaluation on record always had its checkpoint."""
@@ -144,24 +254,23 @@ class _Reporter:
 
 
 class _Gauges:
-    """`dpo_sweeps_accuracy` and `dpo_sweeps_loss` of a trial, in Ray's metrics."""
+    """`dpo_sweeps_accuracy` and `dpo_sweeps_loss` of each trial, in Ray's metrics."""
 
-    def __init__(self, job: TrialJob) -> None:
+    def __init__(self, sweep_id: str) -> None:
         from ray.util.metrics import Gauge
 
         about = {
             "accuracy": "Held-out preference accuracy at the last evaluation, 0 to 1",
             "loss": "Training loss of the last step, nats",
         }
+        self.sweep_id = sweep_id
         self.gauges = {
             name: Gauge(f"dpo_sweeps_{name}", description=text, tag_keys=("sweep", "trial"))
             for name, text in about.items()
         }
-        for gauge in self.gauges.values():
-            gauge.set_default_tags({"sweep": job.sweep_id, "trial": job.trial})
 
-    def set(self, name: str, value: float) -> None:
-        self.gauges[name].set(value)
+    def set(self, name: str, trial: str, value: float) -> None:
+        self.gauges[name].set(value, tags={"sweep": self.sweep_id, "trial": trial})
 
 
 def best_so_far(paths: SweepPaths, trial: str, objective: str) -> float:
@@ -241,7 +350,7 @@ class _resume_folder(AbstractContextManager[Path | None]):
         self.scratch.cleanup()
 
 
-def _is_first() -> bool:
+def _rank() -> int:
     import ray.train
 
-    return bool(ray.train.get_context().get_world_rank() == 0)
+    return int(ray.train.get_context().get_world_rank())
