@@ -123,25 +123,41 @@ def test_a_lane_is_recycled_after_its_trials(opened: Callable[..., ThreadLanes])
     assert lanes.opened == 3  # 2 + 2 + 1 trials
 
 
-def test_a_job_that_nobody_reads_is_cancelled(
+def train_until_told(lanes: ThreadLanes, ticket: int, job: dict[str, Any]) -> None:
+    while lanes.tell(ticket):
+        time.sleep(0.02)
+    lanes.end(ticket, CANCELLED)
+
+
+def test_a_job_that_nobody_reads_gives_way_to_one_that_waits(
     opened: Callable[..., ThreadLanes], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(module, "_LEASE_S", 0.2)
-    steps: list[int] = []
-
-    def train_for_ever(lanes: ThreadLanes, ticket: int, job: dict[str, Any]) -> None:
-        while lanes.tell(ticket):
-            steps.append(1)
-            time.sleep(0.02)
-        lanes.end(ticket, CANCELLED)
-
-    lanes = opened(1, train_for_ever)
-    abandoned = lanes.submit({"trial": "stopped by the scheduler"})
+    monkeypatch.setattr(module, "_LEASE_WHEN_WAITED_FOR_S", 0.3)
+    lanes = opened(1, train_until_told)
+    stopped = lanes.submit({"trial": "stopped by the scheduler"})
     time.sleep(0.6)
-    assert steps
-    assert lanes.read(abandoned, 0)[1] == CANCELLED
-    waiting = lanes.submit({"trial": "never taken"})
-    assert lanes.tickets[waiting].wanted
+    assert lanes.tickets[stopped].outcome is None, "nothing waits: a slow driver is not a dead one"
+    lanes.submit({"trial": "next"})
+    time.sleep(0.3)
+    assert lanes.tickets[stopped].outcome == CANCELLED
+
+
+def test_a_job_that_nobody_reads_ends_in_the_long_run(
+    opened: Callable[..., ThreadLanes], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "_LEASE_S", 0.3)
+    lanes = opened(1, train_until_told)
+    stopped = lanes.submit({"trial": 0})
+    time.sleep(0.6)
+    assert lanes.tickets[stopped].outcome == CANCELLED
+
+
+def test_closing_ends_a_running_job(opened: Callable[..., ThreadLanes]) -> None:
+    lanes = opened(1, train_until_told)
+    running = lanes.submit({"trial": 0})
+    time.sleep(0.1)
+    lanes.close()
+    assert lanes.tickets[running].outcome == CANCELLED
 
 
 def test_the_first_outcome_counts(opened: Callable[..., ThreadLanes]) -> None:

@@ -22,8 +22,9 @@ from sweeps.config import ResourceSettings
 
 FINISHED, FAILED, CANCELLED, DIED = "finished", "failed", "cancelled", "died"
 _POLL_S = 1.0
-# A driver reads every second; one that has not for so long is gone.
-_LEASE_S = 6.0
+# A driver reads every second, unless Tune holds it up. One that has not read for so long is gone:
+# at once believed when another trial waits for the lane, later when none does.
+_LEASE_WHEN_WAITED_FOR_S, _LEASE_S = 5.0, 60.0
 
 
 @dataclass
@@ -37,10 +38,6 @@ class _Ticket:
     outcome: str | None = None
     detail: str = ""
     read_at: float = field(default_factory=time.monotonic)
-
-    @property
-    def wanted(self) -> bool:
-        return time.monotonic() - self.read_at < _LEASE_S
 
 
 class Lanes:
@@ -87,14 +84,14 @@ class Lanes:
             return ticket.events[after:], ticket.outcome, ticket.detail
 
     def take(self, lane: int) -> dict[str, Any] | None:
-        """For a lane's first worker: the next {ticket, job}; {} when there is none yet; None: leave."""
+        """For a lane's first worker: the next {ticket, job}; {} when there is none; None: leave."""
         with self.changed:
             self.changed.wait_for(lambda: self.waiting or self.closed, _POLL_S)
-            self.waiting = [ticket for ticket in self.waiting if self._still_wanted(ticket)]
             if self.closed:
                 self.left.add(lane)
                 self.changed.notify_all()
                 return None
+            self.waiting = [ticket for ticket in self.waiting if self._wanted(ticket)]
             if not self.waiting:
                 return {}
             ticket = self.waiting.pop(0)
@@ -102,13 +99,13 @@ class Lanes:
             return {"ticket": ticket.number, "job": ticket.job}
 
     def tell(self, number: int, event: dict[str, Any] | None = None) -> bool:
-        """For a lane's first worker: something happened. False: stop, nobody wants the job."""
+        """For a lane's first worker: something happened, or still at it. False: nobody wants it."""
         with self.changed:
             ticket = self.tickets[number]
             if event is not None:
                 ticket.events.append(event)
                 self.changed.notify_all()
-            return ticket.wanted and ticket.outcome is None
+            return ticket.outcome is None and self._wanted(ticket)
 
     def end(self, number: int, outcome: str, detail: str = "") -> None:
         """A job is over; the first word counts."""
@@ -125,11 +122,13 @@ class Lanes:
             self.changed.notify_all()
             self.changed.wait_for(lambda: self.alive <= self.left, seconds)
 
-    def _still_wanted(self, ticket: _Ticket) -> bool:
-        if ticket.wanted:
-            return True
-        ticket.outcome = CANCELLED
-        return False
+    def _wanted(self, ticket: _Ticket) -> bool:
+        """Whether somebody still reads; a job that waited unread is ended here."""
+        lease = _LEASE_WHEN_WAITED_FOR_S if self.waiting else _LEASE_S
+        wanted = not self.closed and time.monotonic() - ticket.read_at < lease
+        if not wanted and ticket.lane is None:
+            ticket.outcome = CANCELLED
+        return wanted
 
     def _open_lanes(self) -> None:
         busy = {t.lane for t in self.tickets.values() if t.outcome is None}
