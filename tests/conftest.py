@@ -56,12 +56,15 @@ def pairs_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def ray_cluster() -> Iterator[str]:
     """One `ray start --head` with dashboard for the whole session; gives the dashboard's URL."""
-    port, dashboard = _free_port(), _free_port()
+    port, dashboard, agent, metrics = (_free_port() for _ in range(4))
     command = [str(Path(sys.executable).parent / "ray"), "start", "--head", "--block"]
     command += [f"--port={port}", f"--dashboard-port={dashboard}", "--num-cpus=2"]
+    # Of its own, or another Ray on this machine would answer for this one.
+    command += [f"--dashboard-agent-listen-port={agent}", f"--metrics-export-port={metrics}"]
     # --block, so that ending it ends this cluster and no other on the machine.
     head = subprocess.Popen([*command, "--disable-usage-stats"], stdout=subprocess.DEVNULL)
     os.environ["RAY_ADDRESS"] = f"127.0.0.1:{port}"
+    os.environ["TEST_RAY_HEAD"], os.environ["TEST_RAY_METRICS"] = str(head.pid), str(metrics)
     url = f"http://127.0.0.1:{dashboard}"
     try:
         _wait_for(f"{url}/api/version", head)
@@ -69,7 +72,7 @@ def ray_cluster() -> Iterator[str]:
     finally:
         del os.environ["RAY_ADDRESS"]
         # Ending it politely drains the node for half a minute.
-        for process in [*psutil.Process(head.pid).children(recursive=True), head]:
+        for process in [*ray_processes(), head]:
             with contextlib.suppress(psutil.NoSuchProcess):
                 process.kill()
         head.wait(60)
@@ -82,6 +85,18 @@ def hh_harmless() -> Path:
     if not path.is_file():
         pytest.skip(f"the shared data is absent: {path}; set DPO_SWEEPS_SHARED to its folder")
     return path
+
+
+def ray_processes() -> list[psutil.Process]:
+    """Every process of the session's cluster, workers included."""
+    return psutil.Process(int(os.environ["TEST_RAY_HEAD"])).children(recursive=True)
+
+
+def exported_metrics() -> str:
+    """What the cluster's node exports to Prometheus; empty before it does."""
+    with contextlib.suppress(OSError):
+        return get(f"http://127.0.0.1:{os.environ['TEST_RAY_METRICS']}/metrics").decode()
+    return ""
 
 
 def get(url: str, timeout: float = 30) -> bytes:

@@ -2,23 +2,20 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
 import re
 import signal
 import subprocess
 import sys
-import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import optuna
-import psutil
 import pytest
 import yaml
-from conftest import get
+from conftest import exported_metrics, get, ray_processes
 
 from dpo_core.evaluation import read_outcomes
 from dpo_core.store import Store
@@ -274,7 +271,7 @@ def test_a_killed_worker_costs_neither_the_trial_nor_a_step(
     sweep = start("run", str(path), "--id", "orphan", "--json")
     folder = tmp_path / "runs" / "orphan"
     _wait(lambda: list(folder.glob("checkpoints/t0000/step-000050/manifest.json")))
-    workers = [p for p in psutil.process_iter(["cmdline"]) if _is_train_worker(p)]
+    workers = [p for p in ray_processes() if "RayTrainWorker" in " ".join(p.cmdline())]
     assert workers
     for worker in workers:
         worker.kill()
@@ -310,7 +307,7 @@ def test_asha_stops_weak_trials_and_gauges_are_live(ray_cluster: str, sweep_file
     gauges: set[str] = set()
     sweep = start("run", str(path), "--json")
     while sweep.poll() is None:
-        gauges |= exported_gauges()
+        gauges |= set(re.findall(r"^(ray_dpo_sweeps_\w+)\{", exported_metrics(), re.MULTILINE))
         time.sleep(1)
     stdout, stderr = sweep.communicate()
     selection = selection_of(subprocess.CompletedProcess([], sweep.returncode, stdout, stderr))
@@ -366,22 +363,6 @@ def test_real_human_pairs(
     paths = paths_of(selection)
     counted = {s: len(paths.store.read(paths.split(s)).splitlines()) for s in ("select", "final")}
     assert {s: selection[s]["total"] for s in counted} == counted
-
-
-def exported_gauges() -> set[str]:
-    """Names of our gauges that the node exports to Prometheus right now."""
-    folder = Path(tempfile.gettempdir(), "ray", "session_latest")
-    ports = [p.read_text().strip() for p in folder.glob("metrics_export_port*")]
-    found = set()
-    for port in ports:
-        with contextlib.suppress(OSError):
-            text = get(f"http://127.0.0.1:{port}/metrics").decode()
-            found |= set(re.findall(r"^(ray_dpo_sweeps_\w+)\{", text, re.MULTILINE))
-    return found
-
-
-def _is_train_worker(process: psutil.Process) -> bool:
-    return "RayTrainWorker" in " ".join(process.info["cmdline"] or ())
 
 
 def _plain_scorer(model: Path) -> Callable[[dict[str, Any], str], tuple[float, int]]:

@@ -26,7 +26,7 @@ from sweeps.prepare import Prepared, read_config, read_encoded, read_reference
 from sweeps.tuning.lanes import CANCELLED, FAILED, FINISHED
 
 # What torch says on a GPU, and what it says on a CPU.
-_MEMORY = re.compile(r"out of memory|not enough memory", re.IGNORECASE)
+_MEMORY = re.compile(r"out of memory|not enough memory|can.t allocate memory", re.IGNORECASE)
 
 
 @dataclass(frozen=True)
