@@ -8,7 +8,7 @@ the sweep's folder: a trial needs the folder and nothing else.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
 from functools import partial
 from typing import Any
@@ -16,13 +16,12 @@ from typing import Any
 from dpo_core import encode, reference
 from dpo_core.errors import SettingsError, UserError
 from dpo_core.preferences import (
-    PreferencePair,
     PreferenceSplits,
     as_chat,
     data_fingerprint,
     load_pairs,
+    split_lines,
     split_pairs,
-    to_row,
 )
 from dpo_core.reference import Columns
 from dpo_core.settings import TrainingSettings
@@ -160,7 +159,7 @@ def _prepare_remotely(storage: str, sweep_id: str, splits: PreferenceSplits) -> 
     tokenizer = load_tokenizer(config.model)
     splits, tokens = encode_splits(config, splits, tokenizer)
     for split in SPLITS:
-        paths.store.write(paths.split(split), _lines(getattr(splits, split)))
+        paths.store.write(paths.split(split), split_lines(getattr(splits, split)))
         paths.store.write(paths.encoded(split), encode.to_parquet(tokens[split]))
     prints = {
         "data_sha256": data_fingerprint([*splits.train, *splits.select, *splits.final]),
@@ -208,7 +207,3 @@ def check_trl_fields(training: TrainingSettings) -> None:
     unknown = sorted(set(training.trl) - {f.name for f in fields(DPOConfig)})
     if unknown:
         raise SettingsError(f"training.trl.{unknown[0]}: TRL's DPOConfig has no such field")
-
-
-def _lines(pairs: Iterable[PreferencePair]) -> bytes:
-    return "".join(json.dumps(to_row(p), ensure_ascii=False) + "\n" for p in pairs).encode()

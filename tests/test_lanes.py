@@ -20,7 +20,7 @@ class ThreadLanes(Lanes):
     """Runs `work` for each job where a worker group would."""
 
     def __init__(self, limit: int, work: Work, most_trials: int | None = None) -> None:
-        super().__init__(limit, "sweep", "nowhere", ResourceSettings())
+        super().__init__(lambda _: None, limit, "sweep", "nowhere", ResourceSettings())
         self.work, self.most_trials, self.opened = work, most_trials, 0
 
     def _fit(self, lane: int) -> None:

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dpo_core.errors import DataError, ModelError, SettingsError, TrialFailed, UserError
-from dpo_core.preferences import PreferencePair, as_chat, from_row, pair_from_row, to_row
+from dpo_core.preferences import PreferencePair, as_chat, pair_from_row, to_row
 from dpo_core.preferences.dialogue import parse_dialogue
 from dpo_core.preferences.pairs import number_repeats
 
@@ -83,7 +83,7 @@ def test_a_row_written_is_the_row_read(
         return
     text = read({"prompt": prompt, "chosen": chosen, "rejected": rejected, "category": category})
     for pair in (text, as_chat(text)):
-        assert from_row(to_row(pair), where=WHERE) == pair
+        assert pair_from_row(to_row(pair), where=WHERE) == pair
 
 
 def test_the_row_has_these_keys() -> None:
@@ -95,12 +95,6 @@ def test_the_row_has_these_keys() -> None:
         "rejected",
         "category",
     ]
-
-
-def test_an_edited_row_is_refused() -> None:
-    row = to_row(read(TEXT_ROW)) | {"chosen": "Three litres."}
-    with pytest.raises(DataError, match=r"do not fit the text .* write the splits again"):
-        from_row(row, where=WHERE)
 
 
 def test_repeats_are_numbered_in_order() -> None:

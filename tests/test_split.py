@@ -14,10 +14,10 @@ from dpo_core.preferences import (
     PreferencePair,
     PreferenceSplits,
     as_chat,
+    load_pairs,
     pair_from_row,
-    read_splits,
+    split_lines,
     split_pairs,
-    write_splits,
 )
 from dpo_core.preferences.pairs import number_repeats
 from dpo_core.preferences.split import group_draw
@@ -145,52 +145,13 @@ def test_no_pairs_at_all() -> None:
 def test_splits_written_are_the_splits_read(added: list[PreferencePair], chat: bool) -> None:
     pairs = number_repeats(BASE[:80] + added)
     splits = split([as_chat(p) for p in pairs] if chat else pairs)
-    with TemporaryDirectory() as folder:
-        write_splits(splits, Path(folder) / "deep" / "splits")
-        assert read_splits(Path(folder) / "deep" / "splits") == splits
-
-
-def test_nothing_is_left_beside_the_files(tmp_path: Path) -> None:
-    write_splits(split(BASE), tmp_path)
-    write_splits(split(BASE, 1), tmp_path)
-    assert sorted(p.name for p in tmp_path.iterdir()) == [
-        "final.jsonl",
-        "select.jsonl",
-        "train.jsonl",
-    ]
-    assert read_splits(tmp_path) == split(BASE, 1)
-
-
-def test_a_failed_write_leaves_the_old_file_whole(tmp_path: Path) -> None:
-    write_splits(split(BASE), tmp_path)
-    broken = PreferenceSplits((BASE[0], None), (), ())  # type: ignore[arg-type]
-    with pytest.raises(AttributeError):
-        write_splits(broken, tmp_path)
-    assert len(list(tmp_path.iterdir())) == 3
-    assert read_splits(tmp_path) == split(BASE)
-
-
-def test_a_missing_file_is_an_error(tmp_path: Path) -> None:
-    write_splits(split(BASE), tmp_path)
-    (tmp_path / "select.jsonl").unlink()
-    with pytest.raises(DataError) as caught:
-        read_splits(tmp_path)
-    assert str(caught.value) == (
-        f"{tmp_path / 'select.jsonl'}: no such file; write the splits again"
-    )
-
-
-def test_an_edited_file_is_an_error(tmp_path: Path) -> None:
-    write_splits(split(BASE), tmp_path)
-    path = tmp_path / "train.jsonl"
-    path.write_text(path.read_text("utf-8").replace("Yes 1", "Perhaps", 1), "utf-8")
-    with pytest.raises(DataError, match=r"train\.jsonl:\d+: id '.*' and group '.*' do not fit"):
-        read_splits(tmp_path)
-
-
-def test_files_of_two_splits_are_an_error(tmp_path: Path) -> None:
-    write_splits(split(BASE, 0), tmp_path)
-    write_splits(split(BASE, 1), tmp_path / "other")
-    (tmp_path / "other" / "final.jsonl").replace(tmp_path / "final.jsonl")
-    with pytest.raises(DataError, match=r"is in both 'train' and 'final'.*write them again"):
-        read_splits(tmp_path)
+    for name in ("train", "select", "final"):
+        with TemporaryDirectory() as folder:
+            path = Path(folder) / f"{name}.jsonl"
+            path.write_bytes(split_lines(getattr(splits, name)))
+            read = load_pairs(str(path))
+        # Repeats are numbered within a file; everything else is as it was.
+        assert [(p.group, p.prompt, p.chosen, p.rejected) for p in read] == [
+            (p.group, p.prompt, p.chosen, p.rejected) for p in getattr(splits, name)
+        ]
+        assert [p.id for p in read] == [p.id for p in getattr(splits, name)]

@@ -1,6 +1,6 @@
 """Files and hub data sets become preference pairs, split by prompt group.
 
-    load_pairs -> list[PreferencePair] -> split_pairs -> PreferenceSplits -> write_splits
+    load_pairs -> list[PreferencePair] -> split_pairs -> PreferenceSplits -> split_lines
 
 The street of the modules, each knowing only those before it:
 messages, dialogue, pairs, rows, strict_json, readers, sources, split.
@@ -10,13 +10,12 @@ from __future__ import annotations
 
 from dpo_core.preferences.messages import Message
 from dpo_core.preferences.pairs import PreferencePair, as_chat, to_row
-from dpo_core.preferences.rows import from_row, pair_from_row
+from dpo_core.preferences.rows import pair_from_row
 from dpo_core.preferences.sources import data_fingerprint, load_pairs
 from dpo_core.preferences.split import (
     PreferenceSplits,
-    read_splits,
+    split_lines,
     split_pairs,
-    write_splits,
 )
 
 __all__ = [
@@ -25,11 +24,9 @@ __all__ = [
     "PreferenceSplits",
     "as_chat",
     "data_fingerprint",
-    "from_row",
     "load_pairs",
     "pair_from_row",
-    "read_splits",
+    "split_lines",
     "split_pairs",
     "to_row",
-    "write_splits",
 ]

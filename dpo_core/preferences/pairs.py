@@ -108,7 +108,7 @@ def number_repeats(pairs: Iterable[PreferencePair]) -> list[PreferencePair]:
 
 
 def to_row(pair: PreferencePair) -> dict[str, Any]:
-    """The pair as a JSON row; `from_row` reads it back. `line` is left out: it is of the source."""
+    """The pair as a JSON row; `pair_from_row` reads it back. `line` is left out: it is of the source."""
     return {
         "id": pair.id,
         "group": pair.group,

@@ -12,7 +12,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import replace
 from typing import Any, NamedTuple
 
 from dpo_core.errors import DataError
@@ -45,18 +44,6 @@ def pair_from_row(row: Mapping[str, Any], *, where: str, line: int = 0) -> Prefe
     fields = _separate(row, where)
     _check(fields, where)
     return make_pair(*fields, line=line, category=_category(row, where))
-
-
-def from_row(row: Mapping[str, Any], *, where: str, line: int = 0) -> PreferencePair:
-    """Read back what `to_row` wrote. Raises DataError if its text no longer fits its id."""
-    pair = pair_from_row(row, where=where, line=line)
-    given = str(row.get("id"))
-    if given.partition("-")[0] != pair.id or row.get("group") != pair.group:
-        raise DataError(
-            f"{where}: id {shown(given)} and group {shown(row.get('group'))} do not fit the text "
-            f"({pair.id}, {pair.group}); the file was edited, so write the splits again"
-        )
-    return replace(pair, id=given)
 
 
 def _check_columns(row: Mapping[str, Any], where: str) -> None:

@@ -5,16 +5,11 @@ from __future__ import annotations
 import hashlib
 import json
 import math
-import os
-import uuid
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 from dpo_core.errors import DataError, SettingsError
 from dpo_core.preferences.pairs import PreferencePair, to_row
-from dpo_core.preferences.readers import read_jsonl
-from dpo_core.preferences.rows import from_row
 
 SPLITS = ("train", "select", "final")
 
@@ -95,42 +90,6 @@ def _empty_split(name: str, fraction: float, groups: int) -> str:
     )
 
 
-def write_splits(splits: PreferenceSplits, folder: Path) -> None:
-    """Write {train,select,final}.jsonl, each aside first and then renamed."""
-    folder.mkdir(parents=True, exist_ok=True)
-    for name in SPLITS:
-        _write_aside(folder / f"{name}.jsonl", getattr(splits, name))
-
-
-def _write_aside(path: Path, pairs: Iterable[PreferencePair]) -> None:
-    # The name is unique, for two nodes may write to one shared folder.
-    aside = path.with_name(f".{path.name}.{uuid.uuid4().hex}")
-    try:
-        with aside.open("w", encoding="utf-8", newline="\n") as file:
-            for pair in pairs:
-                file.write(json.dumps(to_row(pair), ensure_ascii=False) + "\n")
-            file.flush()
-            os.fsync(file.fileno())
-        aside.replace(path)
-    finally:
-        aside.unlink(missing_ok=True)
-
-
-def read_splits(folder: Path) -> PreferenceSplits:
-    """Read what `write_splits` wrote. Raises DataError if it is incomplete, edited or mixed."""
-    splits = PreferenceSplits(**{name: _read(folder / f"{name}.jsonl") for name in SPLITS})
-    homes: dict[str, str] = {}
-    for name in SPLITS:
-        for pair in getattr(splits, name):
-            if homes.setdefault(pair.group, name) != name:
-                raise DataError(
-                    f"{folder}: prompt group {pair.group} is in both {homes[pair.group]!r} and "
-                    f"{name!r}; the files are of two different splits, so write them again"
-                )
-    return splits
-
-
-def _read(path: Path) -> tuple[PreferencePair, ...]:
-    if not path.is_file():
-        raise DataError(f"{path}: no such file; write the splits again")
-    return tuple(from_row(row, where=where, line=line) for row, line, where in read_jsonl(path))
+def split_lines(pairs: Iterable[PreferencePair]) -> bytes:
+    """A split as the JSONL that `load_pairs` reads back, with the same ids."""
+    return "".join(json.dumps(to_row(p), ensure_ascii=False) + "\n" for p in pairs).encode()

@@ -7,9 +7,11 @@ from typing import Any
 
 from sweeps.config import ResourceSettings
 
+Loop = Callable[[dict[str, Any]], None]
+
 
 def fit_group(
-    loop: Callable[[dict[str, Any]], None],
+    loop: Loop,
     config: dict[str, Any],
     *,
     name: str,

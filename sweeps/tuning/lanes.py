@@ -19,6 +19,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from sweeps.config import ResourceSettings
+from sweeps.tuning.groups import Loop, fit_group
 
 FINISHED, FAILED, CANCELLED, DIED = "finished", "failed", "cancelled", "died"
 _POLL_S = 1.0
@@ -44,9 +45,9 @@ class Lanes:
     """An actor: at most `limit` lanes, each on its own thread of this process."""
 
     def __init__(
-        self, limit: int, sweep_id: str, storage: str, resources: ResourceSettings
+        self, loop: Loop, limit: int, sweep_id: str, storage: str, resources: ResourceSettings
     ) -> None:
-        self.limit, self.sweep_id, self.storage = limit, sweep_id, storage
+        self.loop, self.limit, self.sweep_id, self.storage = loop, limit, sweep_id, storage
         self.resources = resources
         self.changed = threading.Condition()
         self.numbers = itertools.count()
@@ -154,16 +155,13 @@ class Lanes:
             self.changed.notify_all()
 
     def _fit(self, lane: int) -> None:
-        from sweeps.tuning.groups import fit_group
-        from sweeps.tuning.worker import lane_loop
-
         config = {
             "lane": lane,
             "lanes": self.handle,
             "most_trials": self.resources.trials_per_lane,
         }
         fit_group(
-            lane_loop,
+            self.loop,
             config,
             name=f"{self.sweep_id}-lane{lane}",
             storage=self.storage,  # Ray Train's own files
@@ -171,12 +169,14 @@ class Lanes:
         )
 
 
-def open_lanes(limit: int, sweep_id: str, storage: str, resources: ResourceSettings) -> Any:
+def open_lanes(
+    loop: Loop, limit: int, sweep_id: str, storage: str, resources: ResourceSettings
+) -> Any:
     """A running `Lanes` actor; it takes no CPU and ends with this driver."""
     import ray
 
     # Every lane's worker and every trial's driver may wait inside a call at the same time.
     options = {"num_cpus": 0, "max_concurrency": 4 * limit + 8}
-    lanes = ray.remote(Lanes).options(**options).remote(limit, sweep_id, storage, resources)
+    lanes = ray.remote(Lanes).options(**options).remote(loop, limit, sweep_id, storage, resources)
     ray.get(lanes.start.remote(lanes))
     return lanes

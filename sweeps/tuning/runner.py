@@ -29,10 +29,12 @@ from sweeps.records import ledger
 from sweeps.records.ledger import EvaluationRecord, TrialRecord
 from sweeps.records.selection import candidates, ranked
 from sweeps.tuning import search
+from sweeps.tuning.failures import failure_of, reason_of
+from sweeps.tuning.lane_worker import lane_loop
 from sweeps.tuning.lanes import open_lanes
 from sweeps.tuning.search import METRIC, TIME, DrawnPoint
 from sweeps.tuning.trial import run_trial
-from sweeps.tuning.worker import failure_of, reason_of, stored
+from sweeps.tuning.worker import stored
 
 
 @dataclass(frozen=True)
@@ -126,7 +128,7 @@ def _lanes(config: SweepConfig, paths: SweepPaths, trials: int) -> Any:
     if not config.resources.lanes:
         return None
     limit = min(config.search.concurrent, trials)
-    return open_lanes(limit, paths.sweep_id, paths.train_runs, config.resources)
+    return open_lanes(lane_loop, limit, paths.sweep_id, paths.train_runs, config.resources)
 
 
 def _trainable(

@@ -12,8 +12,9 @@ from typing import Any
 from dpo_core.errors import TrialFailed
 from sweeps.config import ResourceSettings
 from sweeps.tuning import lanes as lane
+from sweeps.tuning.failures import failure_of, reason_of
 from sweeps.tuning.groups import fit_group
-from sweeps.tuning.worker import TrialJob, failure_of, reason_of, train_loop
+from sweeps.tuning.worker import TrialJob, train_loop
 
 
 def run_trial(

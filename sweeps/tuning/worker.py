@@ -6,27 +6,20 @@ Every file a trial leaves (outcomes, checkpoints, the reason of a failure) is wr
 
 from __future__ import annotations
 
-import json
-import re
 import tempfile
 import time
-import traceback
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from dpo_core.errors import TrialFailed, UserError
 from dpo_core.evaluation import Outcomes, read_outcomes, write_outcomes
 from dpo_core.hyperparams import DPOHyperparams
 from dpo_core.store import Store
 from sweeps.paths import SweepPaths
 from sweeps.prepare import Prepared, read_config, read_encoded, read_reference
-from sweeps.tuning.lanes import CANCELLED, FAILED, FINISHED
-
-# What torch says on a GPU, and what it says on a CPU.
-_MEMORY = re.compile(r"out of memory|not enough memory|can.t allocate memory", re.IGNORECASE)
+from sweeps.tuning.failures import record_failure
 
 
 @dataclass(frozen=True)
@@ -52,34 +45,8 @@ def train_loop(job_fields: dict[str, Any]) -> None:
     try:
         Resident(job.paths).train(job, report=ray_train.report)
     except Exception as error:
-        _record_failure(job, error)
+        record_failure(job.paths, job.trial, error)
         raise
-
-
-def lane_loop(config: dict[str, Any]) -> None:
-    """Ray Train's `train_loop_per_worker` for a lane: one trial after the other until told to leave."""
-    mailbox = _Mailbox(config["lanes"], config["lane"])
-    resident: Resident | None = None
-    served = 0
-    while served != config["most_trials"]:
-        taken = mailbox.take()
-        if taken is None:
-            return
-        job, served = TrialJob(**taken["job"]), served + 1
-        try:
-            resident = resident or Resident(job.paths)
-            resident.train(job, report=mailbox.report, keep_going=mailbox.keep_going)
-        except Cancelled:
-            mailbox.end(CANCELLED)
-        except Exception as error:
-            _record_failure(job, error)
-            if mailbox.world > 1:
-                raise  # the other ranks may wait for this one for ever
-            mailbox.end(FAILED)
-            if not isinstance(error, TrialFailed):
-                return  # memory or state may be in disorder: the next trial gets a new process
-        else:
-            mailbox.end(FINISHED)
 
 
 class Cancelled(Exception):
@@ -101,7 +68,7 @@ class Resident:
         self.tokenizer = models.load_tokenizer(self.config.model)
         device = str(ray.train.torch.get_device())
         self.model = resident_model.ResidentModel(self.config.model, device)
-        self.gauges = _Gauges(paths.sweep_id) if _rank() == 0 else None
+        self.gauges = _Gauges(paths.sweep_id) if rank() == 0 else None
 
     def train(
         self,
@@ -128,62 +95,6 @@ class Resident:
                 on_step=reporter.on_step,
                 resume_from=resume_from,
             )
-
-
-class _Mailbox:
-    """A worker's side of `Lanes`. The first rank speaks; what it hears, every rank hears."""
-
-    def __init__(self, lanes: Any, lane: int) -> None:
-        import ray.train
-
-        self.lanes, self.lane, self.ticket = lanes, lane, -1
-        self.rank, self.world = _rank(), ray.train.get_context().get_world_size()
-        self.asked = 0.0
-
-    def take(self) -> dict[str, Any] | None:
-        """The next {ticket, job}; None: leave."""
-        taken: dict[str, Any] | None = {}
-        while taken == {}:
-            taken = self._shared(lambda: self._call(self.lanes.take.remote(self.lane)))
-        if taken is not None:
-            self.ticket = taken["ticket"]
-        return taken
-
-    def report(self, metrics: dict[str, Any]) -> None:
-        """To Tune through the trial's driver, and to this lane's run in the dashboard."""
-        import ray.train
-
-        wanted = self._shared(lambda: self._call(self.lanes.tell.remote(self.ticket, metrics)))
-        ray.train.report(metrics)
-        if not wanted:
-            raise Cancelled
-
-    def keep_going(self) -> bool:
-        """Asked at every step, answered from Ray once a second. Several ranks stop together, and
-        so only at evaluations, where they talk anyway."""
-        if self.world > 1 or time.monotonic() - self.asked < 1.0:
-            return True
-        self.asked = time.monotonic()
-        return bool(self._call(self.lanes.tell.remote(self.ticket)))
-
-    def end(self, outcome: str) -> None:
-        if self.rank == 0:
-            self._call(self.lanes.end.remote(self.ticket, outcome))
-
-    def _shared(self, ask: Callable[[], Any]) -> Any:
-        if self.world == 1:
-            return ask()
-        import torch.distributed
-
-        answer = [ask() if self.rank == 0 else None]
-        torch.distributed.broadcast_object_list(answer, src=0)
-        return answer[0]
-
-    @staticmethod
-    def _call(reference: Any) -> Any:
-        import ray
-
-        return ray.get(reference)
 
 
 class _Reporter:
@@ -284,31 +195,6 @@ def stored(paths: SweepPaths, trial: str) -> list[tuple[dict[str, Any], Outcomes
     return [(metadata, outcomes) for outcomes, metadata in found]
 
 
-def failure_of(paths: SweepPaths, trial: str) -> dict[str, str] | None:
-    """The {reason, detail} that a worker wrote down, if it could."""
-    name = paths.failure(trial)
-    if not paths.store.exists(name):
-        return None
-    failure: dict[str, str] = json.loads(paths.store.read(name))
-    return failure
-
-
-def reason_of(error: BaseException) -> tuple[str, str]:
-    """A short kind and one line of detail."""
-    if isinstance(error, TrialFailed):
-        return error.reason, error.detail
-    text = f"{type(error).__name__}: {error}".strip().splitlines()[0]
-    if isinstance(error, MemoryError) or _MEMORY.search(str(error)):
-        return "out of memory", text
-    return ("settings" if isinstance(error, UserError) else "exception"), text
-
-
-def _record_failure(job: TrialJob, error: Exception) -> None:
-    reason, detail = reason_of(error)
-    failure = {"reason": reason, "detail": detail, "traceback": traceback.format_exc()}
-    job.paths.store.write(job.paths.failure(job.trial), json.dumps(failure, indent=2).encode())
-
-
 def _trial_data(paths: SweepPaths, prepared: Prepared, build: Callable[..., Any]) -> Any:
     train, select = read_encoded(paths, "train"), read_encoded(paths, "select")
     return build(
@@ -350,7 +236,7 @@ class _resume_folder(AbstractContextManager[Path | None]):
         self.scratch.cleanup()
 
 
-def _rank() -> int:
+def rank() -> int:
     import ray.train
 
-    return int(ray.train.get_context().get_world_rank())
+    return int(ray.train.get_context().get_worldrank())

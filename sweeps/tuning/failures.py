@@ -1,0 +1,39 @@
+"""Why a trial failed: written down by the worker that saw it, read by whoever must tell."""
+
+from __future__ import annotations
+
+import json
+import re
+import traceback
+
+from dpo_core.errors import TrialFailed, UserError
+from sweeps.paths import SweepPaths
+
+# What torch says on a GPU, and what it says on a CPU.
+_MEMORY = re.compile(r"out of memory|not enough memory|can.t allocate memory", re.IGNORECASE)
+
+
+def failure_of(paths: SweepPaths, trial: str) -> dict[str, str] | None:
+    """The {reason, detail} that a worker wrote down, if it could."""
+    name = paths.failure(trial)
+    if not paths.store.exists(name):
+        return None
+    failure: dict[str, str] = json.loads(paths.store.read(name))
+    return failure
+
+
+def reason_of(error: BaseException) -> tuple[str, str]:
+    """A short kind and one line of detail."""
+    if isinstance(error, TrialFailed):
+        return error.reason, error.detail
+    text = f"{type(error).__name__}: {error}".strip().splitlines()[0]
+    if isinstance(error, MemoryError) or _MEMORY.search(str(error)):
+        return "out of memory", text
+    return ("settings" if isinstance(error, UserError) else "exception"), text
+
+
+def record_failure(paths: SweepPaths, trial: str, error: Exception) -> None:
+    """Where the trial's driver and the ledger will look for it."""
+    reason, detail = reason_of(error)
+    failure = {"reason": reason, "detail": detail, "traceback": traceback.format_exc()}
+    paths.store.write(paths.failure(trial), json.dumps(failure, indent=2).encode())

@@ -1,0 +1,51 @@
+"""The reason of a failure, as the ledger tells it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from dpo_core.errors import SettingsError, TrialFailed
+from dpo_core.store import Store
+from sweeps.paths import SweepPaths
+from sweeps.tuning.failures import failure_of, reason_of, record_failure
+
+# What torch 2.13 really says, on a CPU (a request beyond all memory) and on a GPU.
+CPU = (
+    "[enforce fail at alloc_cpu.cpp:127] err == 0. DefaultCPUAllocator: can't allocate memory: "
+    "you tried to allocate 256000000000 bytes. Error code 12 (Cannot allocate memory)"
+)
+GPU = "CUDA out of memory. Tried to allocate 20.00 GiB. GPU 0 has a total capacity of 79.10 GiB"
+
+
+@pytest.mark.parametrize(
+    ("error", "reason"),
+    [
+        (RuntimeError(CPU), "out of memory"),
+        (RuntimeError(GPU), "out of memory"),
+        (MemoryError(), "out of memory"),
+        (TrialFailed("nan", "the training loss is nan at step 3"), "nan"),
+        (SettingsError("lora_rank: 0 must be above 0"), "settings"),
+        (ZeroDivisionError("division by zero"), "exception"),
+    ],
+)
+def test_kinds(error: Exception, reason: str) -> None:
+    assert reason_of(error)[0] == reason
+
+
+def test_the_detail_is_one_line() -> None:
+    assert reason_of(ValueError("first\nsecond"))[1] == "ValueError: first"
+
+
+def test_what_a_worker_writes_down_is_what_others_read(tmp_path: Path) -> None:
+    paths = SweepPaths(Store.open(tmp_path), "sweep")
+    assert failure_of(paths, "t0000") is None
+    try:
+        raise TrialFailed("nan", "the training loss is nan at step 3")
+    except TrialFailed as error:
+        record_failure(paths, "t0000", error)
+    known = failure_of(paths, "t0000")
+    assert known is not None
+    assert (known["reason"], known["detail"]) == ("nan", "the training loss is nan at step 3")
+    assert "TrialFailed" in known["traceback"]
