@@ -91,6 +91,7 @@ def finished(
         },
         "training": {"max_steps": 4, "batch_pairs": 4, "evaluations": 2, "warmup_fraction": 0.0},
         "search": {"trials": 3, "sampler": "random"},
+        "resources": {"lanes": True},
         "seed": SEED,
     }
     path = folder / "sweep.yaml"
@@ -219,12 +220,15 @@ def test_resuming_a_finished_sweep_changes_nothing(finished: dict[str, Any]) -> 
     assert Path(selection["folder"], "ledger.jsonl").read_bytes() == before
 
 
-def test_the_dashboard_shows_each_lane(finished: dict[str, Any], ray_cluster: str) -> None:
+def test_the_dashboard_shows_each_trial_and_each_lane(
+    finished: dict[str, Any], ray_cluster: str
+) -> None:
     runs = json.loads(get(f"{ray_cluster}/api/train/v2/runs/v1"))
     names = {r["name"] for r in runs["train_runs"]}
     sweep = finished["selection"]["sweep"]
     # Running out of memory ended the first lane; the other two trials shared the second.
     assert {n for n in names if n.startswith(sweep)} == {f"{sweep}-lane0", f"{sweep}-lane1"}
+    assert "again-t0000" in names, "without lanes a trial is a run of its own"
 
 
 def test_interrupted_and_killed_sweeps_resume_without_losing_or_repeating(
@@ -264,10 +268,12 @@ def test_interrupted_and_killed_sweeps_resume_without_losing_or_repeating(
     assert {t["status"] for t in selection["trials"]} == {"finished"}
 
 
+@pytest.mark.parametrize("lanes", [False, True], ids=["cold", "lanes"])
 def test_a_killed_worker_costs_neither_the_trial_nor_a_step(
-    ray_cluster: str, sweep_file: Sweep, tmp_path: Path
+    ray_cluster: str, sweep_file: Sweep, tmp_path: Path, lanes: bool
 ) -> None:
-    path = sweep_file(training={"max_steps": 200, "batch_pairs": 4, "evaluations": 4})
+    training = {"max_steps": 200, "batch_pairs": 4, "evaluations": 4}
+    path = sweep_file(training=training, resources={"lanes": lanes})
     sweep = start("run", str(path), "--id", "orphan", "--json")
     folder = tmp_path / "runs" / "orphan"
     _wait(lambda: list(folder.glob("checkpoints/t0000/step-000050/manifest.json")))
