@@ -84,7 +84,7 @@ def train(
     """Train `model` (the untouched base) on one point; returns the trained model.
 
     Every rank calls this; `on_evaluation` runs on every rank after each scheduled evaluation.
-    Raises TrialFailed("nan", …) when the loss is no number.
+    Raises TrialFailed("nan", …) when the loss or a held-out log-probability is no number.
     """
     set_seed(seed)
     trainer = SharedPromptDPOTrainer(
@@ -190,6 +190,11 @@ class SharedPromptDPOTrainer(DPOTrainer):  # type: ignore[misc]
         with autocast(self.model_settings, str(self.args.device)):
             mine = score_rows(self.model, rows[rank::world], self.shared)
         logps = stack(_gather(mine, world), len(self.data.select)).numpy()
+        if not (np.isfinite(logps["chosen"]).all() and np.isfinite(logps["rejected"]).all()):
+            step = int(self.state.global_step)
+            raise TrialFailed(
+                "nan", f"the policy's log-probabilities are no numbers at step {step}"
+            )
         return outcomes_of(
             self.data.select, logps, self.data.select_reference, self.model_settings.dtype
         )

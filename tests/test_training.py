@@ -410,6 +410,14 @@ def test_a_loss_that_is_no_number_ends_the_trial(tmp_path: Path) -> None:
     assert failed.value.detail == "the training loss is nan at step 1"
 
 
+def test_weights_that_are_no_numbers_end_the_trial_at_its_evaluation(tmp_path: Path) -> None:
+    """The loss of the only step is fine; what the step did to the weights is not."""
+    point = DPOHyperparams(learning_rate=1e30, beta=0.1)
+    with pytest.raises(TrialFailed) as failed:
+        run(tmp_path, point=point, max_steps=1, evaluations=1, warmup_fraction=0.0)
+    assert failed.value.detail == "the policy's log-probabilities are no numbers at step 1"
+
+
 # --- checkpoints ------------------------------------------------------------------------------
 
 
