@@ -116,6 +116,20 @@ def test_a_job_that_waited_behind_a_dead_lane_is_served(
     assert follow(lanes, first)[1] == DIED
 
 
+def test_a_lane_that_cannot_start_ends_the_job_that_waits(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def cannot_start(lanes: Lanes, lane: int) -> None:
+        raise ImportError("no module named trl")
+
+    monkeypatch.setattr(Lanes, "_fit", cannot_start)
+    lanes = Lanes(lambda _: None, 1, "sweep", "nowhere", ResourceSettings())
+    ticket = lanes.submit({"trial": 0})
+    assert follow(lanes, ticket)[1] == DIED
+    assert lanes.read(ticket, 0)[2] == "ImportError: no module named trl"
+    lanes.close()
+
+
 def test_a_lane_is_recycled_after_its_trials(opened: Callable[..., ThreadLanes]) -> None:
     lanes = opened(1, finish, most_trials=2)
     for number in range(5):

@@ -147,8 +147,12 @@ class Lanes:
             detail = f"{type(error).__name__}: {error}".strip().splitlines()[0]
         with self.changed:
             self.alive.discard(lane)
-            for ticket in self.tickets.values():
-                if ticket.lane == lane and ticket.outcome is None:
+            had = [t for t in self.tickets.values() if t.lane == lane]
+            if detail and not had:
+                # It died before its first job: so would the next one. The job that waits must know.
+                had, self.waiting = self.waiting[:1], self.waiting[1:]
+            for ticket in had:
+                if ticket.outcome is None:
                     ticket.outcome, ticket.detail = DIED, detail
             if self.waiting and not self.closed:
                 self._open_lanes()

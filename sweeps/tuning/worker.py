@@ -239,4 +239,4 @@ class _resume_folder(AbstractContextManager[Path | None]):
 def rank() -> int:
     import ray.train
 
-    return int(ray.train.get_context().get_worldrank())
+    return int(ray.train.get_context().get_world_rank())
