@@ -185,8 +185,9 @@ class _Book(tune.Callback):  # type: ignore[misc]
 
     def on_trial_start(self, iteration: int, trials: list[Any], trial: Any, **_: Any) -> None:
         name, point = trial.config["trial"], trial.config["point"]
-        self.running.setdefault(name, time.monotonic())
-        self.tell(Happening("started", name, point, {}))
+        if name not in self.running:  # Tune starts a trial again after a death
+            self.running[name] = time.monotonic()
+            self.tell(Happening("started", name, point, {}))
 
     def on_trial_result(
         self, iteration: int, trials: list[Any], trial: Any, result: dict[str, Any], **_: Any
