@@ -159,7 +159,9 @@ def _run(config: Any, paths: Any, json_: bool) -> dict[str, Any]:
         objective=config.selection.objective,
     )
     # What schedulers and `ray job stop` send ends a sweep as Ctrl-C does: cleanly, to be resumed.
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    # A shell starts background jobs with SIGINT ignored, so that one is asked for as well.
+    for stop in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(stop, signal.default_int_handler)
     # Libraries print what they like; a --json reader wants the JSON alone.
     with contextlib.redirect_stdout(sys.stderr):
         selection = run_sweep(config, paths, progress.say, progress.tell)
