@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields
+from dataclasses import dataclass, fields
 from typing import Any
 
 from dpo_core.errors import SettingsError
@@ -85,12 +85,6 @@ class DPOHyperparams:
         return (
             self.beta * mean_response_tokens if self.length_norm in PER_TOKEN_NORMS else self.beta
         )
-
-    def as_point(self) -> dict[str, Any]:
-        """The names that differ from their defaults, plus the three that every point has."""
-        keep = {"learning_rate", "length_norm"}
-        defaults = {f.name: f.default for f in fields(self)}
-        return {k: v for k, v in asdict(self).items() if k in keep or v != defaults[k]}
 
 
 HYPERPARAM_NAMES = tuple(f.name for f in fields(DPOHyperparams))

@@ -16,7 +16,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from dpo_core.encode import EncodedPair, TokenIds
+from dpo_core.encode import EncodedPair
 
 PROMPT, CHOSEN, REJECTED = 0, 1, 2
 
@@ -121,8 +121,3 @@ def pack(pairs: Sequence[EncodedPair], row_tokens: int) -> list[tuple[int, ...]]
 
 def pack_rows(pairs: Sequence[EncodedPair], row_tokens: int) -> list[Row]:
     return [build_row([pairs[i] for i in row], row) for row in pack(pairs, row_tokens)]
-
-
-def sequences(pair: EncodedPair) -> tuple[TokenIds, TokenIds]:
-    """The two plain sequences of a pair, for models that cannot share a prompt."""
-    return pair.prompt + pair.chosen, pair.prompt + pair.rejected

@@ -12,7 +12,7 @@ from sweeps.cluster import connected, dashboard_url
 from sweeps.config import SweepConfig
 from sweeps.export import export_and_score, final_outcomes, write_card
 from sweeps.paths import SweepPaths
-from sweeps.prepare import Prepared, load_splits, prepare, read_config, run_on_worker
+from sweeps.prepare import Prepared, load_splits, prepare, run_on_worker
 from sweeps.records import ledger
 from sweeps.records.selection import Candidate, scores, trial_rows, winner
 
@@ -60,11 +60,6 @@ def run_sweep(config: SweepConfig, paths: SweepPaths, say: Say, tell: Any) -> di
                 config, export_and_score, paths.storage.uri, paths.sweep_id, best.trial, best.step
             )
         return _conclude(config, paths, best)
-
-
-def resume_sweep(paths: SweepPaths, say: Say, tell: Any) -> dict[str, Any]:
-    """Run what is missing of a sweep, from its folder alone."""
-    return run_sweep(read_config(paths), paths, say, tell)
 
 
 def read_selection(paths: SweepPaths) -> dict[str, Any]:

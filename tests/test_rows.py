@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dpo_core.encode import EncodedPair
-from dpo_core.rows import CHOSEN, PROMPT, REJECTED, build_row, pack, pack_rows, sequences
+from dpo_core.rows import CHOSEN, PROMPT, REJECTED, build_row, pack, pack_rows
 
 FIRST = EncodedPair("first", prompt=(10, 11), chosen=(20, 21, 22), rejected=(30,))
 SECOND = EncodedPair("second", prompt=(40,), chosen=(50,), rejected=(60, 61))
@@ -64,10 +64,6 @@ def test_moving_a_row_moves_every_tensor() -> None:
     tensors = [v for v in vars(moved).values() if isinstance(v, torch.Tensor)]
     assert len(tensors) == 8
     assert all(t.device.type == "meta" for t in tensors)
-
-
-def test_sequences_are_what_two_passes_would_read() -> None:
-    assert sequences(FIRST) == ((10, 11, 20, 21, 22), (10, 11, 30))
 
 
 def pairs_of(lengths: list[tuple[int, int, int]], token: int = 5) -> list[EncodedPair]:

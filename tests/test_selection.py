@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from dpo_core.evaluation import OBJECTIVES, Outcomes
 from sweeps.records.ledger import EvaluationRecord, TrialRecord
-from sweeps.records.selection import candidates, count_of, ranked, scores, trial_rows, winner
+from sweeps.records.selection import candidates, ranked, scores, trial_rows, winner
 
 REWARD, TOKEN, LIKELIHOOD = OBJECTIVES
 
@@ -139,7 +139,7 @@ def test_a_row_of_the_leaderboard() -> None:
         "drift_chosen": -0.04,
         "seconds": 2.5,
     }
-    assert count_of(best, REWARD).accuracy == 0.775
+    assert best.accuracy(REWARD) == 0.775
 
 
 def test_a_row_of_a_trial_without_evaluations() -> None:

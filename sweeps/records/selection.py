@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from dpo_core.evaluation import OBJECTIVES, Count, Outcomes, length_slices
+from dpo_core.evaluation import OBJECTIVES, Outcomes, length_slices
 from dpo_core.health import health
 from sweeps.records.ledger import EvaluationRecord, TrialRecord
 from sweeps.records.statistics import wilson_interval
@@ -82,8 +82,3 @@ def _row(record: TrialRecord, objective: str) -> dict[str, Any]:
         "drift_chosen": best.evaluation.health["drift_chosen"] if best else None,
         "seconds": record.seconds,
     }
-
-
-def count_of(evaluation: EvaluationRecord, objective: str) -> Count:
-    counts = evaluation.counts[objective]
-    return Count(counts["correct"], counts["ties"], counts["total"])
