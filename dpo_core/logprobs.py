@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+import contextlib
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, fields
 from typing import Any
 
@@ -10,13 +11,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from dpo_core.attention import PACKED, answer_masks
 from dpo_core.encode import EncodedPair
+from dpo_core.head import answer_logps
 from dpo_core.rows import Row, pack_rows
-
-# Architectures for which a packed row equals separate passes (tested per token in fp32).
-SHARED_PROMPT_MODELS = frozenset(
-    {"llama", "mistral", "qwen2", "qwen3", "phi3", "gemma", "gemma2", "gemma3_text", "gpt2"}
-)
 
 
 @dataclass(frozen=True)
@@ -43,27 +41,33 @@ class PairLogps:
         return {f.name: getattr(self, f.name).detach().cpu().numpy() for f in fields(self)}
 
 
-def shares_prompts(config: Any, longest_row: int) -> bool:
-    """Whether packed rows are exact for this model: a known architecture, and no attention window
-    shorter than the row (a given mask replaces the model's own window)."""
-    text = config.get_text_config()
-    window = getattr(text, "sliding_window", None)
-    return text.model_type in SHARED_PROMPT_MODELS and (window is None or window >= longest_row)
-
-
 def token_logps(model: Any, row: Row) -> Tensor:
     """log π of each answer token of the row, in nats, shape (A,), float32.
 
-    The head runs on the predicting positions only, so full logits never exist.
+    The head runs on the predicting positions only, in pieces, so full logits never exist.
     """
-    output = model(
-        input_ids=row.input_ids,
-        position_ids=row.position_ids,
-        attention_mask=row.mask(_compute_dtype(model)),
-        logits_to_keep=row.predictors,
-        use_cache=False,
-    )
-    return _logp_of(output.logits[0], row.targets)
+    inner = _unwrapped(model)
+    dtype, device = inner.dtype, row.input_ids.device
+    if inner.config._attn_implementation == PACKED:
+        # Transformers hands a mask of four dimensions on as it is; the blocks say more than it.
+        mask = torch.zeros(1, 1, 1, 1, dtype=dtype, device=device)
+        attention = {"packed": (row.blocks, answer_masks(row.blocks, dtype, device))}
+    else:
+        mask, attention = row.mask(dtype), {}
+    inputs = {
+        "input_ids": row.input_ids,
+        "position_ids": row.position_ids,
+        "attention_mask": mask,
+        "logits_to_keep": row.predictors,
+        "use_cache": False,
+        **attention,
+    }
+    head = inner.get_output_embeddings()
+    if not _head_is_last(inner, head):
+        return _logp_of(model(**inputs).logits[0], row.targets)
+    with _hidden_states_for_logits(head):
+        hidden = model(**inputs).logits[0]
+    return answer_logps(hidden, head, row.targets)
 
 
 def token_logps_unshared(model: Any, row: Row) -> Tensor:
@@ -109,11 +113,11 @@ def score_rows(model: Any, rows: Iterable[Row], shared: bool) -> dict[int, PairL
         model.train(was_training)
 
 
-def score_pairs(model: Any, pairs: Sequence[EncodedPair], row_tokens: int) -> PairLogps:
+def score_pairs(
+    model: Any, pairs: Sequence[EncodedPair], row_tokens: int, shared: bool = True
+) -> PairLogps:
     """Sums and lengths of all `pairs`, in order, in one process."""
-    rows = pack_rows(pairs, row_tokens)
-    shared = shares_prompts(model.config, max(row.input_ids.shape[1] for row in rows))
-    return stack(score_rows(model, rows, shared), len(pairs))
+    return stack(score_rows(model, pack_rows(pairs, row_tokens), shared), len(pairs))
 
 
 def stack(results: dict[int, PairLogps], count: int) -> PairLogps:
@@ -130,6 +134,27 @@ def _logp_of(logits: Tensor, targets: Tensor) -> Tensor:
     return logits.gather(-1, targets[:, None])[:, 0] - logits.logsumexp(-1)
 
 
-def _compute_dtype(model: Any) -> torch.dtype:
-    dtype: torch.dtype = model.dtype if hasattr(model, "dtype") else model.module.dtype
-    return dtype
+def _unwrapped(model: Any) -> Any:
+    """The model inside PyTorch's data-parallel wrapper."""
+    return model if hasattr(model, "config") else model.module
+
+
+def _head_is_last(model: Any, head: Any) -> bool:
+    """Whether logits are what a plain linear head gives: no soft cap, no scale after it."""
+    config = model.config.get_text_config()
+    changed = ("final_logit_softcapping", "logit_scale", "logits_scaling")
+    return type(head) is torch.nn.Linear and not any(getattr(config, n, None) for n in changed)
+
+
+@contextlib.contextmanager
+def _hidden_states_for_logits(head: Any) -> Iterator[None]:
+    """While it lasts the head returns what it is given, and the model's `logits` are that."""
+    before = head.__dict__.get("forward")
+    head.forward = lambda hidden: hidden
+    try:
+        yield
+    finally:
+        if before is None:
+            del head.__dict__["forward"]
+        else:
+            head.forward = before

@@ -57,6 +57,8 @@ def load_model(settings: ModelSettings, device: str = "cpu") -> Any:
     """
     from transformers import AutoModelForCausalLM
 
+    from dpo_core.attention import use_packed_attention
+
     path = local_path(settings.path)
     dtype = getattr(torch, settings.dtype) if settings.adapter is not None else torch.float32
     attention = None if settings.attention == "auto" else settings.attention
@@ -70,6 +72,8 @@ def load_model(settings: ModelSettings, device: str = "cpu") -> Any:
             attn_implementation=attention,
         )
     model.config.use_cache = False
+    if settings.attention == "auto":
+        use_packed_attention(model)
     return model.to(device).eval()
 
 

@@ -22,6 +22,20 @@ PROMPT, CHOSEN, REJECTED = 0, 1, 2
 
 
 @dataclass(frozen=True)
+class Block:
+    """Where one pair lies in its row: the first position, and the tokens of its three parts."""
+
+    start: int
+    prompt: int
+    chosen: int
+    rejected: int
+
+    @property
+    def tokens(self) -> int:
+        return self.prompt + self.chosen + self.rejected
+
+
+@dataclass(frozen=True)
 class Row:
     """Packed pairs. T tokens, n pairs, A answer tokens (chosen and rejected of every pair)."""
 
@@ -34,6 +48,7 @@ class Row:
     targets: Tensor  # (A,) the answer tokens
     answer_of: Tensor  # (A,) 2·pair + (0 chosen, 1 rejected)
     in_head: Tensor  # (A,) bool: among the first min(|y_w|, |y_l|) tokens of its answer
+    blocks: tuple[Block, ...]  # (n,)
 
     @property
     def pairs(self) -> int:
@@ -69,9 +84,11 @@ def build_row(pairs: Sequence[EncodedPair], indices: Sequence[int]) -> Row:
     targets: list[int] = []
     answer_of: list[int] = []
     in_head: list[bool] = []
+    blocks: list[Block] = []
     for number, pair in enumerate(pairs):
         start, p = len(ids), len(pair.prompt)
         head = min(len(pair.chosen), len(pair.rejected))
+        blocks.append(Block(start, p, len(pair.chosen), len(pair.rejected)))
         ids += pair.prompt
         positions += range(p)
         part_of += [PROMPT] * p
@@ -95,6 +112,7 @@ def build_row(pairs: Sequence[EncodedPair], indices: Sequence[int]) -> Row:
         targets=torch.tensor(targets),
         answer_of=torch.tensor(answer_of),
         in_head=torch.tensor(in_head),
+        blocks=tuple(blocks),
     )
 
 

@@ -13,6 +13,7 @@ from dpo_core.logprobs import score_pairs
 from dpo_core.models import autocast, load_model
 from dpo_core.reference import Columns
 from dpo_core.settings import ModelSettings
+from dpo_core.sharing import why_not_shared
 
 
 def best_device() -> str:
@@ -23,8 +24,9 @@ def best_device() -> str:
 class Scorer:
     """`scorer(pairs)` gives the columns of a reference entry for them."""
 
-    def __init__(self, settings: ModelSettings, row_tokens: int) -> None:
-        self.settings, self.row_tokens, self.device = settings, row_tokens, best_device()
+    def __init__(self, settings: ModelSettings, row_tokens: int, shared: bool = True) -> None:
+        self.settings, self.row_tokens, self.shared = settings, row_tokens, shared
+        self.device = best_device()
 
     @cached_property
     def model(self) -> Any:
@@ -33,4 +35,10 @@ class Scorer:
     def __call__(self, pairs: Sequence[EncodedPair]) -> Columns:
         model = self.model
         with autocast(self.settings, self.device):
-            return score_pairs(model, pairs, self.row_tokens).numpy()
+            return score_pairs(model, pairs, self.row_tokens, self.shared).numpy()
+
+    def why_not_shared(self, pairs: Sequence[EncodedPair]) -> str | None:
+        """Whether prompts can be shared, in the precision of the settings; see `sharing`."""
+        model = self.model
+        with autocast(self.settings, self.device):
+            return why_not_shared(model, pairs)

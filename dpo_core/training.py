@@ -33,8 +33,9 @@ from dpo_core.batches import batch_order
 from dpo_core.encode import EncodedPair, report
 from dpo_core.errors import TrialFailed
 from dpo_core.evaluation import TIE_NATS, Outcomes
+from dpo_core.fused_lora import fuse_lora
 from dpo_core.hyperparams import DPOHyperparams
-from dpo_core.logprobs import PairLogps, row_logps, score_rows, shares_prompts, stack
+from dpo_core.logprobs import PairLogps, row_logps, score_rows, stack
 from dpo_core.models import autocast, lora_config
 from dpo_core.objective import dpo_losses, preference_score
 from dpo_core.reference import COLUMNS, Columns
@@ -50,6 +51,7 @@ class TrialData:
     select: Sequence[EncodedPair]
     train_reference: Columns
     select_reference: Columns
+    shared: bool = True  # prompts are computed once a pair; see `sharing`
 
 
 @dataclass(frozen=True)
@@ -121,8 +123,6 @@ class SharedPromptDPOTrainer(DPOTrainer):  # type: ignore[misc]
             len(self.trainable), steps=steps, batch_pairs=training.batch_pairs, seed=seed
         )
         self.my_batches = np.asarray(self.trainable)[order][:, rank::world]
-        longest = max(p.tokens for p in (*data.train, *data.select))
-        self.shared = shares_prompts(model.config, max(longest, training.row_tokens))
         self.step_losses: list[float] = []
         adapter = model_settings.adapter
         with _no_weight_hash():
@@ -136,6 +136,7 @@ class SharedPromptDPOTrainer(DPOTrainer):  # type: ignore[misc]
                 data_collator=lambda rows: {"step": rows[0]["step"]},
                 peft_config=lora_config(adapter, point.lora_rank) if adapter else None,
             )
+        fuse_lora(self.model)
         self.remove_callback(PrinterCallback)
         trainable = [p.dtype for p in self.model.parameters() if p.requires_grad]
         assert trainable
@@ -178,7 +179,7 @@ class SharedPromptDPOTrainer(DPOTrainer):  # type: ignore[misc]
         device = self.args.device
         row = build_row([pairs[i] for i in members], members).to(device)
         with self.compute_loss_context_manager():
-            policy = row_logps(model, row, self.shared)
+            policy = row_logps(model, row, self.data.shared)
         reference = _reference_logps(self.data.train_reference, indices[list(members)]).to(device)
         return dpo_losses(preference_score(policy, reference, self.point, self.loss_beta))
 
@@ -188,7 +189,7 @@ class SharedPromptDPOTrainer(DPOTrainer):  # type: ignore[misc]
         # Rows are packed before they are dealt out: one worker and many run the same rows.
         rows = pack_rows(self.data.select, self.row_tokens)
         with autocast(self.model_settings, str(self.args.device)):
-            mine = score_rows(self.model, rows[rank::world], self.shared)
+            mine = score_rows(self.model, rows[rank::world], self.data.shared)
         logps = stack(_gather(mine, world), len(self.data.select)).numpy()
         if not (np.isfinite(logps["chosen"]).all() and np.isfinite(logps["rejected"]).all()):
             step = int(self.state.global_step)

@@ -42,6 +42,8 @@ class Prepared:
     reports: Mapping[str, Mapping[str, Any]]
     reference_keys: Mapping[str, str]
     reference_computed: Mapping[str, bool]
+    not_shared: str | None = None
+    """Why prompts cannot be shared between a pair's answers, if they cannot."""
 
     @classmethod
     def read(cls, paths: SweepPaths) -> Prepared:
@@ -166,12 +168,13 @@ def _prepare_remotely(storage: str, sweep_id: str, splits: PreferenceSplits) -> 
         "weights_sha256": weights_fingerprint(config.model),
         "tokenizer_sha256": encode.tokenizer_fingerprint(tokenizer),
     }
-    keys, computed = _reference_pass(config, paths, tokens, prints)
+    not_shared, keys, computed = _reference_pass(config, paths, tokens, prints)
     prepared = Prepared(
         **prints,
         reports={s: encode.report(tokens[s]).as_dict() for s in SPLITS},
         reference_keys=keys,
         reference_computed=computed,
+        not_shared=not_shared,
     )
     content = {f.name: getattr(prepared, f.name) for f in fields(prepared)}
     paths.store.write(paths.prepared, json.dumps(content, indent=2).encode())
@@ -180,10 +183,13 @@ def _prepare_remotely(storage: str, sweep_id: str, splits: PreferenceSplits) -> 
 
 def _reference_pass(
     config: SweepConfig, paths: SweepPaths, tokens: Encoded, prints: Mapping[str, str]
-) -> tuple[dict[str, str], dict[str, bool]]:
+) -> tuple[str | None, dict[str, str], dict[str, bool]]:
     from dpo_core.scoring import Scorer
 
     scorer = Scorer(config.model, config.training.row_tokens)
+    everything = [pair for split in SPLITS for pair in tokens[split]]
+    not_shared = _sharing_verdict(paths, prints, everything, config, scorer)
+    scorer.shared = not_shared is None
     keys, computed = {}, {}
     for split in SPLITS:
         keys[split] = reference.reference_key(
@@ -197,7 +203,25 @@ def _reference_pass(
         _, computed[split] = reference.obtain(
             paths.reference_cache, keys[split], tokens[split], compute
         )
-    return keys, computed
+    return not_shared, keys, computed
+
+
+def _sharing_verdict(
+    paths: SweepPaths,
+    prints: Mapping[str, str],
+    pairs: list[encode.EncodedPair],
+    config: SweepConfig,
+    scorer: Any,
+) -> str | None:
+    """Why prompts cannot be shared, or None; kept beside the references, which depend on it."""
+    about = (prints["weights_sha256"], config.model.dtype, config.model.attention)
+    key = reference.verdict_key(pairs, *about)
+    name = f"sharing/{key}.json"
+    if paths.reference_cache.exists(name):
+        return json.loads(paths.reference_cache.read(name))["why_not"]  # type: ignore[no-any-return]
+    verdict: str | None = scorer.why_not_shared(pairs)
+    paths.reference_cache.write(name, json.dumps({"why_not": verdict}).encode())
+    return verdict
 
 
 def check_trl_fields(training: TrainingSettings) -> None:

@@ -109,6 +109,8 @@ def _read(paths: SweepPaths, name: str) -> Outcomes:
 
 
 def _say_prepared(prepared: Prepared, say: Say) -> None:
+    if prepared.not_shared:
+        say(f"prompts are not shared, which costs time: {prepared.not_shared}")
     for split, report in prepared.reports.items():
         done = "computed" if prepared.reference_computed[split] else "found"
         cut = f", {report['prompts_cut']} prompts and {report['answers_cut']} pairs' answers cut"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -9,14 +10,13 @@ import torch
 from toys import VOCABULARY, toy_encoded, toy_llama
 from transformers import AutoConfig, AutoModelForCausalLM
 
+from dpo_core.attention import PACKED
 from dpo_core.encode import EncodedPair
 from dpo_core.logprobs import (
-    SHARED_PROMPT_MODELS,
     PairLogps,
     row_logps,
     score_pairs,
     score_rows,
-    shares_prompts,
     stack,
     sum_answers,
     token_logps,
@@ -55,7 +55,7 @@ TOYS: dict[str, dict[str, Any]] = {
 }
 
 
-def toy(model_type: str, attention: str = "sdpa") -> Any:
+def toy(model_type: str, attention: str = PACKED) -> Any:
     config = AutoConfig.for_model(model_type, **_SIZES, **TOYS[model_type])
     torch.manual_seed(0)
     model = AutoModelForCausalLM.from_config(config, attn_implementation=attention)
@@ -68,19 +68,16 @@ def row() -> Row:
     return build_row(toy_encoded(5), range(5))
 
 
-def test_every_architecture_that_shares_prompts_is_tested() -> None:
-    assert set(TOYS) == SHARED_PROMPT_MODELS
-
-
 # Gemma 2 caps its attention scores, which only eager attention can.
-CASES = [(m, a) for m in sorted(TOYS) for a in ("sdpa", "eager") if (m, a) != ("gemma2", "sdpa")]
+CASES = [
+    (m, a) for m in sorted(TOYS) for a in (PACKED, "sdpa", "eager") if m != "gemma2" or a == "eager"
+]
 
 
 @pytest.mark.parametrize(("model_type", "attention"), CASES)
 def test_shared_equals_unshared_per_token(model_type: str, attention: str, row: Row) -> None:
     model = toy(model_type, attention)
     assert model.config._attn_implementation == attention
-    assert shares_prompts(model.config, row.input_ids.shape[1])
     shared, unshared = token_logps(model, row), token_logps_unshared(model, row)
     assert shared.shape == row.targets.shape
     assert shared.std() > 0.1  # the toy tells tokens apart, so equality says something
@@ -102,10 +99,12 @@ def test_gradients_are_equal_too(model_type: str, attention: str, row: Row) -> N
         torch.testing.assert_close(shared[name], gradient, rtol=1e-4, atol=1e-5 * scale)
 
 
-def test_equal_under_an_adapter(row: Row) -> None:
+@pytest.mark.parametrize("attention", [PACKED, "sdpa"])
+def test_equal_under_an_adapter(row: Row, attention: str) -> None:
     from peft import LoraConfig, get_peft_model
 
     base = toy_llama()
+    base.set_attn_implementation(attention)
     untouched = token_logps(base, row)
     model = get_peft_model(base, LoraConfig(r=4, target_modules="all-linear")).eval()
     with torch.no_grad():
@@ -137,21 +136,6 @@ def test_changing_a_chosen_token_moves_nothing_else() -> None:
     assert before[1] != after[1]
     keep = [0, 2, 3, 4, 5]
     assert torch.equal(before[keep], after[keep])
-
-
-def test_unknown_architectures_do_not_share() -> None:
-    config = AutoConfig.for_model("mamba")
-    assert config.model_type not in SHARED_PROMPT_MODELS
-    assert not shares_prompts(config, 8)
-
-
-@pytest.mark.parametrize(("longest_row", "shares"), [(199, True), (200, True), (201, False)])
-def test_a_row_beyond_the_attention_window_is_not_shared(longest_row: int, shares: bool) -> None:
-    assert shares_prompts(toy("mistral").config, longest_row) is shares
-
-
-def test_without_a_window_any_row_is_shared() -> None:
-    assert shares_prompts(toy("llama").config, 10**6)
 
 
 def test_sums_by_hand() -> None:
@@ -209,3 +193,34 @@ def test_row_logps_takes_the_plain_pass_when_prompts_are_not_shared(row: Row) ->
 def test_bfloat16_weights_are_summed_in_float32(row: Row) -> None:
     logps = token_logps(toy_llama().bfloat16(), row)
     assert logps.dtype == torch.float32
+
+
+def test_generation_under_packed_attention_is_that_of_sdpa() -> None:
+    ids, answers = torch.tensor([[5, 6, 7, 8], [0, 9, 10, 11]]), []
+    for attention in ("sdpa", PACKED):
+        model = toy_llama()
+        model.set_attn_implementation(attention)
+        mask = (ids != 0).long()
+        settings: dict[str, Any] = {"max_new_tokens": 8, "do_sample": False, "pad_token_id": 0}
+        answers.append(model.generate(ids, attention_mask=mask, **settings))
+    assert torch.equal(*answers)
+
+
+def test_gradient_checkpointing_changes_nothing(row: Row) -> None:
+    gradients = []
+    for checkpointing in (False, True):
+        model = toy("llama").train()
+        if checkpointing:
+            model.gradient_checkpointing_enable({"use_reentrant": False})
+        token_logps(model, row).sum().backward()
+        gradients.append(model.model.layers[0].mlp.up_proj.weight.grad)
+    torch.testing.assert_close(*gradients)
+
+
+def test_the_head_is_itself_again_after_an_error(row: Row) -> None:
+    model = toy("llama")
+    expected = token_logps(model, row)
+    with pytest.raises(IndexError):
+        token_logps(model, replace(row, input_ids=row.input_ids + VOCABULARY))
+    assert "forward" not in model.lm_head.__dict__
+    assert torch.equal(token_logps(model, row), expected)

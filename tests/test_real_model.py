@@ -10,14 +10,16 @@ from typing import Any
 import pytest
 import torch
 
+from dpo_core.attention import PACKED
 from dpo_core.encode import encode
 from dpo_core.errors import ModelError
-from dpo_core.logprobs import row_logps, score_pairs, shares_prompts, token_logps_unshared
+from dpo_core.logprobs import row_logps, score_pairs, token_logps_unshared
 from dpo_core.models import load_model, load_tokenizer, weights_fingerprint
 from dpo_core.packaged_model import packaged_model
 from dpo_core.preferences import as_chat, load_pairs
 from dpo_core.rows import build_row
 from dpo_core.settings import ModelSettings
+from dpo_core.sharing import why_not_shared
 from dpo_core.training import outcomes_of
 
 pytestmark = pytest.mark.integration
@@ -56,7 +58,8 @@ def test_it_is_kept_and_holds_safetensors_only(folder: Path) -> None:
 def test_prompts_are_shared_exactly(pairs: list[Any]) -> None:
     model = load_model(SETTINGS)
     row = build_row(pairs[:3], range(3))
-    assert shares_prompts(model.config, row.input_ids.shape[1])
+    assert model.config._attn_implementation == PACKED
+    assert why_not_shared(model, pairs[:3]) is None
     with torch.no_grad():
         shared = row_logps(model, row, shared=True)
         plain = token_logps_unshared(model, row)

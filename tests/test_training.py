@@ -389,12 +389,10 @@ def test_a_pair_that_truncation_made_equal_is_scored_as_a_tie_and_never_trained(
     assert identical(trial, run(tmp_path, adapter=None, data=without, max_steps=4, batch_pairs=6))
 
 
-def test_models_that_cannot_share_prompts_train_alike(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_models_that_cannot_share_prompts_train_alike(tmp_path: Path) -> None:
     shared = run(tmp_path / "a", adapter=None, max_steps=2)
-    monkeypatch.setattr("dpo_core.training.shares_prompts", lambda *_: False)
-    plain = run(tmp_path / "b", adapter=None, max_steps=2)
+    data = replace(toy_data(toy_llama()), shared=False)
+    plain = run(tmp_path / "b", adapter=None, data=data, max_steps=2)
     assert plain.losses == pytest.approx(shared.losses, abs=1e-5)
 
 

@@ -202,6 +202,7 @@ def _trial_data(paths: SweepPaths, prepared: Prepared, build: Callable[..., Any]
         select,
         read_reference(paths, prepared, "train", train),
         read_reference(paths, prepared, "select", select),
+        prepared.not_shared is None,
     )
 
 

@@ -1,0 +1,77 @@
+"""Attention over packed rows, pair by pair: nothing is computed that the mask would throw away.
+
+Registered with Transformers under the name `PACKED`; a model uses it after `use_packed_attention`.
+A row's prompt attends causally to itself, both answers attend to the prompt and to themselves; the
+work grows with the square of a pair and not of the row, and no row-sized mask exists. Calls that
+bring no `packed` blocks (a plain pass, generation) are Transformers' own SDPA.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn.functional import scaled_dot_product_attention
+from transformers.integrations.sdpa_attention import repeat_kv, sdpa_attention_forward
+from transformers.masking_utils import ALL_MASK_ATTENTION_FUNCTIONS, sdpa_mask
+from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
+
+from dpo_core.rows import Block
+
+PACKED = "dpo_packed"
+
+
+def use_packed_attention(model: Any) -> None:
+    """Switch a model over that would use SDPA; others (eager for a soft cap) stay as they are."""
+    if model.config._attn_implementation == "sdpa":
+        model.set_attn_implementation(PACKED)
+
+
+def answer_masks(blocks: Sequence[Block], dtype: torch.dtype, device: Any) -> list[Tensor]:
+    """For each pair an additive mask (C+R, P+C+R): what its answers may see, 0 or the lowest value."""
+    return [_answer_mask(block, dtype, device) for block in blocks]
+
+
+def _answer_mask(block: Block, dtype: torch.dtype, device: Any) -> Tensor:
+    p, c, r = block.prompt, block.chosen, block.rejected
+    allowed = torch.ones(c + r, p + c + r, dtype=torch.bool, device=device).tril(diagonal=p)
+    allowed[c:, p : p + c] = False
+    mask = torch.zeros(c + r, p + c + r, dtype=dtype, device=device)
+    return mask.masked_fill_(~allowed, torch.finfo(dtype).min)
+
+
+def packed_attention(
+    module: Any,
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    attention_mask: Tensor | None,
+    dropout: float = 0.0,
+    scaling: float | None = None,
+    packed: tuple[Sequence[Block], Sequence[Tensor]] | None = None,
+    **others: Any,
+) -> tuple[Tensor, None]:
+    """Transformers' attention interface. query (1, heads, T, d), key and value (1, kv heads, T, d);
+    `packed` holds the blocks of the row and their `answer_masks`. Returns (1, T, heads, d)."""
+    if packed is None:
+        output: tuple[Tensor, None] = sdpa_attention_forward(
+            module, query, key, value, attention_mask, dropout=dropout, scaling=scaling, **others
+        )
+        return output
+    groups = query.shape[1] // key.shape[1]
+    key, value = repeat_kv(key, groups), repeat_kv(value, groups)
+    parts = []
+    for block, mask in zip(*packed, strict=True):
+        q, k, v = (x[:, :, block.start : block.start + block.tokens] for x in (query, key, value))
+        p = block.prompt
+        of_prompt = q[:, :, :p], k[:, :, :p], v[:, :, :p]
+        parts.append(scaled_dot_product_attention(*of_prompt, is_causal=True, scale=scaling))
+        mask = mask.to(q.dtype)
+        parts.append(scaled_dot_product_attention(q[:, :, p:], k, v, attn_mask=mask, scale=scaling))
+    return torch.cat(parts, dim=2).transpose(1, 2).contiguous(), None
+
+
+ALL_ATTENTION_FUNCTIONS.register(PACKED, packed_attention)
+ALL_MASK_ATTENTION_FUNCTIONS.register(PACKED, sdpa_mask)

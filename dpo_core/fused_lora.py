@@ -1,0 +1,81 @@
+"""PEFT's LoRA layer as one autograd node: y = x Wᵀ + s (x Aᵀ) Bᵀ, added up in place.
+
+PEFT composes it of five operations, each of which writes (and keeps) a tensor as large as the
+layer's output; for small models that costs about a tenth of a step. Only `forward` is replaced, on
+plain layers: an unmerged adapter of float32 weights without dropout, variants or bias.
+"""
+
+from __future__ import annotations
+
+from types import MethodType
+from typing import Any
+
+import torch
+from peft.tuners.lora import Linear
+from torch import Tensor, nn
+
+
+def fuse_lora(model: nn.Module) -> int:
+    """Replace `forward` of every plain LoRA layer; returns how many."""
+    layers = [m for m in model.modules() if isinstance(m, Linear) and _is_plain(m)]
+    for layer in layers:
+        layer.forward = MethodType(_forward, layer)
+    return len(layers)
+
+
+def _is_plain(layer: Any) -> bool:
+    base = layer.get_base_layer()
+    active = layer.active_adapters
+    return (
+        type(layer) is Linear
+        and type(base) is nn.Linear
+        and not base.weight.requires_grad
+        and len(active) == 1
+        and active[0] not in layer.lora_variant
+        and isinstance(layer.lora_dropout[active[0]], nn.Identity)
+        and layer.lora_B[active[0]].bias is None
+    )
+
+
+def _forward(layer: Any, x: Tensor, *args: Any, **kwargs: Any) -> Tensor:
+    if layer.disable_adapters or layer.merged or args or kwargs:
+        output: Tensor = type(layer).forward(layer, x, *args, **kwargs)
+        return output
+    name, base = layer.active_adapters[0], layer.get_base_layer()
+    device = x.device.type
+    enabled = torch.is_autocast_enabled(device)
+    dtype = torch.get_autocast_dtype(device) if enabled else x.dtype
+    weights = base.weight, layer.lora_A[name].weight, layer.lora_B[name].weight
+    node: Any = _Lora
+    fused: Tensor = node.apply(
+        x.to(dtype), *(w.to(dtype) for w in weights), base.bias, layer.scaling[name]
+    )
+    return fused
+
+
+class _Lora(torch.autograd.Function):
+    @staticmethod
+    def forward(
+        ctx: Any, x: Tensor, weight: Tensor, a: Tensor, b: Tensor, bias: Tensor | None, scale: float
+    ) -> Tensor:
+        rows = x.reshape(-1, x.shape[-1])
+        low = (rows @ a.T).mul_(scale)
+        y = rows @ weight.T
+        y.addmm_(low, b.T)
+        if bias is not None:
+            y += bias
+        ctx.save_for_backward(rows, weight, a, b, low)
+        ctx.scale, ctx.shape = scale, x.shape
+        return y.view(*x.shape[:-1], -1)
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> Any:
+        rows, weight, a, b, low = ctx.saved_tensors
+        g = gradients[0].reshape(len(rows), -1).to(rows.dtype)
+        of_low = (g @ b).mul_(ctx.scale)
+        of_x = None
+        if ctx.needs_input_grad[0]:
+            of_x = g @ weight
+            of_x.addmm_(of_low, a)
+            of_x = of_x.view(ctx.shape)
+        return of_x, None, of_low.T @ rows, g.T @ low, None, None
