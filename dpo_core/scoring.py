@@ -12,7 +12,7 @@ from dpo_core.encode import EncodedPair
 from dpo_core.logprobs import score_pairs
 from dpo_core.models import autocast, load_model
 from dpo_core.reference import Columns
-from dpo_core.settings import ModelSettings
+from dpo_core.settings import DEFAULT_ROW_TOKENS, ModelSettings
 from dpo_core.sharing import why_not_shared
 
 
@@ -24,7 +24,9 @@ def best_device() -> str:
 class Scorer:
     """`scorer(pairs)` gives the columns of a reference entry for them."""
 
-    def __init__(self, settings: ModelSettings, row_tokens: int, shared: bool = True) -> None:
+    def __init__(
+        self, settings: ModelSettings, row_tokens: int = DEFAULT_ROW_TOKENS, shared: bool = True
+    ) -> None:
         self.settings, self.row_tokens, self.shared = settings, row_tokens, shared
         self.device = best_device()
 

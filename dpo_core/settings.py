@@ -7,6 +7,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+DEFAULT_ROW_TOKENS = 1024
 Fraction = Annotated[float, Field(gt=0.0, lt=1.0)]
 
 
@@ -79,9 +80,11 @@ class TrainingSettings(Settings):
     evaluations: int = Field(2, ge=1)
     """Held-out evaluations, evenly spaced; the last one is at the end."""
     warmup_fraction: float = Field(0.1, ge=0.0, lt=1.0)
-    row_tokens: int = Field(1024, ge=64)
-    """Tokens in one forward pass: pairs are packed into rows up to this budget."""
-    gradient_checkpointing: bool = False
+    row_tokens: int | None = Field(None, ge=64)
+    """Tokens in one forward pass: pairs are packed into rows up to this budget. null: measured on a
+    GPU, 1024 on a CPU."""
+    gradient_checkpointing: bool | None = None
+    """Less memory for more time; null: when the estimate would not fit the device otherwise."""
     trl: dict[str, Any] = {}
     """Any other field of TRL's DPOConfig, passed through."""
 

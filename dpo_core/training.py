@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -40,7 +41,7 @@ from dpo_core.models import autocast, lora_config
 from dpo_core.objective import dpo_losses, preference_score
 from dpo_core.reference import COLUMNS, Columns
 from dpo_core.rows import build_row, pack, pack_rows
-from dpo_core.settings import ModelSettings, TrainingSettings
+from dpo_core.settings import DEFAULT_ROW_TOKENS, ModelSettings, TrainingSettings
 
 
 @dataclass(frozen=True)
@@ -61,6 +62,7 @@ class Evaluation:
     step: int
     last: bool
     loss: float  # mean training loss since the last evaluation, nats
+    seconds: float  # since the training loop began, this evaluation included
     outcomes: Outcomes
     save: Callable[[Path], None]
 
@@ -113,7 +115,7 @@ class SharedPromptDPOTrainer(DPOTrainer):  # type: ignore[misc]
     ) -> None:
         rank, world = _rank_and_world()
         self.data, self.point, self.model_settings = data, point, model_settings
-        self.row_tokens = training.row_tokens
+        self.row_tokens = training.row_tokens or DEFAULT_ROW_TOKENS
         self.loss_beta = point.loss_beta(report(data.train).mean_response_tokens)
         # A pair that truncation made equal has no gradient; it is scored, as a tie, not trained.
         self.trainable = [i for i, pair in enumerate(data.train) if pair.distinct]
@@ -218,6 +220,10 @@ class _Evaluations(TrainerCallback):  # type: ignore[misc]
         self, trainer: SharedPromptDPOTrainer, on_evaluation: OnEvaluation, on_step: OnStep | None
     ) -> None:
         self.trainer, self.on_evaluation, self.on_step = trainer, on_evaluation, on_step
+        self.began = time.monotonic()
+
+    def on_train_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+        self.began = time.monotonic()
 
     def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
         trainer = self.trainer
@@ -227,12 +233,14 @@ class _Evaluations(TrainerCallback):  # type: ignore[misc]
             return
         loss = _mean_over_ranks(float(np.mean(trainer.step_losses)))
         trainer.step_losses.clear()
+        outcomes = trainer.evaluate_select()
         self.on_evaluation(
             Evaluation(
                 step=state.global_step,
                 last=state.global_step == state.max_steps,
                 loss=loss,
-                outcomes=trainer.evaluate_select(),
+                seconds=time.monotonic() - self.began,
+                outcomes=outcomes,
                 save=lambda folder: checkpoints.save(trainer, folder),
             )
         )
@@ -256,7 +264,7 @@ def dpo_config(
         beta=point.beta or point.beta_per_token or 0.1,  # for TRL's logs; the loss is ours
         per_device_train_batch_size=1,
         warmup_steps=round(training.warmup_fraction * steps),
-        gradient_checkpointing=training.gradient_checkpointing,
+        gradient_checkpointing=bool(training.gradient_checkpointing),
         precompute_ref_log_probs=True,
         max_length=None,
         save_strategy="no",

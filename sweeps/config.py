@@ -53,7 +53,7 @@ class ResourceSettings(Settings):
     workers: int = Field(1, ge=1)
     cpus_per_worker: float = Field(1, gt=0)
     gpus_per_worker: float = Field(0, ge=0)
-    lanes: bool = False
+    lanes: bool = True
     """Worker groups stay up between trials, instead of one `TorchTrainer` a trial."""
     trials_per_lane: int | None = Field(None, ge=1)
     """A lane is replaced after so many trials; null: never."""

@@ -78,7 +78,7 @@ def score_final(paths: SweepPaths, model: Path) -> Outcomes:
     config, prepared = read_config(paths), Prepared.read(paths)
     pairs = read_encoded(paths, "final")
     settings = config.model.model_copy(update={"path": str(model), "revision": None})
-    policy = Scorer(settings, config.training.row_tokens, prepared.not_shared is None)(pairs)
+    policy = Scorer(settings, prepared.row_tokens, prepared.not_shared is None)(pairs)
     reference = read_reference(paths, prepared, "final", pairs)
     return outcomes_of(pairs, policy, reference, config.model.dtype)
 

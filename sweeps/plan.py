@@ -9,8 +9,9 @@ from typing import Any
 
 from dpo_core.encode import report
 from dpo_core.rows import pack
-from dpo_core.settings import ModelSettings
+from dpo_core.settings import DEFAULT_ROW_TOKENS
 from sweeps.config import SweepConfig
+from sweeps.memory import count_parameters, memory_bytes
 from sweeps.paths import SPLITS
 from sweeps.prepare import check_trl_fields, encode_splits, load_splits
 from sweeps.records.statistics import detectable_gain
@@ -36,7 +37,7 @@ def make_plan(config: SweepConfig) -> dict[str, Any]:
     trained = steps * config.training.batch_pairs * row_tokens
     select_tokens = _tokens(reports["select"])
     parameters = count_parameters(config.model)
-    rows = pack(tokens["train"], config.training.row_tokens)
+    rows = pack(tokens["train"], config.training.row_tokens or DEFAULT_ROW_TOKENS)
     longest = max(sum(tokens["train"][i].tokens for i in row) for row in rows)
     return {
         "name": config.name,
@@ -67,51 +68,6 @@ def make_plan(config: SweepConfig) -> dict[str, Any]:
             "gpus": config.resources.workers * config.resources.gpus_per_worker,
         },
     }
-
-
-def count_parameters(model: ModelSettings) -> dict[str, int]:
-    """All and trained parameters, layers, hidden and vocabulary size, from the config alone."""
-    import torch
-    from transformers import AutoConfig, AutoModelForCausalLM
-
-    from dpo_core.models import local_path, lora_config, readable_errors
-
-    with readable_errors(model.path):
-        shape = AutoConfig.from_pretrained(
-            local_path(model.path),
-            revision=model.revision,
-            trust_remote_code=model.trust_remote_code,
-        )
-    text = shape.get_text_config()
-    with torch.device("meta"):
-        net = AutoModelForCausalLM.from_config(shape)
-        total = sum(p.numel() for p in net.parameters())
-        trained = total
-        if model.adapter is not None:
-            from peft import get_peft_model
-
-            adapted = get_peft_model(net, lora_config(model.adapter, None))
-            trained = sum(p.numel() for p in adapted.parameters() if p.requires_grad)
-    return {
-        "total": total,
-        "trained": trained,
-        "layers": text.num_hidden_layers,
-        "hidden": text.hidden_size,
-        "vocabulary": text.vocab_size,
-    }
-
-
-def memory_bytes(config: SweepConfig, parameters: dict[str, int], row_tokens: int) -> int:
-    """Estimate: weights, gradients and two AdamW moments of what is trained, and the activations
-    of one row: about 34 values per token, layer and hidden unit (arXiv:2205.05198), the logits of
-    its answers twice. No reference model, whatever the method."""
-    width = 4 if config.model.adapter is None or config.model.dtype == "float32" else 2
-    weights = parameters["total"] * width
-    training = parameters["trained"] * 3 * 4
-    layers = 2 if config.training.gradient_checkpointing else parameters["layers"]
-    activations = 34 * row_tokens * parameters["hidden"] * layers * width // 2
-    logits = 2 * row_tokens * parameters["vocabulary"] * 4
-    return int(weights + training + activations + logits)
 
 
 def plan_lines(plan: dict[str, Any]) -> list[str]:

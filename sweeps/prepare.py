@@ -1,8 +1,8 @@
 """What is done once per sweep: pairs, splits, tokens, and the reference pass.
 
-`load_splits` and `encode_splits` are plain functions, which `plan` uses too. `prepare` runs the
-tokens and the reference on Ray, with the resources of a trial's worker, and leaves everything in
-the sweep's folder: a trial needs the folder and nothing else.
+`load_splits` and `encode_splits` are plain functions, which `plan` uses too. `prepare` has the
+tokens and the reference made where a trial would run, and leaves everything in the sweep's folder:
+a trial needs the folder and nothing else.
 """
 
 from __future__ import annotations
@@ -24,8 +24,10 @@ from dpo_core.preferences import (
     split_pairs,
 )
 from dpo_core.reference import Columns
-from dpo_core.settings import TrainingSettings
+from dpo_core.settings import DEFAULT_ROW_TOKENS, TrainingSettings
+from sweeps.calls import Call
 from sweeps.config import SweepConfig, parse_sweep, resolved
+from sweeps.memory import count_parameters, memory_bytes
 from sweeps.paths import SPLITS, SweepPaths
 from sweeps.strict_yaml import dump_yaml
 
@@ -42,8 +44,15 @@ class Prepared:
     reports: Mapping[str, Mapping[str, Any]]
     reference_keys: Mapping[str, str]
     reference_computed: Mapping[str, bool]
+    row_tokens: int = DEFAULT_ROW_TOKENS
+    gradient_checkpointing: bool = False
     not_shared: str | None = None
     """Why prompts cannot be shared between a pair's answers, if they cannot."""
+
+    def fitted(self, training: TrainingSettings) -> TrainingSettings:
+        """With what was left open filled in for the device that prepared the sweep."""
+        chosen = {n: getattr(self, n) for n in ("row_tokens", "gradient_checkpointing")}
+        return training.model_copy(update=chosen)
 
     @classmethod
     def read(cls, paths: SweepPaths) -> Prepared:
@@ -78,36 +87,16 @@ def encode_splits(
     return splits, tokens
 
 
-def prepare(config: SweepConfig, paths: SweepPaths, splits: PreferenceSplits) -> Prepared:
-    """Needs a connected Ray. Safe to repeat: whatever is there already is kept."""
+def prepare(
+    config: SweepConfig, paths: SweepPaths, splits: PreferenceSplits, call: Call
+) -> Prepared:
+    """`call` runs the heavy part. Safe to repeat: whatever is there already is kept."""
     if paths.store.exists(paths.prepared):
         prepared = Prepared.read(paths)
         if _references_kept(paths, prepared):
             return prepared
     _write_config(config, paths)
-    return Prepared(
-        **run_on_worker(config, _prepare_remotely, paths.storage.uri, paths.sweep_id, splits)
-    )
-
-
-def run_on_worker(config: SweepConfig, function: Any, *args: Any) -> Any:
-    """Call `function(*args)` in a Ray task with the resources of a trial's worker.
-
-    A user's mistake inside the task comes back as itself, not as a Ray error.
-    """
-    import ray
-
-    task = ray.remote(function).options(
-        num_cpus=config.resources.cpus_per_worker,
-        num_gpus=config.resources.gpus_per_worker,
-        max_retries=2,
-    )
-    try:
-        return ray.get(task.remote(*args))
-    except ray.exceptions.RayTaskError as error:
-        if isinstance(error.cause, UserError):
-            raise error.cause from None
-        raise
+    return Prepared(**call(_prepare_remotely, paths.storage.uri, paths.sweep_id, splits))
 
 
 def read_config(paths: SweepPaths) -> SweepConfig:
@@ -152,6 +141,7 @@ def _write_config(config: SweepConfig, paths: SweepPaths) -> None:
 
 def _prepare_remotely(storage: str, sweep_id: str, splits: PreferenceSplits) -> dict[str, Any]:
     from dpo_core.models import load_tokenizer, quiet, weights_fingerprint
+    from dpo_core.scoring import Scorer
     from dpo_core.store import Store
 
     quiet()
@@ -168,12 +158,19 @@ def _prepare_remotely(storage: str, sweep_id: str, splits: PreferenceSplits) -> 
         "weights_sha256": weights_fingerprint(config.model),
         "tokenizer_sha256": encode.tokenizer_fingerprint(tokenizer),
     }
-    not_shared, keys, computed = _reference_pass(config, paths, tokens, prints)
+    scorer = Scorer(config.model)
+    not_shared = _sharing_verdict(config, paths, tokens, prints, scorer)
+    scorer.shared = not_shared is None
+    checkpointing = _checkpointing(config, tokens, scorer.device)
+    scorer.row_tokens = config.training.row_tokens or _row_tokens(config, tokens, scorer)
+    keys, computed = _reference_pass(config, paths, tokens, prints, scorer)
     prepared = Prepared(
         **prints,
         reports={s: encode.report(tokens[s]).as_dict() for s in SPLITS},
         reference_keys=keys,
         reference_computed=computed,
+        row_tokens=scorer.row_tokens,
+        gradient_checkpointing=checkpointing,
         not_shared=not_shared,
     )
     content = {f.name: getattr(prepared, f.name) for f in fields(prepared)}
@@ -181,15 +178,58 @@ def _prepare_remotely(storage: str, sweep_id: str, splits: PreferenceSplits) -> 
     return asdict(prepared)
 
 
-def _reference_pass(
-    config: SweepConfig, paths: SweepPaths, tokens: Encoded, prints: Mapping[str, str]
-) -> tuple[str | None, dict[str, str], dict[str, bool]]:
-    from dpo_core.scoring import Scorer
+def _sharing_verdict(
+    config: SweepConfig,
+    paths: SweepPaths,
+    tokens: Encoded,
+    prints: Mapping[str, str],
+    scorer: Any,
+) -> str | None:
+    """Why prompts cannot be shared, or None; kept beside the references, which depend on it."""
+    pairs = [pair for split in SPLITS for pair in tokens[split]]
+    about = (prints["weights_sha256"], config.model.dtype, config.model.attention)
+    name = f"sharing/{reference.verdict_key(pairs, *about)}.json"
+    if paths.reference_cache.exists(name):
+        kept: dict[str, str | None] = json.loads(paths.reference_cache.read(name))
+        return kept["why_not"]
+    verdict: str | None = scorer.why_not_shared(pairs)
+    paths.reference_cache.write(name, json.dumps({"why_not": verdict}).encode())
+    return verdict
 
-    scorer = Scorer(config.model, config.training.row_tokens)
-    everything = [pair for split in SPLITS for pair in tokens[split]]
-    not_shared = _sharing_verdict(paths, prints, everything, config, scorer)
-    scorer.shared = not_shared is None
+
+def _checkpointing(config: SweepConfig, tokens: Encoded, device: str) -> bool:
+    """As the config says; where it says nothing, when a trial would not fit the device without."""
+    from dpo_core.fitting import device_bytes, fits
+
+    if config.training.gradient_checkpointing is not None:
+        return config.training.gradient_checkpointing
+    row = config.training.row_tokens or DEFAULT_ROW_TOKENS
+    longest = max(row, *(pair.tokens for pair in tokens["train"]))
+    needed = memory_bytes(config, count_parameters(config.model), longest)
+    share = config.resources.gpus_per_worker if device == "cuda" else 1 / config.search.concurrent
+    return not fits(needed, device_bytes(device) * min(1.0, share))
+
+
+def _row_tokens(config: SweepConfig, tokens: Encoded, scorer: Any) -> int:
+    """Measured where it matters; see `fitting`. Loads the model on a GPU only."""
+    from dpo_core.fitting import measured_row_tokens
+    from dpo_core.models import autocast
+
+    if scorer.device != "cuda" or not scorer.shared:
+        return DEFAULT_ROW_TOKENS
+    reserved = 3 * 4 * count_parameters(config.model)["trained"]
+    return measured_row_tokens(
+        scorer.model, tokens["train"], lambda: autocast(config.model, "cuda"), reserved
+    )
+
+
+def _reference_pass(
+    config: SweepConfig,
+    paths: SweepPaths,
+    tokens: Encoded,
+    prints: Mapping[str, str],
+    scorer: Any,
+) -> tuple[dict[str, str], dict[str, bool]]:
     keys, computed = {}, {}
     for split in SPLITS:
         keys[split] = reference.reference_key(
@@ -203,25 +243,7 @@ def _reference_pass(
         _, computed[split] = reference.obtain(
             paths.reference_cache, keys[split], tokens[split], compute
         )
-    return not_shared, keys, computed
-
-
-def _sharing_verdict(
-    paths: SweepPaths,
-    prints: Mapping[str, str],
-    pairs: list[encode.EncodedPair],
-    config: SweepConfig,
-    scorer: Any,
-) -> str | None:
-    """Why prompts cannot be shared, or None; kept beside the references, which depend on it."""
-    about = (prints["weights_sha256"], config.model.dtype, config.model.attention)
-    key = reference.verdict_key(pairs, *about)
-    name = f"sharing/{key}.json"
-    if paths.reference_cache.exists(name):
-        return json.loads(paths.reference_cache.read(name))["why_not"]  # type: ignore[no-any-return]
-    verdict: str | None = scorer.why_not_shared(pairs)
-    paths.reference_cache.write(name, json.dumps({"why_not": verdict}).encode())
-    return verdict
+    return keys, computed
 
 
 def check_trl_fields(training: TrainingSettings) -> None:

@@ -8,11 +8,12 @@ from typing import Any
 
 from dpo_core.errors import UserError
 from dpo_core.evaluation import Outcomes, read_outcomes
+from sweeps.calls import call_of
 from sweeps.cluster import connected, dashboard_url
 from sweeps.config import SweepConfig
 from sweeps.export import export_and_score, final_outcomes, write_card
 from sweeps.paths import SweepPaths
-from sweeps.prepare import Prepared, load_splits, prepare, run_on_worker
+from sweeps.prepare import Prepared, load_splits, prepare
 from sweeps.records import ledger
 from sweeps.records.selection import Candidate, scores, trial_rows, winner
 
@@ -38,17 +39,21 @@ def run_sweep(config: SweepConfig, paths: SweepPaths, say: Say, tell: Any) -> di
         import ray
 
         from sweeps.tuning.resources import check_resources
-        from sweeps.tuning.runner import run_trials
+        from sweeps.tuning.runner import close_lanes, open_lanes, run_trials
 
         check_resources(config.resources, config.search.concurrent, ray.cluster_resources())
         say(f"sweep {paths.sweep_id} in {paths.store.uri}")
         if dashboard_url():
             say(f"dashboard {dashboard_url()}")
-        prepared = prepare(config, paths, splits)
+        # Only a sweep that ends closes its lanes: an interrupted one must not wait for them.
+        lanes = open_lanes(config, paths)
+        call = call_of(config, lanes)
+        prepared = prepare(config, paths, splits, call)
         _say_prepared(prepared, say)
-        records = run_trials(config, paths, prepared, tell)
+        records = run_trials(config, paths, prepared, tell, lanes)
         best = winner(records, config.selection.objective)
         if best is None:
+            close_lanes(lanes)
             _conclude(config, paths, None)
             raise NoWinner(
                 f"{paths.store.uri}: none of {len(records)} trials was ever evaluated "
@@ -56,9 +61,8 @@ def run_sweep(config: SweepConfig, paths: SweepPaths, say: Say, tell: Any) -> di
             )
         if final_outcomes(paths, best.trial) is None or not paths.store.exists(paths.best):
             say(f"exporting {best.trial} at step {best.step}, scoring the final split")
-            run_on_worker(
-                config, export_and_score, paths.storage.uri, paths.sweep_id, best.trial, best.step
-            )
+            call(export_and_score, paths.storage.uri, paths.sweep_id, best.trial, best.step)
+        close_lanes(lanes)
         return _conclude(config, paths, best)
 
 

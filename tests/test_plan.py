@@ -12,7 +12,8 @@ from toys import save_toy_model, toy_tokenizer
 from dpo_core.errors import DataError, ModelError, SettingsError
 from sweeps import cli
 from sweeps.config import SweepConfig, parse_sweep
-from sweeps.plan import count_parameters, make_plan, memory_bytes, plan_lines
+from sweeps.memory import count_parameters, memory_bytes
+from sweeps.plan import make_plan, plan_lines
 
 PAIRS = 60
 PROMPT, CHOSEN, REJECTED = 4, 6, 3  # tokens; an answer ends with an end-of-sequence token

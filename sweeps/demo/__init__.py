@@ -10,10 +10,10 @@ from typing import Any
 from rich.markup import escape
 from rich.table import Table
 
+from sweeps.calls import call_of
 from sweeps.cluster import connected
 from sweeps.config import SweepConfig, parse_sweep
 from sweeps.paths import SweepPaths
-from sweeps.prepare import run_on_worker
 
 _QUESTIONS, _ANSWER_TOKENS = 3, 60
 
@@ -38,8 +38,8 @@ def side_by_side(
     prompts = held_out_prompts(paths)
     with connected():
         best = f"{paths.storage.uri}/{paths.sweep_id}/{paths.best}"
-        before, after = run_on_worker(
-            config, answer_both, config.model.path, best, prompts, _ANSWER_TOKENS
+        before, after = call_of(config)(
+            answer_both, config.model.path, best, prompts, _ANSWER_TOKENS
         )
     table = Table(title="held-out questions", show_lines=True)
     for column in ("question", "base model", f"winner {selection['winner']['trial']}"):

@@ -1,8 +1,9 @@
-"""What a lane's workers run: one trial after the other, taken from the `Lanes` mailbox."""
+"""What a lane's workers run: trials and calls, one after the other, from the `Lanes` mailbox."""
 
 from __future__ import annotations
 
 import time
+import traceback
 from collections.abc import Callable
 from typing import Any
 
@@ -13,7 +14,7 @@ from sweeps.tuning.worker import Cancelled, Resident, TrialJob, rank
 
 
 def lane_loop(config: dict[str, Any]) -> None:
-    """Ray Train's `train_loop_per_worker` for a lane: one trial after the other until told to leave."""
+    """Ray Train's `train_loop_per_worker` for a lane: job after job until told to leave."""
     mailbox = _Mailbox(config["lanes"], config["lane"])
     resident: Resident | None = None
     served = 0
@@ -21,6 +22,9 @@ def lane_loop(config: dict[str, Any]) -> None:
         taken = mailbox.take()
         if taken is None:
             return
+        if "call" in taken["job"]:
+            mailbox.answer(*taken["job"]["call"])
+            continue
         job, served = TrialJob(**taken["job"]), served + 1
         try:
             resident = resident or Resident(job.paths)
@@ -56,6 +60,16 @@ class _Mailbox:
         if taken is not None:
             self.ticket = taken["ticket"]
         return taken
+
+    def answer(self, function: Callable[..., Any], args: tuple[Any, ...]) -> None:
+        """What `function` returns or raises becomes the ticket's only event."""
+        try:
+            event = {"result": function(*args)}
+        except Exception as error:
+            error.add_note(traceback.format_exc())
+            event = {"error": error}
+        self._call(self.lanes.tell.remote(self.ticket, event))
+        self.end(FINISHED)
 
     def report(self, metrics: dict[str, Any]) -> None:
         """To Tune through the trial's driver, and to this lane's run in the dashboard."""

@@ -28,10 +28,10 @@ from sweeps.prepare import Prepared
 from sweeps.records import ledger
 from sweeps.records.ledger import EvaluationRecord, TrialRecord
 from sweeps.records.selection import candidates, ranked
+from sweeps.tuning import lanes as lane_module
 from sweeps.tuning import search
 from sweeps.tuning.failures import failure_of, reason_of
 from sweeps.tuning.lane_worker import lane_loop
-from sweeps.tuning.lanes import open_lanes
 from sweeps.tuning.search import METRIC, TIME, DrawnPoint
 from sweeps.tuning.trial import run_trial
 from sweeps.tuning.worker import stored
@@ -55,15 +55,30 @@ Tell = Callable[[Happening], None]
 _DRIVER = {"CPU": 0, "memory": 1}
 
 
+def open_lanes(config: SweepConfig, paths: SweepPaths) -> Any:
+    """Worker groups for the whole sweep, which start when there is work; None without lanes."""
+    if not config.resources.lanes:
+        return None
+    limit = min(config.search.concurrent, config.search.trials)
+    return lane_module.open_lanes(
+        lane_loop, limit, paths.sweep_id, paths.train_runs, config.resources
+    )
+
+
+def close_lanes(lanes: Any) -> None:
+    if lanes is not None:
+        ray.get(lanes.close.remote())
+
+
 def run_trials(
-    config: SweepConfig, paths: SweepPaths, prepared: Prepared, tell: Tell
+    config: SweepConfig, paths: SweepPaths, prepared: Prepared, tell: Tell, lanes: Any = None
 ) -> list[TrialRecord]:
     """All records of the sweep, `config.search.trials` of them. Needs a connected Ray."""
     book = _Book(config, paths, prepared, tell)
     unfinished = drawn_but_open(paths, book.records)
     missing = config.search.trials - len(book.records)
     if missing > 0:
-        _fit(config, paths, book, unfinished[:missing], missing)
+        _fit(config, paths, book, unfinished[:missing], missing, lanes)
         book.close_orphans()
     return book.records
 
@@ -82,6 +97,7 @@ def _fit(
     book: _Book,
     unfinished: list[DrawnPoint],
     missing: int,
+    lanes: Any,
 ) -> None:
     space = config.search_space
     searcher = search.SweepSearch(
@@ -94,8 +110,6 @@ def _fit(
         first_number=paths.next_number(),
         on_draw=lambda drawn: _note_point(paths, drawn),
     )
-    # Kept by the book: dropping the handle would cut the lanes' runs short in the dashboard.
-    book.lanes = lanes = _lanes(config, paths, missing)
     tuner = tune.Tuner(
         tune.with_resources(
             _trainable(config, paths, lanes), tune.PlacementGroupFactory([_DRIVER])
@@ -120,15 +134,6 @@ def _fit(
         ),
     )
     tuner.fit()
-    if lanes is not None:
-        ray.get(lanes.close.remote())
-
-
-def _lanes(config: SweepConfig, paths: SweepPaths, trials: int) -> Any:
-    if not config.resources.lanes:
-        return None
-    limit = min(config.search.concurrent, trials)
-    return open_lanes(lane_loop, limit, paths.sweep_id, paths.train_runs, config.resources)
 
 
 def _trainable(
@@ -176,7 +181,6 @@ class _Book(tune.Callback):  # type: ignore[misc]
         self.mean_tokens = float(prepared.reports["train"]["mean_response_tokens"])
         self.records = ledger.read(paths.store, paths.ledger)
         self.running: dict[str, float] = {}
-        self.lanes: Any = None
         self.scratch = tempfile.TemporaryDirectory(prefix="dpo-sweeps-")
 
     def __getstate__(self) -> dict[str, Any]:

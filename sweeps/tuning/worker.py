@@ -7,7 +7,6 @@ Every file a trial leaves (outcomes, checkpoints, the reason of a failure) is wr
 from __future__ import annotations
 
 import tempfile
-import time
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
@@ -88,7 +87,7 @@ class Resident:
                 self.data,
                 DPOHyperparams.from_point(job.point),
                 model_settings=self.config.model,
-                training=self.config.training,
+                training=self.prepared.fitted(self.config.training),
                 seed=job.seed,
                 workdir=Path(tempfile.gettempdir()) / "dpo-sweeps-trl",
                 on_evaluation=reporter.on_evaluation,
@@ -112,7 +111,6 @@ class _Reporter:
         self.report, self.keep_going = report, keep_going
         self.objective = self.config.selection.objective
         self.best = best_so_far(self.paths, job.trial, self.objective)
-        self.started = time.monotonic()
 
     def on_step(self, step: int, loss: float) -> None:
         if self.gauges is not None:
@@ -134,7 +132,7 @@ class _Reporter:
                 "accuracy": accuracy,
                 "best_accuracy": self.best,
                 "loss": evaluation.loss,
-                "seconds": time.monotonic() - self.started,
+                "seconds": evaluation.seconds,
                 **{f"{name}_counts": count.as_dict() for name, count in counts.items()},
             }
         )
