@@ -1,7 +1,7 @@
 """The project against the documented recipe of Ray and TRL: `python -m tests.bench`, from the root.
 
-Goals are judged in one table; `--json` keeps every raw number. The whole takes about an hour and a
-half on two cores, most of it the recipe; `--only`, `--trials` and `--steps` make it shorter.
+Goals are judged in one table; `--json` keeps every raw number. The whole takes about an hour on two
+cores, most of it the recipe; `--only`, `--trials` and `--steps` make it shorter.
 """
 
 from __future__ import annotations
