@@ -1,0 +1,51 @@
+"""Exactly so many pairs of each split, out of a file that has more."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+
+from dpo_core.preferences import PreferencePair, to_row
+from dpo_core.preferences.split import split_pairs
+
+FRACTION = 0.2  # of select and of final, as the sweep's default has it
+WANTED = {"train": 96, "select": 32, "final": 32}
+_SEEDS = 100
+
+
+def pick(
+    pairs: Sequence[PreferencePair], wanted: dict[str, int], most_characters: int = 3000
+) -> tuple[list[PreferencePair], int]:
+    """Pairs in file order, and the sweep's seed with which they fall into splits of these sizes.
+
+    A pair's split depends on its prompt and the seed alone, so leaving others out moves none.
+    Longer pairs are left out: the two sides would truncate them differently. Raises ValueError.
+    """
+    short = [pair for pair in pairs if _characters(pair) <= most_characters]
+    for seed in range(_SEEDS):
+        splits = split_pairs(short, seed=seed, select_fraction=FRACTION, final_fraction=FRACTION)
+        parts = {name: getattr(splits, name) for name in wanted}
+        if all(len(parts[name]) >= count for name, count in wanted.items()):
+            kept = {id(pair) for name, count in wanted.items() for pair in parts[name][:count]}
+            return [pair for pair in short if id(pair) in kept], seed
+    raise ValueError(f"{len(short)} pairs cannot be dealt out as {wanted}; give a larger file")
+
+
+def write(pairs: Sequence[PreferencePair], file: Path) -> Path:
+    lines = (json.dumps(to_row(pair), ensure_ascii=False) + "\n" for pair in pairs)
+    file.write_text("".join(lines), encoding="utf-8")
+    return file
+
+
+def _characters(pair: PreferencePair) -> int:
+    """Of the prompt and the longer answer."""
+    prompt, chosen, rejected = map(_length, (pair.prompt, pair.chosen, pair.rejected))
+    return prompt + max(chosen, rejected)
+
+
+def _length(side: object) -> int:
+    if isinstance(side, str):
+        return len(side)
+    assert isinstance(side, Sequence)
+    return sum(len(turn["content"]) for turn in side)
