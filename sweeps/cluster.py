@@ -13,6 +13,8 @@ from typing import Any
 # For this process and for every worker. The first shows each trial in the dashboard's Train tab.
 WORKER_ENV = {
     "RAY_TRAIN_ENABLE_STATE_TRACKING": "1",
+    # Ray's controller collects reports that often; a worker waits with the next one until it has.
+    "RAY_TRAIN_HEALTH_CHECK_INTERVAL_S": "0.2",
     "HF_HUB_DISABLE_TELEMETRY": "1",
     "TOKENIZERS_PARALLELISM": "false",
     "PYTHONWARNINGS": "ignore",
