@@ -160,7 +160,7 @@ class _StepBench:
         self.encoded = encode(self.pairs, self.tokenizer, _MAX_TOKENS)
         assert all(pair.distinct for pair in self.encoded)
         self.order = batch_order(len(self.pairs), steps=steps, batch_pairs=BATCH_PAIRS, seed=0)
-        self.reference = Scorer(self.settings, self.training.row_tokens)(self.encoded)
+        self.reference = Scorer(self.settings)(self.encoded)
         self.losses: dict[str, list[float]] = {"ours": [], "trl": []}
 
     @property
