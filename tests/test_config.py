@@ -414,3 +414,16 @@ def test_two_sweeps_that_differ_in_a_leaf_are_not_equal() -> None:
     assert parse(SHORT) == parse(SHORT)
     assert parse(SHORT) != parse(SHORT, "space=full")
     assert parse(SHORT) != parse(SHORT, "training.warmup_fraction=0")
+
+
+@pytest.mark.parametrize(
+    ("given", "dtype"),
+    [
+        ([], "float32"),
+        (["resources={gpus_per_worker: 0.5}"], "bfloat16"),
+        (["resources={gpus_per_worker: 1}", "model.dtype=float16"], "float16"),
+    ],
+)
+def test_a_gpu_computes_in_bfloat16_unless_told(given: list[str], dtype: str) -> None:
+    text = "name: a\nmodel: {path: m}\ndata: {path: d}\nspace: lora\ntraining: {max_steps: 1}\n"
+    assert parse_sweep(text, source="test", overrides=given).model.dtype == dtype

@@ -12,6 +12,7 @@ from transformers import AutoConfig, AutoModelForCausalLM
 
 from dpo_core.attention import PACKED
 from dpo_core.encode import EncodedPair
+from dpo_core.fused_lora import fuse_lora
 from dpo_core.logprobs import (
     PairLogps,
     row_logps,
@@ -99,14 +100,14 @@ def test_gradients_are_equal_too(model_type: str, attention: str, row: Row) -> N
         torch.testing.assert_close(shared[name], gradient, rtol=1e-4, atol=1e-5 * scale)
 
 
-@pytest.mark.parametrize("attention", [PACKED, "sdpa"])
-def test_equal_under_an_adapter(row: Row, attention: str) -> None:
+@pytest.mark.parametrize(("model_type", "attention"), CASES)
+def test_equal_under_an_adapter(model_type: str, attention: str, row: Row) -> None:
     from peft import LoraConfig, get_peft_model
 
-    base = toy_llama()
-    base.set_attn_implementation(attention)
+    base = toy(model_type, attention)
     untouched = token_logps(base, row)
     model = get_peft_model(base, LoraConfig(r=4, target_modules="all-linear")).eval()
+    fuse_lora(model)
     with torch.no_grad():
         for name, parameter in model.named_parameters():
             if "lora_B" in name:
