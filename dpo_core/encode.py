@@ -10,14 +10,15 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterable, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from dpo_core.errors import DataError
+from dpo_core.plain_text import PlainText
 
 if TYPE_CHECKING:
     from dpo_core.preferences.pairs import PreferencePair
@@ -38,6 +39,9 @@ class EncodedPair:
     cut_prompt: int = 0
     cut_answers: int = 0
     merged: bool = False  # the rendered prompt was no prefix of prompt + answer
+    special_words: int = 0  # special tokens that the pair's text spells, and that are text here
+    source: str | None = None
+    category: str | None = None
 
     @property
     def tokens(self) -> int:
@@ -59,6 +63,7 @@ class EncodingReport:
     answers_cut: int
     indistinct: int
     merged: int
+    with_special_words: int
     prompt_tokens: int
     chosen_tokens: int
     rejected_tokens: int
@@ -79,15 +84,25 @@ def report(encoded: Sequence[EncodedPair]) -> EncodingReport:
         answers_cut=sum(p.cut_answers > 0 for p in encoded),
         indistinct=sum(not p.distinct for p in encoded),
         merged=sum(p.merged for p in encoded),
+        with_special_words=sum(p.special_words > 0 for p in encoded),
         prompt_tokens=sum(len(p.prompt) for p in encoded),
         chosen_tokens=sum(len(p.chosen) for p in encoded),
         rejected_tokens=sum(len(p.rejected) for p in encoded),
     )
 
 
-def encode(pairs: Iterable[PreferencePair], tokenizer: Any, max_tokens: int) -> list[EncodedPair]:
-    """Tokens of every pair, in order; none is dropped. Raises DataError on an empty side."""
-    return [truncate(_tokenize(pair, tokenizer), max_tokens) for pair in pairs]
+def encode(
+    pairs: Iterable[PreferencePair],
+    tokenizer: Any,
+    max_tokens: int,
+    special_tokens: str = "as_text",
+) -> list[EncodedPair]:
+    """Tokens of every pair, in order; none is dropped. Raises DataError on an empty side.
+
+    What spells a special token in the pairs is tokenized `as_text`, or becomes the token (`keep`).
+    """
+    plain = PlainText(tokenizer) if special_tokens == "as_text" else None
+    return [truncate(_tokenize(pair, tokenizer, plain), max_tokens) for pair in pairs]
 
 
 def uses_chat_template(tokenizer: Any, format: str) -> bool:
@@ -115,20 +130,36 @@ def rows_fingerprint(encoded: Iterable[EncodedPair]) -> str:
     return digest.hexdigest()
 
 
-def _tokenize(pair: PreferencePair, tokenizer: Any) -> EncodedPair:
-    prompt = _render(pair.prompt, None, tokenizer)
-    with_chosen = _render(pair.prompt, pair.chosen, tokenizer)
-    with_rejected = _render(pair.prompt, pair.rejected, tokenizer)
+def _tokenize(pair: PreferencePair, tokenizer: Any, plain: PlainText | None) -> EncodedPair:
+    words = sum(map(plain.count, _texts(pair))) if plain else 0
+    veil = plain if words else None  # the common pair takes the tokenizer's own way
+    prompt = _render(pair.prompt, None, tokenizer, veil)
+    with_chosen = _render(pair.prompt, pair.chosen, tokenizer, veil)
+    with_rejected = _render(pair.prompt, pair.rejected, tokenizer, veil)
     shared = min(_common_prefix(prompt, with_chosen), _common_prefix(prompt, with_rejected))
     chosen, rejected = with_chosen[shared:], with_rejected[shared:]
     if not (shared and chosen and rejected):
         empty = "prompt" if not shared else "chosen answer" if not chosen else "rejected answer"
         raise DataError(f"line {pair.line}: the {empty} has no tokens; every side needs some text")
     merged = shared < len(prompt)
-    return EncodedPair(pair.id, prompt[:shared], chosen, rejected, merged=merged)
+    return EncodedPair(
+        pair.id,
+        prompt[:shared],
+        chosen,
+        rejected,
+        merged=merged,
+        special_words=words,
+        source=pair.source,
+        category=pair.category,
+    )
 
 
-def _render(prompt: Any, answer: Any, tokenizer: Any) -> TokenIds:
+def _texts(pair: PreferencePair) -> Iterator[str]:
+    for side in (pair.prompt, pair.chosen, pair.rejected):
+        yield from [side] if isinstance(side, str) else [m["content"] for m in side]
+
+
+def _render(prompt: Any, answer: Any, tokenizer: Any, plain: PlainText | None) -> TokenIds:
     if isinstance(prompt, str):
         if tokenizer.eos_token_id is None:
             raise DataError(
@@ -136,7 +167,10 @@ def _render(prompt: Any, answer: Any, tokenizer: Any) -> TokenIds:
                 "close an answer with; set its eos_token, or use chat messages and a chat model"
             )
         text = prompt if answer is None else prompt + answer
-        ids = list(tokenizer(text, add_special_tokens=True)["input_ids"])
+        if plain:
+            ids = plain.tokens(plain.veil(text), add_special_tokens=True)
+        else:
+            ids = list(tokenizer(text, add_special_tokens=True)["input_ids"])
         # A plain text has no end-of-turn of its own, and the policy must learn where to stop.
         if answer is not None and ids[-1:] != [tokenizer.eos_token_id]:
             ids.append(tokenizer.eos_token_id)
@@ -149,6 +183,12 @@ def _render(prompt: Any, answer: Any, tokenizer: Any) -> TokenIds:
             "use a chat model, or plain strings for prompt, chosen and rejected"
         )
     messages = [*prompt, *(answer or ())]
+    if plain:
+        veiled = plain.veil_turns(messages)
+        rendered = tokenizer.apply_chat_template(
+            veiled, tokenize=False, add_generation_prompt=answer is None
+        )
+        return tuple(plain.tokens(rendered))
     return tuple(
         tokenizer.apply_chat_template(
             messages, tokenize=True, add_generation_prompt=answer is None, return_dict=True
@@ -172,14 +212,13 @@ def truncate(pair: EncodedPair, max_tokens: int) -> EncodedPair:
     prompt_kept = max(1, min(prompt_kept, max_tokens - differing))
     room = max_tokens - prompt_kept
     chosen, rejected = pair.chosen[:room], pair.rejected[:room]
-    return EncodedPair(
-        pair.id,
-        pair.prompt[len(pair.prompt) - prompt_kept :],
-        chosen,
-        rejected,
+    return replace(
+        pair,
+        prompt=pair.prompt[len(pair.prompt) - prompt_kept :],
+        chosen=chosen,
+        rejected=rejected,
         cut_prompt=len(pair.prompt) - prompt_kept,
         cut_answers=len(pair.chosen) - len(chosen) + len(pair.rejected) - len(rejected),
-        merged=pair.merged,
     )
 
 
@@ -230,6 +269,9 @@ _SCHEMA = pa.schema(
         "cut_prompt": pa.int32(),
         "cut_answers": pa.int32(),
         "merged": pa.bool_(),
+        "special_words": pa.int32(),
+        "source": pa.string(),
+        "category": pa.string(),
     }
 )
 _FIELDS = tuple(_SCHEMA.names)

@@ -157,6 +157,22 @@ def length_slices(outcomes: Outcomes, objective: str) -> dict[str, Any]:
     }
 
 
+def label_slices(
+    outcomes: Outcomes, objective: str, labels: Mapping[str, Mapping[str, str | None]]
+) -> dict[str, dict[str, Any]]:
+    """Counts by source and by category: `labels` maps what is told apart to each pair's value.
+
+    Only what takes more than one value is told apart; pairs without a value count as "none".
+    """
+    slices: dict[str, dict[str, Any]] = {}
+    for kind, of_pair in labels.items():
+        values = np.array([of_pair.get(i) or "none" for i in outcomes.ids])
+        found = sorted(set(values))
+        if len(found) > 1:
+            slices[kind] = {v: outcomes.count(objective, values == v).as_dict() for v in found}
+    return slices
+
+
 def write_outcomes(outcomes: Outcomes, metadata: Mapping[str, Any]) -> bytes:
     """A Parquet file: one row a pair, what the evaluation was in the schema's metadata."""
     columns: dict[str, Any] = {"id": list(outcomes.ids)}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
@@ -48,19 +49,81 @@ class ModelSettings(Settings):
     attention: Literal["auto", "sdpa", "eager"] = "auto"
 
 
+class SourceSettings(Settings):
+    """One source of pairs among several."""
+
+    name: str | None = Field(None, min_length=1)
+    """What results are told apart by; null: the last part of the path, without its ending."""
+    path: str = Field(min_length=1)
+    """A .jsonl, .json, .parquet or .csv file, a `datasets` directory, or a hub id."""
+    kind: Literal["pairs", "rankings", "red_team", "golden"] = "pairs"
+    split: str = "train"
+    """Which split of a `datasets` directory or hub data set."""
+    weight: float | None = Field(None, gt=0)
+    """Its part of the training batches, against the other sources' weights; null: as it has pairs."""
+    rule: Literal["adjacent", "best_worst", "all"] = "best_worst"
+    """Which responses of a ranking become pairs."""
+    pairs_per_prompt: int = Field(4, ge=1)
+    """At most so many pairs of one prompt, of rankings and red-team responses."""
+    min_gap: float = Field(0.0, ge=0)
+    """Smallest difference of mean score (or rank) that makes a pair of a ranking."""
+
+    @property
+    def label(self) -> str:
+        return self.name or re.sub(r"\.[^.]*$", "", self.path.rstrip("/").rpartition("/")[2])
+
+
+class GenerationSettings(Settings):
+    """How the model answers golden prompts; see `SourceSettings.kind`."""
+
+    max_new_tokens: int = Field(256, ge=1)
+    temperature: float = Field(1.0, ge=0)
+    """0 is greedy."""
+
+
 class DataSettings(Settings):
     """Preference pairs and how they are split, by prompt group."""
 
-    path: str = Field(min_length=1)
+    path: str | None = Field(None, min_length=1)
     """A .jsonl, .json, .parquet or .csv file, a `datasets` directory, or a hub id."""
     split: str = "train"
     """Which split of a `datasets` directory or hub data set."""
+    sources: list[SourceSettings] = []
+    """Instead of `path`: several sources, or another kind than pairs."""
     max_tokens: int = Field(1024, ge=16)
     """Prompt and longer answer together; longer ones lose the start of the prompt first."""
     select_fraction: Fraction = 0.2
     final_fraction: Fraction = 0.2
+    generation: GenerationSettings = GenerationSettings()
+    on_bad_row: Literal["fail", "skip"] = "fail"
+    """`skip` leaves a row out that cannot be read or makes no sense, and says so."""
+    special_tokens: Literal["as_text", "keep"] = "as_text"
+    """What spells a special token in the data is text; `keep` lets it become the token."""
     format: Literal["auto", "chat", "text"] = "auto"
     """Strings become one chat turn each where the tokenizer has a chat template (`auto`)."""
+
+    @property
+    def all_sources(self) -> list[SourceSettings]:
+        if self.path is None:
+            return self.sources
+        return [SourceSettings(path=self.path, split=self.split)]
+
+    @property
+    def weights(self) -> dict[str, float]:
+        """By source; empty when each has its natural part."""
+        return {s.label: s.weight for s in self.sources if s.weight is not None}
+
+    @model_validator(mode="after")
+    def _consistent_sources(self) -> DataSettings:
+        if (self.path is None) == (not self.sources):
+            raise ValueError("give either path (one source of pairs) or sources, and not both")
+        labels = [source.label for source in self.sources]
+        twice = next((label for label in labels if labels.count(label) > 1), None)
+        if twice is not None:
+            raise ValueError(f"two sources are called {twice!r}; give one of them a name")
+        if 0 < len(self.weights) < len(labels):
+            raise ValueError("give every source a weight, or none")
+        return self
 
     @model_validator(mode="after")
     def _leaves_training_data(self) -> DataSettings:

@@ -12,8 +12,8 @@ from __future__ import annotations
 import contextlib
 import os
 import time
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -30,7 +30,7 @@ from transformers import PrinterCallback, TrainerCallback, set_seed
 from trl import DPOConfig, DPOTrainer
 
 from dpo_core import checkpoints
-from dpo_core.batches import batch_order
+from dpo_core.batches import batch_order, weighted_order
 from dpo_core.encode import EncodedPair, report
 from dpo_core.errors import TrialFailed
 from dpo_core.evaluation import TIE_NATS, Outcomes
@@ -53,6 +53,7 @@ class TrialData:
     train_reference: Columns
     select_reference: Columns
     shared: bool = True  # prompts are computed once a pair; see `sharing`
+    weights: Mapping[str, float] = field(default_factory=dict)  # of sources, in the batches
 
 
 @dataclass(frozen=True)
@@ -121,9 +122,7 @@ class SharedPromptDPOTrainer(DPOTrainer):  # type: ignore[misc]
         self.trainable = [i for i, pair in enumerate(data.train) if pair.distinct]
         steps = training.steps(len(self.trainable))
         self.evaluation_steps = frozenset(training.evaluation_steps(steps))
-        order = batch_order(
-            len(self.trainable), steps=steps, batch_pairs=training.batch_pairs, seed=seed
-        )
+        order = self._order(steps, training.batch_pairs, seed)
         self.my_batches = np.asarray(self.trainable)[order][:, rank::world]
         self.step_losses: list[float] = []
         adapter = model_settings.adapter
@@ -143,6 +142,17 @@ class SharedPromptDPOTrainer(DPOTrainer):  # type: ignore[misc]
         trainable = [p.dtype for p in self.model.parameters() if p.requires_grad]
         assert trainable
         assert all(dtype == torch.float32 for dtype in trainable)
+
+    def _order(self, steps: int, batch_pairs: int, seed: int) -> Any:
+        """Positions in `trainable`, shape (steps, batch_pairs); the same for every trial."""
+        if not self.data.weights:
+            return batch_order(
+                len(self.trainable), steps=steps, batch_pairs=batch_pairs, seed=seed
+            )
+        sources = [self.data.train[i].source for i in self.trainable]
+        return weighted_order(
+            sources, self.data.weights, steps=steps, batch_pairs=batch_pairs, seed=seed
+        )
 
     def _prepare_dataset(self, dataset: Dataset, *_: Any, **__: Any) -> Dataset:
         return dataset

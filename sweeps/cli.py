@@ -24,6 +24,7 @@ app = typer.Typer(
 Write a sweep in YAML, look at what it would do, run it, take the winner:
 
     dpo-sweeps validate sweep.yaml    # instant: is it a sweep?
+    dpo-sweeps audit sweep.yaml       # what is wrong with its data
     dpo-sweeps plan sweep.yaml        # trials, tokens, memory, what can be seen
     dpo-sweeps run sweep.yaml         # prints the folder of the sweep
     dpo-sweeps best runs/hh-20260101-000000
@@ -72,6 +73,31 @@ def plan(sweep: SweepFile, set_: Overrides = None, json_: AsJson = False) -> Non
         _print_json(made)
     else:
         print("\n".join(plan_lines(made)))
+
+
+@app.command()
+def audit(
+    sweep: SweepFile,
+    set_: Overrides = None,
+    json_: AsJson = False,
+    with_model: Annotated[
+        bool, typer.Option("--with-model", help="Also run the reference pass, which is kept.")
+    ] = False,
+    strict: Annotated[
+        bool, typer.Option("--strict", help="Exit code 2 when a finding is severe.")
+    ] = False,
+) -> None:
+    """Say what is wrong with a sweep's data: duplicates, leaks, length, truncation, contradictions."""
+    from sweeps.audit import audit_lines, make_audit
+    from sweeps.config import load_sweep
+
+    made = make_audit(load_sweep(sweep, set_ or []), with_model)
+    if json_:
+        _print_json(made)
+    else:
+        print("\n".join(audit_lines(made)))
+    if strict and any(finding["severity"] == "severe" for finding in made["findings"]):
+        raise typer.Exit(EXIT_MISTAKE)
 
 
 @app.command()

@@ -223,8 +223,8 @@ def _model_of(annotation: Any) -> Any:
 def resolved(config: SweepConfig, storage: str) -> dict[str, Any]:
     """Plain data that `parse_sweep` reads back anywhere: local paths absolute, defaults filled in."""
     tree = config.model_dump(mode="json")
-    for section in ("model", "data"):
-        path = Path(tree[section]["path"]).expanduser()
-        if path.exists():
-            tree[section]["path"] = str(path.resolve())
+    for part in (tree["model"], tree["data"], *tree["data"]["sources"]):
+        path = Path(part["path"] or "").expanduser()
+        if part["path"] and path.exists():
+            part["path"] = str(path.resolve())
     return {**tree, "storage": storage}

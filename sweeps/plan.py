@@ -5,15 +5,19 @@ Loads the data and the tokenizer, and of the model only its shape.
 
 from __future__ import annotations
 
+from collections import Counter
 from typing import Any
 
+from dpo_core.audit import INFO, audit
 from dpo_core.encode import report
+from dpo_core.preferences.golden import is_waiting
 from dpo_core.rows import pack
 from dpo_core.settings import DEFAULT_ROW_TOKENS
+from sweeps.audit_lines import finding_lines
 from sweeps.config import SweepConfig
 from sweeps.memory import count_parameters, memory_bytes
 from sweeps.paths import SPLITS
-from sweeps.prepare import check_trl_fields, encode_splits, load_splits
+from sweeps.prepare import check_trl_fields, encode_splits, expected_pairs, read_data, skipped_rows, split_data
 from sweeps.records.statistics import detectable_gain
 
 GIB = 2**30
@@ -25,9 +29,12 @@ def make_plan(config: SweepConfig) -> dict[str, Any]:
 
     quiet()
     check_trl_fields(config.training)
-    splits = load_splits(config)
+    data = read_data(config)
+    waiting = sum(map(is_waiting, data.pairs))
+    splits = split_data(config, expected_pairs(data))
     tokenizer = load_tokenizer(config.model)
-    _, tokens = encode_splits(config, splits, tokenizer)
+    splits, tokens = encode_splits(config, splits, tokenizer)
+    findings = audit({s: getattr(splits, s) for s in SPLITS}, tokens, config.data.max_tokens)
     reports = {split: report(tokens[split]) for split in SPLITS}
     train = reports["train"]
     steps = config.training.steps(train.pairs - train.indistinct)
@@ -45,6 +52,11 @@ def make_plan(config: SweepConfig) -> dict[str, Any]:
         "steps_per_trial": steps,
         "evaluation_steps": list(evaluations),
         "pairs": {s: reports[s].pairs for s in SPLITS},
+        "pairs_by_source": dict(Counter(pair.source for pair in data.pairs)),
+        "golden_waiting": waiting,
+        "findings": [finding.as_dict() for finding in findings],
+        "annotator_agreement": data.agreement,
+        "rows_skipped": list(data.skipped),
         # Once a pair, though both its prompt and its answers may have been cut.
         "pairs_cut": {
             s: sum(p.cut_prompt > 0 or p.cut_answers > 0 for p in tokens[s]) for s in SPLITS
@@ -74,7 +86,6 @@ def plan_lines(plan: dict[str, Any]) -> list[str]:
     """The same for a reader."""
     pairs, tokens, need = plan["pairs"], plan["tokens"], plan["resources_per_trial"]
     gain, parameters = plan["detectable_gain"], plan["parameters"]
-    cut = sum(plan["pairs_cut"].values())
     lines = [
         f"{plan['trials']} trials of {plan['steps_per_trial']} steps, scored after steps "
         f"{', '.join(map(str, plan['evaluation_steps']))}",
@@ -91,8 +102,21 @@ def plan_lines(plan: dict[str, Any]) -> list[str]:
         f"{100 * plan['select_standard_error']:.1f} points on select; a paired test on final shows "
         f"gains from about {100 * gain['final']:.1f} points (10 % discordant pairs, 80 % power)",
     ]
-    if cut:
-        lines.append(f"longer than data.max_tokens and cut: {cut} pairs; all are still scored")
+    if len(plan["pairs_by_source"]) > 1:
+        named = (f"{source} {count}" for source, count in plan["pairs_by_source"].items())
+        lines.append(f"pairs by source: {', '.join(named)}")
+    if plan["golden_waiting"]:
+        lines.append(
+            f"golden answers: the model first answers {plan['golden_waiting']} prompts itself; here "
+            "its answers count as long as the golden ones"
+        )
+    for source, alpha in plan["annotator_agreement"].items():
+        lines.append(f"annotators of {source} agree with Krippendorff's α = {alpha:.2f}")
+    if plan["rows_skipped"]:
+        lines.append(skipped_rows(plan["rows_skipped"]))
+    for finding in plan["findings"]:
+        if finding["severity"] != INFO:
+            lines += finding_lines(finding)
     return lines
 
 

@@ -8,21 +8,25 @@ a trial needs the folder and nothing else.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, fields, replace
 from functools import partial
 from typing import Any
 
 from dpo_core import encode, reference
-from dpo_core.errors import SettingsError, UserError
+from dpo_core.audit import audit
+from dpo_core.errors import DataError, SettingsError, UserError
 from dpo_core.preferences import (
+    LoadedData,
     PreferenceSplits,
     as_chat,
+    chat_prompt,
     data_fingerprint,
-    load_pairs,
+    load_data,
     split_lines,
     split_pairs,
 )
+from dpo_core.preferences.golden import is_waiting, stand_in
 from dpo_core.reference import Columns
 from dpo_core.settings import DEFAULT_ROW_TOKENS, TrainingSettings
 from sweeps.calls import Call
@@ -46,6 +50,10 @@ class Prepared:
     reference_computed: Mapping[str, bool]
     row_tokens: int = DEFAULT_ROW_TOKENS
     gradient_checkpointing: bool = False
+    findings: Sequence[Mapping[str, Any]] = ()
+    """Of the audit, by severity."""
+    golden_dropped: Sequence[str] = ()
+    """Golden answers that made no pair, and why."""
     not_shared: str | None = None
     """Why prompts cannot be shared between a pair's answers, if they cannot."""
 
@@ -61,13 +69,33 @@ class Prepared:
 
 def load_splits(config: SweepConfig) -> PreferenceSplits:
     """Read the pairs and split them by prompt group. Raises DataError, SettingsError."""
+    return split_data(config, read_data(config))
+
+
+def read_data(config: SweepConfig) -> LoadedData:
+    return load_data(config.data.all_sources, skip_bad_rows=config.data.on_bad_row == "skip")
+
+
+def expected_pairs(loaded: LoadedData) -> LoadedData:
+    """For estimates: golden answers with something in place of what the model will say."""
+    pairs = [stand_in(pair) if is_waiting(pair) else pair for pair in loaded.pairs]
+    return replace(loaded, pairs=pairs)
+
+
+def split_data(config: SweepConfig, loaded: LoadedData) -> PreferenceSplits:
     data = config.data
     return split_pairs(
-        load_pairs(data.path, split=data.split),
+        loaded.pairs,
         seed=config.seed,
         select_fraction=data.select_fraction,
         final_fraction=data.final_fraction,
     )
+
+
+def skipped_rows(reasons: Sequence[str], shown: int = 3) -> str:
+    """One line about rows that made no pair."""
+    rest = f"; and {len(reasons) - shown} more" if len(reasons) > shown else ""
+    return f"{len(reasons)} rows skipped: {'; '.join(reasons[:shown])}{rest}"
 
 
 def encode_splits(
@@ -77,7 +105,10 @@ def encode_splits(
     if encode.uses_chat_template(tokenizer, config.data.format):
         splits = PreferenceSplits(**{s: tuple(map(as_chat, getattr(splits, s))) for s in SPLITS})
     tokens = {
-        s: encode.encode(getattr(splits, s), tokenizer, config.data.max_tokens) for s in SPLITS
+        s: encode.encode(
+            getattr(splits, s), tokenizer, config.data.max_tokens, config.data.special_tokens
+        )
+        for s in SPLITS
     }
     if not any(pair.distinct for pair in tokens["train"]):
         raise SettingsError(
@@ -109,6 +140,12 @@ def read_config(paths: SweepPaths) -> SweepConfig:
 
 def read_encoded(paths: SweepPaths, split: str) -> list[encode.EncodedPair]:
     return encode.from_parquet(paths.store.read(paths.encoded(split)))
+
+
+def read_labels(paths: SweepPaths, split: str) -> dict[str, dict[str, str | None]]:
+    """Source and category of each pair, by its id."""
+    pairs = read_encoded(paths, split)
+    return {kind: {p.id: getattr(p, kind) for p in pairs} for kind in ("source", "category")}
 
 
 def read_reference(
@@ -149,16 +186,19 @@ def _prepare_remotely(storage: str, sweep_id: str, splits: PreferenceSplits) -> 
     config = read_config(paths)
     check_trl_fields(config.training)
     tokenizer = load_tokenizer(config.model)
+    scorer = Scorer(config.model)
+    weights = weights_fingerprint(config.model)
+    splits, dropped = _answer_golden(config, paths, splits, tokenizer, weights, scorer)
     splits, tokens = encode_splits(config, splits, tokenizer)
     for split in SPLITS:
         paths.store.write(paths.split(split), split_lines(getattr(splits, split)))
         paths.store.write(paths.encoded(split), encode.to_parquet(tokens[split]))
+    findings = audit({s: getattr(splits, s) for s in SPLITS}, tokens, config.data.max_tokens)
     prints = {
         "data_sha256": data_fingerprint([*splits.train, *splits.select, *splits.final]),
-        "weights_sha256": weights_fingerprint(config.model),
+        "weights_sha256": weights,
         "tokenizer_sha256": encode.tokenizer_fingerprint(tokenizer),
     }
-    scorer = Scorer(config.model)
     not_shared = _sharing_verdict(config, paths, tokens, prints, scorer)
     scorer.shared = not_shared is None
     checkpointing = _checkpointing(config, tokens, scorer.device)
@@ -172,10 +212,56 @@ def _prepare_remotely(storage: str, sweep_id: str, splits: PreferenceSplits) -> 
         row_tokens=scorer.row_tokens,
         gradient_checkpointing=checkpointing,
         not_shared=not_shared,
+        golden_dropped=dropped,
+        findings=[finding.as_dict() for finding in findings],
     )
     content = {f.name: getattr(prepared, f.name) for f in fields(prepared)}
     paths.store.write(paths.prepared, json.dumps(content, indent=2).encode())
     return asdict(prepared)
+
+
+def _answer_golden(
+    config: SweepConfig,
+    paths: SweepPaths,
+    splits: PreferenceSplits,
+    tokenizer: Any,
+    weights: str,
+    scorer: Any,
+) -> tuple[PreferenceSplits, list[str]]:
+    """The splits with the model's own answer as the rejected side of each golden pair."""
+    from dpo_core.generation import generate
+    from dpo_core.golden_answers import fill_in
+
+    how = config.data.generation
+    about = [
+        weights,
+        encode.tokenizer_fingerprint(tokenizer),
+        json.dumps(how.model_dump()),
+        f"{config.model.dtype} {config.seed} {config.data.max_tokens}",
+    ]
+    chat = encode.uses_chat_template(tokenizer, config.data.format)
+
+    def answer(prompts: Sequence[Any], part: int) -> list[str]:
+        return generate(
+            scorer.model,
+            tokenizer,
+            [chat_prompt(p) for p in prompts] if chat else prompts,
+            how.max_new_tokens,
+            temperature=how.temperature,
+            seed=config.seed + part,
+            max_prompt_tokens=config.data.max_tokens,
+        )
+
+    store = paths.reference_cache.at("golden")
+    filled = {s: fill_in(getattr(splits, s), answer, store, about) for s in SPLITS}
+    dropped = [reason for s in SPLITS for reason in filled[s].dropped]
+    for s in SPLITS:
+        if not filled[s].pairs:
+            raise DataError(
+                f"no golden answer of the {s} split differs from the model's own ({dropped[0]}); "
+                "there is nothing to learn, or add data"
+            )
+    return PreferenceSplits(**{s: tuple(filled[s].pairs) for s in SPLITS}), dropped
 
 
 def _sharing_verdict(
@@ -232,18 +318,42 @@ def _reference_pass(
 ) -> tuple[dict[str, str], dict[str, bool]]:
     keys, computed = {}, {}
     for split in SPLITS:
-        keys[split] = reference.reference_key(
-            tokens[split],
-            weights=prints["weights_sha256"],
-            tokenizer=prints["tokenizer_sha256"],
-            max_tokens=config.data.max_tokens,
-            dtype=f"{config.model.dtype} {'lora' if config.model.adapter else 'full'}",
-        )
-        compute = partial(scorer, tokens[split])
+        keys[split] = _key_of(config, tokens[split], prints)
         _, computed[split] = reference.obtain(
-            paths.reference_cache, keys[split], tokens[split], compute
+            paths.reference_cache, keys[split], tokens[split], partial(scorer, tokens[split])
         )
     return keys, computed
+
+
+def _key_of(
+    config: SweepConfig, pairs: Sequence[encode.EncodedPair], prints: Mapping[str, str]
+) -> str:
+    return reference.reference_key(
+        pairs,
+        weights=prints["weights_sha256"],
+        tokenizer=prints["tokenizer_sha256"],
+        max_tokens=config.data.max_tokens,
+        dtype=f"{config.model.dtype} {'lora' if config.model.adapter else 'full'}",
+    )
+
+
+def reference_columns(
+    config: SweepConfig, paths: SweepPaths, tokens: Encoded, tokenizer: Any, split: str
+) -> Columns:
+    """The reference of one split, from the cache or computed in this process and kept there."""
+    from dpo_core.models import weights_fingerprint
+    from dpo_core.scoring import Scorer
+
+    prints = {
+        "weights_sha256": weights_fingerprint(config.model),
+        "tokenizer_sha256": encode.tokenizer_fingerprint(tokenizer),
+    }
+    scorer = Scorer(config.model)
+    scorer.shared = _sharing_verdict(config, paths, tokens, prints, scorer) is None
+    scorer.row_tokens = config.training.row_tokens or _row_tokens(config, tokens, scorer)
+    pairs = tokens[split]
+    key = _key_of(config, pairs, prints)
+    return reference.obtain(paths.reference_cache, key, pairs, partial(scorer, pairs))[0]
 
 
 def check_trl_fields(training: TrainingSettings) -> None:

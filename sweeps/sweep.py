@@ -6,14 +6,16 @@ import json
 from collections.abc import Callable
 from typing import Any
 
+from dpo_core.audit import INFO
 from dpo_core.errors import UserError
 from dpo_core.evaluation import Outcomes, read_outcomes
+from sweeps.audit_lines import finding_lines
 from sweeps.calls import call_of
 from sweeps.cluster import connected, dashboard_url
 from sweeps.config import SweepConfig
 from sweeps.export import export_and_score, final_outcomes, write_card
 from sweeps.paths import SweepPaths
-from sweeps.prepare import Prepared, load_splits, prepare
+from sweeps.prepare import Prepared, prepare, read_data, read_labels, skipped_rows, split_data
 from sweeps.records import ledger
 from sweeps.records.selection import Candidate, scores, trial_rows, winner
 
@@ -30,10 +32,13 @@ def run_sweep(config: SweepConfig, paths: SweepPaths, say: Say, tell: Any) -> di
     Raises UserError for the user's mistakes before anything is written, and NoWinner at the end
     when every trial failed.
     """
-    splits = load_splits(config)
+    data = read_data(config)
+    splits = split_data(config, data)
+    if data.skipped:
+        say(skipped_rows(data.skipped))
     say(
         f"{len(splits.train)} train, {len(splits.select)} select, {len(splits.final)} final pairs "
-        f"from {config.data.path}"
+        f"from {', '.join(source.path for source in config.data.all_sources)}"
     )
     with connected():
         import ray
@@ -97,7 +102,9 @@ def _conclude(config: SweepConfig, paths: SweepPaths, best: Candidate | None) ->
             "step": best.step,
             "path": f"{paths.store.uri}/{paths.best}",
         }
-        selection |= {split: scores(o, objective) for split, o in outcomes.items()}
+        selection |= {
+            split: scores(o, objective, read_labels(paths, split)) for split, o in outcomes.items()
+        }
         selection["reference"] = {
             split: scores(o.as_reference, objective) for split, o in outcomes.items()
         }
@@ -115,6 +122,11 @@ def _read(paths: SweepPaths, name: str) -> Outcomes:
 def _say_prepared(prepared: Prepared, say: Say) -> None:
     if prepared.not_shared:
         say(f"prompts are not shared, which costs time: {prepared.not_shared}")
+    for finding in prepared.findings:
+        if finding["severity"] != INFO:
+            say("\n".join(finding_lines(finding)))
+    if prepared.golden_dropped:
+        say(skipped_rows(prepared.golden_dropped))
     for split, report in prepared.reports.items():
         done = "computed" if prepared.reference_computed[split] else "found"
         cut = f", {report['prompts_cut']} prompts and {report['answers_cut']} pairs' answers cut"

@@ -6,7 +6,7 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dpo_core.batches import batch_order
+from dpo_core.batches import batch_order, weighted_order
 
 sizes = st.integers(1, 40)
 
@@ -40,3 +40,21 @@ def test_the_seed_decides() -> None:
 def test_a_longer_training_begins_like_a_shorter_one() -> None:
     short, long = (batch_order(30, steps=s, batch_pairs=8, seed=3) for s in (4, 40))
     assert long[:4].tolist() == short.tolist()
+
+
+@given(st.integers(1, 30), st.integers(1, 30), st.integers(1, 20), st.floats(0.1, 10))
+def test_weights_are_kept_at_every_place(left: int, right: int, steps: int, weight: float) -> None:
+    sources = ["a"] * left + ["b"] * right
+    weights = {"a": weight, "b": 1.0}
+    order = weighted_order(sources, weights, steps=steps, batch_pairs=4, seed=0).ravel()
+    from_a = np.cumsum(order < left)
+    wanted = weight / (weight + 1) * np.arange(1, len(order) + 1)
+    assert np.abs(from_a - wanted).max() <= 1
+    for members in (order[order < left], order[order >= left]):
+        seen = np.bincount(members)[np.unique(members)]
+        assert seen.size == 0 or seen.max() - seen.min() <= 1, "epochs within a source"
+
+
+def test_a_source_without_training_pairs_leaves_its_part_to_the_others() -> None:
+    order = weighted_order(["a", "a"], {"a": 1.0, "b": 9.0}, steps=2, batch_pairs=2, seed=0)
+    assert sorted(order.ravel().tolist()) == [0, 0, 1, 1]

@@ -95,7 +95,7 @@ def test_a_cut_pair_is_counted_once_though_prompt_and_answers_are_cut(
     assert sum(plan["pairs_cut"].values()) == 2
     assert sum(plan["pairs_indistinct"].values()) == 1  # they differ first in their 99th token
     assert sum(plan["pairs"].values()) == PAIRS + 2
-    assert any("cut: 2 pairs; all are still scored" in line for line in plan_lines(plan))
+    assert any("are longer than data.max_tokens (" in line for line in plan_lines(plan))
 
 
 def test_pairs_that_cutting_made_equal_are_not_trained(config, tmp_path: Path) -> None:
@@ -159,7 +159,7 @@ def test_for_a_reader(config) -> None:
     assert lines[1].startswith(f"pairs: {pairs['train']} train, {pairs['select']} select, ")
     assert "tokens: 780 once for the reference, then 1,040 trained" in lines[2]
     assert "a trial has 2 workers, 3 CPUs, 0 GPUs" in lines[4]
-    assert not any("cut:" in line for line in lines)
+    assert not any("data.max_tokens" in line for line in lines)
 
 
 @pytest.mark.parametrize(

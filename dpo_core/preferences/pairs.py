@@ -30,6 +30,8 @@ class PreferencePair:
     line: int = field(default=0, compare=False)
     """Where it was read: line (JSONL, CSV) or row (other kinds), from 1; 0 when not from a file."""
     category: str | None = None
+    source: str | None = field(default=None, compare=False)
+    """Label of the source, where there are several; results are told apart by it."""
 
     @property
     def is_chat(self) -> bool:
@@ -116,6 +118,7 @@ def to_row(pair: PreferencePair) -> dict[str, Any]:
         "chosen": _as_json(pair.chosen),
         "rejected": _as_json(pair.rejected),
         "category": pair.category,
+        "source": pair.source,
     }
 
 

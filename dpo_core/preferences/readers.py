@@ -17,6 +17,7 @@ class Record(NamedTuple):
     """A row as it was read, not yet checked."""
 
     row: Any
+    """The content; or a DataError, for a line that could not be read though others can."""
     line: int
     where: str
 
@@ -36,9 +37,16 @@ def read_jsonl(path: Path) -> Iterator[Record]:
     """One JSON object a line; blank lines only at the end."""
     # Not splitlines(): JSON strings may hold U+2028 and its like unescaped.
     for number, line in enumerate(read_text(path).rstrip().split("\n"), 1):
-        if not line.strip():
-            raise DataError(f"{path}:{number}: blank line between rows; remove it")
-        yield Record(parse_json(line, path, number), number, f"{path}:{number}")
+        yield Record(_json_line(line, path, number), number, f"{path}:{number}")
+
+
+def _json_line(line: str, path: Path, number: int) -> Any:
+    if not line.strip():
+        return DataError(f"{path}:{number}: blank line between rows; remove it")
+    try:
+        return parse_json(line, path, number)
+    except DataError as error:
+        return error
 
 
 def read_json(path: Path) -> Iterator[Record]:

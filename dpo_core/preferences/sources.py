@@ -5,31 +5,106 @@ from __future__ import annotations
 import difflib
 import hashlib
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from dpo_core.errors import DataError
+from dpo_core.preferences.golden import read_golden
 from dpo_core.preferences.messages import shown
 from dpo_core.preferences.pairs import PreferencePair, number_repeats
+from dpo_core.preferences.rankings import agreement, ranking_pairs, read_ranking
 from dpo_core.preferences.readers import READERS, Record, read_file
+from dpo_core.preferences.red_team import read_red_team, red_team_pairs
 from dpo_core.preferences.rows import pair_from_row
+from dpo_core.settings import SourceSettings
 
+T = TypeVar("T")
 _HUB_ID = re.compile(r"[\w-][\w.-]*(/[\w-][\w.-]*)?")
 _SHARD = re.compile(r"(?P<name>.+?)([-_.]\d+([-_]of[-_]\d+)?)?")
 _SPLIT_WORDS = ("train", "test", "valid", "val", "dev", "eval")
 
 
+@dataclass(frozen=True)
+class LoadedData:
+    """Pairs of all sources, each with its source's label, and what is to be said about them."""
+
+    pairs: list[PreferencePair]
+    agreement: dict[str, float]
+    """Krippendorff's α by source; only of rankings that several annotators made."""
+    skipped: tuple[str, ...] = ()
+    """Why rows were left out, one message each, with file and line."""
+
+
+def load_data(sources: Sequence[SourceSettings], *, skip_bad_rows: bool = False) -> LoadedData:
+    """Every pair of every source. Raises DataError, also for a source that gives no pair."""
+    pairs: list[PreferencePair] = []
+    agreed: dict[str, float] = {}
+    skipped: list[str] = []
+    for source in sources:
+        rows = _Rows(_records(source.path, source.split), skip_bad_rows)
+        found, alpha = _load_source(source, rows)
+        if not found:
+            raise DataError(_no_pair(source, rows.skipped))
+        pairs += [replace(pair, source=source.label) for pair in found]
+        skipped += rows.skipped
+        if alpha is not None:
+            agreed[source.label] = alpha
+    return LoadedData(number_repeats(pairs), agreed, tuple(skipped))
+
+
 def load_pairs(path: str, *, split: str = "train") -> list[PreferencePair]:
-    """Every pair of a data source, checked, with ids that are unique and stable.
+    """Every pair of one source of pairs, checked, with ids that are unique and stable.
 
     `split` names a part of a hub data set, of a saved DatasetDict, or of a folder whose files are
     named for their split (`train.jsonl`, `test-00000-of-00002.parquet`). Raises DataError.
     """
-    pairs = number_repeats(_pair(record) for record in _records(path, split))
-    if not pairs:
-        raise DataError(f"{path}: holds no rows; it must hold at least one preference pair")
-    return pairs
+    return load_data([SourceSettings(path=path, split=split)]).pairs
+
+
+class _Rows:
+    """Records of a source, each made into something; bad ones end the reading or are skipped."""
+
+    def __init__(self, records: Iterator[Record], skip: bool) -> None:
+        self.records, self.skip = records, skip
+        self.skipped: list[str] = []
+
+    def made(self, make: Callable[[Record], T]) -> list[T]:
+        found = []
+        for record in self.records:
+            try:
+                if isinstance(record.row, DataError):
+                    raise record.row
+                found.append(make(record))
+            except DataError as error:
+                if not self.skip:
+                    raise
+                self.skipped.append(str(error))
+        return found
+
+
+def _load_source(source: SourceSettings, rows: _Rows) -> tuple[list[PreferencePair], float | None]:
+    cap = source.pairs_per_prompt
+    if source.kind == "pairs":
+        return rows.made(_pair), None
+    if source.kind == "golden":
+        return rows.made(read_golden), None
+    if source.kind == "red_team":
+        return red_team_pairs(rows.made(read_red_team), pairs_per_prompt=cap), None
+    rankings = rows.made(read_ranking)
+    pairs = ranking_pairs(
+        rankings, rule=source.rule, pairs_per_prompt=cap, min_gap=source.min_gap
+    )
+    return pairs, agreement(rankings)
+
+
+def _no_pair(source: SourceSettings, skipped: list[str]) -> str:
+    if skipped:
+        return f"{source.path}: every row is bad, {len(skipped)} in all; the first: {skipped[0]}"
+    if source.kind == "pairs":
+        return f"{source.path}: holds no rows; it must hold at least one preference pair"
+    return f"{source.path}: gives no pair ({source.kind}); it must give at least one"
 
 
 def data_fingerprint(pairs: Iterable[PreferencePair]) -> str:

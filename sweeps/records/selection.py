@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from dpo_core.evaluation import OBJECTIVES, Outcomes, length_slices
+from dpo_core.evaluation import OBJECTIVES, Outcomes, label_slices, length_slices
 from dpo_core.health import health
 from sweeps.records.ledger import EvaluationRecord, TrialRecord
 from sweeps.records.statistics import wilson_interval
@@ -46,9 +46,14 @@ def winner(records: Iterable[TrialRecord], objective: str) -> Candidate | None:
     return next(iter(ranked(candidates(records), objective)), None)
 
 
-def scores(outcomes: Outcomes, objective: str) -> dict[str, Any]:
+def scores(
+    outcomes: Outcomes,
+    objective: str,
+    labels: Mapping[str, Mapping[str, str | None]] | None = None,
+) -> dict[str, Any]:
     """One split under one policy as selection.json tells it: counts and accuracy of the
-    objective with a 95 % Wilson interval, all three accuracies, length slices, health."""
+    objective with a 95 % Wilson interval, all three accuracies, slices by length, source and
+    category, health."""
     count = outcomes.count(objective)
     return {
         "objective": objective,
@@ -56,6 +61,7 @@ def scores(outcomes: Outcomes, objective: str) -> dict[str, Any]:
         "interval": list(wilson_interval(count)),
         **{name: outcomes.count(name).accuracy for name in OBJECTIVES},
         "length": length_slices(outcomes, objective),
+        "by": label_slices(outcomes, objective, labels or {}),
         "health": health(outcomes),
     }
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import tempfile
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -19,12 +19,12 @@ import ray
 from ray import tune
 
 from dpo_core.checkpoints import versions
-from dpo_core.evaluation import Outcomes, length_slices
+from dpo_core.evaluation import Outcomes, label_slices, length_slices
 from dpo_core.health import health
 from dpo_core.hyperparams import DPOHyperparams
 from sweeps.config import SweepConfig
 from sweeps.paths import SweepPaths
-from sweeps.prepare import Prepared
+from sweeps.prepare import Prepared, read_labels
 from sweeps.records import ledger
 from sweeps.records.ledger import EvaluationRecord, TrialRecord
 from sweeps.records.selection import candidates, ranked
@@ -180,6 +180,7 @@ class _Book(tune.Callback):  # type: ignore[misc]
         self.objective = config.selection.objective
         self.mean_tokens = float(prepared.reports["train"]["mean_response_tokens"])
         self.records = ledger.read(paths.store, paths.ledger)
+        self.labels = read_labels(paths, "select")
         self.running: dict[str, float] = {}
         self.scratch = tempfile.TemporaryDirectory(prefix="dpo-sweeps-")
 
@@ -232,7 +233,7 @@ class _Book(tune.Callback):  # type: ignore[misc]
             point=dict(point),
             status=status,
             seed=self.config.seed,
-            evaluations=tuple(evaluation_record(m, o) for m, o in stored(self.paths, trial)),
+            evaluations=self._evaluations(trial),
             reason=reason,
             detail=detail,
             seconds=round(time.monotonic() - self.running.pop(trial, time.monotonic()), 3),
@@ -275,11 +276,16 @@ class _Book(tune.Callback):  # type: ignore[misc]
                     self.paths.store.delete(self.paths.checkpoint(trial, step))
 
     def _so_far(self, trial: str) -> TrialRecord:
-        evaluations = tuple(evaluation_record(m, o) for m, o in stored(self.paths, trial))
-        return TrialRecord(trial, {}, "running", self.config.seed, evaluations)
+        return TrialRecord(trial, {}, "running", self.config.seed, self._evaluations(trial))
+
+    def _evaluations(self, trial: str) -> tuple[EvaluationRecord, ...]:
+        found = stored(self.paths, trial)
+        return tuple(evaluation_record(m, o, self.labels) for m, o in found)
 
 
-def evaluation_record(metadata: dict[str, Any], outcomes: Outcomes) -> EvaluationRecord:
+def evaluation_record(
+    metadata: dict[str, Any], outcomes: Outcomes, labels: Mapping[str, Mapping[str, str | None]]
+) -> EvaluationRecord:
     """What the ledger keeps of one stored evaluation."""
     counts = outcomes.counts()
     return EvaluationRecord(
@@ -288,7 +294,10 @@ def evaluation_record(metadata: dict[str, Any], outcomes: Outcomes) -> Evaluatio
         counts={
             n: {"correct": c.correct, "ties": c.ties, "total": c.total} for n, c in counts.items()
         },
-        slices={name: length_slices(outcomes, name) for name in counts},
+        slices={
+            name: length_slices(outcomes, name) | label_slices(outcomes, name, labels)
+            for name in counts
+        },
         health=health(outcomes),
     )
 

@@ -63,7 +63,9 @@ class Resident:
         models.quiet()
         self.paths = paths
         self.config, self.prepared = read_config(paths), Prepared.read(paths)
-        self.data = _trial_data(paths, self.prepared, training.TrialData)
+        self.data = _trial_data(
+            paths, self.prepared, self.config.data.weights, training.TrialData
+        )
         self.tokenizer = models.load_tokenizer(self.config.model)
         device = str(ray.train.torch.get_device())
         self.model = resident_model.ResidentModel(self.config.model, device)
@@ -193,7 +195,9 @@ def stored(paths: SweepPaths, trial: str) -> list[tuple[dict[str, Any], Outcomes
     return [(metadata, outcomes) for outcomes, metadata in found]
 
 
-def _trial_data(paths: SweepPaths, prepared: Prepared, build: Callable[..., Any]) -> Any:
+def _trial_data(
+    paths: SweepPaths, prepared: Prepared, weights: Mapping[str, float], build: Callable[..., Any]
+) -> Any:
     train, select = read_encoded(paths, "train"), read_encoded(paths, "select")
     return build(
         train,
@@ -201,6 +205,7 @@ def _trial_data(paths: SweepPaths, prepared: Prepared, build: Callable[..., Any]
         read_reference(paths, prepared, "train", train),
         read_reference(paths, prepared, "select", select),
         prepared.not_shared is None,
+        weights,
     )
 
 

@@ -1,0 +1,100 @@
+"""`dpo-sweeps audit`: reads a sweep's data as a run would, and says what is wrong with it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from dpo_core import audit as core
+from dpo_core.audit import Finding
+from dpo_core.errors import SettingsError
+from dpo_core.preferences.golden import is_waiting
+from dpo_core.store import Store
+from sweeps.audit_lines import finding_lines
+from sweeps.config import SweepConfig
+from sweeps.paths import SPLITS, SweepPaths
+from sweeps.prepare import (
+    encode_splits,
+    expected_pairs,
+    read_data,
+    reference_columns,
+    skipped_rows,
+    split_data,
+)
+
+HISTOGRAM_BARS = "▁▂▃▄▅▆▇█"
+
+
+def make_audit(config: SweepConfig, with_model: bool) -> dict[str, Any]:
+    """`findings` (severe first), `lengths` and counts. Raises UserError as `run` would.
+
+    With the model, its reference pass is run here and kept for the sweep.
+    """
+    from dpo_core.models import load_tokenizer, quiet
+
+    quiet()
+    data = read_data(config)
+    if with_model and any(map(is_waiting, data.pairs)):
+        raise SettingsError(
+            "--with-model: golden answers have no rejected side before the sweep has run; audit "
+            "without the model"
+        )
+    splits = split_data(config, expected_pairs(data))
+    tokenizer = load_tokenizer(config.model)
+    splits, tokens = encode_splits(config, splits, tokenizer)
+    by_split = {split: getattr(splits, split) for split in SPLITS}
+    findings = core.audit(by_split, tokens, config.data.max_tokens)
+    if with_model:
+        findings = core.by_severity([*findings, *_of_model(config, tokens, tokenizer)])
+    if data.skipped:
+        findings.insert(0, _skipped(data.skipped))
+    encoded = [pair for split in SPLITS for pair in tokens[split]]
+    return {
+        "pairs": {split: len(pairs) for split, pairs in by_split.items()},
+        "prompts": len({pair.group for split in SPLITS for pair in by_split[split]}),
+        "annotator_agreement": data.agreement,
+        "lengths": core.lengths(encoded),
+        "histogram": {
+            part: histogram([len(getattr(pair, part)) for pair in encoded])
+            for part in ("prompt", "chosen", "rejected")
+        },
+        "findings": [finding.as_dict() for finding in core.by_severity(findings)],
+    }
+
+
+def histogram(values: list[int], bars: int = 16) -> dict[str, list[float]]:
+    """Counts between evenly spaced edges."""
+    import numpy as np
+
+    counts, edges = np.histogram(values, bins=bars)
+    return {"counts": counts.tolist(), "edges": edges.tolist()}
+
+
+def audit_lines(audit: dict[str, Any]) -> list[str]:
+    """The same for a reader."""
+    pairs = ", ".join(f"{count} {split}" for split, count in audit["pairs"].items())
+    lines = [f"{pairs} pairs of {audit['prompts']} prompts"]
+    for part, found in audit["lengths"].items():
+        levels = ", ".join(f"{name} {value:.0f}" for name, value in found.items())
+        lines.append(f"tokens of {part}: {levels}  {_bars(audit['histogram'][part]['counts'])}")
+    for source, alpha in audit["annotator_agreement"].items():
+        lines.append(f"annotators of {source} agree with Krippendorff's α = {alpha:.2f}")
+    for finding in audit["findings"]:
+        lines += finding_lines(finding)
+    return lines
+
+
+def _bars(counts: list[int]) -> str:
+    most = max(counts)
+    steps = len(HISTOGRAM_BARS) - 1
+    return "".join(HISTOGRAM_BARS[round(steps * count / most)] for count in counts)
+
+
+def _skipped(reasons: tuple[str, ...]) -> Finding:
+    message = skipped_rows(reasons).partition(" ")[2]
+    return Finding("skipped", core.WARNING, len(reasons), message, "correct the rows")
+
+
+def _of_model(config: SweepConfig, tokens: Any, tokenizer: Any) -> list[Finding]:
+    paths = SweepPaths(Store.open(config.storage), "audit")
+    columns = reference_columns(config, paths, tokens, tokenizer, "train")
+    return core.audit_reference(tokens["train"], columns)

@@ -1,0 +1,112 @@
+"""Rankings by annotators become the pairs that their rule states."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from dpo_core.errors import DataError
+from dpo_core.preferences.rankings import RULES, agreement, ranking_pairs, read_ranking
+from dpo_core.preferences.readers import Record
+
+RESPONSES = ["good", "fair", "bad", "awful"]
+
+
+def rankings(*rows: dict[str, Any]) -> Any:
+    shaped = ({"prompt": "Which dose?", "responses": RESPONSES, **row} for row in rows)
+    return [read_ranking(Record(row, n, f"file:{n}")) for n, row in enumerate(shaped, 1)]
+
+
+def pairs(*rows: dict[str, Any], rule: str = "all", cap: int = 99, gap: float = 0.0) -> Any:
+    made = ranking_pairs(rankings(*rows), rule=rule, pairs_per_prompt=cap, min_gap=gap)
+    return [(pair.chosen, pair.rejected) for pair in made]
+
+
+@pytest.mark.parametrize("row", [{"ranks": [1, 2, 3, 4]}, {"scores": [9, 7, 5, 3]}])
+def test_rules(row: dict[str, Any]) -> None:
+    assert pairs(row, rule="best_worst") == [("good", "awful")]
+    assert pairs(row, rule="adjacent") == [("good", "fair"), ("fair", "bad"), ("bad", "awful")]
+    assert len(pairs(row, rule="all")) == 6
+    assert pairs(row, rule="all", cap=3) == [("good", "awful"), ("good", "bad"), ("fair", "awful")]
+
+
+def test_ties_are_no_preference() -> None:
+    assert pairs({"ranks": [1, 1, 2, 2]}, rule="adjacent") == [("fair", "bad")]
+    for rule in RULES:
+        assert pairs({"scores": [3, 3, 3, 3]}, rule=rule) == []
+
+
+def test_small_gaps_can_be_left_out() -> None:
+    row = {"scores": [9.0, 8.9, 5.0, 1.0]}
+    assert pairs(row, rule="adjacent", gap=0.5) == [("bad", "awful"), ("fair", "bad")]
+    assert pairs({"scores": [1.5, 1.0, 0.5, 0.0]}, rule="best_worst", gap=1.5) == [("good", "awful")]
+    assert pairs({"scores": [1.5, 1.0, 0.5, 0.0]}, rule="best_worst", gap=1.6) == []
+
+
+def test_annotators_are_averaged_whatever_the_order_of_their_responses() -> None:
+    one = {"ranks": [1, 2, 3, 4], "annotator": "ann"}
+    two = {"responses": RESPONSES[::-1], "ranks": [4, 3, 1, 2], "annotator": "bob"}
+    # Means: good (1 + 2)/2, fair (2 + 1)/2: a tie between two people is a tie.
+    assert pairs(one, two, rule="adjacent") == [("fair", "bad"), ("bad", "awful")]
+
+
+def test_the_same_response_twice_is_one() -> None:
+    row = {"responses": ["yes", "no", "yes"], "scores": [1, 5, 3]}
+    assert pairs(row) == [("no", "yes")]
+
+
+def test_chat_messages_and_category_come_through() -> None:
+    answers = [[{"role": "assistant", "content": text}] for text in ("Ask first.", "Sure!")]
+    row = {"responses": answers, "ranks": [1, 2], "category": "dosage"}
+    (pair,) = ranking_pairs(rankings(row), rule="best_worst", pairs_per_prompt=1, min_gap=0)
+    assert pair.chosen == ({"role": "assistant", "content": "Ask first."},)
+    assert (pair.category, pair.line) == ("dosage", 1)
+
+
+@given(st.lists(st.integers(0, 3), min_size=4, max_size=4), st.sampled_from(RULES))
+def test_the_chosen_one_always_has_the_better_score(scores: list[int], rule: str) -> None:
+    of = dict(zip(RESPONSES, scores, strict=True))
+    for chosen, rejected in pairs({"scores": scores}, rule=rule):
+        assert of[chosen] > of[rejected]
+
+
+def test_agreement() -> None:
+    ann = {"ranks": [1, 2, 3, 4], "annotator": "ann"}
+    same, reverse = ({"ranks": r, "annotator": "bob"} for r in ([1, 2, 3, 4], [4, 3, 2, 1]))
+    assert agreement(rankings(ann, same)) == pytest.approx(1.0)
+    alpha = agreement(rankings(ann, reverse))
+    assert alpha is not None
+    assert alpha < 0
+    assert agreement(rankings(ann)) is None, "one person agrees with nobody"
+
+
+@pytest.mark.parametrize(
+    ("row", "said"),
+    [
+        ({}, "has neither; give either `ranks`"),
+        ({"ranks": [1, 2, 3, 4], "scores": [1, 2, 3, 4]}, "has ranks and scores"),
+        ({"ranks": [1, 2]}, "must be a list of 4 numbers"),
+        ({"ranks": [1, 2, 3, "4"]}, "holds '4'; give numbers"),
+        ({"ranks": [1, 2, 3, True]}, "holds True; give numbers"),
+        ({"scores": [1, 2, 3, float("nan")]}, "holds nan; give finite numbers"),
+        ({"responses": ["one"], "ranks": [1]}, "must be a list of two or more"),
+        ({"responses": "text", "ranks": [1]}, "must be a list of two or more"),
+    ],
+)
+def test_mistakes_name_the_place(row: dict[str, Any], said: str) -> None:
+    with pytest.raises(DataError, match=said) as error:
+        rankings({"ranks": [1, 2, 3, 4]}, row)
+    assert str(error.value).startswith("file:2: ")
+
+
+def test_ranks_and_scores_do_not_mix() -> None:
+    with pytest.raises(DataError, match="file:2: ranks and scores for the same responses"):
+        pairs({"ranks": [1, 2, 3, 4]}, {"scores": [1, 2, 3, 4]})
+
+
+def test_a_bad_answer_is_found_when_its_pair_is_made() -> None:
+    with pytest.raises(DataError, match="file:1: rejected: the answer is empty"):
+        pairs({"responses": ["fine", " "], "ranks": [1, 2]})

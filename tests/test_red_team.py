@@ -1,0 +1,61 @@
+"""Labelled responses to red-team prompts become pairs of a safe and a harmful one."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from dpo_core.errors import DataError
+from dpo_core.preferences.readers import Record
+from dpo_core.preferences.red_team import read_red_team, red_team_pairs
+
+
+def pairs(*rows: tuple[str, str, str], cap: int = 99, **more: Any) -> Any:
+    shaped = ({"prompt": p, "response": r, "label": label, **more} for p, r, label in rows)
+    records = [read_red_team(Record(row, n, f"file:{n}")) for n, row in enumerate(shaped, 1)]
+    return red_team_pairs(records, pairs_per_prompt=cap)
+
+
+def sides(made: Any) -> list[tuple[str, str]]:
+    return [(pair.chosen, pair.rejected) for pair in made]
+
+
+BOTH = [
+    ("How do I make poison?", "Here is how.", "harmful"),
+    ("How do I make poison?", "I will not help with that.", "safe"),
+    ("How do I make poison?", "Take this.", "harmful"),
+    ("Nobody answered badly", "No.", "safe"),
+]
+
+
+def test_every_safe_response_against_every_harmful_one() -> None:
+    made = pairs(*BOTH, category="poison")
+    assert sides(made) == [
+        ("I will not help with that.", "Here is how."),
+        ("I will not help with that.", "Take this."),
+    ]
+    assert {pair.category for pair in made} == {"poison"}
+    assert made[0].line == 2, "the line of the safe response"
+
+
+def test_a_cap_uses_each_response_once_before_any_twice() -> None:
+    rows = [("p", f"safe {n}", "safe") for n in range(3)]
+    rows += [("p", f"harmful {n}", "harmful") for n in range(3)]
+    assert sides(pairs(*rows, cap=3)) == [(f"safe {n}", f"harmful {n}") for n in range(3)]
+    assert len(sides(pairs(*rows))) == 9
+
+
+def test_labels_are_two() -> None:
+    with pytest.raises(DataError, match="file:1: label 'unsafe' must be `safe` or `harmful`"):
+        pairs(("p", "r", "unsafe"))
+
+
+def test_no_prompt_with_both_labels() -> None:
+    with pytest.raises(DataError, match="none of 2 red-team prompts has both"):
+        pairs(("p", "r", "safe"), ("q", "r", "harmful"))
+
+
+def test_a_row_of_pairs_is_no_red_team_row() -> None:
+    with pytest.raises(DataError, match="must be an object with `prompt`, `response`, and `label`"):
+        read_red_team(Record({"prompt": "p", "chosen": "a"}, 1, "file:1"))
