@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from dpo_core.batches import batch_order
 from dpo_core.settings import LoraSettings
 from dpo_core.store import Store
 from sweeps.config import SweepConfig, parse_sweep
@@ -208,7 +209,7 @@ def _run_recipe(
         trials = (
             run_recipe(
                 task.model,
-                splits / "splits" / "train.jsonl",
+                _in_training_order(task, splits / "splits" / "train.jsonl", storage),
                 splits / "splits" / "select.jsonl",
                 points,
                 task.steps,
@@ -226,6 +227,17 @@ def _run_recipe(
     makespan = time.monotonic() - started if points else 0.0
     say(f"{task.name}: {makespan:.1f} s")
     return {"makespan_s": makespan, "peak_mib": memory.mebibytes, "trials": trials}
+
+
+def _in_training_order(task: Task, file: Path, folder: Path) -> Path:
+    """The training pairs in the order in which our trials take them, for a recipe that does not
+    shuffle: the accuracies of both sides are then those of the same training."""
+    lines = file.read_text(encoding="utf-8").splitlines(keepends=True)
+    order = batch_order(len(lines), steps=task.steps, batch_pairs=BATCH_PAIRS, seed=task.seed)
+    folder.mkdir(parents=True, exist_ok=True)
+    ordered = folder / "train.jsonl"
+    ordered.write_text("".join(lines[i] for i in order.ravel()), encoding="utf-8")
+    return ordered
 
 
 def _peft_arguments() -> dict[str, Any]:

@@ -158,6 +158,8 @@ def _dpo_config(config: dict[str, Any], workdir: str) -> Any:
         eval_steps=config["evaluation_steps"],
         save_strategy="steps",
         save_steps=config["evaluation_steps"],
+        # In the order of the file, so that both sides of the bench learn from the same batches.
+        train_sampling_strategy="sequential",
         logging_steps=config["evaluation_steps"],
         seed=config["seed"],
         use_cpu=True,

@@ -124,3 +124,20 @@ def test_when_every_row_is_bad_skipping_does_not_help(tmp_path: Path) -> None:
     source = SourceSettings(path=write(tmp_path / "bad.jsonl", [{"prompt": "p"}, {"x": 1}]))
     with pytest.raises(DataError, match=r"every row is bad, 2 in all; the first: .*bad\.jsonl:1: "):
         load_data([source], skip_bad_rows=True)
+
+
+def test_the_examples_that_ship(monkeypatch: pytest.MonkeyPatch) -> None:
+    from importlib.resources import files
+
+    from dpo_core.preferences.golden import is_waiting
+    from sweeps.config import load_sweep
+
+    folder = Path(str(files("sweeps.demo")))
+    monkeypatch.chdir(folder)
+    config = load_sweep(folder / "sources.yaml")
+    loaded = load_data(config.data.all_sources)
+    count = {s.label: sum(p.source == s.label for p in loaded.pairs) for s in config.data.sources}
+    assert count == {"pharmacy": 174, "rankings": 3 + 1 + 3, "red_team": 3, "golden": 4}
+    assert sum(map(is_waiting, loaded.pairs)) == 4
+    assert loaded.agreement["rankings"] > 0.9
+    assert all(pair.category for pair in loaded.pairs if pair.source != "pharmacy")

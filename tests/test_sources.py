@@ -264,7 +264,10 @@ def test_a_wrong_line_is_named(tmp_path: Path, line: str, message: str) -> None:
             b"\xef\xbb\xbf{}",
             ":1: begins with a byte order mark; save it as UTF-8 without BOM",
         ),
-        (b'{}\n{"a": "\xe9"}', ":2: byte 0xe9 is not UTF-8; save the file as UTF-8"),
+        (
+            b'{"prompt":"a","chosen":"b","rejected":"c"}\n{"a": "\xe9"}',
+            ":2: byte 0xe9 is not UTF-8; save the file as UTF-8",
+        ),
     ],
 )
 @pytest.mark.parametrize("ending", [".jsonl", ".json", ".csv"])

@@ -290,6 +290,45 @@ def test_a_killed_worker_costs_neither_the_trial_nor_a_step(
     )
 
 
+def test_a_sweep_fed_from_several_sources(
+    ray_cluster: str, sweep_file: Sweep, pairs_file: Path, tmp_path: Path
+) -> None:
+    golden = [{"prompt": f"Is {n} much?", "golden": f"Yes, {n} is."} for n in range(24)]
+    attacks = [
+        {"prompt": f"Poison {n}?", "response": text, "label": label, "category": "poison"}
+        for n in range(24)
+        for text, label in (("I will not help.", "safe"), ("Take this.", "harmful"))
+    ]
+    for name, rows in (("golden", golden), ("attacks", attacks)):
+        (tmp_path / f"{name}.jsonl").write_text("".join(json.dumps(r) + "\n" for r in rows))
+    data = {
+        "sources": [
+            {"path": str(pairs_file), "name": "humans", "weight": 2.0},
+            {"path": str(tmp_path / "golden.jsonl"), "kind": "golden", "weight": 1.0},
+            {"path": str(tmp_path / "attacks.jsonl"), "kind": "red_team", "weight": 1.0},
+        ],
+        "generation": {"max_new_tokens": 8},
+        "max_tokens": 256,
+    }
+    selection = selection_of(run("run", str(sweep_file(data=data)), "--json"))
+    kinds = {"humans", "golden", "attacks"}
+    assert set(selection["select"]["by"]["source"]) == kinds
+    assert set(selection["final"]["by"]["category"]) == {"poison", "none"}
+    counted = [of["total"] for of in selection["final"]["by"]["source"].values()]
+    assert sum(counted) == selection["final"]["total"]
+    [record] = ledger.read(Store.open(selection["folder"]), "ledger.jsonl")
+    assert set(record.evaluations[-1].slices["reward_accuracy"]["source"]) == kinds
+    rows = [
+        json.loads(line)
+        for split in ("train", "select", "final")
+        for line in Path(selection["folder"], f"splits/{split}.jsonl").read_text().splitlines()
+    ]
+    own = [row["rejected"][0]["content"] for row in rows if row["source"] == "golden"]
+    assert 20 < len(own) <= 24
+    assert all(own)
+    assert len(set(own)) > 1, "the model answers different prompts differently"
+
+
 def test_two_workers_count_every_pair_once(
     ray_cluster: str, sweep_file: Sweep, finished: dict[str, Any]
 ) -> None:

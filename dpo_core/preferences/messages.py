@@ -78,6 +78,10 @@ def _read_text(value: Any, where: str) -> str:
             f"{where}: content {shown(value)} is {_kind(value)}, but must be a string; "
             "only text can be trained on"
         )
+    if "\0" in value:
+        raise DataError(
+            f"{where}: {shown(value)} holds a null character, which is no text; replace or drop it"
+        )
     try:
         value.encode()
     except UnicodeEncodeError as error:

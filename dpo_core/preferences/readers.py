@@ -10,7 +10,13 @@ from typing import Any, NamedTuple
 
 from dpo_core.errors import DataError
 from dpo_core.preferences.messages import shown
-from dpo_core.preferences.strict_json import parse_json, read_text
+from dpo_core.preferences.strict_json import (
+    decode_line,
+    empty_file,
+    parse_json,
+    read_lines,
+    read_text,
+)
 
 
 class Record(NamedTuple):
@@ -34,17 +40,25 @@ def read_file(path: Path) -> Iterator[Record]:
 
 
 def read_jsonl(path: Path) -> Iterator[Record]:
-    """One JSON object a line; blank lines only at the end."""
-    # Not splitlines(): JSON strings may hold U+2028 and its like unescaped.
-    for number, line in enumerate(read_text(path).rstrip().split("\n"), 1):
+    """One JSON object a line; blank lines only at the end. One line is in memory at a time."""
+    rows, blank = 0, 0
+    for number, line in read_lines(path):
+        if not line.strip():
+            blank = blank or number
+            continue
+        if blank:
+            error = DataError(f"{path}:{blank}: blank line between rows; remove it")
+            yield Record(error, blank, f"{path}:{blank}")
+            blank = 0
+        rows += 1
         yield Record(_json_line(line, path, number), number, f"{path}:{number}")
+    if not rows:
+        raise empty_file(path)
 
 
-def _json_line(line: str, path: Path, number: int) -> Any:
-    if not line.strip():
-        return DataError(f"{path}:{number}: blank line between rows; remove it")
+def _json_line(line: bytes, path: Path, number: int) -> Any:
     try:
-        return parse_json(line, path, number)
+        return parse_json(decode_line(line, path, number).rstrip("\r\n"), path, number)
     except DataError as error:
         return error
 

@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import codecs
 import json
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NoReturn
 
 from dpo_core.errors import DataError
+
+
+MAX_LINE_BYTES = 16 * 2**20
 
 
 def read_text(path: Path) -> str:
@@ -15,19 +19,64 @@ def read_text(path: Path) -> str:
     try:
         raw = path.read_bytes()
     except OSError as error:
-        raise DataError(f"{path}: cannot be read ({error.strerror}); check permissions") from None
-    if raw.startswith(codecs.BOM_UTF8):
-        raise DataError(f"{path}:1: begins with a byte order mark; save it as UTF-8 without BOM")
+        raise _unreadable(path, error) from None
+    _refuse_mark(raw, path)
     try:
         text = raw.decode()
     except UnicodeDecodeError as error:
         line = raw.count(b"\n", 0, error.start) + 1
-        raise DataError(
-            f"{path}:{line}: byte 0x{raw[error.start]:02x} is not UTF-8; save the file as UTF-8"
-        ) from None
+        raise _no_utf8(raw, error, path, line) from None
     if not text.strip():
-        raise DataError(f"{path}: the file is empty; it must hold at least one preference pair")
+        raise empty_file(path)
     return text
+
+
+def read_lines(path: Path) -> Iterator[tuple[int, bytes]]:
+    """Number, from 1, and bytes of each line, one at a time, so that a file may be large.
+
+    Raises DataError if the file is unreadable or marked, or a line is longer than MAX_LINE_BYTES.
+    """
+    try:
+        with path.open("rb") as file:
+            number = 0
+            while line := file.readline(MAX_LINE_BYTES + 1):
+                number += 1
+                if number == 1:
+                    _refuse_mark(line, path)
+                if len(line) > MAX_LINE_BYTES:
+                    raise DataError(
+                        f"{path}:{number}: longer than {MAX_LINE_BYTES // 2**20} MiB; a line holds "
+                        "one row, so break the file into lines"
+                    )
+                yield number, line
+    except OSError as error:
+        raise _unreadable(path, error) from None
+
+
+def decode_line(line: bytes, path: Path, number: int) -> str:
+    try:
+        return line.decode()
+    except UnicodeDecodeError as error:
+        raise _no_utf8(line, error, path, number) from None
+
+
+def empty_file(path: Path) -> DataError:
+    return DataError(f"{path}: the file is empty; it must hold at least one preference pair")
+
+
+def _unreadable(path: Path, error: OSError) -> DataError:
+    return DataError(f"{path}: cannot be read ({error.strerror}); check permissions")
+
+
+def _refuse_mark(raw: bytes, path: Path) -> None:
+    if raw.startswith(codecs.BOM_UTF8):
+        raise DataError(f"{path}:1: begins with a byte order mark; save it as UTF-8 without BOM")
+
+
+def _no_utf8(raw: bytes, error: UnicodeDecodeError, path: Path, line: int) -> DataError:
+    return DataError(
+        f"{path}:{line}: byte 0x{raw[error.start]:02x} is not UTF-8; save the file as UTF-8"
+    )
 
 
 def parse_json(text: str, path: Path, line: int | None = None) -> Any:
