@@ -24,7 +24,7 @@ Columns = Mapping[str, Any]
 
 CUT_WARNING, CUT_SEVERE = 0.05, 0.25
 LONGER_WINS_WARNING = 0.65
-NEAR_DUPLICATE = 0.8  # Jaccard similarity of word triples
+NEAR_DUPLICATE = 0.7  # Jaccard similarity of word triples
 FEW_PAIRS = 100
 OUT_OF_DISTRIBUTION_WARNING = 0.1
 _SHOWN = 5
@@ -129,10 +129,7 @@ def _cut(
         return
     share = len(cut) / len(encoded)
     full = sorted(
-        len(p.prompt)
-        + max(len(p.chosen), len(p.rejected))
-        + p.cut_prompt
-        + p.cut_answers
+        len(p.prompt) + max(len(p.chosen), len(p.rejected)) + p.cut_prompt + p.cut_answers
         for p in encoded
     )
     enough = full[int(0.99 * (len(full) - 1))]
@@ -208,14 +205,14 @@ def _near_duplicates(splits: Splits) -> Iterator[Finding]:
     """Prompt groups that say nearly the same and went to different splits."""
     from datasketch import MinHash, MinHashLSH
 
-    index = MinHashLSH(threshold=NEAR_DUPLICATE, num_perm=64)
+    index = MinHashLSH(threshold=NEAR_DUPLICATE, num_perm=128)
     known: dict[str, tuple[str, PreferencePair]] = {}
     leaks: list[str] = []
     for split, pairs in splits.items():
         for pair in pairs:
             if pair.group in known:
                 continue
-            sketch = MinHash(num_perm=64)
+            sketch = MinHash(num_perm=128)
             sketch.update_batch(list(_shingles(pair)))
             for group in sorted(index.query(sketch)):
                 other_split, other = known[group]

@@ -131,6 +131,8 @@ def rows_fingerprint(encoded: Iterable[EncodedPair]) -> str:
 
 
 def _tokenize(pair: PreferencePair, tokenizer: Any, plain: PlainText | None) -> EncodedPair:
+    if plain:
+        pair = _without_end(pair, tokenizer.eos_token)
     words = sum(map(plain.count, _texts(pair))) if plain else 0
     veil = plain if words else None  # the common pair takes the tokenizer's own way
     prompt = _render(pair.prompt, None, tokenizer, veil)
@@ -151,6 +153,15 @@ def _tokenize(pair: PreferencePair, tokenizer: Any, plain: PlainText | None) -> 
         special_words=words,
         source=pair.source,
         category=pair.category,
+    )
+
+
+def _without_end(pair: PreferencePair, end: str | None) -> PreferencePair:
+    """Texts may bring the token along that closes them; it is put there anyway."""
+    if not end or not isinstance(pair.chosen, str) or not isinstance(pair.rejected, str):
+        return pair
+    return replace(
+        pair, chosen=pair.chosen.removesuffix(end), rejected=pair.rejected.removesuffix(end)
     )
 
 

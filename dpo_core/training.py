@@ -146,9 +146,7 @@ class SharedPromptDPOTrainer(DPOTrainer):  # type: ignore[misc]
     def _order(self, steps: int, batch_pairs: int, seed: int) -> Any:
         """Positions in `trainable`, shape (steps, batch_pairs); the same for every trial."""
         if not self.data.weights:
-            return batch_order(
-                len(self.trainable), steps=steps, batch_pairs=batch_pairs, seed=seed
-            )
+            return batch_order(len(self.trainable), steps=steps, batch_pairs=batch_pairs, seed=seed)
         sources = [self.data.train[i].source for i in self.trainable]
         return weighted_order(
             sources, self.data.weights, steps=steps, batch_pairs=batch_pairs, seed=seed

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dpo_core.head import PIECE_VALUES
 from dpo_core.settings import ModelSettings
 from sweeps.config import SweepConfig
 
@@ -45,6 +44,8 @@ def memory_bytes(
     """Estimate: weights, gradients and two AdamW moments of what is trained, and the activations
     of one row: about 34 values per token, layer and hidden unit (arXiv:2205.05198), the logits of
     a piece of its answers twice. No reference model, whatever the method."""
+    from dpo_core.head import PIECE_VALUES
+
     width = 4 if config.model.adapter is None or config.model.dtype == "float32" else 2
     weights = parameters["total"] * width
     training = parameters["trained"] * 3 * 4

@@ -17,7 +17,14 @@ from sweeps.audit_lines import finding_lines
 from sweeps.config import SweepConfig
 from sweeps.memory import count_parameters, memory_bytes
 from sweeps.paths import SPLITS
-from sweeps.prepare import check_trl_fields, encode_splits, expected_pairs, read_data, skipped_rows, split_data
+from sweeps.prepare import (
+    check_trl_fields,
+    encode_splits,
+    expected_pairs,
+    read_data,
+    skipped_rows,
+    split_data,
+)
 from sweeps.records.statistics import detectable_gain
 
 GIB = 2**30

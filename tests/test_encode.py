@@ -253,6 +253,7 @@ def test_report_counts_by_hand() -> None:
         "answers_cut": 1,
         "indistinct": 1,
         "merged": 1,
+        "with_special_words": 0,
         "prompt_tokens": 4,
         "chosen_tokens": 3,
         "rejected_tokens": 2,

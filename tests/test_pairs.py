@@ -23,7 +23,9 @@ TEXT_ROW = {"prompt": ASK["content"], "chosen": GOOD["content"], "rejected": BAD
 CHAT_ROW = {"prompt": [ASK], "chosen": [GOOD], "rejected": [BAD]}
 
 # Text that can be written as UTF-8 and says something.
-words = st.text(st.characters(exclude_categories=["Cs"]), min_size=1).filter(str.strip)
+words = st.text(
+    st.characters(exclude_categories=["Cs"], exclude_characters="\0"), min_size=1
+).filter(str.strip)
 
 
 def read(row: dict[str, Any]) -> PreferencePair:
@@ -94,6 +96,7 @@ def test_the_row_has_these_keys() -> None:
         "chosen",
         "rejected",
         "category",
+        "source",
     ]
 
 

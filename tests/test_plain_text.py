@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 from hypothesis import given
@@ -81,6 +81,6 @@ def test_marks_in_the_data_are_harmless() -> None:
 def test_the_longest_word_wins() -> None:
     class Tokens:
         all_special_tokens = ("<a>", "<a><b>")
-        added_tokens_decoder: dict[int, Any] = {}
+        added_tokens_decoder: ClassVar[dict[int, Any]] = {}
 
     assert PlainText(Tokens()).count("<a><b> <a>") == 2

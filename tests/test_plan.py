@@ -95,7 +95,8 @@ def test_a_cut_pair_is_counted_once_though_prompt_and_answers_are_cut(
     assert sum(plan["pairs_cut"].values()) == 2
     assert sum(plan["pairs_indistinct"].values()) == 1  # they differ first in their 99th token
     assert sum(plan["pairs"].values()) == PAIRS + 2
-    assert any("are longer than data.max_tokens (" in line for line in plan_lines(plan))
+    [cut] = [finding for finding in plan["findings"] if finding["code"] == "cut"]
+    assert cut["number"] == 2 / (PAIRS + 2)
 
 
 def test_pairs_that_cutting_made_equal_are_not_trained(config, tmp_path: Path) -> None:

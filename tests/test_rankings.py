@@ -42,7 +42,9 @@ def test_ties_are_no_preference() -> None:
 def test_small_gaps_can_be_left_out() -> None:
     row = {"scores": [9.0, 8.9, 5.0, 1.0]}
     assert pairs(row, rule="adjacent", gap=0.5) == [("bad", "awful"), ("fair", "bad")]
-    assert pairs({"scores": [1.5, 1.0, 0.5, 0.0]}, rule="best_worst", gap=1.5) == [("good", "awful")]
+    assert pairs({"scores": [1.5, 1.0, 0.5, 0.0]}, rule="best_worst", gap=1.5) == [
+        ("good", "awful")
+    ]
     assert pairs({"scores": [1.5, 1.0, 0.5, 0.0]}, rule="best_worst", gap=1.6) == []
 
 

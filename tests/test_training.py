@@ -393,7 +393,9 @@ def test_models_that_cannot_share_prompts_train_alike(tmp_path: Path) -> None:
     shared = run(tmp_path / "a", adapter=None, max_steps=2)
     data = replace(toy_data(toy_llama()), shared=False)
     plain = run(tmp_path / "b", adapter=None, data=data, max_steps=2)
-    assert plain.losses == pytest.approx(shared.losses, abs=1e-5)
+    assert plain.losses[0] == pytest.approx(shared.losses[0], abs=1e-6)
+    # AdamW's first step divides each gradient by its own size, and float noise with it.
+    assert plain.losses[1] == pytest.approx(shared.losses[1], abs=1e-4)
 
 
 # --- failing ----------------------------------------------------------------------------------

@@ -140,10 +140,9 @@ def _combined(subject: Sequence[Ranking]) -> tuple[Record, tuple[Any, ...], list
         for response, score in zip(ranking.responses, ranking.scores, strict=True):
             by_text.setdefault(_canonical(chat_answer(_content(response))), []).append(score)
     means = {text: sum(scores) / len(scores) for text, scores in by_text.items()}
-    unique = {_canonical(chat_answer(_content(r))): r for r in reversed(first.responses)}
-    responses = [r for r in first.responses if unique[_canonical(chat_answer(_content(r)))] is r]
-    scores = [means[_canonical(chat_answer(_content(r)))] for r in responses]
-    return first.record, tuple(responses), scores
+    once = {_canonical(chat_answer(_content(r))): r for r in reversed(first.responses)}
+    texts = list(dict.fromkeys(_canonical(chat_answer(_content(r))) for r in first.responses))
+    return first.record, tuple(once[t] for t in texts), [means[t] for t in texts]
 
 
 def _candidates(order: Sequence[int], rule: str) -> Iterable[tuple[int, int]]:

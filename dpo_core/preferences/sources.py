@@ -93,9 +93,7 @@ def _load_source(source: SourceSettings, rows: _Rows) -> tuple[list[PreferencePa
     if source.kind == "red_team":
         return red_team_pairs(rows.made(read_red_team), pairs_per_prompt=cap), None
     rankings = rows.made(read_ranking)
-    pairs = ranking_pairs(
-        rankings, rule=source.rule, pairs_per_prompt=cap, min_gap=source.min_gap
-    )
+    pairs = ranking_pairs(rankings, rule=source.rule, pairs_per_prompt=cap, min_gap=source.min_gap)
     return pairs, agreement(rankings)
 
 

@@ -10,7 +10,6 @@ from typing import Any, NoReturn
 
 from dpo_core.errors import DataError
 
-
 MAX_LINE_BYTES = 16 * 2**20
 
 

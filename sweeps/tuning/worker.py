@@ -63,9 +63,7 @@ class Resident:
         models.quiet()
         self.paths = paths
         self.config, self.prepared = read_config(paths), Prepared.read(paths)
-        self.data = _trial_data(
-            paths, self.prepared, self.config.data.weights, training.TrialData
-        )
+        self.data = _trial_data(paths, self.prepared, self.config.data.weights, training.TrialData)
         self.tokenizer = models.load_tokenizer(self.config.model)
         device = str(ray.train.torch.get_device())
         self.model = resident_model.ResidentModel(self.config.model, device)
