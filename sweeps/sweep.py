@@ -56,6 +56,8 @@ def run_sweep(config: SweepConfig, paths: SweepPaths, say: Say, tell: Any) -> di
         prepared = prepare(config, paths, splits, call)
         _say_prepared(prepared, say)
         records = run_trials(config, paths, prepared, tell, lanes)
+        if config.resources.workers > 1:
+            close_lanes(lanes)  # it runs no calls, and would keep the CPUs that the export needs
         best = winner(records, config.selection.objective)
         if best is None:
             close_lanes(lanes)
