@@ -83,6 +83,13 @@ def test_agreement() -> None:
     assert alpha is not None
     assert alpha < 0
     assert agreement(rankings(ann)) is None, "one person agrees with nobody"
+    scored = [
+        {"prompt": "Another?", "scores": [4, 3, 2, 1], "annotator": name} for name in ("ann", "bob")
+    ]
+    assert agreement(rankings(ann, same, scored[0])) == pytest.approx(1.0), "judged by one alone"
+    assert agreement(rankings(ann, same, *scored)) is None, "ranks and scores have no common scale"
+    ties = [{"scores": [3, 3, 3, 3], "annotator": name} for name in ("ann", "bob")]
+    assert agreement(rankings(*ties)) is None
 
 
 @pytest.mark.parametrize(
@@ -96,6 +103,9 @@ def test_agreement() -> None:
         ({"scores": [1, 2, 3, float("nan")]}, "holds nan; give finite numbers"),
         ({"responses": ["one"], "ranks": [1]}, "must be a list of two or more"),
         ({"responses": "text", "ranks": [1]}, "must be a list of two or more"),
+        ({"prompt": 5, "ranks": [1, 2, 3, 4]}, "prompt: 5 is of type int"),
+        ({"responses": ["a", 7], "ranks": [1, 2]}, "response 2: 7 is of type int"),
+        ({"responses": ["fine", " "], "ranks": [1, 2]}, "response 2: the answer is empty"),
     ],
 )
 def test_mistakes_name_the_place(row: dict[str, Any], said: str) -> None:
@@ -107,8 +117,3 @@ def test_mistakes_name_the_place(row: dict[str, Any], said: str) -> None:
 def test_ranks_and_scores_do_not_mix() -> None:
     with pytest.raises(DataError, match="file:2: ranks and scores for the same responses"):
         pairs({"ranks": [1, 2, 3, 4]}, {"scores": [1, 2, 3, 4]})
-
-
-def test_a_bad_answer_is_found_when_its_pair_is_made() -> None:
-    with pytest.raises(DataError, match="file:1: rejected: the answer is empty"):
-        pairs({"responses": ["fine", " "], "ranks": [1, 2]})

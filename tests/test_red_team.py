@@ -59,3 +59,15 @@ def test_no_prompt_with_both_labels() -> None:
 def test_a_row_of_pairs_is_no_red_team_row() -> None:
     with pytest.raises(DataError, match="must be an object with `prompt`, `response`, and `label`"):
         read_red_team(Record({"prompt": "p", "chosen": "a"}, 1, "file:1"))
+
+
+@pytest.mark.parametrize(
+    ("row", "said"),
+    [
+        (("p", " ", "safe"), "response: the answer is empty"),
+        ((5, "r", "safe"), "prompt: 5 is of type int"),
+    ],
+)
+def test_mistakes_name_the_place(row: Any, said: str) -> None:
+    with pytest.raises(DataError, match=f"file:1: {said}"):
+        pairs(row)

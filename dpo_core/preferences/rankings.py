@@ -12,12 +12,13 @@ from __future__ import annotations
 import itertools
 import json
 import math
+import statistics
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from dpo_core.errors import DataError
-from dpo_core.preferences.messages import Turns, shown
+from dpo_core.preferences.messages import check_answer, check_prompt, read_field, shown
 from dpo_core.preferences.pairs import PreferencePair, chat_answer, chat_prompt
 from dpo_core.preferences.readers import Record
 from dpo_core.preferences.rows import pair_from_row
@@ -30,16 +31,11 @@ class Ranking:
     """One annotator about one prompt. `scores` are better the larger, one a response."""
 
     record: Record
-    responses: tuple[Any, ...]
-    scores: tuple[float, ...]
+    responses: dict[str, Any]  # by their canonical text; the same one given twice is one
+    scores: dict[str, float]  # of the same texts
     ordinal: bool  # they were ranks, so only their order counts
     annotator: str
-
-    @property
-    def subject(self) -> str:
-        """What it is about: equal for the same prompt and responses, in whatever order."""
-        texts = sorted(_canonical(chat_answer(r)) for r in map(_content, self.responses))
-        return json.dumps([_canonical(chat_prompt(_content(self.record.row["prompt"]))), texts])
+    subject: str  # what it is about: equal for the same prompt and responses, in whatever order
 
 
 def ranking_pairs(
@@ -52,36 +48,45 @@ def ranking_pairs(
     """
     pairs = []
     for subject in _by_subject(rankings).values():
-        first, responses, scores = _combined(subject)
-        order = sorted(range(len(scores)), key=lambda i: (-scores[i], i))
+        first, scores = subject[0], _mean_scores(subject)
+        order = sorted(scores, key=lambda text: -scores[text])  # stable: ties as they came
         chances = [(scores[a] - scores[b], a, b) for a, b in _candidates(order, rule)]
-        good = sorted(
-            (c for c in chances if c[0] > 0 and c[0] >= min_gap), key=lambda c: (-c[0], c[1:])
-        )
-        pairs += [_pair(first, responses[a], responses[b]) for _, a, b in good[:pairs_per_prompt]]
+        good = [chance for chance in chances if chance[0] > 0 and chance[0] >= min_gap]
+        good.sort(key=lambda chance: -chance[0])
+        pairs += [_pair(first, a, b) for _, a, b in good[:pairs_per_prompt]]
     return pairs
 
 
 def agreement(rankings: Sequence[Ranking]) -> float | None:
     """Krippendorff's α over annotators (rows) and responses (units): 1 is full agreement, 0 is
-    chance. Ordinal for ranks, interval for scores; None unless two of them judged one response."""
+    chance. Ordinal for ranks, interval for scores; None for both together, and unless two of them
+    judged the same responses."""
     import krippendorff
     import numpy as np
 
+    # What one person alone has judged says nothing about agreement.
+    rankings = [
+        ranking
+        for subject in _by_subject(rankings).values()
+        if len({ranking.annotator for ranking in subject}) > 1
+        for ranking in subject
+    ]
+    if len({ranking.ordinal for ranking in rankings}) != 1:
+        return None
     units: dict[tuple[str, str], int] = {}
     raters: dict[str, int] = {}
     values = []
     for ranking in rankings:
         rater = raters.setdefault(ranking.annotator, len(raters))
-        for response, score in zip(ranking.responses, ranking.scores, strict=True):
-            unit = ranking.subject, _canonical(chat_answer(_content(response)))
+        for text, score in ranking.scores.items():
+            unit = ranking.subject, text
             values.append((rater, units.setdefault(unit, len(units)), score))
     table = np.full((len(raters), len(units)), np.nan)
     for rater, column, score in values:
         table[rater, column] = score
-    if ((~np.isnan(table)).sum(0) < 2).all() or len(set(table[~np.isnan(table)])) < 2:
+    if len(set(table[~np.isnan(table)])) < 2:  # all ties: α divides by their spread
         return None
-    level = "ordinal" if all(r.ordinal for r in rankings) else "interval"
+    level = "ordinal" if rankings[0].ordinal else "interval"
     return float(krippendorff.alpha(reliability_data=table, level_of_measurement=level))
 
 
@@ -113,10 +118,24 @@ def read_ranking(record: Record) -> Ranking:
             raise DataError(f"{where}: {name} holds {shown(number)}; give numbers")
         if not math.isfinite(number):
             raise DataError(f"{where}: {name} holds {number}; give finite numbers")
+    prompt = chat_prompt(read_field(row["prompt"], f"{where}: prompt"))
+    check_prompt(prompt, f"{where}: prompt")
+    texts = [
+        _canonical(response, f"{where}: response {n}") for n, response in enumerate(responses, 1)
+    ]
     sign = -1.0 if name == "ranks" else 1.0
-    annotator = str(row.get("annotator") or "")
-    scores = tuple(sign * n for n in numbers)
-    return Ranking(record, tuple(responses), scores, name == "ranks", annotator)
+    return Ranking(
+        record,
+        dict(zip(reversed(texts), reversed(responses), strict=True)),
+        {text: sign * statistics.mean(_of(text, texts, numbers)) for text in dict.fromkeys(texts)},
+        name == "ranks",
+        str(row.get("annotator") or ""),
+        json.dumps([prompt, sorted(set(texts))], sort_keys=True),
+    )
+
+
+def _of(text: str, texts: Sequence[str], numbers: Sequence[float]) -> list[float]:
+    return [number for other, number in zip(texts, numbers, strict=True) if other == text]
 
 
 def _by_subject(rankings: Sequence[Ranking]) -> dict[str, list[Ranking]]:
@@ -126,8 +145,8 @@ def _by_subject(rankings: Sequence[Ranking]) -> dict[str, list[Ranking]]:
     return found
 
 
-def _combined(subject: Sequence[Ranking]) -> tuple[Record, tuple[Any, ...], list[float]]:
-    """The first row, its responses, and the mean of all annotators' numbers for each of them."""
+def _mean_scores(subject: Sequence[Ranking]) -> dict[str, float]:
+    """Each response's mean over all annotators, in the order of the first row."""
     first = subject[0]
     for ranking in subject:
         if ranking.ordinal != first.ordinal:
@@ -135,17 +154,10 @@ def _combined(subject: Sequence[Ranking]) -> tuple[Record, tuple[Any, ...], list
                 f"{ranking.record.where}: ranks and scores for the same responses as in "
                 f"{first.record.where}; give one kind"
             )
-    by_text: dict[str, list[float]] = {}
-    for ranking in subject:
-        for response, score in zip(ranking.responses, ranking.scores, strict=True):
-            by_text.setdefault(_canonical(chat_answer(_content(response))), []).append(score)
-    means = {text: sum(scores) / len(scores) for text, scores in by_text.items()}
-    once = {_canonical(chat_answer(_content(r))): r for r in reversed(first.responses)}
-    texts = list(dict.fromkeys(_canonical(chat_answer(_content(r))) for r in first.responses))
-    return first.record, tuple(once[t] for t in texts), [means[t] for t in texts]
+    return {text: statistics.mean(r.scores[text] for r in subject) for text in first.scores}
 
 
-def _candidates(order: Sequence[int], rule: str) -> Iterable[tuple[int, int]]:
+def _candidates(order: Sequence[str], rule: str) -> Iterable[tuple[str, str]]:
     if rule == "adjacent":
         return itertools.pairwise(order)
     if rule == "best_worst":
@@ -153,20 +165,19 @@ def _candidates(order: Sequence[int], rule: str) -> Iterable[tuple[int, int]]:
     return itertools.combinations(order, 2)
 
 
-def _pair(record: Record, chosen: Any, rejected: Any) -> PreferencePair:
+def _pair(ranking: Ranking, chosen: str, rejected: str) -> PreferencePair:
+    record = ranking.record
     row = {
         "prompt": record.row["prompt"],
-        "chosen": chosen,
-        "rejected": rejected,
+        "chosen": ranking.responses[chosen],
+        "rejected": ranking.responses[rejected],
         "category": record.row.get("category"),
     }
     return pair_from_row(row, where=record.where, line=record.line)
 
 
-def _content(value: Any) -> Any:
-    """As `chat_prompt` and `chat_answer` take it: a string, or a tuple of messages."""
-    return tuple(value) if isinstance(value, list) else value
-
-
-def _canonical(turns: Turns) -> str:
-    return json.dumps(list(turns), ensure_ascii=False, sort_keys=True, default=str)
+def _canonical(response: Any, where: str) -> str:
+    """Equal for responses that say the same. Raises DataError unless it is an answer."""
+    answer = chat_answer(read_field(response, where))
+    check_answer(answer, where)
+    return json.dumps([[m["role"], m["content"].strip()] for m in answer])

@@ -14,8 +14,8 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from dpo_core.errors import DataError
-from dpo_core.preferences.messages import shown
-from dpo_core.preferences.pairs import PreferencePair
+from dpo_core.preferences.messages import check_answer, read_field, shown
+from dpo_core.preferences.pairs import PreferencePair, chat_answer
 from dpo_core.preferences.readers import Record
 from dpo_core.preferences.rows import pair_from_row
 
@@ -25,8 +25,8 @@ SAFE, HARMFUL = "safe", "harmful"
 def red_team_pairs(records: Iterable[Record], *, pairs_per_prompt: int) -> list[PreferencePair]:
     """Pairs of each prompt in the order of its rows, at most `pairs_per_prompt`.
 
-    No response is used a second time before each was used once. Raises DataError, also when no
-    prompt has a response of either label.
+    As far as their numbers allow, each response is used once before one is used again. Raises
+    DataError when no prompt has responses of both labels.
     """
     prompts: dict[str, dict[str, list[Record]]] = {}
     for record in records:
@@ -62,6 +62,10 @@ def read_red_team(record: Record) -> Record:
         )
     if row["label"] not in (SAFE, HARMFUL):
         raise DataError(f"{where}: label {shown(row['label'])} must be `safe` or `harmful`")
+    read_field(row["prompt"], f"{where}: prompt")
+    check_answer(
+        chat_answer(read_field(row["response"], f"{where}: response")), f"{where}: response"
+    )
     return record
 
 
