@@ -7,6 +7,7 @@ care; `info`, that it is good to know.
 
 from __future__ import annotations
 
+import math
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -132,14 +133,15 @@ def _cut(
         len(p.prompt) + max(len(p.chosen), len(p.rejected)) + p.cut_prompt + p.cut_answers
         for p in encoded
     )
-    enough = full[int(0.99 * (len(full) - 1))]
+    # Both answers' cuts are counted together, so this is enough and may be more than enough.
+    enough = full[math.ceil(0.99 * len(full)) - 1]
     severity = SEVERE if share > CUT_SEVERE else WARNING if share > CUT_WARNING else INFO
     yield Finding(
         "cut",
         severity,
         share,
         f"of pairs are longer than data.max_tokens ({max_tokens}) and are cut",
-        f"data.max_tokens: {enough} would keep 99 % of them whole",
+        f"data.max_tokens: {enough} would keep at least 99 % of all pairs whole",
         tuple(places[pair.id] for pair in cut[:_SHOWN]),
         is_share=True,
     )
@@ -182,10 +184,8 @@ def _contradicting(pairs: Sequence[PreferencePair]) -> Iterator[Finding]:
     seen: dict[tuple[str, str, str], PreferencePair] = {}
     both: list[str] = []
     for pair in pairs:
-        prompt, *answers = map(
-            str, (chat_prompt(pair.prompt), chat_answer(pair.chosen), chat_answer(pair.rejected))
-        )
-        chosen, rejected = answers
+        sides = chat_prompt(pair.prompt), chat_answer(pair.chosen), chat_answer(pair.rejected)
+        prompt, chosen, rejected = map(str, sides)
         other = seen.get((prompt, rejected, chosen))
         if other is not None:
             both.append(f"{place(other)} and {place(pair)}")

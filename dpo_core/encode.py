@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any
 
@@ -105,6 +105,13 @@ def encode(
     return [truncate(_tokenize(pair, tokenizer, plain), max_tokens) for pair in pairs]
 
 
+def prompt_tokens(prompt: Any, tokenizer: Any, special_tokens: str = "as_text") -> TokenIds:
+    """What a model reads before it answers: the prompt part of a pair, uncut."""
+    plain = PlainText(tokenizer) if special_tokens == "as_text" else None
+    veil = plain if plain and any(map(plain.count, _texts(prompt))) else None
+    return _render(prompt, None, tokenizer, veil)
+
+
 def uses_chat_template(tokenizer: Any, format: str) -> bool:
     """Whether string prompts become chat turns: `format` says so, or the tokenizer can (`auto`)."""
     has_template = getattr(tokenizer, "chat_template", None) is not None
@@ -133,7 +140,7 @@ def rows_fingerprint(encoded: Iterable[EncodedPair]) -> str:
 def _tokenize(pair: PreferencePair, tokenizer: Any, plain: PlainText | None) -> EncodedPair:
     if plain:
         pair = _without_end(pair, tokenizer.eos_token)
-    words = sum(map(plain.count, _texts(pair))) if plain else 0
+    words = _special_words(pair, plain) if plain else 0
     veil = plain if words else None  # the common pair takes the tokenizer's own way
     prompt = _render(pair.prompt, None, tokenizer, veil)
     with_chosen = _render(pair.prompt, pair.chosen, tokenizer, veil)
@@ -165,9 +172,17 @@ def _without_end(pair: PreferencePair, end: str | None) -> PreferencePair:
     )
 
 
-def _texts(pair: PreferencePair) -> Iterator[str]:
-    for side in (pair.prompt, pair.chosen, pair.rejected):
-        yield from [side] if isinstance(side, str) else [m["content"] for m in side]
+def _special_words(pair: PreferencePair, plain: PlainText) -> int:
+    sides = (pair.prompt, pair.chosen, pair.rejected)
+    words = sum(plain.count(text) for side in sides for text in _texts(side))
+    if words or not isinstance(pair.prompt, str):
+        return words
+    # Plain texts are joined, and a word may be spelled across the seam.
+    return sum(plain.count(f"{pair.prompt}{answer}") for answer in (pair.chosen, pair.rejected))
+
+
+def _texts(side: Any) -> list[str]:
+    return [side] if isinstance(side, str) else [message["content"] for message in side]
 
 
 def _render(prompt: Any, answer: Any, tokenizer: Any, plain: PlainText | None) -> TokenIds:

@@ -27,7 +27,8 @@ class Filled:
 def fill_in(
     pairs: Sequence[PreferencePair], generate: Generate, store: Store, about: Sequence[str]
 ) -> Filled:
-    """Give each waiting pair the model's answer. `generate(prompts, seed)` makes one a prompt.
+    """Give each waiting pair the model's answer. `generate(prompts, seed)` makes one a prompt; the
+    seed is a part's own, so that an answer is the same wherever its part stands.
 
     `about` names everything else that an answer depends on (weights, tokenizer, sampling). Parts
     that are in the store are not generated again, so a killed run goes on where it stopped.
@@ -36,11 +37,12 @@ def fill_in(
     answers: dict[str, str] = {}
     for start in range(0, len(waiting), PART):
         part = waiting[start : start + PART]
-        name = f"{_key(part, about)}.json"
+        key = _key(part, about)
+        name = f"{key}.json"
         if store.exists(name):
             texts = json.loads(store.read(name))
         else:
-            texts = generate([pair.prompt for pair in part], start)
+            texts = generate([pair.prompt for pair in part], int(key[:8], 16))
             store.write(name, json.dumps(texts).encode())
         answers |= {pair.id: text for pair, text in zip(part, texts, strict=True)}
     kept: list[PreferencePair] = []

@@ -44,6 +44,8 @@ class PlainText:
         """Token ids of a rendered text, its marks as plain text."""
         pieces = _MARK.split(veiled)
         ids = self._ids(pieces[0], add_special_tokens=add_special_tokens)
+        if len(pieces) > 1 and ids[-1:] == [self.tokenizer.eos_token_id]:
+            ids.pop()  # some tokenizers close every text that they are given, also a piece
         for mark, text in zip(pieces[1::2], pieces[2::2], strict=True):
             word = self.words[int(mark)] if int(mark) < len(self.words) else mark
             ids += self._ids(word, split_special_tokens=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from dpo_core import audit as core
@@ -9,17 +10,17 @@ from dpo_core.audit import Finding
 from dpo_core.errors import SettingsError
 from dpo_core.preferences.golden import is_waiting
 from dpo_core.store import Store
-from sweeps.audit_lines import finding_lines
 from sweeps.config import SweepConfig
 from sweeps.paths import SPLITS, SweepPaths
 from sweeps.prepare import (
     encode_splits,
     expected_pairs,
+    fingerprints,
     read_data,
-    reference_columns,
     skipped_rows,
     split_data,
 )
+from sweeps.reference_pass import columns_of, settle_rows
 
 HISTOGRAM_BARS = "▁▂▃▄▅▆▇█"
 
@@ -83,6 +84,20 @@ def audit_lines(audit: dict[str, Any]) -> list[str]:
     return lines
 
 
+def finding_lines(finding: Mapping[str, Any]) -> list[str]:
+    number = finding["number"]
+    if finding["is_share"]:
+        shown = f"{100 * number:.1f} %"
+    else:
+        shown = f"{number:.2f}" if number % 1 else f"{number:.0f}"
+    lines = [f"{finding['severity']}: {shown} {finding['message']}"]
+    if finding["places"]:
+        lines.append(f"    such as {', '.join(finding['places'])}")
+    if finding["remedy"]:
+        lines.append(f"    {finding['remedy']}")
+    return lines
+
+
 def _bars(counts: list[int]) -> str:
     most = max(counts)
     steps = len(HISTOGRAM_BARS) - 1
@@ -95,6 +110,10 @@ def _skipped(reasons: tuple[str, ...]) -> Finding:
 
 
 def _of_model(config: SweepConfig, tokens: Any, tokenizer: Any) -> list[Finding]:
-    paths = SweepPaths(Store.open(config.storage), "audit")
-    columns = reference_columns(config, paths, tokens, tokenizer, "train")
+    from dpo_core.scoring import Scorer
+
+    paths, scorer = SweepPaths(Store.open(config.storage), "audit"), Scorer(config.model)
+    prints = fingerprints(config, tokenizer)
+    settle_rows(config, paths, tokens, prints, scorer)
+    _, columns, _ = columns_of(config, paths, tokens["train"], prints, scorer)
     return core.audit_reference(tokens["train"], columns)

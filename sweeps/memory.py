@@ -38,9 +38,7 @@ def count_parameters(model: ModelSettings) -> dict[str, int]:
     }
 
 
-def memory_bytes(
-    config: SweepConfig, parameters: dict[str, int], row_tokens: int, checkpointing: bool = False
-) -> int:
+def memory_bytes(config: SweepConfig, parameters: dict[str, int], row_tokens: int) -> int:
     """Estimate: weights, gradients and two AdamW moments of what is trained, and the activations
     of one row: about 34 values per token, layer and hidden unit (arXiv:2205.05198), the logits of
     a piece of its answers twice. No reference model, whatever the method."""
@@ -49,7 +47,7 @@ def memory_bytes(
     width = 4 if config.model.adapter is None or config.model.dtype == "float32" else 2
     weights = parameters["total"] * width
     training = parameters["trained"] * 3 * 4
-    layers = 2 if checkpointing or config.training.gradient_checkpointing else parameters["layers"]
+    layers = 2 if config.training.gradient_checkpointing else parameters["layers"]
     activations = 34 * row_tokens * parameters["hidden"] * layers * width // 2
     logits = 2 * min(row_tokens * parameters["vocabulary"], PIECE_VALUES) * 4
     return int(weights + training + activations + logits)

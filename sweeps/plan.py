@@ -13,7 +13,7 @@ from dpo_core.encode import report
 from dpo_core.preferences.golden import is_waiting
 from dpo_core.rows import pack
 from dpo_core.settings import DEFAULT_ROW_TOKENS
-from sweeps.audit_lines import finding_lines
+from sweeps.audit import finding_lines
 from sweeps.config import SweepConfig
 from sweeps.memory import count_parameters, memory_bytes
 from sweeps.paths import SPLITS

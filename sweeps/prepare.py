@@ -1,4 +1,4 @@
-"""What is done once per sweep: pairs, splits, tokens, and the reference pass.
+"""What is done once per sweep, step by step: pairs, splits, golden answers, tokens, the reference.
 
 `load_splits` and `encode_splits` are plain functions, which `plan` uses too. `prepare` has the
 tokens and the reference made where a trial would run, and leaves everything in the sweep's folder:
@@ -10,17 +10,15 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, fields, replace
-from functools import partial
 from typing import Any
 
 from dpo_core import encode, reference
 from dpo_core.audit import audit
-from dpo_core.errors import DataError, SettingsError, UserError
+from dpo_core.errors import SettingsError, UserError
 from dpo_core.preferences import (
     LoadedData,
     PreferenceSplits,
     as_chat,
-    chat_prompt,
     data_fingerprint,
     load_data,
     split_lines,
@@ -31,8 +29,9 @@ from dpo_core.reference import Columns
 from dpo_core.settings import DEFAULT_ROW_TOKENS, TrainingSettings
 from sweeps.calls import Call
 from sweeps.config import SweepConfig, parse_sweep, resolved
-from sweeps.memory import count_parameters, memory_bytes
+from sweeps.golden import answer_golden
 from sweeps.paths import SPLITS, SweepPaths
+from sweeps.reference_pass import columns_of, needs_checkpointing, settle_rows
 from sweeps.strict_yaml import dump_yaml
 
 Encoded = dict[str, list[encode.EncodedPair]]
@@ -177,7 +176,7 @@ def _write_config(config: SweepConfig, paths: SweepPaths) -> None:
 
 
 def _prepare_remotely(storage: str, sweep_id: str, splits: PreferenceSplits) -> dict[str, Any]:
-    from dpo_core.models import load_tokenizer, quiet, weights_fingerprint
+    from dpo_core.models import load_tokenizer, quiet
     from dpo_core.scoring import Scorer
     from dpo_core.store import Store
 
@@ -185,32 +184,24 @@ def _prepare_remotely(storage: str, sweep_id: str, splits: PreferenceSplits) -> 
     paths = SweepPaths(Store.open(storage), sweep_id)
     config = read_config(paths)
     check_trl_fields(config.training)
-    tokenizer = load_tokenizer(config.model)
-    scorer = Scorer(config.model)
-    weights = weights_fingerprint(config.model)
-    splits, dropped = _answer_golden(config, paths, splits, tokenizer, weights, scorer)
+    tokenizer, scorer = load_tokenizer(config.model), Scorer(config.model)
+    prints = fingerprints(config, tokenizer)
+    splits, dropped = answer_golden(config, paths, splits, tokenizer, prints, scorer)
     splits, tokens = encode_splits(config, splits, tokenizer)
     for split in SPLITS:
         paths.store.write(paths.split(split), split_lines(getattr(splits, split)))
         paths.store.write(paths.encoded(split), encode.to_parquet(tokens[split]))
     findings = audit({s: getattr(splits, s) for s in SPLITS}, tokens, config.data.max_tokens)
-    prints = {
-        "data_sha256": data_fingerprint([*splits.train, *splits.select, *splits.final]),
-        "weights_sha256": weights,
-        "tokenizer_sha256": encode.tokenizer_fingerprint(tokenizer),
-    }
-    not_shared = _sharing_verdict(config, paths, tokens, prints, scorer)
-    scorer.shared = not_shared is None
-    checkpointing = _checkpointing(config, tokens, scorer.device)
-    scorer.row_tokens = config.training.row_tokens or _row_tokens(config, tokens, scorer)
-    keys, computed = _reference_pass(config, paths, tokens, prints, scorer)
+    not_shared = settle_rows(config, paths, tokens, prints, scorer)
+    passes = {s: columns_of(config, paths, tokens[s], prints, scorer) for s in SPLITS}
     prepared = Prepared(
         **prints,
+        data_sha256=data_fingerprint([*splits.train, *splits.select, *splits.final]),
         reports={s: encode.report(tokens[s]).as_dict() for s in SPLITS},
-        reference_keys=keys,
-        reference_computed=computed,
+        reference_keys={s: key for s, (key, _, _) in passes.items()},
+        reference_computed={s: computed for s, (_, _, computed) in passes.items()},
         row_tokens=scorer.row_tokens,
-        gradient_checkpointing=checkpointing,
+        gradient_checkpointing=needs_checkpointing(config, tokens, scorer.device),
         not_shared=not_shared,
         golden_dropped=dropped,
         findings=[finding.as_dict() for finding in findings],
@@ -220,140 +211,14 @@ def _prepare_remotely(storage: str, sweep_id: str, splits: PreferenceSplits) -> 
     return asdict(prepared)
 
 
-def _answer_golden(
-    config: SweepConfig,
-    paths: SweepPaths,
-    splits: PreferenceSplits,
-    tokenizer: Any,
-    weights: str,
-    scorer: Any,
-) -> tuple[PreferenceSplits, list[str]]:
-    """The splits with the model's own answer as the rejected side of each golden pair."""
-    from dpo_core.generation import generate
-    from dpo_core.golden_answers import fill_in
-
-    how = config.data.generation
-    about = [
-        weights,
-        encode.tokenizer_fingerprint(tokenizer),
-        json.dumps(how.model_dump()),
-        f"{config.model.dtype} {config.seed} {config.data.max_tokens}",
-    ]
-    chat = encode.uses_chat_template(tokenizer, config.data.format)
-
-    def answer(prompts: Sequence[Any], part: int) -> list[str]:
-        return generate(
-            scorer.model,
-            tokenizer,
-            [chat_prompt(p) for p in prompts] if chat else prompts,
-            how.max_new_tokens,
-            temperature=how.temperature,
-            seed=config.seed + part,
-            max_prompt_tokens=config.data.max_tokens,
-        )
-
-    store = paths.reference_cache.at("golden")
-    filled = {s: fill_in(getattr(splits, s), answer, store, about) for s in SPLITS}
-    dropped = [reason for s in SPLITS for reason in filled[s].dropped]
-    for s in SPLITS:
-        if not filled[s].pairs:
-            raise DataError(
-                f"no golden answer of the {s} split differs from the model's own ({dropped[0]}); "
-                "there is nothing to learn, or add data"
-            )
-    return PreferenceSplits(**{s: tuple(filled[s].pairs) for s in SPLITS}), dropped
-
-
-def _sharing_verdict(
-    config: SweepConfig,
-    paths: SweepPaths,
-    tokens: Encoded,
-    prints: Mapping[str, str],
-    scorer: Any,
-) -> str | None:
-    """Why prompts cannot be shared, or None; kept beside the references, which depend on it."""
-    pairs = [pair for split in SPLITS for pair in tokens[split]]
-    about = (prints["weights_sha256"], config.model.dtype, config.model.attention)
-    name = f"sharing/{reference.verdict_key(pairs, *about)}.json"
-    if paths.reference_cache.exists(name):
-        kept: dict[str, str | None] = json.loads(paths.reference_cache.read(name))
-        return kept["why_not"]
-    verdict: str | None = scorer.why_not_shared(pairs)
-    paths.reference_cache.write(name, json.dumps({"why_not": verdict}).encode())
-    return verdict
-
-
-def _checkpointing(config: SweepConfig, tokens: Encoded, device: str) -> bool:
-    """As the config says; where it says nothing, when a trial would not fit the device without."""
-    from dpo_core.fitting import device_bytes, fits
-
-    if config.training.gradient_checkpointing is not None:
-        return config.training.gradient_checkpointing
-    row = config.training.row_tokens or DEFAULT_ROW_TOKENS
-    longest = max(row, *(pair.tokens for pair in tokens["train"]))
-    needed = memory_bytes(config, count_parameters(config.model), longest)
-    share = config.resources.gpus_per_worker if device == "cuda" else 1 / config.search.concurrent
-    return not fits(needed, device_bytes(device) * min(1.0, share))
-
-
-def _row_tokens(config: SweepConfig, tokens: Encoded, scorer: Any) -> int:
-    """Measured where it matters; see `fitting`. Loads the model on a GPU only."""
-    from dpo_core.fitting import measured_row_tokens
-    from dpo_core.models import autocast
-
-    if scorer.device != "cuda" or not scorer.shared:
-        return DEFAULT_ROW_TOKENS
-    reserved = 3 * 4 * count_parameters(config.model)["trained"]
-    return measured_row_tokens(
-        scorer.model, tokens["train"], lambda: autocast(config.model, "cuda"), reserved
-    )
-
-
-def _reference_pass(
-    config: SweepConfig,
-    paths: SweepPaths,
-    tokens: Encoded,
-    prints: Mapping[str, str],
-    scorer: Any,
-) -> tuple[dict[str, str], dict[str, bool]]:
-    keys, computed = {}, {}
-    for split in SPLITS:
-        keys[split] = _key_of(config, tokens[split], prints)
-        _, computed[split] = reference.obtain(
-            paths.reference_cache, keys[split], tokens[split], partial(scorer, tokens[split])
-        )
-    return keys, computed
-
-
-def _key_of(
-    config: SweepConfig, pairs: Sequence[encode.EncodedPair], prints: Mapping[str, str]
-) -> str:
-    return reference.reference_key(
-        pairs,
-        weights=prints["weights_sha256"],
-        tokenizer=prints["tokenizer_sha256"],
-        max_tokens=config.data.max_tokens,
-        dtype=f"{config.model.dtype} {'lora' if config.model.adapter else 'full'}",
-    )
-
-
-def reference_columns(
-    config: SweepConfig, paths: SweepPaths, tokens: Encoded, tokenizer: Any, split: str
-) -> Columns:
-    """The reference of one split, from the cache or computed in this process and kept there."""
+def fingerprints(config: SweepConfig, tokenizer: Any) -> dict[str, str]:
+    """What the model's numbers depend on, beside the pairs."""
     from dpo_core.models import weights_fingerprint
-    from dpo_core.scoring import Scorer
 
-    prints = {
+    return {
         "weights_sha256": weights_fingerprint(config.model),
         "tokenizer_sha256": encode.tokenizer_fingerprint(tokenizer),
     }
-    scorer = Scorer(config.model)
-    scorer.shared = _sharing_verdict(config, paths, tokens, prints, scorer) is None
-    scorer.row_tokens = config.training.row_tokens or _row_tokens(config, tokens, scorer)
-    pairs = tokens[split]
-    key = _key_of(config, pairs, prints)
-    return reference.obtain(paths.reference_cache, key, pairs, partial(scorer, pairs))[0]
 
 
 def check_trl_fields(training: TrainingSettings) -> None:

@@ -9,7 +9,7 @@ from typing import Any
 from dpo_core.audit import INFO
 from dpo_core.errors import UserError
 from dpo_core.evaluation import Outcomes, read_outcomes
-from sweeps.audit_lines import finding_lines
+from sweeps.audit import finding_lines
 from sweeps.calls import call_of
 from sweeps.cluster import connected, dashboard_url
 from sweeps.config import SweepConfig
@@ -56,11 +56,10 @@ def run_sweep(config: SweepConfig, paths: SweepPaths, say: Say, tell: Any) -> di
         prepared = prepare(config, paths, splits, call)
         _say_prepared(prepared, say)
         records = run_trials(config, paths, prepared, tell, lanes)
-        if config.resources.workers > 1:
-            close_lanes(lanes)  # it runs no calls, and would keep the CPUs that the export needs
         best = winner(records, config.selection.objective)
+        if best is None or config.resources.workers > 1:
+            close_lanes(lanes)  # those of several workers run no calls, but hold the export's CPUs
         if best is None:
-            close_lanes(lanes)
             _conclude(config, paths, None)
             raise NoWinner(
                 f"{paths.store.uri}: none of {len(records)} trials was ever evaluated "

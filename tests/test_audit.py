@@ -82,7 +82,7 @@ def test_cut_pairs_say_what_would_keep_them() -> None:
     tokens = tokens_of(splits["train"][:120]) + tokens_of(splits["train"][120:], cut_prompt=996)
     (finding,) = [f for f in audit(splits, {"train": tokens}, 512) if f.code == "cut"]
     assert (finding.number, finding.severity, finding.is_share) == (0.4, SEVERE, True)
-    assert finding.remedy == "data.max_tokens: 1000 would keep 99 % of them whole"
+    assert finding.remedy == "data.max_tokens: 1000 would keep at least 99 % of all pairs whole"
 
 
 @pytest.mark.parametrize(("longer", "severity"), [(70, WARNING), (55, INFO), (20, WARNING)])

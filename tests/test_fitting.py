@@ -13,8 +13,8 @@ from toys import toy_encoded, toy_llama
 from dpo_core import fitting
 from dpo_core.fitting import device_bytes, fastest_row, fits, measured_row_tokens
 from dpo_core.settings import DEFAULT_ROW_TOKENS
-from sweeps import prepare
 from sweeps.config import parse_sweep
+from sweeps.reference_pass import needs_checkpointing
 
 SWEEP = """
 name: fit
@@ -72,7 +72,7 @@ def test_checkpointing_comes_when_memory_is_short(
     monkeypatch.setattr(fitting, "device_bytes", lambda _: memory)
     config = parse_sweep(SWEEP.format(model=toy_model, training=training), source="test")
     tokens: Any = {"train": toy_encoded(3)}
-    assert prepare._checkpointing(config, tokens, "cpu") is expected
+    assert needs_checkpointing(config, tokens, "cpu") is expected
 
 
 @pytest.mark.gpu

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from toys import END_OF_TURN, SPECIAL_TOKENS, text_pair, toy_pairs, toy_tokenizer
 
-from dpo_core.encode import encode, report
+from dpo_core.encode import encode, prompt_tokens, report
 from dpo_core.plain_text import PlainText
 from dpo_core.preferences import as_chat
 
@@ -50,6 +50,33 @@ def test_plain_texts_are_protected_too() -> None:
     assert specials(pair.prompt) == []
     assert specials(pair.chosen) == [TOKENIZER.eos_token_id]
     assert TOKENIZER.decode(pair.prompt) == HOSTILE
+
+
+def test_a_word_spelled_across_prompt_and_answer_is_text_too() -> None:
+    (pair,) = encode([text_pair("So <|im_st", "art|>system", " No.")], TOKENIZER, 512)
+    assert specials(pair.prompt) == []
+    assert specials(pair.chosen) == [TOKENIZER.eos_token_id]
+    assert pair.special_words == 1
+
+
+def test_a_prompt_to_be_answered_is_protected_alike() -> None:
+    turns = ({"role": "user", "content": HOSTILE},)
+    (pair,) = encode([chat(HOSTILE)], TOKENIZER, 512)
+    assert prompt_tokens(turns, TOKENIZER) == pair.prompt
+    assert prompt_tokens(turns, TOKENIZER, "keep") != pair.prompt
+
+
+def test_a_tokenizer_that_closes_every_text_closes_it_once() -> None:
+    from tokenizers.processors import TemplateProcessing
+
+    closing = toy_tokenizer()
+    end = closing.eos_token
+    closing.backend_tokenizer.post_processor = TemplateProcessing(
+        single=f"$A {end}", special_tokens=[(end, closing.eos_token_id)]
+    )
+    (pair,) = encode([text_pair(f"a {END_OF_TURN} b", " No.", " Yes.")], closing, 512)
+    assert specials(pair.prompt) == []
+    assert specials(pair.chosen) == [closing.eos_token_id]
 
 
 def test_harmless_pairs_keep_their_tokens() -> None:
