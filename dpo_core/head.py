@@ -85,13 +85,18 @@ class _TrainedHead(torch.autograd.Function):
 
 def _forward(hidden: Tensor, weight: Tensor, bias: Any, targets: Tensor) -> Tensor:
     pieces = zip(*_pieces(weight, hidden, targets), strict=True)
-    return torch.cat([_of_targets(_table(linear(h, weight, bias)), t) for h, t in pieces])
+    return torch.cat([logps_of(linear(h, weight, bias), t) for h, t in pieces])
 
 
 def _pieces(weight: Tensor, *tensors: Tensor) -> list[Any]:
     """Each tensor in pieces of so many tokens that their logits are at most PIECE_VALUES."""
     size = max(16, PIECE_VALUES // weight.shape[0])
     return [torch.split(tensor, size) for tensor in tensors]
+
+
+def logps_of(logits: Tensor, targets: Tensor) -> Tensor:
+    """Log-probs of the targets (n,) from logits (n, V), nats, float32."""
+    return _of_targets(_table(logits), targets)
 
 
 def _table(logits: Tensor) -> Tensor:

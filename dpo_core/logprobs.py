@@ -13,7 +13,7 @@ from torch import Tensor
 
 from dpo_core.attention import PACKED, answer_masks
 from dpo_core.encode import EncodedPair
-from dpo_core.head import answer_logps
+from dpo_core.head import answer_logps, logps_of
 from dpo_core.rows import Row, pack_rows
 
 
@@ -64,7 +64,7 @@ def token_logps(model: Any, row: Row) -> Tensor:
     }
     head = inner.get_output_embeddings()
     if not _head_is_last(inner, head):
-        return _logp_of(model(**inputs).logits[0], row.targets)
+        return logps_of(model(**inputs).logits[0], row.targets)
     with _hidden_states_for_logits(head):
         hidden = model(**inputs).logits[0]
     return answer_logps(hidden, head, row.targets)
@@ -80,7 +80,7 @@ def token_logps_unshared(model: Any, row: Row) -> Tensor:
             ids = row.input_ids[0][keep]
             answer = row.input_ids[0][mine & (row.part_of == part)]
             logits = model(input_ids=ids[None], use_cache=False).logits[0]
-            parts.append(_logp_of(logits[-len(answer) - 1 : -1], answer))
+            parts.append(logps_of(logits[-len(answer) - 1 : -1], answer))
     return torch.cat(parts)
 
 
@@ -126,12 +126,6 @@ def stack(results: dict[int, PairLogps], count: int) -> PairLogps:
     return PairLogps(
         **{n: torch.stack([getattr(results[i], n) for i in range(count)]) for n in names}
     )
-
-
-def _logp_of(logits: Tensor, targets: Tensor) -> Tensor:
-    # fp32 whatever the model's dtype: bf16 sums lose whole nats on long answers.
-    logits = logits.float()
-    return logits.gather(-1, targets[:, None])[:, 0] - logits.logsumexp(-1)
 
 
 def _unwrapped(model: Any) -> Any:

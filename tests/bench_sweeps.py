@@ -6,7 +6,7 @@ import json
 import statistics
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -91,7 +91,7 @@ def run_ours(task: Task, sweep_id: str, storage: Path) -> dict[str, Any]:
         "accuracies": [r.evaluations[-1].accuracy("reward_accuracy") for r in records],
         "best": selection["select"],
         "prepared": json.loads(paths.store.read(paths.prepared)),
-        "records": [_record(record) for record in records],
+        "records": [asdict(record) for record in records],
         "events": events,
     }
 
@@ -176,18 +176,6 @@ def _config(task: Task, storage: Path) -> SweepConfig:
         "resources": {"lanes": True, "cpus_per_worker": task.threads},
     }
     return parse_sweep(json.dumps(tree), source="bench")
-
-
-def _record(record: Any) -> dict[str, Any]:
-    return {
-        "trial": record.trial,
-        "status": record.status,
-        "reason": record.reason,
-        "detail": record.detail,
-        "point": dict(record.point),
-        "loss_beta": record.loss_beta,
-        "seconds": record.seconds,
-    }
 
 
 def _recipe_point(record: dict[str, Any]) -> dict[str, Any]:
