@@ -23,7 +23,7 @@ def call_of(config: SweepConfig, lanes: Any = None) -> Call:
     no calls: all but one of them would wait for it in a collective, which has a time limit.
     """
     if lanes is not None and config.resources.workers == 1:
-        return lambda function, *args: _on_lane(lanes, function, args)
+        return lambda function, *args: _on_lane_or_in_task(config, lanes, function, args)
     return lambda function, *args: _in_task(config, function, args)
 
 
@@ -41,6 +41,17 @@ def _in_task(config: SweepConfig, function: Call, args: tuple[Any, ...]) -> Any:
         if isinstance(error.cause, UserError):
             raise error.cause from None
         raise
+
+
+def _on_lane_or_in_task(
+    config: SweepConfig, lanes: Any, function: Call, args: tuple[Any, ...]
+) -> Any:
+    import ray
+
+    try:
+        return _on_lane(lanes, function, args)
+    except ray.exceptions.RayActorError:  # the lanes' mailbox died, and they with it
+        return _in_task(config, function, args)
 
 
 def _on_lane(lanes: Any, function: Call, args: tuple[Any, ...]) -> Any:

@@ -5,6 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+import ray
+import torch.distributed
 
 from dpo_core.errors import SettingsError, TrialFailed
 from dpo_core.store import Store
@@ -32,6 +34,19 @@ GPU = "CUDA out of memory. Tried to allocate 20.00 GiB. GPU 0 has a total capaci
 )
 def test_kinds(error: Exception, reason: str) -> None:
     assert reason_of(error)[0] == reason
+
+
+def test_what_died_elsewhere_is_no_failure_of_the_trial(tmp_path: Path) -> None:
+    paths = SweepPaths(Store.open(tmp_path), "sweep")
+    closed = "[/pytorch/third_party/gloo/gloo/transport/tcp/pair.cc:547] Connection closed by peer"
+    for error in (
+        ray.exceptions.ActorDiedError(),
+        ray.exceptions.WorkerCrashedError(),
+        torch.distributed.DistNetworkError("failed to recv"),
+        RuntimeError(closed),
+    ):
+        record_failure(paths, "t0000", error)
+        assert failure_of(paths, "t0000") is None, error
 
 
 def test_the_detail_is_one_line() -> None:

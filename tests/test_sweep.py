@@ -268,19 +268,27 @@ def test_interrupted_and_killed_sweeps_resume_without_losing_or_repeating(
     assert {t["status"] for t in selection["trials"]} == {"finished"}
 
 
-@pytest.mark.parametrize("lanes", [False, True], ids=["cold", "lanes"])
-def test_a_killed_worker_costs_neither_the_trial_nor_a_step(
-    ray_cluster: str, sweep_file: Sweep, tmp_path: Path, lanes: bool
+@pytest.mark.parametrize(
+    ("killed", "lanes"),
+    [
+        ("RayTrainWorker", False),
+        ("RayTrainWorker", True),
+        ("ray::Lanes", True),  # the mailbox, and with it all lanes
+        ("ray::ImplicitFunc", True),  # the trial's driver
+    ],
+)
+def test_a_killed_process_costs_neither_the_trial_nor_a_step(
+    ray_cluster: str, sweep_file: Sweep, tmp_path: Path, killed: str, lanes: bool
 ) -> None:
     training = {"max_steps": 200, "batch_pairs": 4, "evaluations": 4}
     path = sweep_file(training=training, resources={"lanes": lanes})
     sweep = start("run", str(path), "--id", "orphan", "--json")
     folder = tmp_path / "runs" / "orphan"
     _wait(lambda: list(folder.glob("checkpoints/t0000/step-000050/manifest.json")))
-    workers = [p for p in ray_processes() if "RayTrainWorker" in " ".join(p.cmdline())]
-    assert workers
-    for worker in workers:
-        worker.kill()
+    processes = [p for p in ray_processes() if killed in " ".join(p.cmdline())]
+    assert processes
+    for process in processes:
+        process.kill()
     _, stderr = sweep.communicate(timeout=200)
     assert sweep.returncode == 0, stderr
     [record] = ledger.read(Store.open(folder), "ledger.jsonl")

@@ -1,4 +1,8 @@
-"""Why a trial failed: written down by the worker that saw it, read by whoever must tell."""
+"""Why a trial failed: written down by the worker that saw it, read by whoever must tell.
+
+Only what the trial itself did is written down. When the driver, a node or another worker died, the
+survivors see errors too, but the trial may go on from its checkpoint.
+"""
 
 from __future__ import annotations
 
@@ -11,6 +15,8 @@ from sweeps.paths import SweepPaths
 
 # What torch says on a GPU, and what it says on a CPU.
 _MEMORY = re.compile(r"out of memory|not enough memory|can.t allocate memory", re.IGNORECASE)
+# What gloo says, as a plain RuntimeError, when the other end of a collective is gone.
+_PEER_GONE = re.compile(r"gloo.*(clos|reset|timed out|refused)|by peer", re.IGNORECASE)
 
 
 def failure_of(paths: SweepPaths, trial: str) -> dict[str, str] | None:
@@ -32,8 +38,20 @@ def reason_of(error: BaseException) -> tuple[str, str]:
     return ("settings" if isinstance(error, UserError) else "exception"), text
 
 
+def is_elsewhere(error: BaseException) -> bool:
+    """Whether another process or the network is to blame: Ray or a collective says so."""
+    import ray
+    import torch.distributed
+
+    return isinstance(error, ray.exceptions.RayError | torch.distributed.DistError) or (
+        isinstance(error, RuntimeError) and bool(_PEER_GONE.search(str(error)))
+    )
+
+
 def record_failure(paths: SweepPaths, trial: str, error: Exception) -> None:
-    """Where the trial's driver and the ledger will look for it."""
+    """Where the trial's driver and the ledger will look for it; nothing for `is_elsewhere`."""
+    if is_elsewhere(error):
+        return
     reason, detail = reason_of(error)
     failure = {"reason": reason, "detail": detail, "traceback": traceback.format_exc()}
     paths.store.write(paths.failure(trial), json.dumps(failure, indent=2).encode())

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from typing import Any
 
 from dpo_core.errors import TrialFailed
-from sweeps.tuning.failures import record_failure
+from sweeps.tuning.failures import is_elsewhere, record_failure
 from sweeps.tuning.lanes import CANCELLED, FAILED, FINISHED
 from sweeps.tuning.worker import Cancelled, Resident, TrialJob, rank
 
@@ -33,8 +33,8 @@ def lane_loop(config: dict[str, Any]) -> None:
             mailbox.end(CANCELLED)
         except Exception as error:
             record_failure(job.paths, job.trial, error)
-            if mailbox.world > 1:
-                raise  # the other ranks may wait for this one for ever
+            if mailbox.world > 1 or is_elsewhere(error):
+                raise  # other ranks may wait for this one for ever, or the mailbox is gone
             mailbox.end(FAILED)
             if not isinstance(error, TrialFailed):
                 return  # memory or state may be in disorder: the next trial gets a new process

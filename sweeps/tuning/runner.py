@@ -6,6 +6,7 @@ each trial ends. A second call goes on where the first stopped.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import tempfile
 import time
@@ -67,7 +68,8 @@ def open_lanes(config: SweepConfig, paths: SweepPaths) -> Any:
 
 def close_lanes(lanes: Any) -> None:
     if lanes is not None:
-        ray.get(lanes.close.remote())
+        with contextlib.suppress(ray.exceptions.RayActorError):
+            ray.get(lanes.close.remote())
 
 
 def run_trials(

@@ -1,7 +1,8 @@
 """One point, one worker group: the function that Ray Tune runs for each trial.
 
 With lanes the group is one that stays up for the next trial; without, a `TorchTrainer` of its own.
-Either way a death is survived: the trial goes on from its last checkpoint on a new group.
+Either way a death is survived: the trial goes on from its last checkpoint on a new group; on one of
+its own when the lanes' mailbox itself died.
 """
 
 from __future__ import annotations
@@ -33,15 +34,17 @@ def run_trial(
     same numbers would give it again.
     """
     job = TrialJob(storage, sweep_id, config["trial"], config["point"], seed)
-    death = ""
+    death: str | None = ""
     for attempt in range(retries + 1):
         known = failure_of(job.paths, job.trial)
         if known is not None:
             raise TrialFailed(known["reason"], known["detail"])
-        death = _on_lane(job, lanes) if lanes else _on_own_group(job, resources, attempt)
+        death = _on_lane(job, lanes) if lanes else None
+        if death is None:
+            death = _on_own_group(job, resources, attempt)
         if not death and failure_of(job.paths, job.trial) is None:
             return
-    raise TrialFailed(*_reason_of_death(death))
+    raise TrialFailed(*_reason_of_death(death or ""))
 
 
 def _on_own_group(job: TrialJob, resources: ResourceSettings, attempt: int) -> str:
@@ -64,14 +67,19 @@ def _on_own_group(job: TrialJob, resources: ResourceSettings, attempt: int) -> s
     return ""
 
 
-def _on_lane(job: TrialJob, lanes: Any) -> str:
-    """An empty text when the lane did what it could, else what is known of its death."""
+def _on_lane(job: TrialJob, lanes: Any) -> str | None:
+    """An empty text when the lane did what it could, else what is known of its death; None when
+    there are no lanes any more."""
     import ray
     from ray import tune
 
-    ticket, read = ray.get(lanes.submit.remote(vars(job))), 0
+    ticket, read = None, 0
     while True:
-        events, outcome, detail = ray.get(lanes.read.remote(ticket, read))
+        try:
+            ticket = ray.get(lanes.submit.remote(vars(job))) if ticket is None else ticket
+            events, outcome, detail = ray.get(lanes.read.remote(ticket, read))
+        except ray.exceptions.RayActorError:
+            return None
         for event in events:
             tune.report(event)
         read += len(events)
