@@ -14,7 +14,7 @@ from dpo_core.preferences import PreferencePair
 from tests.bench_flops import PairTokens, Shape, step_flops
 from tests.bench_probe import say
 from tests.bench_table import Row
-from tests.bench_turns import Turns
+from tests.bench_turns import PassOn, alternate
 
 WARM_UP = 2
 STEPS = 6
@@ -36,17 +36,16 @@ def measure(
     shape, config = shape_of(model), model.config
     del model
     batches = [list(map(_tokens_of, batch)) for batch in bench.batches[WARM_UP:]]
-    turns = Turns(2)
     # Before and after: a machine that was busy at one of the times would lower the floor.
     rates = [product_rate(shape, config, batches)]
-    turns.alternate([lambda: bench.ours(turns, 0), lambda: bench.trl(turns, 1)])
+    sides = alternate([bench.ours, bench.trl])
     rates.append(product_rate(shape, config, batches))
-    ours, trl = (laps[WARM_UP : WARM_UP + steps] for laps in turns.seconds)
+    ours, trl = (side.seconds[WARM_UP : WARM_UP + steps] for side in sides)
     say(f"step: {name}, {statistics.median(ours):.2f} s against {statistics.median(trl):.2f} s")
     return {
         "ours_s": ours,
         "trl_s": trl,
-        "losses": bench.losses,
+        "losses": {"ours": sides[0].result, "trl": sides[1].result},
         "tokens": [sum(p.prompt + p.chosen + p.rejected for p in batch) for batch in batches],
         "flops": [step_flops(shape, batch, full=not lora) for batch in batches],
         "gflops_per_s": max(rates),
@@ -161,7 +160,6 @@ class _StepBench:
         assert all(pair.distinct for pair in self.encoded)
         self.order = batch_order(len(self.pairs), steps=steps, batch_pairs=BATCH_PAIRS, seed=0)
         self.reference = Scorer(self.settings)(self.encoded)
-        self.losses: dict[str, list[float]] = {"ours": [], "trl": []}
 
     @property
     def batches(self) -> list[list[EncodedPair]]:
@@ -172,13 +170,16 @@ class _StepBench:
 
         return load_model(self.settings)
 
-    def ours(self, turns: Turns, number: int) -> None:
+    def ours(self, pass_on: PassOn) -> list[float]:
+        """The loss of each step."""
         from dpo_core.hyperparams import DPOHyperparams
         from dpo_core.training import TrialData, train
 
+        losses: list[float] = []
+
         def on_step(step: int, loss: float) -> None:
-            self.losses["ours"].append(loss)
-            turns.pass_on(number)
+            losses.append(loss)
+            pass_on()
 
         # Evaluated once, after the last measured step: two pairs will do.
         few = {name: values[:2] for name, values in self.reference.items()}
@@ -195,8 +196,10 @@ class _StepBench:
                 on_evaluation=lambda _: None,
                 on_step=on_step,
             )
+        return losses
 
-    def trl(self, turns: Turns, number: int) -> None:
+    def trl(self, pass_on: PassOn) -> list[float]:
+        """The loss of each step."""
         from datasets import Dataset
         from transformers import PrinterCallback, TrainerCallback
         from trl import DPOTrainer
@@ -211,7 +214,7 @@ class _StepBench:
 
         class PassOn(TrainerCallback):  # type: ignore[misc]
             def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
-                turns.pass_on(number)
+                pass_on()
 
         adapter = self.settings.adapter
         with tempfile.TemporaryDirectory() as workdir:
@@ -225,7 +228,7 @@ class _StepBench:
             trainer.remove_callback(PrinterCallback)
             trainer.add_callback(PassOn())
             trainer.train()
-        self.losses["trl"] = [log["loss"] for log in trainer.state.log_history if "loss" in log]
+        return [log["loss"] for log in trainer.state.log_history if "loss" in log]
 
     def _trl_rows(self) -> list[dict[str, Any]]:
         """In the order of our batches, with the reference of each pair."""

@@ -1,54 +1,91 @@
-"""Two loops of one process, by turns: each runs until it passes on, and its turns are timed."""
+"""Loops in processes of their own, by turns: each runs until it passes on, and its turns are timed.
+
+Only one loop ever runs, so neither takes a core from the other, and both see the machine at the
+same time of day. Processes, not threads: GNU OpenMP puts its threads to sleep between operations
+once a second pool of them exceeds the cores, which costs a step a third of its speed.
+"""
 
 from __future__ import annotations
 
-import threading
+import multiprocessing
 import time
+import traceback
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from multiprocessing.connection import Connection
+from typing import Any
+
+PassOn = Callable[[], None]
+Loop = Callable[[PassOn], Any]
 
 
-class Turns:
-    """`alternate` starts the loops; a loop calls `pass_on(its number)` at the end of a step.
+@dataclass
+class Laps:
+    """Seconds of each turn, the first with all that came before the first step; what it returned."""
 
-    Only one loop ever runs, so neither takes a core from the other, and both see the machine at
-    the same time of day. The first turn of a loop holds all that it did before its first step.
+    seconds: list[float] = field(default_factory=list)
+    result: Any = None
+
+
+def alternate(loops: Sequence[Loop]) -> list[Laps]:
+    """Run picklable `loops`, each given `pass_on` to call at the end of a step, to their ends.
+
+    Raises RuntimeError with the traceback of the first loop that fails; the others are ended.
     """
+    context = multiprocessing.get_context("spawn")
+    laps = [Laps() for _ in loops]
+    sides = []
+    try:
+        for loop in loops:
+            here, there = context.Pipe()
+            process = context.Process(target=_serve, args=(loop, there), daemon=True)
+            process.start()
+            there.close()
+            sides.append((here, process))
+        open_sides = list(range(len(loops)))
+        while open_sides:
+            for number in list(open_sides):
+                if not _turn(sides[number][0], laps[number]):
+                    open_sides.remove(number)
+    finally:
+        for _, process in sides:
+            process.terminate()
+            process.join()
+    return laps
 
-    def __init__(self, loops: int) -> None:
-        self.seconds: list[list[float]] = [[] for _ in range(loops)]
-        self._whose, self._ended = 0, [False] * loops
-        self._since = time.perf_counter()
-        self._changed = threading.Condition()
 
-    def alternate(self, loops: Sequence[Callable[[], object]]) -> None:
-        """Returns when every loop has; the first error of one is raised when all have ended."""
-        with ThreadPoolExecutor(len(loops)) as pool:
-            futures = [pool.submit(self._run, number, loop) for number, loop in enumerate(loops)]
-        for future in futures:
-            future.result()
+def _turn(side: Connection, laps: Laps) -> bool:
+    """One turn; False when the loop has returned."""
+    side.send("go")
+    try:
+        kind, value = side.recv()
+    except EOFError:
+        raise RuntimeError("a loop's process died") from None
+    if kind == "failed":
+        raise RuntimeError(value)
+    if kind == "returned":
+        laps.result = value
+        return False
+    laps.seconds.append(value)
+    return True
 
-    def pass_on(self, number: int) -> None:
-        self.seconds[number].append(time.perf_counter() - self._since)
-        self._next()
-        self._wait_for(number)
 
-    def _run(self, number: int, loop: Callable[[], object]) -> None:
-        self._wait_for(number)
-        try:
-            loop()
-        finally:
-            self._ended[number] = True
-            self._next()
+def _serve(loop: Loop, parent: Connection) -> None:
+    since = 0.0
 
-    def _next(self) -> None:
-        with self._changed:
-            count = len(self._ended)
-            order = [(self._whose + 1 + i) % count for i in range(count)]
-            self._whose = next((i for i in order if not self._ended[i]), self._whose)
-            self._changed.notify_all()
+    def wait() -> None:
+        nonlocal since
+        parent.recv()
+        since = time.perf_counter()
 
-    def _wait_for(self, number: int) -> None:
-        with self._changed:
-            self._changed.wait_for(lambda: self._whose == number)
-        self._since = time.perf_counter()
+    def pass_on() -> None:
+        parent.send(("passed", time.perf_counter() - since))
+        wait()
+
+    wait()
+    try:
+        result = loop(pass_on)
+    except Exception:
+        parent.send(("failed", traceback.format_exc()))
+    else:
+        parent.send(("returned", result))

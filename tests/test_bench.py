@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import multiprocessing
+import time
+from functools import partial
+
 import pytest
 from bench_flops import PairTokens, Shape, step_flops, visible
 from bench_pairs import WANTED, pick, write
 from bench_table import Row, table
-from bench_turns import Turns
+from bench_turns import PassOn, alternate
 from toys import toy_pairs
 
 from dpo_core.preferences import load_pairs, split_pairs
@@ -81,24 +85,28 @@ def test_cells_and_table() -> None:
     assert table(rows).row_count == 2
 
 
+def _steps(steps: int, pass_on: PassOn) -> list[float]:
+    began = []
+    for _ in range(steps):
+        began.append(time.monotonic())
+        time.sleep(0.02)
+        pass_on()
+    return began
+
+
+def _fail(pass_on: PassOn) -> None:
+    raise ValueError("broken")
+
+
 def test_turns_alternate_and_are_timed() -> None:
-    turns, order = Turns(2), []
-
-    def loop(number: int, steps: int) -> None:
-        for step in range(steps):
-            order.append((number, step))
-            turns.pass_on(number)
-
-    turns.alternate([lambda: loop(0, 2), lambda: loop(1, 3)])
-    assert order == [(0, 0), (1, 0), (0, 1), (1, 1), (1, 2)]
-    assert [len(seconds) for seconds in turns.seconds] == [2, 3]
+    first, second = alternate([partial(_steps, 2), partial(_steps, 3)])
+    order = sorted([(at, 0) for at in first.result] + [(at, 1) for at in second.result])
+    assert [number for _, number in order] == [0, 1, 0, 1, 1]
+    assert [len(first.seconds), len(second.seconds)] == [2, 3]
+    assert all(seconds >= 0.02 for seconds in first.seconds + second.seconds)
 
 
 def test_an_error_of_one_loop_ends_both() -> None:
-    turns = Turns(2)
-
-    def fail() -> None:
-        raise ValueError("broken")
-
-    with pytest.raises(ValueError, match="broken"):
-        turns.alternate([lambda: turns.pass_on(0), fail])
+    with pytest.raises(RuntimeError, match="broken"):
+        alternate([partial(_steps, 1000), _fail])
+    assert not multiprocessing.active_children()

@@ -83,6 +83,15 @@ def test_what_comes_back_is_what_was_lent(
     assert not model.training
 
 
+def test_what_stays_is_not_looked_through_by_every_collection(toy_model: Path) -> None:
+    resident = ResidentModel(settings_of(toy_model, ADAPTERS[0]), "cpu")
+    with resident.lent():
+        assert gc.get_freeze_count() > 10_000
+    with pytest.raises(MemoryError), resident.lent():
+        raise MemoryError
+    assert gc.get_freeze_count() == 0, "or the dropped model would stay as well"
+
+
 def test_after_an_unknown_error_the_model_is_loaded_again(toy_model: Path) -> None:
     resident = ResidentModel(settings_of(toy_model, ADAPTERS[0]), "cpu")
     with pytest.raises(MemoryError), resident.lent() as first:
