@@ -7,6 +7,7 @@ its own when the lanes' mailbox itself died.
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Mapping
 from typing import Any
 
@@ -34,21 +35,29 @@ def run_trial(
     same numbers would give it again.
     """
     job = TrialJob(storage, sweep_id, config["trial"], config["point"], seed)
-    death: str | None = ""
+    death = ""
     for attempt in range(retries + 1):
         known = failure_of(job.paths, job.trial)
         if known is not None:
             raise TrialFailed(known["reason"], known["detail"])
-        death = _on_lane(job, lanes) if lanes else None
-        if death is None:
-            death = _on_own_group(job, resources, attempt)
+        death = _attempt(job, resources, attempt, lanes)
         if not death and failure_of(job.paths, job.trial) is None:
             return
-    raise TrialFailed(*_reason_of_death(death or ""))
+    raise TrialFailed(*_reason_of_death(death))
+
+
+def _attempt(job: TrialJob, resources: ResourceSettings, attempt: int, lanes: Any) -> str:
+    """An empty text when the workers did what they could, else what is known of their death."""
+    import ray
+
+    if lanes:
+        # A dead mailbox took all lanes with it.
+        with contextlib.suppress(ray.exceptions.RayActorError):
+            return _on_lane(job, lanes)
+    return _on_own_group(job, resources, attempt)
 
 
 def _on_own_group(job: TrialJob, resources: ResourceSettings, attempt: int) -> str:
-    """An empty text when the group ended well, else what Ray says of its end."""
     from ray.train.v2.api.exceptions import TrainingFailedError
     from ray.tune.integration.ray_train import TuneReportCallback
 
@@ -67,19 +76,14 @@ def _on_own_group(job: TrialJob, resources: ResourceSettings, attempt: int) -> s
     return ""
 
 
-def _on_lane(job: TrialJob, lanes: Any) -> str | None:
-    """An empty text when the lane did what it could, else what is known of its death; None when
-    there are no lanes any more."""
+def _on_lane(job: TrialJob, lanes: Any) -> str:
+    """Raises RayActorError when there are no lanes any more."""
     import ray
     from ray import tune
 
-    ticket, read = None, 0
+    ticket, read = ray.get(lanes.submit.remote(vars(job))), 0
     while True:
-        try:
-            ticket = ray.get(lanes.submit.remote(vars(job))) if ticket is None else ticket
-            events, outcome, detail = ray.get(lanes.read.remote(ticket, read))
-        except ray.exceptions.RayActorError:
-            return None
+        events, outcome, detail = ray.get(lanes.read.remote(ticket, read))
         for event in events:
             tune.report(event)
         read += len(events)
