@@ -212,7 +212,7 @@ class _StepBench:
             def _precompute_ref_logps(self, dataset: Any, *_: Any, **__: Any) -> Any:
                 return dataset
 
-        class PassOn(TrainerCallback):  # type: ignore[misc]
+        class StepEnd(TrainerCallback):  # type: ignore[misc]
             def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
                 pass_on()
 
@@ -226,7 +226,7 @@ class _StepBench:
                 peft_config=lora_config(adapter, None) if adapter else None,
             )
             trainer.remove_callback(PrinterCallback)
-            trainer.add_callback(PassOn())
+            trainer.add_callback(StepEnd())
             trainer.train()
         return [log["loss"] for log in trainer.state.log_history if "loss" in log]
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import multiprocessing
+import os
 import time
 from functools import partial
 
@@ -10,7 +11,7 @@ import pytest
 from bench_flops import PairTokens, Shape, step_flops, visible
 from bench_pairs import WANTED, pick, write
 from bench_table import Row, table
-from bench_turns import PassOn, alternate
+from bench_turns import Loop, PassOn, alternate
 from toys import toy_pairs
 
 from dpo_core.preferences import load_pairs, split_pairs
@@ -98,6 +99,10 @@ def _fail(pass_on: PassOn) -> None:
     raise ValueError("broken")
 
 
+def _die(pass_on: PassOn) -> None:
+    os._exit(1)
+
+
 def test_turns_alternate_and_are_timed() -> None:
     first, second = alternate([partial(_steps, 2), partial(_steps, 3)])
     order = sorted([(at, 0) for at in first.result] + [(at, 1) for at in second.result])
@@ -106,7 +111,8 @@ def test_turns_alternate_and_are_timed() -> None:
     assert all(seconds >= 0.02 for seconds in first.seconds + second.seconds)
 
 
-def test_an_error_of_one_loop_ends_both() -> None:
-    with pytest.raises(RuntimeError, match="broken"):
-        alternate([partial(_steps, 1000), _fail])
+@pytest.mark.parametrize(("loop", "said"), [(_fail, "ValueError: broken"), (_die, "died")])
+def test_an_error_of_one_loop_ends_both(loop: Loop, said: str) -> None:
+    with pytest.raises(RuntimeError, match=said):
+        alternate([partial(_steps, 1000), loop])
     assert not multiprocessing.active_children()

@@ -47,6 +47,8 @@ def test_what_died_elsewhere_is_no_failure_of_the_trial(tmp_path: Path) -> None:
     ):
         record_failure(paths, "t0000", error)
         assert failure_of(paths, "t0000") is None, error
+    record_failure(paths, "t0000", RuntimeError("mat1 and mat2 shapes cannot be multiplied"))
+    assert failure_of(paths, "t0000") is not None
 
 
 def test_the_detail_is_one_line() -> None:
