@@ -180,7 +180,7 @@ def _run(config: Any, paths: Any, json_: bool) -> dict[str, Any]:
 
     progress = Progress(
         Console(stderr=True),
-        trials=config.search.trials,
+        trials=config.search.trials + config.selection.confirm.trials(config.search.trials),
         steps=config.training.max_steps,
         objective=config.selection.objective,
     )

@@ -21,6 +21,7 @@ from sweeps.strict_yaml import load_yaml
 
 NAME = r"^[a-z0-9][-a-z0-9]{0,40}$"
 _PROBES = 64
+_CONFIRMED_PRESETS = ("lora", "full")
 
 
 class SearchSettings(Settings):
@@ -37,6 +38,19 @@ class SearchSettings(Settings):
     """How often a trial is continued after its worker or its node died."""
 
 
+class ConfirmSettings(Settings):
+    """The best points of the search are trained again with other seeds, and chosen by their means."""
+
+    top: int = Field(3, ge=0)
+    """How many points; 0: none."""
+    seeds: int = Field(3, ge=0)
+    """How many new seeds each."""
+
+    def trials(self, searched: int) -> int:
+        """How many trials that is after a search of so many."""
+        return min(self.top, searched) * self.seeds
+
+
 class SelectionSettings(Settings):
     """Which number picks the winner; the other two accuracies are always reported."""
 
@@ -45,6 +59,7 @@ class SelectionSettings(Settings):
     )
     keep_checkpoints: int = Field(1, ge=1)
     """The best so many checkpoints of all trials stay on disk; only the first can win."""
+    confirm: ConfirmSettings = ConfirmSettings(top=0)
 
 
 class ResourceSettings(Settings):
@@ -136,6 +151,7 @@ def parse_sweep(text: str, *, source: str, overrides: Iterable[str] = ()) -> Swe
     for override in overrides:
         _override(tree, override)
     _fill_in_dtype(tree)
+    _fill_in_confirmation(tree)
     try:
         return SweepConfig(**tree)
     except ValidationError as error:
@@ -148,6 +164,13 @@ def _fill_in_dtype(tree: dict[str, Any]) -> None:
     gpus = resources.get("gpus_per_worker", 0) if isinstance(resources, dict) else 0
     if isinstance(model, dict):
         model.setdefault("dtype", "bfloat16" if gpus else "float32")
+
+
+def _fill_in_confirmation(tree: dict[str, Any]) -> None:
+    """3 points with 3 seeds for the presets that are meant for work, none for the demo or own axes."""
+    selection = tree.setdefault("selection", {})
+    if tree.get("space") in _CONFIRMED_PRESETS and isinstance(selection, dict):
+        selection.setdefault("confirm", {})
 
 
 def _override(tree: dict[str, Any], assignment: str) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from dpo_core.audit import INFO
@@ -17,7 +17,9 @@ from sweeps.export import export_and_score, final_outcomes, write_card
 from sweeps.paths import SweepPaths
 from sweeps.prepare import Prepared, prepare, read_data, read_labels, skipped_rows, split_data
 from sweeps.records import ledger
-from sweeps.records.selection import Candidate, scores, trial_rows, winner
+from sweeps.records.confirmation import Confirmation, confirmed, finalists, to_export
+from sweeps.records.ledger import TrialRecord, searched
+from sweeps.records.selection import Candidate, candidates, ranked, scores, trial_rows, winner
 
 Say = Callable[[str], None]
 
@@ -44,7 +46,7 @@ def run_sweep(config: SweepConfig, paths: SweepPaths, say: Say, tell: Any) -> di
         import ray
 
         from sweeps.tuning.resources import check_resources
-        from sweeps.tuning.runner import close_lanes, open_lanes, run_trials
+        from sweeps.tuning.runner import close_lanes, confirm_trials, open_lanes, run_trials
 
         check_resources(config.resources, config.search.concurrent, ray.cluster_resources())
         say(f"sweep {paths.sweep_id} in {paths.store.uri}")
@@ -56,20 +58,27 @@ def run_sweep(config: SweepConfig, paths: SweepPaths, say: Say, tell: Any) -> di
         prepared = prepare(config, paths, splits, call)
         _say_prepared(prepared, say)
         records = run_trials(config, paths, prepared, tell, lanes)
-        best = winner(records, config.selection.objective)
+        found = to_confirm(config, records)
+        if found:
+            say(
+                f"training {len(found)} points again with new seeds: {', '.join(map(_place, found))}"
+            )
+            records = confirm_trials(config, paths, prepared, tell, found, lanes)
+        points = confirmed(found, records, config.selection.objective)
+        best = chosen(config, records, points)
         if best is None or config.resources.workers > 1:
             close_lanes(lanes)  # those of several workers run no calls, but hold the export's CPUs
         if best is None:
-            _conclude(config, paths, None)
+            _conclude(config, paths, None, points)
             raise NoWinner(
                 f"{paths.store.uri}: none of {len(records)} trials was ever evaluated "
                 f"({records[0].reason}: {records[0].detail}); see {paths.ledger}"
             )
         if final_outcomes(paths, best.trial) is None or not paths.store.exists(paths.best):
-            say(f"exporting {best.trial} at step {best.step}, scoring the final split")
+            say(f"exporting {_place(best)}, scoring the final split")
             call(export_and_score, paths.storage.uri, paths.sweep_id, best.trial, best.step)
         close_lanes(lanes)
-        return _conclude(config, paths, best)
+        return _conclude(config, paths, best, points)
 
 
 def read_selection(paths: SweepPaths) -> dict[str, Any]:
@@ -82,7 +91,28 @@ def read_selection(paths: SweepPaths) -> dict[str, Any]:
     return selection
 
 
-def _conclude(config: SweepConfig, paths: SweepPaths, best: Candidate | None) -> dict[str, Any]:
+def to_confirm(config: SweepConfig, records: Sequence[TrialRecord]) -> list[Candidate]:
+    """What the search found best, each point once; empty when confirmation is off."""
+    confirm = config.selection.confirm
+    if not confirm.seeds:
+        return []
+    return finalists(ranked(candidates(searched(records)), config.selection.objective), confirm.top)
+
+
+def chosen(
+    config: SweepConfig, records: Sequence[TrialRecord], points: Sequence[Confirmation]
+) -> Candidate | None:
+    """On the means of the new seeds where there are any. None when nothing was ever evaluated."""
+    objective = config.selection.objective
+    return to_export(points[0], objective) if points else winner(searched(records), objective)
+
+
+def _conclude(
+    config: SweepConfig,
+    paths: SweepPaths,
+    best: Candidate | None,
+    points: Sequence[Confirmation],
+) -> dict[str, Any]:
     objective = config.selection.objective
     records = ledger.read(paths.store, paths.ledger)
     selection: dict[str, Any] = {
@@ -109,11 +139,16 @@ def _conclude(config: SweepConfig, paths: SweepPaths, best: Candidate | None) ->
         selection["reference"] = {
             split: scores(o.as_reference, objective) for split, o in outcomes.items()
         }
-    selection["trials"] = trial_rows(records, objective)
+    selection["confirmation"] = [point.row(objective) for point in points]
+    selection["trials"] = trial_rows(searched(records), objective)
     if best is not None:
         write_card(paths, selection)
     paths.store.write(paths.selection, json.dumps(selection, indent=2, allow_nan=False).encode())
     return selection
+
+
+def _place(candidate: Candidate) -> str:
+    return f"{candidate.trial} at step {candidate.step}"
 
 
 def _read(paths: SweepPaths, name: str) -> Outcomes:
