@@ -56,6 +56,9 @@ Tell = Callable[[Happening], None]
 # of nothing at all, hence one byte.
 _DRIVER = {"CPU": 0, "memory": 1}
 
+# A tenth of a second goes into bringing the study up to date, whose readers are people.
+_PUBLISH_EVERY_S = 10.0
+
 
 def open_lanes(config: SweepConfig, paths: SweepPaths) -> Any:
     """Worker groups for the whole sweep, which start when there is work; None without lanes."""
@@ -81,8 +84,11 @@ def run_trials(
     unfinished = drawn_but_open(paths, book.records)
     missing = config.search.trials - len(book.records)
     if missing > 0:
-        _fit(config, paths, book, unfinished[:missing], missing, lanes)
-        book.close_orphans()
+        try:
+            _fit(config, paths, book, unfinished[:missing], missing, lanes)
+            book.close_orphans()
+        finally:
+            book.publish()
     return book.records
 
 
@@ -186,6 +192,7 @@ class _Book(tune.Callback):  # type: ignore[misc]
         self.labels = read_labels(paths, "select")
         self.field = Field(paths, config.selection)
         self.running: dict[str, float] = {}
+        self.published = -_PUBLISH_EVERY_S
         self.scratch = tempfile.TemporaryDirectory(prefix="dpo-sweeps-")
 
     def __getstate__(self) -> dict[str, Any]:
@@ -247,7 +254,8 @@ class _Book(tune.Callback):  # type: ignore[misc]
         )
         ledger.append(self.paths.store, self.paths.ledger, record)
         self.records.append(record)
-        self.publish()
+        if time.monotonic() >= self.published + _PUBLISH_EVERY_S:
+            self.publish()
         self.clear_checkpoints()
         self.tell(Happening(status, trial, dict(point), {"record": record}, reason))
 
@@ -265,6 +273,7 @@ class _Book(tune.Callback):  # type: ignore[misc]
         space = self.config.search_space
         search.publish(file, self.paths.sweep_id, space, self.records, self.objective)
         self.paths.store.write(self.paths.study, file.read_bytes())
+        self.published = time.monotonic()
 
     def clear_checkpoints(self) -> None:
         """Only what can still win, or still be continued, stays on disk."""
