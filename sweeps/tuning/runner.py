@@ -24,11 +24,12 @@ from dpo_core.evaluation import Outcomes, label_slices, length_slices
 from dpo_core.health import health
 from dpo_core.hyperparams import DPOHyperparams
 from sweeps.config import SweepConfig
+from sweeps.contenders import Field
 from sweeps.paths import SweepPaths
 from sweeps.prepare import Prepared, read_labels
 from sweeps.records import ledger
+from sweeps.records.choice import can_still_win
 from sweeps.records.ledger import EvaluationRecord, TrialRecord
-from sweeps.records.selection import candidates, ranked
 from sweeps.tuning import lanes as lane_module
 from sweeps.tuning import search
 from sweeps.tuning.failures import failure_of, reason_of
@@ -189,6 +190,7 @@ class _Book(tune.Callback):  # type: ignore[misc]
         self.mean_tokens = float(prepared.reports["train"]["mean_response_tokens"])
         self.records = ledger.read(paths.store, paths.ledger)
         self.labels = read_labels(paths, "select")
+        self.field = Field(paths, config.selection)
         self.running: dict[str, float] = {}
         self.published = -_PUBLISH_EVERY_S
         self.scratch = tempfile.TemporaryDirectory(prefix="dpo-sweeps-")
@@ -275,9 +277,8 @@ class _Book(tune.Callback):  # type: ignore[misc]
 
     def clear_checkpoints(self) -> None:
         """Only what can still win, or still be continued, stays on disk."""
-        pool = candidates([*self.records, *map(self._so_far, self.running)])
-        best = ranked(pool, self.objective)[: self.config.selection.keep_checkpoints]
-        keep = {(candidate.trial, candidate.step) for candidate in best}
+        pool = self.field.contenders([*self.records, *map(self._so_far, self.running)])
+        keep = can_still_win(pool, self.field.groups, self.config.selection.keep_checkpoints)
         for trial in self.paths.store.names(self.paths.checkpoints):
             steps = self.paths.checkpoint_steps(trial)
             if trial in self.running and steps:
