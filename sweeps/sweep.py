@@ -1,25 +1,21 @@
-"""A whole sweep: prepare, run the trials, choose, export, score the final split."""
+"""A whole sweep: prepare, run the trials, conclude."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any
 
 from dpo_core.audit import INFO
 from dpo_core.errors import UserError
-from dpo_core.evaluation import Outcomes, read_outcomes
 from sweeps.audit import finding_lines
 from sweeps.calls import call_of
 from sweeps.cluster import connected, dashboard_url
+from sweeps.conclude import conclude
 from sweeps.config import SweepConfig
-from sweeps.export import export_and_score, final_outcomes, write_card
+from sweeps.contenders import Field
 from sweeps.paths import SweepPaths
-from sweeps.prepare import Prepared, prepare, read_data, read_labels, skipped_rows, split_data
-from sweeps.records import ledger
-from sweeps.records.confirmation import Confirmation, confirmed, finalists, to_export
-from sweeps.records.ledger import TrialRecord, searched
-from sweeps.records.selection import Candidate, candidates, ranked, scores, trial_rows, winner
+from sweeps.prepare import Prepared, prepare, read_data, skipped_rows, split_data
 
 Say = Callable[[str], None]
 
@@ -58,27 +54,22 @@ def run_sweep(config: SweepConfig, paths: SweepPaths, say: Say, tell: Any) -> di
         prepared = prepare(config, paths, splits, call)
         _say_prepared(prepared, say)
         records = run_trials(config, paths, prepared, tell, lanes)
-        found = to_confirm(config, records)
+        found = Field(paths, config.selection).finalists(records)
         if found:
-            say(
-                f"training {len(found)} points again with new seeds: {', '.join(map(_place, found))}"
-            )
+            named = ", ".join(f"{each.trial} at step {each.step}" for each in found)
+            say(f"training again with {config.selection.confirm.seeds} new seeds each: {named}")
             records = confirm_trials(config, paths, prepared, tell, found, lanes)
-        points = confirmed(found, records, config.selection.objective)
-        best = chosen(config, records, points)
-        if best is None or config.resources.workers > 1:
+        evaluated = any(record.evaluations for record in records)
+        if not evaluated or config.resources.workers > 1:
             close_lanes(lanes)  # those of several workers run no calls, but hold the export's CPUs
-        if best is None:
-            _conclude(config, paths, None, points)
-            raise NoWinner(
-                f"{paths.store.uri}: none of {len(records)} trials was ever evaluated "
-                f"({records[0].reason}: {records[0].detail}); see {paths.ledger}"
-            )
-        if final_outcomes(paths, best.trial) is None or not paths.store.exists(paths.best):
-            say(f"exporting {_place(best)}, scoring the final split")
-            call(export_and_score, paths.storage.uri, paths.sweep_id, best.trial, best.step)
+        selection = conclude(config, paths, records, call, say)
         close_lanes(lanes)
-        return _conclude(config, paths, best, points)
+    if not evaluated:
+        raise NoWinner(
+            f"{paths.store.uri}: none of {len(records)} trials was ever evaluated "
+            f"({records[0].reason}: {records[0].detail}); see {paths.ledger}"
+        )
+    return selection
 
 
 def read_selection(paths: SweepPaths) -> dict[str, Any]:
@@ -89,70 +80,6 @@ def read_selection(paths: SweepPaths) -> dict[str, Any]:
         )
     selection: dict[str, Any] = json.loads(paths.store.read(paths.selection))
     return selection
-
-
-def to_confirm(config: SweepConfig, records: Sequence[TrialRecord]) -> list[Candidate]:
-    """What the search found best, each point once; empty when confirmation is off."""
-    confirm = config.selection.confirm
-    if not confirm.seeds:
-        return []
-    return finalists(ranked(candidates(searched(records)), config.selection.objective), confirm.top)
-
-
-def chosen(
-    config: SweepConfig, records: Sequence[TrialRecord], points: Sequence[Confirmation]
-) -> Candidate | None:
-    """On the means of the new seeds where there are any. None when nothing was ever evaluated."""
-    objective = config.selection.objective
-    return to_export(points[0], objective) if points else winner(searched(records), objective)
-
-
-def _conclude(
-    config: SweepConfig,
-    paths: SweepPaths,
-    best: Candidate | None,
-    points: Sequence[Confirmation],
-) -> dict[str, Any]:
-    objective = config.selection.objective
-    records = ledger.read(paths.store, paths.ledger)
-    selection: dict[str, Any] = {
-        "sweep": paths.sweep_id,
-        "folder": paths.store.uri,
-        "base_model": config.model.path,
-        "objective": objective,
-        "winner": None,
-    }
-    if best is not None:
-        outcomes = {
-            "select": _read(paths, paths.outcome(best.trial, best.step)),
-            "final": _read(paths, paths.final_outcome(best.trial)),
-        }
-        selection["winner"] = {
-            "trial": best.trial,
-            "point": dict(best.point),
-            "step": best.step,
-            "path": f"{paths.store.uri}/{paths.best}",
-        }
-        selection |= {
-            split: scores(o, objective, read_labels(paths, split)) for split, o in outcomes.items()
-        }
-        selection["reference"] = {
-            split: scores(o.as_reference, objective) for split, o in outcomes.items()
-        }
-    selection["confirmation"] = [point.row(objective) for point in points]
-    selection["trials"] = trial_rows(searched(records), objective)
-    if best is not None:
-        write_card(paths, selection)
-    paths.store.write(paths.selection, json.dumps(selection, indent=2, allow_nan=False).encode())
-    return selection
-
-
-def _place(candidate: Candidate) -> str:
-    return f"{candidate.trial} at step {candidate.step}"
-
-
-def _read(paths: SweepPaths, name: str) -> Outcomes:
-    return read_outcomes(paths.store.read(name))[0]
 
 
 def _say_prepared(prepared: Prepared, say: Say) -> None:

@@ -1,4 +1,4 @@
-"""The best points of a search, trained again with new seeds: pure functions of the ledger.
+"""The best points of a search, trained again with new seeds: pure functions of what was scored.
 
 The best of many noisy scores flatters its point; the mean over new seeds, which chose nothing,
 does not. Every point is given the same new seeds, so that points are compared under equal luck.
@@ -7,60 +7,59 @@ does not. Every point is given the same new seeds, so that points are compared u
 from __future__ import annotations
 
 import hashlib
-import json
 import math
 import statistics
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
-from sweeps.records.ledger import EvaluationRecord, TrialRecord
-from sweeps.records.selection import Candidate, ranked
+import numpy as np
+
+from sweeps.records.choice import Contender, choose, ranked
+from sweeps.records.ledger import TrialRecord
+from sweeps.records.paired import Groups
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Confirmation:
-    """A candidate of the search, and what the trials with new seeds had at the same step."""
+    """A point of the search, and what its trials with new seeds were at the same step."""
 
-    found: Candidate
-    again: tuple[TrialRecord, ...]
-    """Those that were evaluated at that step, by name."""
+    found: Contender
+    again: tuple[Contender, ...]
     missing: tuple[TrialRecord, ...]
-    """Those that ended before it."""
-
-    def accuracies(self, objective: str) -> list[float]:
-        return [e.accuracy(objective) for e in self.evaluations]
-
-    def mean(self, objective: str) -> float | None:
-        """Over the new seeds; None when none of their trials got to the step."""
-        accuracies = self.accuracies(objective)
-        return statistics.fmean(accuracies) if accuracies else None
+    """Trials with new seeds that ended before that step."""
 
     @property
-    def evaluations(self) -> list[EvaluationRecord]:
-        return [_at(record, self.found.step) for record in self.again]
+    def mean(self) -> float | None:
+        """Over the new seeds; None when none of their trials got to the step."""
+        return statistics.fmean(c.accuracy for c in self.again) if self.again else None
 
-    def candidates(self) -> list[Candidate]:
-        """The checkpoint of every seed of this point, that of the search first."""
-        found = self.found
-        again = zip(self.again, self.evaluations, strict=True)
-        return [found, *(Candidate(r.trial, e.step, r.point, e) for r, e in again)]
+    @property
+    def standing(self) -> Contender | None:
+        """The point as it stands for election: scores and drift are means over the new seeds; the
+        checkpoint is the most accurate admissible one of theirs. The search's own is not among
+        them: its score is what brought the point here.
+        """
+        if not self.again:
+            return None
+        best = ranked([c for c in self.again if c.admissible] or self.again)[0]
+        scores = np.mean([c.scores for c in self.again], axis=0)
+        return replace(best, scores=scores, drift=statistics.fmean(c.drift for c in self.again))
 
-    def row(self, objective: str) -> dict[str, Any]:
+    def row(self) -> dict[str, Any]:
         """As selection.json tells it. Accuracies and their differences in [-1, 1]."""
-        accuracies, mean = self.accuracies(objective), self.mean(objective)
-        score = self.found.evaluation.accuracy(objective)
+        accuracies, mean = [c.accuracy for c in self.again], self.mean
         return {
             "trial": self.found.trial,
             "step": self.found.step,
             "point": dict(self.found.point),
-            "trials": [record.trial for record in self.again],
-            "seeds": [record.seed for record in self.again],
+            "trials": [c.trial for c in self.again],
+            "seeds": [c.seed for c in self.again],
             "accuracies": accuracies,
             "mean": mean,
             "spread": statistics.stdev(accuracies) if len(accuracies) > 1 else None,
-            "search_score": score,
-            "shrinkage": None if mean is None else score - mean,
+            "search_score": self.found.accuracy,
+            "shrinkage": None if mean is None else self.found.accuracy - mean,
             "missing": [
                 {"trial": r.trial, "reason": r.reason, "detail": r.detail} for r in self.missing
             ],
@@ -79,45 +78,43 @@ def new_seeds(sweep_seed: int, count: int) -> list[int]:
     return drawn
 
 
-def finalists(order: Iterable[Candidate], top: int) -> list[Candidate]:
-    """The best checkpoint of each of the `top` best points; `order` has the best one first."""
-    best: dict[str, Candidate] = {}
-    for candidate in order:
-        best.setdefault(json.dumps(candidate.point, sort_keys=True), candidate)
-    return list(best.values())[:top]
+def finalists(contenders: Iterable[Contender], groups: Groups, top: int) -> list[Contender]:
+    """What the sweep would choose, then what it would without that point, and so on."""
+    rest, taken = list(contenders), list[Contender]()
+    while len(taken) < top and (winner := choose(rest, groups).winner):
+        taken.append(winner)
+        rest = [c for c in rest if c.point != winner.point]
+    return taken
 
 
 def confirmed(
-    found: Iterable[Candidate], records: Iterable[TrialRecord], objective: str
+    found: Iterable[Contender], contenders: Iterable[Contender], records: Iterable[TrialRecord]
 ) -> list[Confirmation]:
     """What is known of each of `found` by now, the best mean first, the unconfirmed ones last.
 
-    Equal means are told apart as `ranked` does.
+    `contenders` and `records` hold those of the trials with new seeds among others.
     """
     again = sorted((r for r in records if r.confirms), key=lambda record: record.trial)
-    seen = [_confirmation(candidate, again) for candidate in ranked(found, objective)]
+    places = {c.place: c for c in contenders}
+    seen = [_confirmation(each, again, places) for each in found]
 
-    def merit(each: Confirmation) -> float:
-        mean = each.mean(objective)
-        return -math.inf if mean is None else mean
+    def merit(point: Confirmation) -> float:
+        return -math.inf if point.mean is None else point.mean
 
     return sorted(seen, key=merit, reverse=True)
 
 
-def to_export(point: Confirmation, objective: str) -> Candidate:
-    """Of a point's seeds the checkpoint with the best accuracy at that step.
-
-    The search's own competes: all seeds were scored on the same pairs, so that what they differ by
-    is the models' own, whatever led to the point.
-    """
-    return ranked(point.candidates(), objective)[0]
+def electorate(
+    points: Iterable[Confirmation], contenders: Sequence[Contender]
+) -> Sequence[Contender]:
+    """Who may be chosen: the points with new seeds, on their means; if there are none, everybody."""
+    return [each for point in points if (each := point.standing)] or contenders
 
 
-def _confirmation(found: Candidate, again: Sequence[TrialRecord]) -> Confirmation:
+def _confirmation(
+    found: Contender, again: Iterable[TrialRecord], places: Mapping[tuple[str, int], Contender]
+) -> Confirmation:
     mine = [record for record in again if record.confirms == found.trial]
-    there = tuple(r for r in mine if any(e.step == found.step for e in r.evaluations))
-    return Confirmation(found, there, tuple(r for r in mine if r not in there))
-
-
-def _at(record: TrialRecord, step: int) -> EvaluationRecord:
-    return next(e for e in record.evaluations if e.step == step)
+    there = [places[r.trial, found.step] for r in mine if (r.trial, found.step) in places]
+    missing = [r for r in mine if (r.trial, found.step) not in places]
+    return Confirmation(found, tuple(there), tuple(missing))

@@ -25,12 +25,13 @@ from dpo_core.evaluation import Outcomes, label_slices, length_slices
 from dpo_core.health import health
 from dpo_core.hyperparams import DPOHyperparams
 from sweeps.config import SweepConfig
+from sweeps.contenders import Field
 from sweeps.paths import SweepPaths
 from sweeps.prepare import Prepared, read_labels
 from sweeps.records import ledger
-from sweeps.records.confirmation import confirmed, finalists, new_seeds, to_export
+from sweeps.records.choice import Contender, can_still_win
+from sweeps.records.confirmation import confirmed, new_seeds
 from sweeps.records.ledger import EvaluationRecord, TrialRecord, searched
-from sweeps.records.selection import Candidate, candidates, ranked
 from sweeps.tuning import lanes as lane_module
 from sweeps.tuning import search
 from sweeps.tuning.failures import failure_of, reason_of
@@ -101,7 +102,7 @@ def confirm_trials(
     paths: SweepPaths,
     prepared: Prepared,
     tell: Tell,
-    found: Sequence[Candidate],
+    found: Sequence[Contender],
     lanes: Any = None,
 ) -> list[TrialRecord]:
     """All records, after the points of `found` were trained again with new seeds.
@@ -118,7 +119,7 @@ def confirm_trials(
     return book.records
 
 
-def confirmation_points(config: SweepConfig, found: Sequence[Candidate]) -> list[DrawnPoint]:
+def confirmation_points(config: SweepConfig, found: Sequence[Contender]) -> list[DrawnPoint]:
     """Every point with the first new seed, then every point with the second, and so on."""
     seeds = new_seeds(config.seed, config.selection.confirm.seeds)
     return [
@@ -238,7 +239,7 @@ class _Book(tune.Callback):  # type: ignore[misc]
         paths: SweepPaths,
         prepared: Prepared,
         tell: Tell,
-        found: Sequence[Candidate] | None = None,
+        found: Sequence[Contender] = (),
     ) -> None:
         self.config, self.paths, self.tell = config, paths, tell
         self.found = found  # by the search, to be confirmed
@@ -246,6 +247,7 @@ class _Book(tune.Callback):  # type: ignore[misc]
         self.mean_tokens = float(prepared.reports["train"]["mean_response_tokens"])
         self.records = ledger.read(paths.store, paths.ledger)
         self.labels = read_labels(paths, "select")
+        self.field = Field(paths, config.selection)
         self.running: dict[str, float] = {}
         self.published = -_PUBLISH_EVERY_S
         self.scratch = tempfile.TemporaryDirectory(prefix="dpo-sweeps-")
@@ -340,14 +342,13 @@ class _Book(tune.Callback):  # type: ignore[misc]
                     self.paths.store.delete(self.paths.checkpoint(trial, step))
 
     def _can_win(self, records: Sequence[TrialRecord]) -> set[tuple[str, int]]:
-        """(trial, step) of the best checkpoints, and of the best seed of each point that is, or
-        would now be, confirmed."""
-        settings = self.config.selection
-        best = ranked(candidates(searched(records)), self.objective)
-        found = finalists(best, settings.confirm.top) if self.found is None else self.found
-        points = confirmed(found, records, self.objective)
-        can = best[: settings.keep_checkpoints] + [to_export(p, self.objective) for p in points]
-        return {(candidate.trial, candidate.step) for candidate in can}
+        """(trial, step) of what the search may choose, and of the seed of each confirmed point that
+        stands for it."""
+        spares = self.config.selection.keep_checkpoints
+        pool = self.field.contenders(searched(records))
+        points = confirmed(self.found, self.field.contenders(records), records)
+        standing = {p.standing.place for p in points if p.standing}
+        return standing | can_still_win(pool, self.field.groups, spares)
 
     def _so_far(self, trial: str) -> TrialRecord:
         row = json.loads(self.paths.store.read(self.paths.point(trial)))
@@ -355,7 +356,7 @@ class _Book(tune.Callback):  # type: ignore[misc]
             trial,
             row["point"],
             "running",
-            self.config.seed,
+            row.get("seed", self.config.seed),
             self._evaluations(trial),
             confirms=self.paths.confirms(trial),
         )
