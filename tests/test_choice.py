@@ -163,8 +163,8 @@ def test_offline_values_by_hand() -> None:
 
 
 def test_a_check_is_passed_broken_or_not_known() -> None:
-    found = checks({"drift_chosen": 0.5, "displaced": 0.7, "repetition": float("nan")}, RAILS)
-    assert found["drift_chosen"] == Check(0.5, 0.5, True, "exclude")
+    found = checks({"drift_chosen": 1.0, "displaced": 0.7, "repetition": float("nan")}, RAILS)
+    assert found["drift_chosen"] == Check(1.0, 1.0, True, "exclude")
     assert found["displaced"] == Check(0.7, 0.5, False, "warn")
     assert not found["displaced"].excludes
     assert found["repetition"] == Check(None, 0.2, False, "exclude"), "no number breaks a limit"
