@@ -269,6 +269,7 @@ def main() -> None:
 
 def _guarded(command: Callable[[], Any]) -> int:
     from dpo_core.errors import UserError
+    from sweeps.secrets import redact
 
     try:
         command()
@@ -278,10 +279,10 @@ def _guarded(command: Callable[[], Any]) -> int:
             print("interrupted; `dpo-sweeps resume FOLDER` goes on", file=sys.stderr)
         return stop.code if isinstance(stop.code, int) else 0
     except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
+        print(f"error: {redact(str(error))}", file=sys.stderr)
         return EXIT_NO_WINNER if type(error).__name__ == "NoWinner" else EXIT_MISTAKE
     except Exception:
-        traceback.print_exc()
+        print(redact(traceback.format_exc()), end="", file=sys.stderr)
         print(
             "this is a defect of dpo-sweeps, not of your sweep; please report it", file=sys.stderr
         )
