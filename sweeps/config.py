@@ -48,6 +48,8 @@ class ResourceSettings(Settings):
     """Worker groups stay up between trials, instead of one `TorchTrainer` a trial."""
     trials_per_lane: int | None = Field(None, ge=1)
     """A lane is replaced after so many trials; null: never."""
+    driver_resource: str | None = Field(None, pattern=r"^[A-Za-z][-\w]*$")
+    """A custom resource of the nodes that must run trials' drivers, such as nodes off spot."""
     autoscaling: bool = False
     """The cluster grows on demand, so what it has now says nothing about what it can have."""
 
