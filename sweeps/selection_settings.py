@@ -23,9 +23,9 @@ class Guardrail(Settings):
 class GuardrailSettings(Settings):
     """The named guardrails; whatever is not given of one keeps its default."""
 
-    drift_chosen: Guardrail = Guardrail(limit=0.5)
+    drift_chosen: Guardrail = Guardrail(limit=1.0)
     """How far chosen answers moved from the reference, up or down, in nats per token."""
-    drift_rejected: Guardrail = Guardrail(limit=1.0)
+    drift_rejected: Guardrail = Guardrail(limit=2.0)
     """The same for rejected answers, which DPO pushes down."""
     displaced: Guardrail = Guardrail(limit=0.5, action="warn")
     """Share of pairs whose margin grew while the chosen answer became less likely."""

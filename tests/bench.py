@@ -25,6 +25,7 @@ class Part(StrEnum):
     smollm2 = "smollm2"
     step = "step"
     scale = "scale"
+    selection = "selection"
 
 
 def main(
@@ -67,10 +68,24 @@ class _Bench:
     ) -> None:
         self.pairs, self.model, self.threads = pairs, model, threads
         self.trials, self.steps, self.json_file = trials, steps, json_file
+        self.seed: int | None = None
         self.rows: list[Any] = []
         self.raw: dict[str, Any] = {}
 
     def run(self, parts: set[Part], scratch: Path) -> None:
+        if Part.selection in parts:
+            self._run_selection()
+        if parts - {Part.selection}:
+            self._run_training(parts, scratch)
+
+    def _run_selection(self) -> None:
+        from tests import bench_selection
+
+        found = bench_selection.measure()
+        raw = {name: sweeps.as_dict() for name, sweeps in found.items()}
+        self._keep(Part.selection, raw, bench_selection.rows(found))
+
+    def _run_training(self, parts: set[Part], scratch: Path) -> None:
         from dpo_core.models import local_path
         from dpo_core.preferences import load_pairs
         from tests.bench_pairs import WANTED, pick, write
@@ -82,7 +97,7 @@ class _Bench:
         # Before Ray starts, so that its processes do not share the cores with a step.
         if Part.step in parts:
             self._run_step()
-        if parts - {Part.step}:
+        if parts - {Part.step, Part.selection}:
             with _own_ray():
                 self._run_on_ray(parts, scratch)
 

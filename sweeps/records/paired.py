@@ -15,7 +15,7 @@ from dpo_core.evaluation import Floats, Ints
 
 CONFIDENCE = 0.95
 RESAMPLES = 4000
-EXACT_BELOW = 25  # discordant groups: with fewer, McNemar's chi-squared is not to be trusted
+EXACT_BELOW = 25  # groups that differ: with fewer, resampling them is not to be trusted
 _BLOCK = 4_000_000  # weights in memory at once
 _ROUNDING = 1e-9  # of means over three seeds
 
@@ -77,28 +77,34 @@ def standard_errors(values: Floats, groups: Groups) -> Floats:
 def compare(differences: Floats, groups: Groups, seed: int = 0) -> list[Comparison]:
     """Each row of (rows, pairs) holds one policy's scores minus another's on the same pairs.
 
-    The interval is the percentile bootstrap's over groups; the p-value the larger of the
-    bootstrap's and McNemar's over groups: the one knows how large differences are, the other is
-    exact where few groups differ. One imagined pair each way is resampled with the real ones
-    (Bonett and Price 2012), or a handful of pairs that agree would pass for certainty.
+    The interval is the percentile bootstrap's over groups. The p-value is the bootstrap's too; where
+    few groups differ at all, it is no smaller than McNemar's exact one over groups. One imagined
+    pair each way is resampled with the real ones (Bonett and Price 2012), or a handful of pairs
+    that agree would pass for certainty.
     """
     bounds, p_values = _bootstrap(differences, groups, seed)
+    net = groups.sums(differences)
     return [
-        Comparison(float(row.mean()), (low, high), max(p, mcnemar(row, groups)))
-        for row, (low, high), p in zip(differences, bounds.tolist(), p_values.tolist(), strict=True)
+        Comparison(float(row.mean()), (low, high), max(p, _exact_p(of_groups)))
+        for row, of_groups, (low, high), p in zip(
+            differences, net, bounds.tolist(), p_values.tolist(), strict=True
+        )
     ]
 
 
-def mcnemar(difference: Floats, groups: Groups) -> float:
-    """Two-sided p of as many groups in favour of either policy. Exact where few differ at all."""
+def mcnemar(better: int, worse: int) -> float:
+    """Two-sided exact p of so many units in favour of either policy, were both equally good."""
     from statsmodels.stats.contingency_tables import mcnemar as test  # slow to import
 
-    net = groups.sums(difference[None])[0]
+    return min(1.0, float(test([[0, better], [worse, 0]], exact=True).pvalue))
+
+
+def _exact_p(net: Floats) -> float:
+    """McNemar's over the groups' net differences where few are not zero, else 0: no objection."""
     better, worse = int((net > _ROUNDING).sum()), int((net < -_ROUNDING).sum())
-    if not better + worse:
-        return 1.0
-    exact = better + worse < EXACT_BELOW
-    return min(1.0, float(test([[0, better], [worse, 0]], exact=exact, correction=False).pvalue))
+    if better + worse >= EXACT_BELOW:
+        return 0.0
+    return mcnemar(better, worse) if better + worse else 1.0
 
 
 def holm(p_values: Sequence[float]) -> list[float]:
