@@ -193,7 +193,7 @@ def _run(config: Any, paths: Any, json_: bool) -> dict[str, Any]:
 
     progress = Progress(
         Console(stderr=True),
-        trials=config.search.trials,
+        trials=config.search.trials + config.selection.confirm.trials(config.search.trials),
         steps=config.training.max_steps,
         objective=config.selection.objective,
     )
@@ -247,11 +247,14 @@ def _show(selection: dict[str, Any], json_: bool) -> None:
     if json_:
         _print_json(selection)
         return
-    from sweeps.terminal import failures, leaderboard, winner
+    from sweeps.terminal import confirmation, failures, leaderboard, winner
 
     console = _stdout()
     console.print(selection["verdict"]["sentence"], style="bold", markup=False, highlight=False)
     console.print(leaderboard(selection))
+    confirmed = confirmation(selection)
+    if confirmed:
+        console.print(confirmed)
     if selection["winner"]:
         console.print(winner(selection))
     failed = failures(selection)
