@@ -17,9 +17,10 @@ from sweeps.config import SweepConfig
 from sweeps.contenders import Field
 from sweeps.export import export_and_score, exported, final_outcomes, write_card
 from sweeps.incumbent import Incumbent, find_incumbent, score_incumbent
-from sweeps.judgement import judgement
+from sweeps.judgement import State, judgement
 from sweeps.paths import SweepPaths
 from sweeps.records.choice import Choice, Contender, choose
+from sweeps.records.confirmation import confirmed, electorate
 from sweeps.records.guardrails import Check, with_answers
 from sweeps.records.ledger import TrialRecord
 from sweeps.records.openings import open_final
@@ -49,13 +50,17 @@ def conclude(
     contenders = field.contenders(records)
     if incumbent and contenders:
         score_incumbent(paths, incumbent, "select", call)
+    points = confirmed(field.finalists(records), contenders, records)
     ask = _asking(config, paths, incumbent, call, say)
-    contenders, choice = elect(contenders, field.groups, config.selection, ask, say)
+    standing, choice = elect(
+        electorate(points, contenders), field.groups, config.selection, ask, say
+    )
     if choice.winner is not None:
         _open_final(paths, choice.winner, call, say, force=open_final_again)
         if incumbent:
             score_incumbent(paths, incumbent, "final", call)
-    selection = judgement(config, paths, records, contenders, choice, field.groups, incumbent)
+    state = State(records, contenders, points, standing, choice, field.groups, incumbent)
+    selection = judgement(config, paths, state)
     write_selection(paths, selection)
     return selection
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -15,24 +16,32 @@ from sweeps.incumbent import Incumbent
 from sweeps.paths import SweepPaths
 from sweeps.prepare import read_labels
 from sweeps.records.choice import Choice, Contender, ranked, runner_up
-from sweeps.records.ledger import TrialRecord
+from sweeps.records.confirmation import Confirmation
+from sweeps.records.ledger import TrialRecord, searched
 from sweeps.records.openings import read_openings
 from sweeps.records.paired import Groups, compare, holm, standard_errors
 from sweeps.records.selection import scores, trial_rows
 from sweeps.records.verdict import INCUMBENT, REFERENCE, Verdict, judge, nothing_admissible
 
 
-def judgement(
-    config: SweepConfig,
-    paths: SweepPaths,
-    records: Sequence[TrialRecord],
-    contenders: Sequence[Contender],
-    choice: Choice,
-    groups: Groups,
-    incumbent: Incumbent | None,
-) -> dict[str, Any]:
-    """Without a winner, or before its final outcomes are there, there are no final numbers."""
+@dataclass(frozen=True)
+class State:
+    """What is known at the end of a sweep. `contenders` are all checkpoints that were evaluated,
+    `standing` those who stood for election: the confirmed points on their means, if there are."""
+
+    records: Sequence[TrialRecord]
+    contenders: Sequence[Contender]
+    points: Sequence[Confirmation]
+    standing: Sequence[Contender]
+    choice: Choice
+    groups: Groups
+    incumbent: Incumbent | None
+
+
+def judgement(config: SweepConfig, paths: SweepPaths, state: State) -> dict[str, Any]:
+    """Before the winner's final outcomes are there, the verdict is none and so is `final`."""
     objective, guardrails = config.selection.objective, config.selection.guardrails
+    choice, groups = state.choice, state.groups
     told: dict[str, Any] = {
         "sweep": paths.sweep_id,
         "folder": paths.store.uri,
@@ -43,20 +52,26 @@ def judgement(
         "incumbent": None,
     }
     if choice.winner is None:
-        told["verdict"] = _nothing(contenders, incumbent).as_dict()
+        told["verdict"] = _nothing(state.standing, state.incumbent).as_dict()
     else:
-        told |= _of_winner(paths, choice.winner, objective, incumbent)
-    second = runner_up(choice, contenders, groups)
-    others = _others_on_select(paths, contenders, objective, incumbent)
+        told |= _of_winner(paths, choice.winner, objective, state.incumbent)
+    second = runner_up(choice, state.standing, groups)
+    others = _others_on_select(paths, state.contenders, objective, state.incumbent)
     return {
         **told,
         "runner_up": _runner_up(paths, second, objective) if second else None,
         "guardrails": {name: rail.model_dump() for name, rail in guardrails.named.items()},
-        "candidates": candidate_rows(contenders, choice, groups, others),
-        "confirmation": [],
+        "candidates": candidate_rows(_checked(state), choice, groups, others),
+        "confirmation": [point.row() for point in state.points],
         "final_opened": [vars(o) for o in read_openings(paths.store, paths.final_opened)],
-        "trials": trial_rows(records, objective),
+        "trials": trial_rows(searched(state.records), objective),
     }
+
+
+def _checked(state: State) -> list[Contender]:
+    """All contenders, with what the answers of those who stood have told."""
+    checks = {c.place: c.checks for c in state.standing}
+    return [replace(c, checks=checks.get(c.place, c.checks)) for c in state.contenders]
 
 
 def candidate_rows(
