@@ -49,6 +49,8 @@ class ResourceSettings(Settings):
     """Worker groups stay up between trials, instead of one `TorchTrainer` a trial."""
     trials_per_lane: int | None = Field(None, ge=1)
     """A lane is replaced after so many trials; null: never."""
+    driver_resource: str | None = Field(None, pattern=r"^[A-Za-z][-\w]*$")
+    """A custom resource of the nodes that must run trials' drivers, such as nodes off spot."""
     autoscaling: bool = False
     """The cluster grows on demand, so what it has now says nothing about what it can have."""
 
@@ -223,8 +225,9 @@ def _model_of(annotation: Any) -> Any:
 def resolved(config: SweepConfig, storage: str) -> dict[str, Any]:
     """Plain data that `parse_sweep` reads back anywhere: local paths absolute, defaults filled in."""
     tree = config.model_dump(mode="json")
-    for part in (tree["model"], tree["data"], *tree["data"]["sources"]):
-        path = Path(part["path"] or "").expanduser()
-        if part["path"] and path.exists():
-            part["path"] = str(path.resolve())
+    parts = [(part, "path") for part in (tree["model"], tree["data"], *tree["data"]["sources"])]
+    for part, key in [*parts, (tree["selection"], "incumbent")]:
+        path = Path(part[key] or "").expanduser()
+        if part[key] and path.exists():
+            part[key] = str(path.resolve())
     return {**tree, "storage": storage}

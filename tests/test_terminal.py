@@ -216,4 +216,4 @@ def test_progress_lines_hide_secrets_and_stay_lines(monkeypatch) -> None:
     out = StringIO()
     progress = Progress(Console(file=out), trials=1, steps=1, objective=REWARD)
     progress.say("cAnArY-in-the-environment, postgresql://me:cAnArY@db/study")
-    assert out.getvalue() == "  0:00  ***, postgresql://***@db/study\n"
+    assert out.getvalue() == "  0:00  ***, postgresql://me:***@db/study\n"

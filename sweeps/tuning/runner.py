@@ -36,6 +36,7 @@ from sweeps.tuning import lanes as lane_module
 from sweeps.tuning import search
 from sweeps.tuning.failures import failure_of, reason_of
 from sweeps.tuning.lane_worker import lane_loop
+from sweeps.tuning.resources import driver_bundle
 from sweeps.tuning.search import METRIC, TIME, DrawnPoint
 from sweeps.tuning.trial import run_trial
 from sweeps.tuning.worker import stored
@@ -53,10 +54,6 @@ class Happening:
 
 
 Tell = Callable[[Happening], None]
-
-# A trial's driver only waits for its workers, so it takes no CPU from them; Ray refuses a bundle
-# of nothing at all, hence one byte.
-_DRIVER = {"CPU": 0, "memory": 1}
 
 # A tenth of a second goes into bringing the study up to date, whose readers are people.
 _PUBLISH_EVERY_S = 10.0
@@ -174,7 +171,8 @@ def _fit(
 ) -> None:
     tuner = tune.Tuner(
         tune.with_resources(
-            _trainable(config, paths, lanes), tune.PlacementGroupFactory([_DRIVER])
+            _trainable(config, paths, lanes),
+            tune.PlacementGroupFactory([driver_bundle(config.resources)]),
         ),
         tune_config=tune.TuneConfig(
             num_samples=trials,
