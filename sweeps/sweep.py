@@ -14,6 +14,7 @@ from sweeps.calls import call_of
 from sweeps.cluster import connected, dashboard_url
 from sweeps.config import SweepConfig
 from sweeps.export import export_and_score, final_outcomes, write_card
+from sweeps.lease import held
 from sweeps.paths import SweepPaths
 from sweeps.prepare import Prepared, prepare, read_data, read_labels, skipped_rows, split_data
 from sweeps.records import ledger
@@ -29,8 +30,8 @@ class NoWinner(UserError):
 def run_sweep(config: SweepConfig, paths: SweepPaths, say: Say, tell: Any) -> dict[str, Any]:
     """Returns what selection.json holds. Goes on where an earlier call stopped.
 
-    Raises UserError for the user's mistakes before anything is written, and NoWinner at the end
-    when every trial failed.
+    Raises UserError for the user's mistakes before anything is written, Busy when another process
+    runs the sweep, and NoWinner at the end when every trial failed.
     """
     data = read_data(config)
     splits = split_data(config, data)
@@ -40,7 +41,7 @@ def run_sweep(config: SweepConfig, paths: SweepPaths, say: Say, tell: Any) -> di
         f"{len(splits.train)} train, {len(splits.select)} select, {len(splits.final)} final pairs "
         f"from {', '.join(source.path for source in config.data.all_sources)}"
     )
-    with connected():
+    with held(paths.leases, paths.sweep_id), connected():
         import ray
 
         from sweeps.tuning.resources import check_resources

@@ -105,7 +105,7 @@ def _fit(
     searcher = search.SweepSearch(
         space,
         # A resumed sweep draws on, instead of drawing its first points again.
-        search.make_sampler(config.search.sampler, space, config.seed + len(book.records)),
+        search.make_sampler(config.search.sampler, space, config.seed + paths.next_number()),
         finished=book.records,
         unfinished=unfinished,
         objective=config.selection.objective,
