@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import yaml
+from toys import LENIENT
 
 from dpo_core.store import Store
 from sweeps.records import ledger
@@ -33,6 +34,7 @@ def write_sweep(folder: Path, model: Path, pairs: Path, **sections: Any) -> Path
         },
         "training": {"max_steps": 4, "batch_pairs": 4, "evaluations": 2},
         "search": {"trials": 2},
+        "selection": LENIENT,
         **sections,
     }
     path = folder / "sweep.yaml"
