@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import json
-import re
 import signal
 import sys
 import traceback
@@ -13,6 +12,8 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
+
+from sweeps.job_commands import add_job_commands
 
 app = typer.Typer(
     add_completion=False,
@@ -50,6 +51,12 @@ Overrides = Annotated[
     typer.Option("--set", help="Override a key: `--set search.trials=20`. May be repeated."),
 ]
 AsJson = Annotated[bool, typer.Option("--json", help="JSON on stdout and nothing else there.")]
+JobAddress = Annotated[
+    str | None,
+    typer.Option(
+        "--address", help="Dashboard of a cluster, http://HEAD:8265: FOLDER is an id there."
+    ),
+]
 
 
 @app.command()
@@ -140,8 +147,13 @@ def resume(folder: SweepFolder, json_: AsJson = False) -> None:
 
 
 @app.command()
-def best(folder: SweepFolder, json_: AsJson = False) -> None:
-    """Show the leaderboard and the winner of a sweep."""
+def best(folder: SweepFolder, address: JobAddress = None, json_: AsJson = False) -> None:
+    """Show the leaderboard and the winner of a sweep; with --address, of one that was submitted."""
+    if address is not None:
+        from sweeps.jobs import Jobs
+
+        _show(Jobs(address).selection(folder), json_)
+        return
     from sweeps.paths import SweepPaths
     from sweeps.sweep import read_selection
 
@@ -187,6 +199,9 @@ def demo(
         side_by_side(config, paths, selection, _stdout())
 
 
+add_job_commands(app)
+
+
 def _run(config: Any, paths: Any, json_: bool) -> dict[str, Any]:
     from rich.console import Console
 
@@ -225,16 +240,12 @@ def _new_paths(config: Any, sweep_id: str | None) -> Any:
 
 
 def _paths(config: Any, sweep_id: str | None) -> Any:
-    from dpo_core.errors import SettingsError
     from dpo_core.store import Store
     from sweeps.cluster import in_job_folder
-    from sweeps.paths import SweepPaths, new_sweep_id
+    from sweeps.paths import SweepPaths, checked_sweep_id, new_sweep_id
 
-    if sweep_id is not None and not re.fullmatch(r"[A-Za-z0-9][-\w.]*", sweep_id, re.ASCII):
-        raise SettingsError(
-            f"--id {sweep_id}: is no folder name; begin with a letter or digit and use only those, "
-            "- . and _"
-        )
+    if sweep_id is not None:
+        checked_sweep_id(sweep_id)
     storage = Store.open(config.storage)
     if in_job_folder() and "://" not in config.storage and not Path(config.storage).is_absolute():
         print(
