@@ -18,7 +18,7 @@ from typing import Any
 from dpo_core.errors import SettingsError
 from sweeps.config import SweepConfig
 from sweeps.paths import checked_sweep_id
-from sweeps.secrets import is_secret_name, password_in
+from sweeps.secrets import holds_secret, is_secret_name
 from sweeps.strict_yaml import load_yaml
 
 # By default `ray job stop` grants 3 s after SIGTERM; a sweep needs some more to save its state.
@@ -147,7 +147,7 @@ def read_runtime_env(path: Path) -> dict[str, Any]:
 def check_environment(variables: Mapping[str, str]) -> None:
     """Ray's Jobs API tells a job's variables to everybody who asks."""
     for name, value in variables.items():
-        if is_secret_name(name) or password_in(str(value)):
+        if is_secret_name(name) or holds_secret(str(value)):
             raise SettingsError(
                 f"env_vars: {name} looks like a secret, and the Jobs API shows a job's variables to "
                 f"everybody; set it on the nodes, or give {name}_FILE, a file that they have"
