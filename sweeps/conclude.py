@@ -22,6 +22,7 @@ from sweeps.records.confirmation import Confirmation, confirmed, electorate
 from sweeps.records.ledger import TrialRecord, searched
 from sweeps.records.openings import open_final, read_openings
 from sweeps.records.paired import Groups, compare, standard_errors
+from sweeps.records.pareto import pareto_rows
 from sweeps.records.selection import scores, trial_rows
 from sweeps.records.verdict import REFERENCE, Verdict, judge, nothing_admissible
 
@@ -77,6 +78,7 @@ def judged(
         "runner_up": second and _runner_up(paths, second, objective),
         "guardrails": {name: rail.model_dump() for name, rail in guardrails.named.items()},
         "candidates": candidate_rows(contenders, choice, groups),
+        "pareto": pareto_rows(c for c in contenders if c.admissible),
         "confirmation": [point.row() for point in points],
         "final_opened": [vars(o) for o in read_openings(paths.store, paths.final_opened)],
         "trials": trial_rows(searched(records), objective),
@@ -95,6 +97,7 @@ def candidate_rows(
             "seed": c.seed,
             "point": dict(c.point),
             "accuracy": c.accuracy,
+            "drift": c.drift,
             "counts": _counts(c),
             "standard_error": float(standard_errors(c.scores[None], groups)[0]),
             "guardrails": {name: check.as_dict() for name, check in c.checks.items()},
