@@ -12,10 +12,12 @@
     failures/t0003.json                  why a trial failed
     ledger.jsonl                         one record per ended trial: the truth
     study.db                             the same for optuna-dashboard
+    answers.json                         generated answers of those who could win
     final_opened.json                    when the final split was opened, and for whom
     selection.json, best/                the judgement and the exported winner
     ray/                                 Ray's own files
 <storage>/.cache/reference/<key>/        reference log-probs, shared by sweeps
+<storage>/.leases/                       who is at work on what
 """
 
 from __future__ import annotations
@@ -66,10 +68,15 @@ class SweepPaths:
     def reference_cache(self) -> Store:
         return self.storage.at(".cache/reference")
 
+    @property
+    def leases(self) -> Store:
+        return self.storage.at(".leases")
+
     config = "config.yaml"
     prepared = "prepared.json"
     ledger = "ledger.jsonl"
     study = "study.db"
+    answers = "answers.json"
     final_opened = "final_opened.json"
     selection = "selection.json"
     best = "best"
@@ -101,6 +108,10 @@ class SweepPaths:
     @staticmethod
     def final_outcome(trial: str, step: int) -> str:
         return f"outcomes/{trial}-step-{step:06d}-final.parquet"
+
+    @staticmethod
+    def incumbent_outcome(split: str) -> str:
+        return f"outcomes/incumbent-{split}.parquet"
 
     @staticmethod
     def checkpoint(trial: str, step: int) -> str:

@@ -277,7 +277,7 @@ def run_both(search: SweepSearch, count: int) -> list[dict]:
     [
         (FLAT, "tpe", 20),
         (BRANCHED, "tpe", 20),
-        (FLAT, "gp", 12),
+        (FLAT, "gp", 11),
         (FLAT, "nsga2", 20),
         (BRANCHED, "nsga2", 20),
         (FLAT, "random", 20),

@@ -151,7 +151,7 @@ def _searcher(
         space,
         # A resumed sweep draws on, instead of drawing its first points again.
         search.make_sampler(
-            config.search.sampler, space, config.seed + len(known), config.search.trials
+            config.search.sampler, space, config.seed + paths.next_number(), config.search.trials
         ),
         finished=known,
         unfinished=unfinished,
