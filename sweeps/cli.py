@@ -140,6 +140,15 @@ def best(folder: SweepFolder, json_: AsJson = False) -> None:
 
 
 @app.command()
+def report(folder: SweepFolder) -> None:
+    """Write `report/index.html` and `report/report.md`: also while the sweep runs, and again later."""
+    from sweeps.paths import SweepPaths
+    from sweeps.report.write import write_report
+
+    print(write_report(SweepPaths.of_folder(folder)))
+
+
+@app.command()
 def export(
     folder: SweepFolder,
     to: Annotated[Path, typer.Argument(help="A new folder for the model.", show_default=False)],

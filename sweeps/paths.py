@@ -12,6 +12,8 @@
     ledger.jsonl                         one record per ended trial: the truth
     study.db                             the same for optuna-dashboard
     selection.json, best/                the judgement and the exported winner
+    audit.json, answers.json, nights.json what the report shows of the data, the models, the trend
+    report/{index.html,report.md}        all of it for a reader
     ray/                                 Ray's own files
 <storage>/.cache/reference/<key>/        reference log-probs, shared by sweeps
 """
@@ -69,6 +71,11 @@ class SweepPaths:
     study = "study.db"
     selection = "selection.json"
     best = "best"
+    audit = "audit.json"
+    answers = "answers.json"
+    nights = "nights.json"
+    report_page = "report/index.html"
+    report_markdown = "report/report.md"
     trials = "trials"
     outcomes = "outcomes"
     checkpoints = "checkpoints"

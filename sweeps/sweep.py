@@ -18,6 +18,7 @@ from sweeps.paths import SweepPaths
 from sweeps.prepare import Prepared, prepare, read_data, read_labels, skipped_rows, split_data
 from sweeps.records import ledger
 from sweeps.records.selection import Candidate, scores, trial_rows, winner
+from sweeps.report.write import try_write_report
 
 Say = Callable[[str], None]
 
@@ -61,6 +62,7 @@ def run_sweep(config: SweepConfig, paths: SweepPaths, say: Say, tell: Any) -> di
             close_lanes(lanes)  # those of several workers run no calls, but hold the export's CPUs
         if best is None:
             _conclude(config, paths, None)
+            try_write_report(paths, say)
             raise NoWinner(
                 f"{paths.store.uri}: none of {len(records)} trials was ever evaluated "
                 f"({records[0].reason}: {records[0].detail}); see {paths.ledger}"
@@ -69,7 +71,9 @@ def run_sweep(config: SweepConfig, paths: SweepPaths, say: Say, tell: Any) -> di
             say(f"exporting {best.trial} at step {best.step}, scoring the final split")
             call(export_and_score, paths.storage.uri, paths.sweep_id, best.trial, best.step)
         close_lanes(lanes)
-        return _conclude(config, paths, best)
+        selection = _conclude(config, paths, best)
+        try_write_report(paths, say)
+        return selection
 
 
 def read_selection(paths: SweepPaths) -> dict[str, Any]:
