@@ -12,6 +12,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping
+from functools import cache
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -63,9 +64,10 @@ def load_training_state(folder: Path, optimizer: Any, scheduler: Any) -> None:
         group["lr"] = learning_rate
 
 
+@cache
 def versions() -> dict[str, str]:
     """Versions of the packages that decide what a trial computes."""
-    return {name: version(name) for name in _VERSIONS}
+    return {name: version(name) for name in _VERSIONS}  # 30 ms, as files are read
 
 
 def _optimizer_tensors(optimizer: Any) -> dict[str, torch.Tensor]:

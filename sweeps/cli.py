@@ -32,11 +32,12 @@ Write a sweep in YAML, look at what it would do, run it, take the winner:
 No data yet? `dpo-sweeps demo` runs a whole sweep on this machine, without GPU or model hub.
 
 Exit codes: 0 done, 1 a defect of this program, 2 a mistake to mend (the message says how),
-3 every trial failed, 130 interrupted.
+3 every trial failed, 4 nothing admissible to choose, 130 interrupted.
 """,
 )
 
 EXIT_DEFECT, EXIT_MISTAKE, EXIT_NO_WINNER, EXIT_INTERRUPTED = 1, 2, 3, 130
+EXIT_NOTHING_ADMISSIBLE = 4
 
 SweepFile = Annotated[Path, typer.Argument(help="The sweep's YAML.", show_default=False)]
 SweepFolder = Annotated[
@@ -152,12 +153,18 @@ def report(folder: SweepFolder) -> None:
 def export(
     folder: SweepFolder,
     to: Annotated[Path, typer.Argument(help="A new folder for the model.", show_default=False)],
+    even_if_not_better: Annotated[
+        bool,
+        typer.Option("--even-if-not-better", help="Whatever the verdict on the final split is."),
+    ] = False,
 ) -> None:
     """Copy the winner: weights, tokenizer and model card, as transformers and vLLM load them."""
     from sweeps.export import copy_best
     from sweeps.paths import SweepPaths
+    from sweeps.sweep import read_selection
 
-    copy_best(SweepPaths.of_folder(folder), to)
+    paths = SweepPaths.of_folder(folder)
+    copy_best(paths, to, read_selection(paths), even_if_not_better=even_if_not_better)
     print(to)
 
 
@@ -201,6 +208,8 @@ def _run(config: Any, paths: Any, json_: bool) -> dict[str, Any]:
     with contextlib.redirect_stdout(sys.stderr):
         selection = run_sweep(config, paths, progress.say, progress.tell)
     _show(selection, json_)
+    if selection["winner"] is None:
+        raise typer.Exit(EXIT_NOTHING_ADMISSIBLE)
     return selection
 
 
@@ -235,12 +244,13 @@ def _show(selection: dict[str, Any], json_: bool) -> None:
     if json_:
         _print_json(selection)
         return
-    from sweeps.terminal import failures, leaderboard, verdict
+    from sweeps.terminal import failures, leaderboard, winner
 
     console = _stdout()
+    console.print(selection["verdict"]["sentence"], style="bold", markup=False, highlight=False)
     console.print(leaderboard(selection))
     if selection["winner"]:
-        console.print(verdict(selection))
+        console.print(winner(selection))
     failed = failures(selection)
     if failed:
         console.print(failed, style="yellow", markup=False)

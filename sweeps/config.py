@@ -17,6 +17,7 @@ from dpo_core.errors import SettingsError
 from dpo_core.hyperparams import HYPERPARAM_NAMES, DPOHyperparams
 from dpo_core.settings import DataSettings, ModelSettings, Settings, TrainingSettings
 from search_spaces import LogUniform, Space, SpaceError, Uniform, load_space
+from sweeps.selection_settings import SelectionSettings
 from sweeps.strict_yaml import load_yaml
 
 NAME = r"^[a-z0-9][-a-z0-9]{0,40}$"
@@ -35,16 +36,6 @@ class SearchSettings(Settings):
     """`asha` stops weak trials early, counted in optimizer steps."""
     retries: int = Field(2, ge=0)
     """How often a trial is continued after its worker or its node died."""
-
-
-class SelectionSettings(Settings):
-    """Which number picks the winner; the other two accuracies are always reported."""
-
-    objective: Literal["reward_accuracy", "token_reward_accuracy", "likelihood_accuracy"] = (
-        "reward_accuracy"
-    )
-    keep_checkpoints: int = Field(1, ge=1)
-    """The best so many checkpoints of all trials stay on disk; only the first can win."""
 
 
 class ResourceSettings(Settings):

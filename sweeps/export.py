@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import shutil
 import tempfile
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ from dpo_core.evaluation import Outcomes, read_outcomes, write_outcomes
 from dpo_core.store import Store
 from sweeps.paths import SPLITS, SweepPaths
 from sweeps.prepare import Prepared, read_config, read_encoded, read_reference
+from sweeps.records.verdict import BETTER
 
 ADAPTER = "adapter"
 _STATE = ("optimizer.safetensors", "scheduler.json", "trainer_state.json", "manifest.json")
@@ -33,7 +35,7 @@ def export_and_score(storage: str, sweep_id: str, trial: str, step: int) -> None
         export_checkpoint(paths, trial, step, folder)
         outcomes = score_final(paths, folder)
         metadata = {"trial": trial, "step": step, "split": "final"}
-        paths.store.write(paths.final_outcome(trial), write_outcomes(outcomes, metadata))
+        paths.store.write(paths.final_outcome(trial, step), write_outcomes(outcomes, metadata))
         paths.store.upload(folder, paths.best, last="config.json")
 
 
@@ -83,9 +85,9 @@ def score_final(paths: SweepPaths, model: Path) -> Outcomes:
     return outcomes_of(pairs, policy, reference, config.model.dtype)
 
 
-def final_outcomes(paths: SweepPaths, trial: str) -> Outcomes | None:
+def final_outcomes(paths: SweepPaths, trial: str, step: int) -> Outcomes | None:
     """What `export_and_score` left, or None before it ran."""
-    name = paths.final_outcome(trial)
+    name = paths.final_outcome(trial, step)
     return read_outcomes(paths.store.read(name))[0] if paths.store.exists(name) else None
 
 
@@ -135,8 +137,20 @@ def _share(scores: dict[str, Any]) -> str:
     )
 
 
-def copy_best(paths: SweepPaths, target: Path) -> None:
-    """A copy of `best/` at a folder that is empty or new. Raises UserError."""
+def copy_best(
+    paths: SweepPaths,
+    target: Path,
+    selection: Mapping[str, Any],
+    *,
+    even_if_not_better: bool = False,
+) -> None:
+    """A copy of `best/` at a folder that is empty or new. Raises UserError, also for a winner that
+    is not better than what it was compared with."""
+    verdict = selection["verdict"]
+    if selection["winner"] is None:
+        raise UserError(f"{paths.store.uri}: has no winner: {verdict['sentence']}")
+    if verdict["word"] != BETTER and not even_if_not_better:
+        raise UserError(f"{verdict['sentence']}; give --even-if-not-better to export it")
     if not paths.store.exists(f"{paths.best}/config.json"):
         raise UserError(
             f"{paths.store.uri}: has no {paths.best}/ yet; `dpo-sweeps resume` finishes the sweep"

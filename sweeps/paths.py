@@ -11,6 +11,7 @@
     failures/t0003.json                  why a trial failed
     ledger.jsonl                         one record per ended trial: the truth
     study.db                             the same for optuna-dashboard
+    final_opened.json                    when the final split was opened, and for whom
     selection.json, best/                the judgement and the exported winner
     audit.json, answers.json, nights.json what the report shows of the data, the models, the trend
     report/{index.html,report.md}        all of it for a reader
@@ -69,6 +70,7 @@ class SweepPaths:
     prepared = "prepared.json"
     ledger = "ledger.jsonl"
     study = "study.db"
+    final_opened = "final_opened.json"
     selection = "selection.json"
     best = "best"
     audit = "audit.json"
@@ -102,8 +104,8 @@ class SweepPaths:
         return f"outcomes/{trial}-step-{step:06d}.parquet"
 
     @staticmethod
-    def final_outcome(trial: str) -> str:
-        return f"outcomes/{trial}-final.parquet"
+    def final_outcome(trial: str, step: int) -> str:
+        return f"outcomes/{trial}-step-{step:06d}-final.parquet"
 
     @staticmethod
     def checkpoint(trial: str, step: int) -> str:

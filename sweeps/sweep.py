@@ -1,4 +1,4 @@
-"""A whole sweep: prepare, run the trials, choose, export, score the final split."""
+"""A whole sweep: prepare, run the trials, conclude."""
 
 from __future__ import annotations
 
@@ -8,16 +8,13 @@ from typing import Any
 
 from dpo_core.audit import INFO
 from dpo_core.errors import UserError
-from dpo_core.evaluation import Outcomes, read_outcomes
 from sweeps.audit import finding_lines
 from sweeps.calls import call_of
 from sweeps.cluster import connected, dashboard_url
+from sweeps.conclude import conclude
 from sweeps.config import SweepConfig
-from sweeps.export import export_and_score, final_outcomes, write_card
 from sweeps.paths import SweepPaths
-from sweeps.prepare import Prepared, prepare, read_data, read_labels, skipped_rows, split_data
-from sweeps.records import ledger
-from sweeps.records.selection import Candidate, scores, trial_rows, winner
+from sweeps.prepare import Prepared, prepare, read_data, skipped_rows, split_data
 from sweeps.report.write import try_write_report
 
 Say = Callable[[str], None]
@@ -57,23 +54,18 @@ def run_sweep(config: SweepConfig, paths: SweepPaths, say: Say, tell: Any) -> di
         prepared = prepare(config, paths, splits, call)
         _say_prepared(prepared, say)
         records = run_trials(config, paths, prepared, tell, lanes)
-        best = winner(records, config.selection.objective)
-        if best is None or config.resources.workers > 1:
+        evaluated = any(record.evaluations for record in records)
+        if not evaluated or config.resources.workers > 1:
             close_lanes(lanes)  # those of several workers run no calls, but hold the export's CPUs
-        if best is None:
-            _conclude(config, paths, None)
-            try_write_report(paths, say)
-            raise NoWinner(
-                f"{paths.store.uri}: none of {len(records)} trials was ever evaluated "
-                f"({records[0].reason}: {records[0].detail}); see {paths.ledger}"
-            )
-        if final_outcomes(paths, best.trial) is None or not paths.store.exists(paths.best):
-            say(f"exporting {best.trial} at step {best.step}, scoring the final split")
-            call(export_and_score, paths.storage.uri, paths.sweep_id, best.trial, best.step)
+        selection = conclude(config, paths, records, call, say)
         close_lanes(lanes)
-        selection = _conclude(config, paths, best)
-        try_write_report(paths, say)
-        return selection
+    try_write_report(paths, say)
+    if not evaluated:
+        raise NoWinner(
+            f"{paths.store.uri}: none of {len(records)} trials was ever evaluated "
+            f"({records[0].reason}: {records[0].detail}); see {paths.ledger}"
+        )
+    return selection
 
 
 def read_selection(paths: SweepPaths) -> dict[str, Any]:
@@ -84,44 +76,6 @@ def read_selection(paths: SweepPaths) -> dict[str, Any]:
         )
     selection: dict[str, Any] = json.loads(paths.store.read(paths.selection))
     return selection
-
-
-def _conclude(config: SweepConfig, paths: SweepPaths, best: Candidate | None) -> dict[str, Any]:
-    objective = config.selection.objective
-    records = ledger.read(paths.store, paths.ledger)
-    selection: dict[str, Any] = {
-        "sweep": paths.sweep_id,
-        "folder": paths.store.uri,
-        "base_model": config.model.path,
-        "objective": objective,
-        "winner": None,
-    }
-    if best is not None:
-        outcomes = {
-            "select": _read(paths, paths.outcome(best.trial, best.step)),
-            "final": _read(paths, paths.final_outcome(best.trial)),
-        }
-        selection["winner"] = {
-            "trial": best.trial,
-            "point": dict(best.point),
-            "step": best.step,
-            "path": f"{paths.store.uri}/{paths.best}",
-        }
-        selection |= {
-            split: scores(o, objective, read_labels(paths, split)) for split, o in outcomes.items()
-        }
-        selection["reference"] = {
-            split: scores(o.as_reference, objective) for split, o in outcomes.items()
-        }
-    selection["trials"] = trial_rows(records, objective)
-    if best is not None:
-        write_card(paths, selection)
-    paths.store.write(paths.selection, json.dumps(selection, indent=2, allow_nan=False).encode())
-    return selection
-
-
-def _read(paths: SweepPaths, name: str) -> Outcomes:
-    return read_outcomes(paths.store.read(name))[0]
 
 
 def _say_prepared(prepared: Prepared, say: Say) -> None:

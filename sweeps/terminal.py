@@ -79,9 +79,9 @@ def leaderboard(selection: Mapping[str, Any], rows: int = 20) -> Table:
     return table
 
 
-def verdict(selection: Mapping[str, Any]) -> Panel:
-    """The winner with its numbers on both splits beside the untouched model's."""
-    winner = selection["winner"]
+def winner(selection: Mapping[str, Any]) -> Panel:
+    """Its numbers on both splits beside the untouched model's, and the guardrails it breaks."""
+    won = selection["winner"]
     table = Table.grid(padding=(0, 3))
     table.add_row("", "correct + ½ ties", "accuracy", "95 % interval", "untouched model")
     for split in ("select", "final"):
@@ -99,8 +99,25 @@ def verdict(selection: Mapping[str, Any]) -> Panel:
     for name in OBJECTIVES:
         final, before = selection["final"], selection["reference"]["final"]
         table.add_row("final", name, f"{final[name]:.3f}", "", f"{before[name]:.3f}")
-    title = f"winner: {winner['trial']} at step {winner['step']}   {show_point(winner['point'])}"
-    return Panel(table, title=title, subtitle=escape(winner["path"]), expand=False)
+    for line in warnings(selection):
+        table.add_row("warning", line)
+    title = f"winner: {won['trial']} at step {won['step']}   {show_point(won['point'])}"
+    return Panel(table, title=title, subtitle=escape(won["path"]), expand=False)
+
+
+def warnings(selection: Mapping[str, Any]) -> list[str]:
+    """A line for each guardrail that the winner breaks and that only warns."""
+    won = selection["winner"]
+    rails = next(
+        c["guardrails"]
+        for c in selection["candidates"]
+        if (c["trial"], c["step"]) == (won["trial"], won["step"])
+    )
+    return [
+        f"{name} is {check['value']:.3g}, over its limit {check['limit']:g}"
+        for name, check in rails.items()
+        if check["passed"] is False
+    ]
 
 
 def failures(selection: Mapping[str, Any]) -> str | None:

@@ -25,6 +25,7 @@ class Part(StrEnum):
     smollm2 = "smollm2"
     step = "step"
     scale = "scale"
+    selection = "selection"
 
 
 def main(
@@ -67,10 +68,24 @@ class _Bench:
     ) -> None:
         self.pairs, self.model, self.threads = pairs, model, threads
         self.trials, self.steps, self.json_file = trials, steps, json_file
+        self.seed: int | None = None
         self.rows: list[Any] = []
         self.raw: dict[str, Any] = {}
 
     def run(self, parts: set[Part], scratch: Path) -> None:
+        if Part.selection in parts:
+            self._run_selection()
+        if parts - {Part.selection}:
+            self._run_training(parts, scratch)
+
+    def _run_selection(self) -> None:
+        from tests import bench_selection
+
+        found = bench_selection.measure()
+        raw = {name: sweeps.as_dict() for name, sweeps in found.items()}
+        self._keep(Part.selection, raw, bench_selection.rows(found))
+
+    def _run_training(self, parts: set[Part], scratch: Path) -> None:
         from dpo_core.models import local_path
         from dpo_core.preferences import load_pairs
         from tests.bench_pairs import WANTED, pick, write
@@ -82,12 +97,12 @@ class _Bench:
         # Before Ray starts, so that its processes do not share the cores with a step.
         if Part.step in parts:
             self._run_step()
-        if parts - {Part.step}:
+        if parts - {Part.step, Part.selection}:
             with _own_ray():
                 self._run_on_ray(parts, scratch)
 
     def _run_on_ray(self, parts: set[Part], scratch: Path) -> None:
-        from tests import bench_scale, bench_sweeps
+        from tests import bench_scale, bench_slope, bench_sweeps
 
         # Name, model, LoRA, learning rates, trials, goal of the makespan.
         sweeps = (
@@ -96,22 +111,29 @@ class _Bench:
         )
         for name, model, lora, rates, trials, goal in sweeps:
             if name in parts:
-                task = bench_sweeps.Task(
-                    name.value,
-                    model,
-                    lora,
-                    rates,
-                    self.file,
-                    self.seed,
-                    self.trials or trials,
-                    self.steps or 8,
-                    self.threads,
-                )
+                task = self._task(name, model, lora, rates, self.trials or trials, self.steps or 8)
                 raw = bench_sweeps.compare(task, scratch / name.value)
                 self._keep(name, raw, bench_sweeps.rows(name.value, raw, goal))
         if Part.scale in parts:
-            raw = bench_scale.scale(_made(scratch / "scale"), self.steps or 2, self.threads)
+            size, rates = bench_slope.SIZES[-1], (1e-4, 1e-2)
+            task = self._task(Part.scale, self.toy, False, rates, size, self.steps or 8)
+            raw = bench_scale.scale(task, scratch / Part.scale.value)
             self._keep(Part.scale, raw, bench_scale.rows(raw))
+
+    def _task(
+        self,
+        name: Part,
+        model: Path,
+        lora: bool,
+        rates: tuple[float, float],
+        trials: int,
+        steps: int,
+    ) -> Any:
+        from tests.bench_sweeps import Task
+
+        return Task(
+            name.value, model, lora, rates, self.file, self.seed, trials, steps, self.threads
+        )
 
     def _run_step(self) -> None:
         from tests import bench_step
@@ -198,11 +220,6 @@ def _own_ray() -> Iterator[None]:
     say("starting Ray")
     with connected():
         yield
-
-
-def _made(folder: Path) -> Path:
-    folder.mkdir()
-    return folder
 
 
 def _print_table(rows: list[Any]) -> None:

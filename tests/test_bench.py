@@ -10,6 +10,7 @@ from functools import partial
 import pytest
 from bench_flops import PairTokens, Shape, step_flops, visible
 from bench_pairs import WANTED, pick, write
+from bench_slope import slope_ratio
 from bench_table import Row, table
 from bench_turns import Loop, PassOn, alternate
 from toys import toy_pairs
@@ -116,3 +117,10 @@ def test_an_error_of_one_loop_ends_both(loop: Loop, said: str) -> None:
     with pytest.raises(RuntimeError, match=said):
         alternate([partial(_steps, 1000), loop])
     assert not multiprocessing.active_children()
+
+
+def test_the_slope_compares_what_later_trials_add_with_what_earlier_ones_did() -> None:
+    steady = [5.0 + 2 * n for n in range(64)]
+    assert slope_ratio(steady) == pytest.approx(1)
+    growing = [5.0 + 2 * n + 0.01 * n * n for n in range(64)]
+    assert slope_ratio(growing) > 1.2

@@ -96,7 +96,7 @@ def test_validate_json_is_json_and_nothing_else(call, sweep: str) -> None:
         (("best", "nowhere"), "nowhere: has no selection.json yet; `dpo-sweeps resume` finishes"),
         (("best", "."), "has no selection.json yet"),
         (("best", ".."), "has no selection.json yet"),
-        (("export", "nowhere", "to"), "nowhere: has no best/ yet; `dpo-sweeps resume` finishes"),
+        (("export", "nowhere", "to"), "nowhere: has no selection.json yet; `dpo-sweeps resume`"),
         (("best", "nosuch://x/y"), "storage: nosuch://x cannot be opened"),
     ],
 )
@@ -195,6 +195,7 @@ def ended(tmp_path: Path) -> Path:
 def test_best(call, ended: Path) -> None:
     code, out, err = call("best", str(ended))
     assert (code, err) == (0, "")
+    assert out.startswith("t0001 at step 8 is better than the reference\n"), "the verdict is first"
     assert "winner: t0001 at step 8" in out
     assert "3 trials by reward_accuracy" in out
     assert "t0002: nan ([red]loss[/red] is nan at [/x])" in " ".join(out.split())
@@ -208,11 +209,13 @@ def test_best_json_is_selection_json(call, ended: Path) -> None:
 
 def test_best_of_a_sweep_without_a_winner(call, ended: Path) -> None:
     lost = a_selection(winner=None)
+    lost["verdict"]["sentence"] = "none of 2 candidates is admissible"
     lost["trials"] = lost["trials"][2:]
     (ended / "selection.json").write_text(json.dumps(lost))
     code, out, _ = call("best", str(ended))
     assert code == 0
     assert "winner" not in out
+    assert out.startswith("none of 2 candidates is admissible")
     assert "1 of 1 trials failed" in out
 
 
@@ -220,6 +223,30 @@ def test_export_prints_where(call, ended: Path, tmp_path: Path) -> None:
     target = str(tmp_path / "model")
     assert call("export", str(ended), target) == (0, f"{target}\n", "")
     assert "is not empty; give a new folder" in is_a_mistake(call("export", str(ended), target))
+
+
+def test_what_is_not_better_is_exported_on_demand_only(call, ended: Path, tmp_path: Path) -> None:
+    same = a_selection()
+    same["verdict"] |= {"word": "not distinguishable", "sentence": "it is as the reference is"}
+    (ended / "selection.json").write_text(json.dumps(same))
+    target = str(tmp_path / "model")
+    told = is_a_mistake(call("export", str(ended), target))
+    assert "it is as the reference is; give --even-if-not-better to export it" in told
+    assert not Path(target).exists()
+    assert call("export", str(ended), target, "--even-if-not-better")[0] == 0
+
+
+def test_a_sweep_with_nothing_admissible_shows_why_and_exits_with_4(
+    call, sweep: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    nothing = a_selection(winner=None)
+    nothing["verdict"] |= {"word": "no admissible candidate", "sentence": "none is admissible"}
+    monkeypatch.setattr("sweeps.sweep.run_sweep", lambda *_: nothing)
+    code, out, _ = call("run", sweep)
+    assert code == 4
+    assert out.startswith("none is admissible")
+    code, out, _ = call("run", sweep, "--json", "--id", "again")
+    assert (code, json.loads(out)) == (4, nothing)
 
 
 def test_validate_is_instant_it_loads_no_heavy_library(sweep: str) -> None:

@@ -84,7 +84,7 @@ def test_best_is_copied_to_a_new_or_empty_folder(ended, tmp_path: Path, exists: 
     target = tmp_path / "deep" / "model"
     if exists:
         target.mkdir(parents=True)
-    copy_best(ended, target)
+    copy_best(ended, target, a_selection())
     copied = ["adapter/adapter_config.json", "config.json", "model.safetensors"]
     assert files_of(target) == files_of(tmp_path / "runs/hh-1/best") == copied
     assert (target / "config.json").read_text() == "config.json"
@@ -96,7 +96,7 @@ def test_best_is_copied_from_a_remote_store(ended, tmp_path: Path) -> None:
     memory = fsspec.filesystem("memory")
     memory.put(str(tmp_path / "runs" / "hh-1"), "/export/hh-1", recursive=True)
     try:
-        copy_best(SweepPaths.of_folder("memory://export/hh-1"), tmp_path / "model")
+        copy_best(SweepPaths.of_folder("memory://export/hh-1"), tmp_path / "model", a_selection())
     finally:
         memory.rm("/export", recursive=True)
     assert "model.safetensors" in files_of(tmp_path / "model")
@@ -108,9 +108,9 @@ def test_nothing_is_overwritten(ended, tmp_path: Path) -> None:
     (folder / "precious.txt").write_text("mine")
     file.write_text("mine too")
     with pytest.raises(UserError, match="full: is not empty; give a new folder"):
-        copy_best(ended, folder)
+        copy_best(ended, folder, a_selection())
     with pytest.raises(UserError, match="file: is a file; give a new folder"):
-        copy_best(ended, file)
+        copy_best(ended, file, a_selection())
     assert files_of(folder) == ["precious.txt"]
     assert file.read_text() == "mine too"
 
@@ -119,7 +119,7 @@ def test_a_sweep_that_has_not_ended_has_nothing_to_copy(tmp_path: Path) -> None:
     paths = SweepPaths(Store.open(tmp_path), "hh-1")
     paths.store.write(f"{paths.best}/model.safetensors", b"half")  # config.json comes last
     with pytest.raises(UserError, match=r"has no best/ yet; `dpo-sweeps resume` finishes"):
-        copy_best(paths, tmp_path / "model")
+        copy_best(paths, tmp_path / "model", a_selection())
     assert not (tmp_path / "model").exists()
 
 
@@ -172,10 +172,10 @@ def test_an_untouched_policy_is_exported_whole_and_scores_one_half(
     from transformers import AutoModelForCausalLM
 
     paths = prepared(adapter, f"{scheme}{tmp_path}/runs")
-    assert final_outcomes(paths, "t0000") is None
+    assert final_outcomes(paths, "t0000", 4) is None
     export_and_score(paths.storage.uri, paths.sweep_id, "t0000", 4)
 
-    outcomes = final_outcomes(paths, "t0000")
+    outcomes = final_outcomes(paths, "t0000", 4)
     count = outcomes.count("reward_accuracy")
     assert (count.correct, count.ties, count.accuracy) == (0, len(outcomes.ids), 0.5)
 
@@ -210,7 +210,7 @@ def test_what_is_exported_is_what_was_trained(prepared, tmp_path: Path, adapter:
         torch.testing.assert_close(exported(ids).logits, trained(ids).logits, atol=1e-4, rtol=1e-4)
         untouched = load_model(config.model)(ids).logits
     assert (exported(ids).logits - untouched).abs().max() > 0.01
-    assert final_outcomes(paths, "t0000").count("reward_accuracy").ties == 0
+    assert final_outcomes(paths, "t0000", 4).count("reward_accuracy").ties == 0
     tokenizer = load_tokenizer(
         config.model.model_copy(update={"path": str(tmp_path / "runs/toy-1/best")})
     )
@@ -224,7 +224,7 @@ def test_a_damaged_checkpoint_is_not_exported(prepared, tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"checkpoint of t0000 at step 4: .* is missing or damaged"):
         export_and_score(paths.storage.uri, paths.sweep_id, "t0000", 4)
     assert not paths.store.exists(paths.best)
-    assert final_outcomes(paths, "t0000") is None
+    assert final_outcomes(paths, "t0000", 4) is None
 
 
 def test_selection_json_can_be_read_as_json(tmp_path: Path) -> None:

@@ -24,7 +24,7 @@ def test_names() -> None:
     assert SweepPaths.point("t0003") == "trials/t0003.json"
     assert SweepPaths.failure("t0003") == "failures/t0003.json"
     assert SweepPaths.outcome("t0003", 40) == "outcomes/t0003-step-000040.parquet"
-    assert SweepPaths.final_outcome("t0003") == "outcomes/t0003-final.parquet"
+    assert SweepPaths.final_outcome("t0003", 4) == "outcomes/t0003-step-000004-final.parquet"
     assert SweepPaths.checkpoint("t0003", 40) == "checkpoints/t0003/step-000040"
     assert step_name(1234567) == "step-1234567"
 
@@ -41,7 +41,7 @@ def test_evaluations_by_step_and_not_by_name(paths: SweepPaths) -> None:
     # 1,000,000 has one digit more than the padding, so names would sort it before 999,999.
     for trial, step in (("t0001", 1_000_000), ("t0001", 40), ("t0002", 40), ("t0001", 999_999)):
         paths.store.write(paths.outcome(trial, step), b"x")
-    paths.store.write(paths.final_outcome("t0001"), b"x")
+    paths.store.write(paths.final_outcome("t0001", 4), b"x")
     paths.store.write("outcomes/notes.txt", b"x")
     paths.store.write("outcomes/t0001-step-000050.parquet.part", b"x")
     assert paths.evaluations_of("t0001") == [

@@ -47,11 +47,9 @@ def test_the_verdict_of_the_choice_is_said_first(sweep: ScriptedSweep) -> None:
     write_report(sweep.paths)
     selection = json.loads(sweep.paths.store.read("selection.json"))
     markdown = sweep.paths.store.read(sweep.paths.report_markdown).decode()
-    final = selection["final"]
     said = markdown.splitlines()[2]
-    assert f"ranks {100 * final['accuracy']:.1f} % of {final['total']} final pairs right" in said
+    assert said == f"**{escape(selection['verdict']['sentence'])}**"
     assert selection["winner"]["trial"] in said
-    assert "the untouched model 50.0 %" in said
 
 
 def test_the_leaderboard_is_the_ledgers(sweep: ScriptedSweep) -> None:
@@ -99,22 +97,38 @@ def test_storage_alone_is_enough_and_may_be_a_uri(sweep: ScriptedSweep) -> None:
     assert markdown.splitlines()[:12] == own.splitlines()[:12]
 
 
-def test_a_selection_with_a_verdict_is_quoted(tmp_path: Path) -> None:
+def test_a_selection_older_than_verdicts_still_has_a_sentence(tmp_path: Path) -> None:
     sweep = ScriptedSweep(tmp_path / "a", toy_pairs(60))
     sweep.end(0)
-    sweep.select(verdict={"word": "worse", "sentence": "Worse than last night's."})
-    assert verdict_sentence(read_evidence(sweep.paths)) == "Worse than last night's."
+    winner = sweep.select(verdict=None, candidates=[], guardrails={})["winner"]
+    said = verdict_sentence(read_evidence(sweep.paths))
+    assert said == f"{winner['trial']} at step {winner['step']} was chosen."
+    write_report(sweep.paths)
 
 
-def test_without_a_winner_it_says_so(tmp_path: Path) -> None:
+def test_where_every_trial_failed_it_says_so(tmp_path: Path) -> None:
     sweep = ScriptedSweep(tmp_path / "a", toy_pairs(60))
-    record = sweep.end(0, "failed", reason="nan", detail="at step 1", steps=())
-    content = {"winner": None, "trials": [record.trial], "objective": sweep.objective}
-    sweep.paths.store.write(sweep.paths.selection, json.dumps(content).encode())
+    sweep.end(0, "failed", reason="nan", detail="at step 1", steps=())
+    sweep.select()
     write_report(sweep.paths)
     markdown = sweep.paths.store.read(sweep.paths.report_markdown).decode()
-    assert "No winner: no checkpoint" in markdown.splitlines()[2]
+    assert markdown.splitlines()[2] == "**no trial was ever evaluated**"
     assert "failed: nan" in markdown
+
+
+def test_where_guardrails_exclude_everything_nobody_is_called_the_winner(tmp_path: Path) -> None:
+    strict = "selection.guardrails={drift_chosen: {limit: 0.0}}"
+    sweep = ScriptedSweep(tmp_path / "a", toy_pairs(60), [strict])
+    for number in range(3):
+        sweep.end(number)
+    assert sweep.select()["winner"] is None
+    write_report(sweep.paths)
+    markdown = sweep.paths.store.read(sweep.paths.report_markdown).decode()
+    assert "none of 12 candidates is admissible" in markdown.splitlines()[2]
+    assert "- most accurate, not chosen: t000" in markdown
+    assert "| drift\\_chosen | 0 | exclude |" in markdown
+    assert "| 12 of 12 |" in markdown
+    assert "winner:" not in markdown
 
 
 def test_every_plot_but_three_is_there_as_text(sweep: ScriptedSweep) -> None:

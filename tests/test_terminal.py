@@ -9,7 +9,7 @@ from rich.console import Console
 from test_selection import REWARD, evaluation, outcomes, trial
 
 from sweeps.records.selection import scores, trial_rows
-from sweeps.terminal import Progress, failures, leaderboard, show_point, show_value, verdict
+from sweeps.terminal import Progress, failures, leaderboard, show_point, show_value, winner
 
 POINT = {"beta": 0.123456, "learning_rate": 2.5e-6, "length_norm": "mean"}
 FAILED = trial("t0002", status="failed", reason="nan", detail="[red]loss[/red] is nan at [/x]")
@@ -26,12 +26,35 @@ def a_selection(**changes) -> dict:
         "folder": "/sweeps/hh-1",
         "base_model": "models/tiny",
         "objective": REWARD,
-        "winner": {"trial": "t0001", "point": POINT, "step": 8, "path": "/sweeps/hh-1/best"},
+        "verdict": {
+            "word": "better",
+            "sentence": "t0001 at step 8 is better than the reference",
+            "against": "reference",
+            "difference": 0.2,
+            "interval": [0.1, 0.3],
+            "p_value": 0.01,
+        },
+        "winner": {
+            "trial": "t0001",
+            "point": POINT,
+            "step": 8,
+            "seed": 0,
+            "path": "/sweeps/hh-1/best",
+        },
+        "incumbent": None,
+        "candidates": [candidate("t0001", 8, drift_chosen=0.7), candidate("t0000", 4)],
         **{split: scores(outcomes(), REWARD) for split in splits},
         "reference": {split: scores(outcomes().as_reference, REWARD) for split in splits},
         "trials": rows,
         **changes,
     }
+
+
+def candidate(trial: str, step: int, **broken: float) -> dict:
+    """A row of `candidates`, whose guardrails in `broken` have those values, over a limit of ½."""
+    rails = {n: {"value": v, "limit": 0.5, "passed": False} for n, v in broken.items()}
+    rails["displaced"] = {"value": 0.1, "limit": 0.5, "passed": True}
+    return {"trial": trial, "step": step, "guardrails": rails}
 
 
 def text_of(*renderables: object) -> str:
@@ -79,8 +102,8 @@ def test_axes_that_exist_in_some_trials_only_have_a_column() -> None:
     assert "0.438" in shown
 
 
-def test_the_verdict_stands_beside_the_untouched_model() -> None:
-    shown = text_of(verdict(a_selection()))
+def test_the_winner_stands_beside_the_untouched_model() -> None:
+    shown = text_of(winner(a_selection()))
     assert "winner: t0001 at step 8" in shown
     assert "beta=0.123  learning_rate=2.5e-06  length_norm=mean" in shown
     assert "/sweeps/hh-1/best" in shown
@@ -95,11 +118,17 @@ def test_the_verdict_stands_beside_the_untouched_model() -> None:
         assert accuracy in line
 
 
+def test_a_guardrail_that_only_warns_is_told_of_the_winner() -> None:
+    assert "drift_chosen is 0.7, over its limit 0.5" in text_of(winner(a_selection()))
+    sound = a_selection(candidates=[candidate("t0001", 8)])
+    assert "over its limit" not in text_of(winner(sound))
+
+
 def test_text_of_a_user_is_not_markup() -> None:
     odd = a_selection()
     odd["winner"]["path"] = "/sweeps/[bold]x[/y]/best"
     odd["trials"][2]["reason"] = "[red]odd[/]"
-    assert "/sweeps/[bold]x[/y]/best" in text_of(verdict(odd))
+    assert "/sweeps/[bold]x[/y]/best" in text_of(winner(odd))
     assert "failed: [red]odd[/]" in text_of(leaderboard(odd))
 
 

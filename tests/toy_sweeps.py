@@ -21,13 +21,16 @@ from dpo_core.evaluation import Outcomes, write_outcomes
 from dpo_core.hyperparams import DPOHyperparams
 from dpo_core.preferences import LoadedData, PreferencePair, split_lines
 from dpo_core.store import Store
+from sweeps.conclude import judged
 from sweeps.config import SweepConfig, parse_sweep, resolved
+from sweeps.contenders import Field
 from sweeps.paths import SPLITS, SweepPaths
 from sweeps.prepare import Prepared, split_data
 from sweeps.records import ledger
+from sweeps.records.choice import choose
 from sweeps.records.evaluations import evaluation_record
 from sweeps.records.ledger import TrialRecord
-from sweeps.records.selection import scores, trial_rows, winner
+from sweeps.records.openings import open_final
 from sweeps.strict_yaml import dump_yaml
 
 YAML = """\
@@ -124,36 +127,21 @@ class ScriptedSweep:
         return Outcomes(ids, reference[0] + chosen, reference[1] + rejected, *reference, *lengths)
 
     def select(self, **changes: Any) -> dict[str, Any]:
-        """End the sweep: score the winner's final split and write selection.json."""
-        records = ledger.read(self.paths.store, self.paths.ledger)
-        best = winner(records, self.objective)
-        assert best is not None
-        outcomes = {
-            "select": self.outcomes(dict(best.point), best.step, "select"),
-            "final": self.outcomes(dict(best.point), best.step, "final"),
-        }
-        self.paths.store.write(
-            self.paths.final_outcome(best.trial),
-            write_outcomes(outcomes["final"], {"split": "final"}),
-        )
-        selection = {
-            "sweep": self.paths.sweep_id,
-            "folder": self.paths.store.uri,
-            "base_model": self.config.model.path,
-            "objective": self.objective,
-            "winner": {
-                "trial": best.trial,
-                "point": dict(best.point),
-                "step": best.step,
-                "seed": 0,
-                "path": f"{self.paths.store.uri}/best",
-            },
-            **{s: scores(o, self.objective) for s, o in outcomes.items()},
-            "reference": {s: scores(o.as_reference, self.objective) for s, o in outcomes.items()},
-            "trials": trial_rows(records, self.objective),
-            **changes,
-        }
-        self.paths.store.write(self.paths.selection, json.dumps(selection).encode())
+        """End the sweep as `conclude` does, with a scripted final split; `changes` go on top."""
+        paths = self.paths
+        records = ledger.read(paths.store, paths.ledger)
+        field = Field(paths, self.config.selection)
+        contenders = field.contenders(records)
+        choice = choose(contenders, field.groups)
+        if choice.winner is not None:
+            trial, step = choice.winner.place
+            outcomes = self.outcomes(dict(choice.winner.point), step, "final")
+            content = write_outcomes(outcomes, {"trial": trial, "step": step, "split": "final"})
+            paths.store.write(paths.final_outcome(trial, step), content)
+            open_final(paths.store, paths.final_opened, trial, "2026-01-02T03:04:05+00:00")
+        selection = judged(self.config, paths, records, contenders, choice, field.groups)
+        selection |= changes
+        paths.store.write(paths.selection, json.dumps(selection).encode())
         return selection
 
     def _draw(self, rng: random.Random) -> list[dict[str, Any]]:

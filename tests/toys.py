@@ -24,6 +24,20 @@ if TYPE_CHECKING:
 # torch is first imported, here and in the processes that tests start.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
+# Toys learn three answers by heart, so they drift far: guardrails that only warn, for tests of sweeps.
+LENIENT = {
+    "guardrails": {
+        name: {"action": "warn"}
+        for name in (
+            "drift_chosen",
+            "drift_rejected",
+            "length_controlled_loss",
+            "length_growth",
+            "repetition",
+        )
+    }
+}
+
 VOCABULARY = 400
 END_OF_TURN = "<|im_end|>"
 SPECIAL_TOKENS = ("<|endoftext|>", "<|im_start|>", END_OF_TURN)

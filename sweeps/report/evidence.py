@@ -69,8 +69,14 @@ class Evidence:
 
     @cached_property
     def subject(self) -> tuple[str, int] | None:
-        """(trial, step) of the winner; of the best so far while there is none."""
+        """(trial, step) of the winner; of the most accurate one where there is none."""
         return subject_of(self.selection, self.records, self.objective)
+
+    @property
+    def subject_name(self) -> str:
+        if self.selection.get("winner"):
+            return "winner"
+        return "best so far" if self.running else "most accurate, not chosen"
 
     @property
     def judged_split(self) -> str | None:
@@ -128,7 +134,7 @@ def _open_trials(paths: SweepPaths, config: SweepConfig, ended: set[str]) -> lis
 
 def _outcomes(paths: SweepPaths, subject: tuple[str, int]) -> dict[str, Outcomes]:
     trial, step = subject
-    names = {"select": paths.outcome(trial, step), "final": paths.final_outcome(trial)}
+    names = {"select": paths.outcome(trial, step), "final": paths.final_outcome(trial, step)}
     return {
         split: read_outcomes(paths.store.read(name))[0]
         for split, name in names.items()

@@ -18,7 +18,7 @@ def guardrails_section(evidence: Evidence) -> Section | None:
     candidates: Sequence[Mapping[str, Any]] = evidence.selection.get("candidates") or []
     if not limits:
         return None
-    blocks: list[Block] = [_limits(limits, candidates, evidence.subject)]
+    blocks: list[Block] = [_limits(limits, candidates, evidence.subject, evidence.subject_name)]
     caught = [c for c in candidates if not c.get("admissible", True) or _failed(c)]
     if caught:
         blocks.append(_caught(caught, list(limits)))
@@ -73,17 +73,18 @@ def _limits(
     limits: Mapping[str, Any],
     candidates: Sequence[Mapping[str, Any]],
     subject: tuple[str, int] | None,
+    whose: str,
 ) -> Table:
     own = next((c for c in candidates if (c["trial"], c["step"]) == subject), {})
-    columns = [Column("guardrail"), number("limit"), Column("action"), number("winner")]
+    columns = [Column("guardrail"), number("limit"), Column("action"), number(whose)]
     columns.append(number("candidates over it"))
     rows = []
     for name, rule in limits.items():
         value = (own.get("guardrails") or {}).get(name, {}).get("value")
         over = sum(name in _failed(c) for c in candidates)
         told = shown.value(rule.get("limit")), str(rule.get("action")), shown.value(value)
-        rows.append(Row((name, *told, f"{over} of {len(candidates)}")))
-    return table("Limits and what the winner has", columns, rows)
+        rows.append(Row((name, *told, f"{over} of {_known(name, candidates)}")))
+    return table(f"Limits, and the numbers of the {whose}", columns, rows)
 
 
 def _caught(caught: Sequence[Mapping[str, Any]], names: Sequence[str]) -> Table:
@@ -104,6 +105,12 @@ def _caught(caught: Sequence[Mapping[str, Any]], names: Sequence[str]) -> Table:
         for c in ranked
     ]
     return table("Checkpoints that a guardrail caught", columns, rows)
+
+
+def _known(name: str, candidates: Sequence[Mapping[str, Any]]) -> int:
+    """Of how many candidates the number is known."""
+    checks = ((c.get("guardrails") or {}).get(name, {}) for c in candidates)
+    return sum(check.get("passed") is not None for check in checks)
 
 
 def _failed(candidate: Mapping[str, Any]) -> list[str]:

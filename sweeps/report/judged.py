@@ -151,7 +151,7 @@ def _compared(evidence: Evidence) -> list[tuple[str, str, Mapping[str, Any]]]:
         outcomes = evidence.outcomes.get("select")
         if outcomes is None:
             return []
-        so_far = {"best so far": outcomes, "reference": outcomes.as_reference}
+        so_far = {evidence.subject_name: outcomes, "reference": outcomes.as_reference}
         return [(who, "select", _scores(evidence, of)) for who, of in so_far.items()]
     holders = {
         "winner": selection,

@@ -20,18 +20,9 @@ def verdict_sentence(evidence: Evidence) -> str:
         return str(verdict["sentence"])
     if evidence.running:
         return _progress_sentence(evidence)
-    if not evidence.selection.get("winner"):
-        return "No winner: no checkpoint of this sweep could be chosen."
-    winner, final = evidence.selection["winner"], evidence.selection.get("final")
-    if not final:
-        return f"Trial {winner['trial']} at step {winner['step']} was chosen on the select split."
-    before = evidence.selection.get("reference", {}).get("final", {})
-    return (
-        f"Trial {winner['trial']} at step {winner['step']} ranks "
-        f"{shown.share(final['accuracy'])} of {final['total']} final pairs right "
-        f"({shown.interval(final['interval'])}); the untouched model "
-        f"{shown.share(before.get('accuracy'))}."
-    )
+    # Of a selection that is older than verdicts.
+    winner = evidence.selection.get("winner")
+    return f"{winner['trial']} at step {winner['step']} was chosen." if winner else "No winner."
 
 
 def _progress_sentence(evidence: Evidence) -> str:
@@ -57,8 +48,9 @@ def verdict_section(evidence: Evidence) -> Section:
         ("trials", _trial_counts(evidence)),
     ]
     if evidence.subject:
-        name = "best so far" if evidence.running else "winner"
-        items.insert(0, (name, f"{evidence.subject[0]}, step {evidence.subject[1]}"))
+        items.insert(
+            0, (evidence.subject_name, f"{evidence.subject[0]}, step {evidence.subject[1]}")
+        )
         point = next(r.point for r in evidence.records if r.trial == evidence.subject[0])
         items.insert(1, ("its point", shown.point(point)))
     verdict = selection.get("verdict") or {}
@@ -84,7 +76,7 @@ def leaderboard_section(evidence: Evidence) -> Section:
     if not evidence.rows:
         return Section("leaderboard", "Leaderboard", (Text("No trial has been drawn yet."),))
     names = list(dict.fromkeys(name for row in evidence.rows for name in row["point"]))
-    admissible = admissible_by_trial(evidence.selection)
+    chosen = _standing(evidence.selection)
     columns = [
         Column("trial"),
         number("accuracy"),
@@ -93,26 +85,32 @@ def leaderboard_section(evidence: Evidence) -> Section:
         *(Column(n, numeric=n != "length_norm") for n in names),
         number("drift of chosen"),
         number("seconds"),
-        *([Column("guardrails")] if admissible else []),
+        *([Column("choice")] if chosen else []),
         Column("status", wide=True),
     ]
-    rows = [_row(row, names, admissible, evidence.subject) for row in evidence.rows]
+    rows = [_row(row, names, chosen, evidence.subject) for row in evidence.rows]
     caption = f"{len(rows)} trials by {evidence.objective}, each with its best checkpoint"
     note = Text(
-        "Accuracies are of the select split, which the winner was picked on: the top one flatters. "
-        "Drift is in nats a token against the reference.",
+        "Accuracies are of the select split, which the choice is made on: the top one flatters. The "
+        "winner is the one that drifted least among those not told from the most accurate. Drift is "
+        "in nats a token against the reference.",
         "note",
     )
     return Section("leaderboard", "Leaderboard", (note, table(caption, columns, rows)))
 
 
-def admissible_by_trial(selection: Mapping[str, Any]) -> dict[str, bool]:
-    """Whether any checkpoint of a trial passed the guardrails; empty without guardrails."""
-    passed: dict[str, bool] = {}
+def _standing(selection: Mapping[str, Any]) -> dict[str, str]:
+    """What the choice made of a trial's checkpoints; empty where there was none."""
+    found: dict[str, str] = {}
+    rank = ("excluded", "admissible", "shortlisted")
     for candidate in selection.get("candidates") or []:
-        name = candidate["trial"]
-        passed[name] = passed.get(name, False) or bool(candidate.get("admissible", True))
-    return passed
+        here = rank[bool(candidate["admissible"]) + bool(candidate["shortlisted"])]
+        before = found.get(candidate["trial"], rank[0])
+        found[candidate["trial"]] = max(here, before, key=rank.index)
+    won = selection.get("winner")
+    if won and found:
+        found[won["trial"]] = f"winner, step {won['step']}"
+    return found
 
 
 def accuracy_bounds(counts: Mapping[str, Any] | None) -> tuple[float, float] | None:
@@ -124,11 +122,10 @@ def accuracy_bounds(counts: Mapping[str, Any] | None) -> tuple[float, float] | N
 def _row(
     row: Mapping[str, Any],
     names: list[str],
-    admissible: Mapping[str, bool],
+    chosen: Mapping[str, str],
     subject: tuple[str, int] | None,
 ) -> Row:
     marked = subject is not None and row["trial"] == subject[0]
-    guarded = {True: "passed", False: "excluded", None: shown.MISSING}
     status = row["status"] + (f": {row['reason']} ({row['detail']})" if row["reason"] else "")
     cells = (
         row["trial"],
@@ -138,7 +135,7 @@ def _row(
         *(shown.value(row["point"].get(name)) for name in names),
         shown.nats(row["drift_chosen"]),
         shown.MISSING if row["status"] == OPEN else f"{row['seconds']:.0f}",
-        *([guarded[admissible.get(row["trial"])]] if admissible else []),
+        *([chosen.get(row["trial"], shown.MISSING)] if chosen else []),
         status,
     )
     return Row(cells, trial=row["trial"], marked=marked)

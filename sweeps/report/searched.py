@@ -62,11 +62,10 @@ def curves_section(evidence: Evidence) -> Section:
     ]
     if not lines:
         return Section("curves", "Learning curves", (_NOTHING,))
-    who = "best so far" if evidence.running else "winner"
     figure = figures.curves(lines, "optimizer step", f"{evidence.objective}, select")
     plot = Plot(
         "curves",
-        f"{len(lines)} trials; the {who} is the thick line, a cross a failure",
+        f"{len(lines)} trials; the thick line is the {evidence.subject_name}, a cross a failure",
         figure,
         _sparklines(lines),
     )

@@ -51,7 +51,7 @@ def answers_section(evidence: Evidence) -> Section:
         blocks.append(Text("No answers were generated for this sweep.", "note"))
     mistakes = _mistakes(evidence)
     if mistakes:
-        who = "best checkpoint so far" if evidence.running else "winner"
+        who = f"policy ({evidence.subject_name})"
         blocks += [Text(f"Held-out pairs that the {who} ranks most wrongly:"), *mistakes]
     return Section("answers", "Side by side", tuple(blocks))
 

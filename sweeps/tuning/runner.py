@@ -22,12 +22,13 @@ from ray import tune
 from dpo_core.checkpoints import versions
 from dpo_core.hyperparams import DPOHyperparams
 from sweeps.config import SweepConfig
+from sweeps.contenders import Field
 from sweeps.paths import SweepPaths
 from sweeps.prepare import Prepared, read_labels
 from sweeps.records import ledger
+from sweeps.records.choice import can_still_win
 from sweeps.records.evaluations import evaluation_record
 from sweeps.records.ledger import EvaluationRecord, TrialRecord
-from sweeps.records.selection import candidates, ranked
 from sweeps.tuning import lanes as lane_module
 from sweeps.tuning import search
 from sweeps.tuning.failures import failure_of, reason_of
@@ -54,6 +55,9 @@ Tell = Callable[[Happening], None]
 # of nothing at all, hence one byte.
 _DRIVER = {"CPU": 0, "memory": 1}
 
+# A tenth of a second goes into bringing the study up to date, whose readers are people.
+_PUBLISH_EVERY_S = 10.0
+
 
 def open_lanes(config: SweepConfig, paths: SweepPaths) -> Any:
     """Worker groups for the whole sweep, which start when there is work; None without lanes."""
@@ -79,8 +83,11 @@ def run_trials(
     unfinished = drawn_but_open(paths, book.records)
     missing = config.search.trials - len(book.records)
     if missing > 0:
-        _fit(config, paths, book, unfinished[:missing], missing, lanes)
-        book.close_orphans()
+        try:
+            _fit(config, paths, book, unfinished[:missing], missing, lanes)
+            book.close_orphans()
+        finally:
+            book.publish()
     return book.records
 
 
@@ -182,7 +189,9 @@ class _Book(tune.Callback):  # type: ignore[misc]
         self.mean_tokens = float(prepared.reports["train"]["mean_response_tokens"])
         self.records = ledger.read(paths.store, paths.ledger)
         self.labels = read_labels(paths, "select")
+        self.field = Field(paths, config.selection)
         self.running: dict[str, float] = {}
+        self.published = -_PUBLISH_EVERY_S
         self.scratch = tempfile.TemporaryDirectory(prefix="dpo-sweeps-")
 
     def __getstate__(self) -> dict[str, Any]:
@@ -244,7 +253,8 @@ class _Book(tune.Callback):  # type: ignore[misc]
         )
         ledger.append(self.paths.store, self.paths.ledger, record)
         self.records.append(record)
-        self.publish()
+        if time.monotonic() >= self.published + _PUBLISH_EVERY_S:
+            self.publish()
         self.clear_checkpoints()
         self.tell(Happening(status, trial, dict(point), {"record": record}, reason))
 
@@ -262,12 +272,12 @@ class _Book(tune.Callback):  # type: ignore[misc]
         space = self.config.search_space
         search.publish(file, self.paths.sweep_id, space, self.records, self.objective)
         self.paths.store.write(self.paths.study, file.read_bytes())
+        self.published = time.monotonic()
 
     def clear_checkpoints(self) -> None:
         """Only what can still win, or still be continued, stays on disk."""
-        pool = candidates([*self.records, *map(self._so_far, self.running)])
-        best = ranked(pool, self.objective)[: self.config.selection.keep_checkpoints]
-        keep = {(candidate.trial, candidate.step) for candidate in best}
+        pool = self.field.contenders([*self.records, *map(self._so_far, self.running)])
+        keep = can_still_win(pool, self.field.groups, self.config.selection.keep_checkpoints)
         for trial in self.paths.store.names(self.paths.checkpoints):
             steps = self.paths.checkpoint_steps(trial)
             if trial in self.running and steps:

@@ -1,0 +1,69 @@
+"""What stands for election, read from a sweep's folder: records and stored outcomes to contenders."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from functools import cached_property
+
+import numpy as np
+
+from dpo_core.evaluation import Floats, Outcomes, read_outcomes
+from sweeps.paths import SweepPaths
+from sweeps.records.choice import Contender, Place
+from sweeps.records.guardrails import checks, offline_values
+from sweeps.records.ledger import TrialRecord
+from sweeps.records.paired import Groups
+from sweeps.selection_settings import SelectionSettings
+
+
+class Field:
+    """Reads every evaluation once; numbers of pairs stand in the order of their ids."""
+
+    def __init__(self, paths: SweepPaths, settings: SelectionSettings) -> None:
+        self.paths, self.settings = paths, settings
+        self._read: dict[Place, Contender | None] = {}
+
+    @cached_property
+    def groups(self) -> Groups:
+        return groups_of(self.paths, "select")
+
+    def contenders(self, records: Iterable[TrialRecord]) -> list[Contender]:
+        """Every checkpoint that was evaluated on the whole select split."""
+        found = (self._of(record, e.step) for record in records for e in record.evaluations)
+        return [contender for contender in found if contender is not None]
+
+    def _of(self, record: TrialRecord, step: int) -> Contender | None:
+        place = (record.trial, step)
+        if place not in self._read:
+            self._read[place] = self._contender(record, step)
+        return self._read[place]
+
+    def _contender(self, record: TrialRecord, step: int) -> Contender | None:
+        content = self.paths.store.read(self.paths.outcome(record.trial, step))
+        outcomes = read_outcomes(content)[0]
+        if len(outcomes.ids) != len(self.groups.codes):
+            return None
+        values = offline_values(outcomes, self.settings.objective)
+        return Contender(
+            record.trial,
+            step,
+            record.seed,
+            record.point,
+            scores_by_id(outcomes, self.settings.objective),
+            max(values["drift_chosen"], values["drift_rejected"]),
+            checks(values, self.settings.guardrails),
+        )
+
+
+def scores_by_id(outcomes: Outcomes, objective: str) -> Floats:
+    """1 right, ½ a tie, 0 wrong, of each pair in the order of ids, so that policies line up."""
+    order = np.argsort(np.array(outcomes.ids, dtype=str))
+    scores: Floats = (outcomes.signs(objective)[order] + 1.0) / 2
+    return scores
+
+
+def groups_of(paths: SweepPaths, split: str) -> Groups:
+    """Prompt groups of a split's pairs, in the order of ids."""
+    rows = [json.loads(line) for line in paths.store.read(paths.split(split)).splitlines()]
+    return Groups.of([row["group"] for row in sorted(rows, key=lambda row: str(row["id"]))])

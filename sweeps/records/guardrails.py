@@ -1,0 +1,57 @@
+"""What may not win whatever its accuracy: named numbers of a candidate, each with its limit. Pure."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from dpo_core.evaluation import Outcomes, length_slices
+from dpo_core.health import health
+from sweeps.selection_settings import GuardrailSettings
+
+
+@dataclass(frozen=True)
+class Check:
+    """One guardrail of one candidate; `passed` is None as long as the number is not known."""
+
+    value: float | None
+    limit: float
+    passed: bool | None
+    action: str
+
+    @property
+    def excludes(self) -> bool:
+        return self.passed is False and self.action == "exclude"
+
+    def as_dict(self) -> dict[str, Any]:
+        return {"value": self.value, "limit": self.limit, "passed": self.passed}
+
+
+def offline_values(outcomes: Outcomes, objective: str) -> dict[str, float]:
+    """The guardrails' numbers that held-out pairs tell, without any generated answer."""
+    told = health(outcomes)
+    reference, policy = (
+        length_slices(o, objective)["length_controlled"] for o in (outcomes.as_reference, outcomes)
+    )
+    return {
+        "drift_chosen": abs(told["drift_chosen"]),
+        "drift_rejected": abs(told["drift_rejected"]),
+        "displaced": told["displaced"],
+        "length_controlled_loss": reference - policy,
+    }
+
+
+def checks(values: Mapping[str, float], settings: GuardrailSettings) -> dict[str, Check]:
+    """Every guardrail, held against what is known. A value that is no number breaks its limit."""
+    return {
+        name: _check(values.get(name), rail.limit, rail.action)
+        for name, rail in settings.named.items()
+    }
+
+
+def _check(value: float | None, limit: float, action: str) -> Check:
+    if value is None:
+        return Check(None, limit, None, action)
+    return Check(value if math.isfinite(value) else None, limit, value <= limit, action)
