@@ -109,6 +109,9 @@ def run(
     id_: Annotated[
         str | None, typer.Option("--id", help="Name of the sweep's folder instead of a new one.")
     ] = None,
+    resume_: Annotated[
+        bool, typer.Option("--resume", help="Go on with --id if it is there, by its own config.")
+    ] = False,
 ) -> None:
     """Run a sweep: every trial, the choice, the export, the score on the final split.
 
@@ -118,7 +121,10 @@ def run(
     from sweeps.config import load_sweep
 
     config = load_sweep(sweep, set_ or [])
-    _run(config, _new_paths(config, id_), json_)
+    if resume_ and id_ and (old := _paths(config, id_)).store.exists(old.config):
+        resume(old.store.uri, json_)
+    else:
+        _run(config, _new_paths(config, id_), json_)
 
 
 @app.command()
@@ -196,7 +202,7 @@ def _run(config: Any, paths: Any, json_: bool) -> dict[str, Any]:
 
     progress = Progress(
         Console(stderr=True),
-        trials=config.search.trials,
+        trials=config.search.trials + config.selection.confirm.trials(config.search.trials),
         steps=config.training.max_steps,
         objective=config.selection.objective,
     )
@@ -215,6 +221,18 @@ def _run(config: Any, paths: Any, json_: bool) -> dict[str, Any]:
 
 def _new_paths(config: Any, sweep_id: str | None) -> Any:
     from dpo_core.errors import SettingsError
+
+    paths = _paths(config, sweep_id)
+    if paths.store.exists(paths.config):
+        raise SettingsError(
+            f"{paths.store.uri}: exists already; `dpo-sweeps resume` goes on with it, or give "
+            "another --id"
+        )
+    return paths
+
+
+def _paths(config: Any, sweep_id: str | None) -> Any:
+    from dpo_core.errors import SettingsError
     from dpo_core.store import Store
     from sweeps.cluster import in_job_folder
     from sweeps.paths import SweepPaths, new_sweep_id
@@ -231,24 +249,21 @@ def _new_paths(config: Any, sweep_id: str | None) -> Any:
             f"removes some day: {storage.uri}; give an absolute path or a URI",
             file=sys.stderr,
         )
-    paths = SweepPaths(storage, sweep_id or new_sweep_id(config.name))
-    if paths.store.exists(paths.config):
-        raise SettingsError(
-            f"{paths.store.uri}: exists already; `dpo-sweeps resume` goes on with it, or give "
-            "another --id"
-        )
-    return paths
+    return SweepPaths(storage, sweep_id or new_sweep_id(config.name))
 
 
 def _show(selection: dict[str, Any], json_: bool) -> None:
     if json_:
         _print_json(selection)
         return
-    from sweeps.terminal import failures, leaderboard, winner
+    from sweeps.terminal import confirmation, failures, leaderboard, winner
 
     console = _stdout()
     console.print(selection["verdict"]["sentence"], style="bold", markup=False, highlight=False)
     console.print(leaderboard(selection))
+    confirmed = confirmation(selection)
+    if confirmed:
+        console.print(confirmed)
     if selection["winner"]:
         console.print(winner(selection))
     failed = failures(selection)

@@ -18,7 +18,8 @@ from sweeps.export import export_and_score, final_outcomes, write_card
 from sweeps.paths import SweepPaths
 from sweeps.prepare import read_labels
 from sweeps.records.choice import Choice, Contender, choose, ranked, runner_up
-from sweeps.records.ledger import TrialRecord
+from sweeps.records.confirmation import Confirmation, confirmed, electorate
+from sweeps.records.ledger import TrialRecord, searched
 from sweeps.records.openings import open_final, read_openings
 from sweeps.records.paired import Groups, compare, standard_errors
 from sweeps.records.selection import scores, trial_rows
@@ -33,10 +34,12 @@ def conclude(
     """What selection.json then holds. Raises FinalSpent when final was opened for another choice."""
     field = Field(paths, config.selection)
     contenders = field.contenders(records)
-    choice = choose(contenders, field.groups)
+    points = confirmed(field.finalists(records), contenders, records)
+    standing = electorate(points, contenders)
+    choice = choose(standing, field.groups)
     if choice.winner is not None:
         _open_final(paths, choice.winner, call, say)
-    selection = judged(config, paths, records, contenders, choice, field.groups)
+    selection = judged(config, paths, records, contenders, points, choice, field.groups)
     if choice.winner is not None:
         write_card(paths, selection)
     paths.store.write(paths.selection, json.dumps(selection, indent=2, allow_nan=False).encode())
@@ -48,11 +51,13 @@ def judged(
     paths: SweepPaths,
     records: Sequence[TrialRecord],
     contenders: Sequence[Contender],
+    points: Sequence[Confirmation],
     choice: Choice,
     groups: Groups,
 ) -> dict[str, Any]:
     """The judgement as selection.json tells it. Needs the winner's final outcomes."""
     objective, guardrails = config.selection.objective, config.selection.guardrails
+    standing = electorate(points, contenders)
     told: dict[str, Any] = {
         "sweep": paths.sweep_id,
         "folder": paths.store.uri,
@@ -63,18 +68,18 @@ def judged(
         "incumbent": None,
     }
     if choice.winner is None:
-        told["verdict"] = _nothing(contenders).as_dict()
+        told["verdict"] = _nothing(standing).as_dict()
     else:
         told |= _of_winner(paths, choice.winner, objective)
-    second = runner_up(choice, contenders, groups)
+    second = runner_up(choice, standing, groups)
     return {
         **told,
         "runner_up": second and _runner_up(paths, second, objective),
         "guardrails": {name: rail.model_dump() for name, rail in guardrails.named.items()},
         "candidates": candidate_rows(contenders, choice, groups),
-        "confirmation": [],
+        "confirmation": [point.row() for point in points],
         "final_opened": [vars(o) for o in read_openings(paths.store, paths.final_opened)],
-        "trials": trial_rows(records, objective),
+        "trials": trial_rows(searched(records), objective),
     }
 
 

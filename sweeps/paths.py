@@ -6,6 +6,7 @@
     encoded/{train,select,final}.parquet their tokens
     prepared.json                        hashes, encoding report, reference keys
     trials/t0003.json                    a point, written when it is drawn
+    trials/t0003-s1.json                 the same point with another seed
     outcomes/t0003-step-000040.parquet   per-pair numbers of one evaluation
     checkpoints/t0003/step-000040/       what can still win, and what can still be resumed
     failures/t0003.json                  why a trial failed
@@ -29,7 +30,8 @@ from pathlib import Path
 from dpo_core.store import Store
 
 SPLITS = ("train", "select", "final")
-_OUTCOME = re.compile(r"^(?P<trial>t\d{4,})-step-(?P<step>\d{6,})\.parquet$")
+_SEARCHED = re.compile(r"^t(?P<number>\d{4,})\.json$")
+_OUTCOME = re.compile(r"^(?P<trial>t\d{4,}(-s\d+)?)-step-(?P<step>\d{6,})\.parquet$")
 
 
 @dataclass(frozen=True)
@@ -115,10 +117,21 @@ class SweepPaths:
     def trial_name(number: int) -> str:
         return f"t{number:04d}"
 
+    @staticmethod
+    def confirmation_name(trial: str, number: int) -> str:
+        """Of the trial that trains the point of `trial` with its `number`th new seed, from 1."""
+        return f"{trial}-s{number}"
+
+    @staticmethod
+    def confirms(trial: str) -> str | None:
+        """The trial of the search whose point this one trains again; None for one of the search."""
+        searched, dash, _ = trial.partition("-s")
+        return searched if dash else None
+
     def next_number(self) -> int:
-        """Of the first trial that was never drawn."""
-        names = [name.removesuffix(".json") for name in self.store.names(self.trials)]
-        return max((int(name.removeprefix("t")) + 1 for name in names), default=0)
+        """Of the first trial of the search that was never drawn."""
+        found = (_SEARCHED.match(name) for name in self.store.names(self.trials))
+        return max((int(m["number"]) + 1 for m in found if m), default=0)
 
     def evaluations_of(self, trial: str) -> list[tuple[int, str]]:
         """(step, file name) of every stored evaluation of a trial, by step."""

@@ -13,6 +13,7 @@ from sweeps.calls import call_of
 from sweeps.cluster import connected, dashboard_url
 from sweeps.conclude import conclude
 from sweeps.config import SweepConfig
+from sweeps.contenders import Field
 from sweeps.paths import SweepPaths
 from sweeps.prepare import Prepared, prepare, read_data, skipped_rows, split_data
 from sweeps.report.write import try_write_report
@@ -42,7 +43,7 @@ def run_sweep(config: SweepConfig, paths: SweepPaths, say: Say, tell: Any) -> di
         import ray
 
         from sweeps.tuning.resources import check_resources
-        from sweeps.tuning.runner import close_lanes, open_lanes, run_trials
+        from sweeps.tuning.runner import close_lanes, confirm_trials, open_lanes, run_trials
 
         check_resources(config.resources, config.search.concurrent, ray.cluster_resources())
         say(f"sweep {paths.sweep_id} in {paths.store.uri}")
@@ -54,6 +55,11 @@ def run_sweep(config: SweepConfig, paths: SweepPaths, say: Say, tell: Any) -> di
         prepared = prepare(config, paths, splits, call)
         _say_prepared(prepared, say)
         records = run_trials(config, paths, prepared, tell, lanes)
+        found = Field(paths, config.selection).finalists(records)
+        if found:
+            named = ", ".join(f"{each.trial} at step {each.step}" for each in found)
+            say(f"training again with {config.selection.confirm.seeds} new seeds each: {named}")
+            records = confirm_trials(config, paths, prepared, tell, found, lanes)
         evaluated = any(record.evaluations for record in records)
         if not evaluated or config.resources.workers > 1:
             close_lanes(lanes)  # those of several workers run no calls, but hold the export's CPUs

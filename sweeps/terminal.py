@@ -105,6 +105,31 @@ def winner(selection: Mapping[str, Any]) -> Panel:
     return Panel(table, title=title, subtitle=escape(won["path"]), expand=False)
 
 
+def confirmation(selection: Mapping[str, Any]) -> Table | None:
+    """What the best points of the search were with new seeds; None when none was trained again."""
+    points: Sequence[Mapping[str, Any]] = selection["confirmation"]
+    if not points:
+        return None
+    table = Table(title=f"{len(points)} points trained again with new seeds, by their means")
+    for column in ("trial", "step", "search", "mean", "spread", "seeds", "failed"):
+        table.add_column(column, justify="left" if column in ("trial", "failed") else "right")
+    for point in points:
+        mean, spread = (
+            "-" if point[name] is None else f"{point[name]:.3f}" for name in ("mean", "spread")
+        )
+        failed = ", ".join(f"{t['trial']}: {t['reason']}" for t in point["missing"])
+        table.add_row(
+            point["trial"],
+            str(point["step"]),
+            f"{point['search_score']:.3f}",
+            mean,
+            spread,
+            str(len(point["seeds"])),
+            escape(failed),
+        )
+    return table
+
+
 def warnings(selection: Mapping[str, Any]) -> list[str]:
     """A line for each guardrail that the winner breaks and that only warns."""
     won = selection["winner"]

@@ -104,7 +104,7 @@ def ended(tmp_path_factory: pytest.TempPathFactory) -> Path:
     sweep.end(13, "failed", reason="nan", detail="| a | b |\n# c", steps=())
     sweep.select(**judged(sweep))
     store, paths = sweep.paths.store, sweep.paths
-    answers = [{"prompt": HOSTILE, "reference": CLOSING, "winner": f"Ask.\n{HOSTILE}"}]
+    answers = [{"prompt": HOSTILE, "reference": CLOSING, "winner": f"{{{{ 7 * 7 }}}}\n{HOSTILE}"}]
     store.write(paths.answers, json.dumps(answers).encode())
     nights = [
         {"night": f"2026-01-0{n}", "sweep": "x", "accuracy": 0.6 + n / 100, "verdict": HOSTILE}

@@ -21,16 +21,13 @@ from dpo_core.evaluation import Outcomes, write_outcomes
 from dpo_core.hyperparams import DPOHyperparams
 from dpo_core.preferences import LoadedData, PreferencePair, split_lines
 from dpo_core.store import Store
-from sweeps.conclude import judged
+from sweeps.conclude import conclude
 from sweeps.config import SweepConfig, parse_sweep, resolved
-from sweeps.contenders import Field
 from sweeps.paths import SPLITS, SweepPaths
 from sweeps.prepare import Prepared, split_data
 from sweeps.records import ledger
-from sweeps.records.choice import choose
 from sweeps.records.evaluations import evaluation_record
 from sweeps.records.ledger import TrialRecord
-from sweeps.records.openings import open_final
 from sweeps.strict_yaml import dump_yaml
 
 YAML = """\
@@ -127,22 +124,20 @@ class ScriptedSweep:
         return Outcomes(ids, reference[0] + chosen, reference[1] + rejected, *reference, *lengths)
 
     def select(self, **changes: Any) -> dict[str, Any]:
-        """End the sweep as `conclude` does, with a scripted final split; `changes` go on top."""
-        paths = self.paths
-        records = ledger.read(paths.store, paths.ledger)
-        field = Field(paths, self.config.selection)
-        contenders = field.contenders(records)
-        choice = choose(contenders, field.groups)
-        if choice.winner is not None:
-            trial, step = choice.winner.place
-            outcomes = self.outcomes(dict(choice.winner.point), step, "final")
-            content = write_outcomes(outcomes, {"trial": trial, "step": step, "split": "final"})
-            paths.store.write(paths.final_outcome(trial, step), content)
-            open_final(paths.store, paths.final_opened, trial, "2026-01-02T03:04:05+00:00")
-        selection = judged(self.config, paths, records, contenders, choice, field.groups)
-        selection |= changes
-        paths.store.write(paths.selection, json.dumps(selection).encode())
+        """End the sweep as `run` does, with a scripted final split; `changes` go on top."""
+        records = ledger.read(self.paths.store, self.paths.ledger)
+        selection = conclude(self.config, self.paths, records, self._export, lambda _: None)
+        if changes:
+            selection |= changes
+            self.paths.store.write(self.paths.selection, json.dumps(selection).encode())
         return selection
+
+    def _export(self, export: Any, storage: str, sweep_id: str, trial: str, step: int) -> None:
+        """In place of `export_and_score`: what it would leave of the final split."""
+        point = json.loads(self.paths.store.read(self.paths.point(trial)))["point"]
+        outcomes = self.outcomes(point, step, "final")
+        content = write_outcomes(outcomes, {"trial": trial, "step": step, "split": "final"})
+        self.paths.store.write(self.paths.final_outcome(trial, step), content)
 
     def _draw(self, rng: random.Random) -> list[dict[str, Any]]:
         def one(_: str, axis: Any) -> Any:

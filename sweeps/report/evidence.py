@@ -17,7 +17,7 @@ from sweeps.paths import SPLITS, SweepPaths
 from sweeps.prepare import read_config, read_labels
 from sweeps.records import ledger
 from sweeps.records.evaluations import evaluation_record
-from sweeps.records.ledger import TrialRecord
+from sweeps.records.ledger import TrialRecord, searched
 from sweeps.records.selection import Candidate, candidates, trial_rows, winner
 
 OPEN = "open"
@@ -64,8 +64,16 @@ class Evidence:
 
     @cached_property
     def rows(self) -> list[dict[str, Any]]:
-        """The leaderboard, best first."""
-        return trial_rows(self.records, self.objective)
+        """The leaderboard of the search, best first, without trials that confirm its points."""
+        return trial_rows(searched(self.records), self.objective)
+
+    @cached_property
+    def subject_trials(self) -> frozenset[str]:
+        """The subject's trial, and the one of the search whose point it trained again, if it did."""
+        if self.subject is None:
+            return frozenset()
+        of = next((r.confirms for r in self.records if r.trial == self.subject[0]), None)
+        return frozenset({self.subject[0], of or self.subject[0]})
 
     @cached_property
     def subject(self) -> tuple[str, int] | None:
@@ -116,7 +124,7 @@ def subject_of(
     chosen = selection.get("winner")
     if chosen:
         return chosen["trial"], chosen["step"]
-    best = winner(records, objective)
+    best = winner(searched(records), objective)
     return (best.trial, best.step) if best else None
 
 
@@ -124,12 +132,23 @@ def _open_trials(paths: SweepPaths, config: SweepConfig, ended: set[str]) -> lis
     names = [name.removesuffix(".json") for name in paths.store.names(paths.trials)]
     drawn = [json.loads(paths.store.read(paths.point(name))) for name in names if name not in ended]
     labels = read_labels(paths, "select") if drawn else {}
-    records = []
-    for row in drawn:
-        found = [read_outcomes(paths.store.read(n)) for _, n in paths.evaluations_of(row["trial"])]
-        evaluations = tuple(evaluation_record(about, of, labels) for of, about in found)
-        records.append(TrialRecord(row["trial"], row["point"], OPEN, config.seed, evaluations))
-    return records
+    return [_so_far(paths, row, config.seed, labels) for row in drawn]
+
+
+def _so_far(
+    paths: SweepPaths, row: Json, seed: int, labels: Mapping[str, Mapping[str, str | None]]
+) -> TrialRecord:
+    """What an open trial has left up to now."""
+    trial = row["trial"]
+    found = [read_outcomes(paths.store.read(name)) for _, name in paths.evaluations_of(trial)]
+    return TrialRecord(
+        trial=trial,
+        point=row["point"],
+        status=OPEN,
+        seed=row.get("seed", seed),
+        evaluations=tuple(evaluation_record(about, of, labels) for of, about in found),
+        confirms=paths.confirms(trial),
+    )
 
 
 def _outcomes(paths: SweepPaths, subject: tuple[str, int]) -> dict[str, Outcomes]:

@@ -42,31 +42,31 @@ def confirmation_section(evidence: Evidence) -> Section | None:
         number("spread"),
         number("search score"),
         number("shrinkage"),
+        Column("missing", wide=True),
     ]
-    chosen = (evidence.selection.get("winner") or {}).get("trial")
-    rows = [
-        Row(
-            (
-                each["trial"],
-                shown.point(each["point"]),
-                ", ".join(map(str, each["seeds"])),
-                ", ".join(shown.share(a).removesuffix(" %") for a in each["accuracies"]),
-                shown.share(each["mean"]),
-                shown.points(each.get("spread")).removeprefix("+"),
-                shown.share(each["search_score"]),
-                shown.points(each["shrinkage"]),
-            ),
-            trial=each["trial"],
-            marked=each["trial"] == chosen,
-        )
-        for each in found
-    ]
+    rows = [_confirmed(each, evidence.subject_trials) for each in found]
     note = Text(
         "The best points were trained again with other seeds; the winner is chosen on their means. "
         "Shrinkage is how much of the search score did not come back.",
         "note",
     )
     return Section("confirmation", "Confirmation", (note, table("With other seeds", columns, rows)))
+
+
+def _confirmed(each: Mapping[str, Any], subject: frozenset[str]) -> Row:
+    missing = [f"{m['trial']}: {m['reason']} ({m['detail']})" for m in each.get("missing") or ()]
+    cells = (
+        each["trial"],
+        shown.point(each["point"]),
+        ", ".join(map(str, each["seeds"])) or shown.MISSING,
+        ", ".join(map(shown.share, each["accuracies"])) or shown.MISSING,
+        shown.share(each.get("mean")),
+        shown.points(each.get("spread")).removeprefix("+"),
+        shown.share(each["search_score"]),
+        shown.points(each.get("shrinkage")),
+        "; ".join(missing) or shown.MISSING,
+    )
+    return Row(cells, trial=each["trial"], marked=each["trial"] in subject)
 
 
 def _limits(

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from dpo_core.evaluation import Count
+from sweeps.paths import SweepPaths
 from sweeps.records.ledger import FAILED, TrialRecord
 from sweeps.records.statistics import wilson_interval
 from sweeps.report import shown
@@ -33,7 +34,8 @@ def _progress_sentence(evidence: Evidence) -> str:
     if evidence.subject is None:
         return f"{sentence}; nothing has been evaluated."
     trial, step = evidence.subject
-    accuracy = next(row["accuracy"] for row in evidence.rows if row["trial"] == trial)
+    evaluations = next(r.evaluations for r in evidence.records if r.trial == trial)
+    accuracy = next(e.accuracy(evidence.objective) for e in evaluations if e.step == step)
     return (
         f"{sentence}. Best so far: {trial} at step {step} with {shown.share(accuracy)} on the "
         "select split, a number that flatters."
@@ -88,7 +90,7 @@ def leaderboard_section(evidence: Evidence) -> Section:
         *([Column("choice")] if chosen else []),
         Column("status", wide=True),
     ]
-    rows = [_row(row, names, chosen, evidence.subject) for row in evidence.rows]
+    rows = [_row(row, names, chosen, evidence.subject_trials) for row in evidence.rows]
     caption = f"{len(rows)} trials by {evidence.objective}, each with its best checkpoint"
     note = Text(
         "Accuracies are of the select split, which the choice is made on: the top one flatters. The "
@@ -110,6 +112,9 @@ def _standing(selection: Mapping[str, Any]) -> dict[str, str]:
     won = selection.get("winner")
     if won and found:
         found[won["trial"]] = f"winner, step {won['step']}"
+        confirmed = SweepPaths.confirms(won["trial"])
+        if confirmed:
+            found[confirmed] = f"winner as {won['trial']}, step {won['step']}"
     return found
 
 
@@ -123,9 +128,8 @@ def _row(
     row: Mapping[str, Any],
     names: list[str],
     chosen: Mapping[str, str],
-    subject: tuple[str, int] | None,
+    subject: frozenset[str],
 ) -> Row:
-    marked = subject is not None and row["trial"] == subject[0]
     status = row["status"] + (f": {row['reason']} ({row['detail']})" if row["reason"] else "")
     cells = (
         row["trial"],
@@ -138,7 +142,7 @@ def _row(
         *([chosen.get(row["trial"], shown.MISSING)] if chosen else []),
         status,
     )
-    return Row(cells, trial=row["trial"], marked=marked)
+    return Row(cells, trial=row["trial"], marked=row["trial"] in subject)
 
 
 def _trial_counts(evidence: Evidence) -> str:

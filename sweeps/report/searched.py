@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from search_spaces import LogUniform
-from sweeps.records.ledger import FAILED
+from sweeps.records.ledger import FAILED, searched
 from sweeps.report import figures, shown, text_plots
 from sweeps.report.blocks import Block, Grid, Plot, Section, Text
 from sweeps.report.evidence import Evidence
@@ -38,7 +38,7 @@ def parallel_section(evidence: Evidence) -> Section:
     if not names:
         return Section("parallel", "Whole points", (_NOTHING,))
     trials = [(row["trial"], row["point"], row["accuracy"]) for row in rows]
-    marked = evidence.subject[0] if evidence.subject else None
+    marked = next((t for t, _, _ in trials if t in evidence.subject_trials), None)
     logs = frozenset(name for name in names if _is_log(evidence, name, rows))
     figure = figures.parallel(names, trials, logs, marked)
     caption = "A line is a trial, the brighter the better; below an axis, it does not exist there"
@@ -46,7 +46,6 @@ def parallel_section(evidence: Evidence) -> Section:
 
 
 def curves_section(evidence: Evidence) -> Section:
-    marked = evidence.subject[0] if evidence.subject else None
     lines = [
         Curve(
             r.trial,
@@ -54,7 +53,7 @@ def curves_section(evidence: Evidence) -> Section:
             [e.step for e in r.evaluations],
             [e.accuracy(evidence.objective) for e in r.evaluations],
             f"{r.trial} ({r.status}): {shown.point(r.point)}",
-            marked=r.trial == marked,
+            marked=bool(evidence.subject and r.trial == evidence.subject[0]),
             broken=r.status == FAILED,
         )
         for r in evidence.records
@@ -73,7 +72,7 @@ def curves_section(evidence: Evidence) -> Section:
 
 
 def importance_section(evidence: Evidence) -> Section:
-    found = importance(evidence.config.search_space, evidence.records, evidence.objective)
+    found = importance(evidence.config.search_space, searched(evidence.records), evidence.objective)
     if found is None:
         count = len(_evaluated(evidence))
         text = (
@@ -121,7 +120,6 @@ def _is_log(evidence: Evidence, name: str, rows: Sequence[Mapping[str, Any]]) ->
 
 
 def _axis_plot(evidence: Evidence, name: str, rows: Sequence[Mapping[str, Any]]) -> Plot:
-    marked = evidence.subject[0] if evidence.subject else None
     dots = [
         Dot(
             row["trial"],
@@ -130,7 +128,7 @@ def _axis_plot(evidence: Evidence, name: str, rows: Sequence[Mapping[str, Any]])
             row["accuracy"],
             f"{row['trial']}: {shown.share(row['accuracy'])}, {shown.point(row['point'])}",
             accuracy_bounds(row["counts"]),
-            marked=row["trial"] == marked,
+            marked=row["trial"] in evidence.subject_trials,
         )
         for row in rows
         if name in row["point"]
