@@ -15,7 +15,7 @@
     answers.json                         generated answers of those who could win
     final_opened.json                    when the final split was opened, and for whom
     selection.json, best/                the judgement and the exported winner
-    audit.json, answers.json, nights.json what the report shows of the data, the models, the trend
+    audit.json, nights.json              what the report shows of the data and of earlier nights
     report/{index.html,report.md}        all of it for a reader
     ray/                                 Ray's own files
 <storage>/.cache/reference/<key>/        reference log-probs, shared by sweeps
@@ -78,7 +78,6 @@ class SweepPaths:
     selection = "selection.json"
     best = "best"
     audit = "audit.json"
-    answers = "answers.json"
     nights = "nights.json"
     report_page = "report/index.html"
     report_markdown = "report/report.md"

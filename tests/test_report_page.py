@@ -102,10 +102,9 @@ def ended(tmp_path_factory: pytest.TempPathFactory) -> Path:
         sweep.end(number)
     sweep.end(12, "failed", reason=HOSTILE, detail=CLOSING, steps=(10,))
     sweep.end(13, "failed", reason="nan", detail="| a | b |\n# c", steps=())
+    sweep.answer = f"{{{{{{{{ 7 * 7 }}}}}}}}\n{HOSTILE}{CLOSING}"
     sweep.select(**judged(sweep))
     store, paths = sweep.paths.store, sweep.paths
-    answers = [{"prompt": HOSTILE, "reference": CLOSING, "winner": f"{{{{ 7 * 7 }}}}\n{HOSTILE}"}]
-    store.write(paths.answers, json.dumps(answers).encode())
     nights = [
         {"night": f"2026-01-0{n}", "sweep": "x", "accuracy": 0.6 + n / 100, "verdict": HOSTILE}
         for n in (1, 2, 3)

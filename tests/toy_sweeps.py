@@ -23,6 +23,7 @@ from dpo_core.preferences import LoadedData, PreferencePair, split_lines
 from dpo_core.store import Store
 from sweeps.conclude import conclude
 from sweeps.config import SweepConfig, parse_sweep, resolved
+from sweeps.export import export_and_score
 from sweeps.paths import SPLITS, SweepPaths
 from sweeps.prepare import Prepared, split_data
 from sweeps.records import ledger
@@ -57,6 +58,7 @@ class ScriptedSweep:
         self.paths = SweepPaths(Store.open(storage), sweep_id)
         self.splits = split_data(self.config, LoadedData(list(pairs), (), {}))
         self.encoded = {s: _encoded(getattr(self.splits, s)) for s in SPLITS}
+        self.answer = "Please ask the pharmacist, says {whom}."
         self.points = self._draw(random.Random(self.config.seed))
         self._write_prepared()
 
@@ -78,6 +80,7 @@ class ScriptedSweep:
                 self.outcomes(point, step, "select"), {**about, "loss": 0.69 - 0.001 * step}
             )
             self.paths.store.write(self.paths.outcome(about["trial"], step), content)
+            self.paths.store.write(f"{self.paths.checkpoint(about['trial'], step)}/weights", b"")
 
     def end(self, number: int, status: str = ledger.FINISHED, **changes: Any) -> TrialRecord:
         """Draw, evaluate and record a trial; `steps` and axes may be given."""
@@ -126,18 +129,27 @@ class ScriptedSweep:
     def select(self, **changes: Any) -> dict[str, Any]:
         """End the sweep as `run` does, with a scripted final split; `changes` go on top."""
         records = ledger.read(self.paths.store, self.paths.ledger)
-        selection = conclude(self.config, self.paths, records, self._export, lambda _: None)
+        selection = conclude(self.config, self.paths, records, self._call, lambda _: None)
         if changes:
             selection |= changes
             self.paths.store.write(self.paths.selection, json.dumps(selection).encode())
         return selection
 
-    def _export(self, export: Any, storage: str, sweep_id: str, trial: str, step: int) -> None:
-        """In place of `export_and_score`: what it would leave of the final split."""
+    def _call(self, function: Any, _: str, __: str, *arguments: Any) -> Any:
+        """In place of a worker: what it would answer, export and score."""
+        if function is not export_and_score:
+            missing, _, _, prompts = arguments
+            return {whom: [self._answer(whom, p) for p in prompts] for whom in missing}
+        trial, step = arguments
         point = json.loads(self.paths.store.read(self.paths.point(trial)))["point"]
         outcomes = self.outcomes(point, step, "final")
         content = write_outcomes(outcomes, {"trial": trial, "step": step, "split": "final"})
         self.paths.store.write(self.paths.final_outcome(trial, step), content)
+        return None
+
+    def _answer(self, whom: str, prompt: Sequence[int]) -> dict[str, Any]:
+        text = self.answer.format(whom=whom)
+        return {"text": text, "tokens": [len(prompt), *range(10)], "ended": whom == "reference"}
 
     def _draw(self, rng: random.Random) -> list[dict[str, Any]]:
         def one(_: str, axis: Any) -> Any:

@@ -12,6 +12,7 @@ from functools import cached_property
 from typing import Any
 
 from dpo_core.evaluation import Outcomes, read_outcomes
+from sweeps.answers import read_answers
 from sweeps.config import SweepConfig
 from sweeps.paths import SPLITS, SweepPaths
 from sweeps.prepare import read_config, read_labels
@@ -27,7 +28,7 @@ Json = Mapping[str, Any]
 
 @dataclass(frozen=True)
 class Evidence:
-    """`selection`, `prepared` and `audit` are what their files hold, empty before there is one."""
+    """`selection`, `prepared`, `audit` and `answers` are what their files hold, empty without one."""
 
     folder: str
     sweep_id: str
@@ -41,10 +42,10 @@ class Evidence:
     audit: Json
     outcomes: Mapping[str, Outcomes]
     """Of the subject, by split, where they are stored."""
-    answers: Sequence[Json]
+    answers: Json
     nights: Sequence[Json]
     pairs: Mapping[str, Json]
-    """Rows of the split `mistakes_split`, by id."""
+    """Rows of the judged split, by id."""
 
     @property
     def objective(self) -> str:
@@ -112,8 +113,8 @@ def read_evidence(paths: SweepPaths) -> Evidence:
         selection=selection,
         audit=_json(paths, paths.audit),
         outcomes=outcomes,
-        answers=_listed(_json(paths, paths.answers), "answers"),
-        nights=_listed(_json(paths, paths.nights), "nights"),
+        answers=read_answers(paths),
+        nights=_json(paths, paths.nights) or [],
         pairs=_rows_by_id(paths, "final" if "final" in outcomes else "select"),
     )
 
@@ -172,9 +173,3 @@ def _rows_by_id(paths: SweepPaths, split: str) -> dict[str, Json]:
 
 def _json(paths: SweepPaths, name: str) -> Any:
     return json.loads(paths.store.read(name)) if paths.store.exists(name) else {}
-
-
-def _listed(content: Any, key: str) -> list[Json]:
-    """The rows of a file that is a list, or a mapping with the list under `key`."""
-    rows = content.get(key, []) if isinstance(content, dict) else content
-    return [row for row in rows if isinstance(row, dict)]

@@ -46,7 +46,7 @@ def verdict_section(evidence: Evidence) -> Section:
     selection = evidence.selection
     items = [
         ("objective", evidence.objective),
-        ("base model", shown.without_secrets(evidence.config.model.path)),
+        ("base model", evidence.config.model.path),
         ("trials", _trial_counts(evidence)),
     ]
     if evidence.subject:

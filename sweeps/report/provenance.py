@@ -14,9 +14,9 @@ def provenance_section(evidence: Evidence) -> Section:
     config, prepared = evidence.config, evidence.prepared
     sources = ", ".join(source.path for source in config.data.all_sources)
     items = [
-        ("folder", shown.without_secrets(evidence.folder)),
-        ("base model", shown.without_secrets(config.model.path)),
-        ("data", shown.without_secrets(sources)),
+        ("folder", evidence.folder),
+        ("base model", config.model.path),
+        ("data", sources),
         ("seed of the sweep", str(config.seed)),
         ("workers a trial", str(config.resources.workers)),
         ("cost of the ended trials", cost(evidence)),
@@ -38,7 +38,7 @@ def provenance_section(evidence: Evidence) -> Section:
             for o in opened
         ]
         blocks.append(table("Openings of the final split", columns, rows))
-    blocks.append(Source("config.yaml", shown.without_secrets(evidence.config_text)))
+    blocks.append(Source("config.yaml", evidence.config_text))
     return Section("provenance", "Provenance", tuple(blocks))
 
 

@@ -2,16 +2,10 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 MISSING = "–"
-
-_CREDENTIALS = re.compile(r"(?<=://)[^/@\s]+@")
-_SECRET_FIELD = re.compile(
-    r"(?i)([?&;][^=&\s]*(?:secret|token|password|passwd|key|sig|credential)[^=&\s]*=)[^&\s'\"]+"
-)
 
 
 def share(value: float | None) -> str:
@@ -56,11 +50,6 @@ def duration(seconds: float) -> str:
     if whole < 3600:
         return f"{whole // 60} min {whole % 60} s"
     return f"{whole // 3600} h {whole % 3600 // 60} min"
-
-
-def without_secrets(text: str) -> str:
-    """Credentials in URIs replaced: a report is mailed around, a storage URI may hold a password."""
-    return _SECRET_FIELD.sub(r"\1***", _CREDENTIALS.sub("***@", text))
 
 
 def _minus(text: str) -> str:

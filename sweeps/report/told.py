@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
+from sweeps.answers import name_of
+from sweeps.records.verdict import INCUMBENT, REFERENCE
 from sweeps.report import shown
 from sweeps.report.blocks import Answers, Block, Column, Row, Section, Text, number, table
 from sweeps.report.evidence import Evidence
 
-_WHO = ("reference", "winner", "incumbent")
 _MOST_ANSWERS, _MOST_MISTAKES = 12, 3
 _SHOWN_CHARACTERS = 2000
 
@@ -42,18 +43,33 @@ def audit_section(evidence: Evidence) -> Section:
 
 def answers_section(evidence: Evidence) -> Section:
     """What the models answer to held-out prompts, and the pairs that the winner ranks most wrongly."""
-    blocks: list[Block] = [
-        Answers(_text(row.get("prompt")), given)
-        for row in evidence.answers[:_MOST_ANSWERS]
-        if (given := tuple((who, _text(row[who])) for who in _WHO if row.get(who) is not None))
-    ]
+    blocks: list[Block] = list(_side_by_side(evidence))
     if not blocks:
-        blocks.append(Text("No answers were generated for this sweep.", "note"))
+        blocks.append(Text("No answers have been generated for this sweep.", "note"))
     mistakes = _mistakes(evidence)
     if mistakes:
         who = f"policy ({evidence.subject_name})"
         blocks += [Text(f"Held-out pairs that the {who} ranks most wrongly:"), *mistakes]
     return Section("answers", "Side by side", tuple(blocks))
+
+
+def _side_by_side(evidence: Evidence) -> Iterator[Answers]:
+    """Of the reference, the subject and the incumbent, as far as they were asked."""
+    held = evidence.answers["by"]
+    names = {"reference": REFERENCE, "incumbent": INCUMBENT}
+    if evidence.subject:
+        names[evidence.subject_name] = name_of(evidence.subject)
+    asked = {who: held[name] for who, name in names.items() if name in held}
+    for at, row in enumerate(evidence.answers.get("prompts", [])[:_MOST_ANSWERS]):
+        given = {who: rows[at] for who, rows in asked.items()}
+        said = tuple((_who(who, one), _text(one["text"])) for who, one in given.items())
+        if said:
+            yield Answers(_text(row["prompt"]), said)
+
+
+def _who(who: str, answer: Mapping[str, Any]) -> str:
+    cut = "" if answer.get("ended", True) else ", cut"
+    return f"{who} ({len(answer['tokens'])} tokens{cut})"
 
 
 _REPORTED = {
