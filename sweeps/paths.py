@@ -19,6 +19,7 @@
     report/{index.html,report.md}        all of it for a reader
     ray/                                 Ray's own files
 <storage>/.cache/reference/<key>/        reference log-probs, shared by sweeps
+<storage>/.leases/                       who is at work on what
 """
 
 from __future__ import annotations
@@ -68,6 +69,10 @@ class SweepPaths:
     @property
     def reference_cache(self) -> Store:
         return self.storage.at(".cache/reference")
+
+    @property
+    def leases(self) -> Store:
+        return self.storage.at(".leases")
 
     config = "config.yaml"
     prepared = "prepared.json"
