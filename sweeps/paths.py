@@ -15,8 +15,11 @@
     answers.json                         generated answers of those who could win
     final_opened.json                    when the final split was opened, and for whom
     selection.json, best/                the judgement and the exported winner
+    audit.json, nights.json              what the report shows of the data and of earlier nights
+    report/{index.html,report.md}        all of it for a reader
     ray/                                 Ray's own files
 <storage>/.cache/reference/<key>/        reference log-probs, shared by sweeps
+<storage>/.leases/                       who is at work on what
 """
 
 from __future__ import annotations
@@ -67,6 +70,10 @@ class SweepPaths:
     def reference_cache(self) -> Store:
         return self.storage.at(".cache/reference")
 
+    @property
+    def leases(self) -> Store:
+        return self.storage.at(".leases")
+
     config = "config.yaml"
     prepared = "prepared.json"
     ledger = "ledger.jsonl"
@@ -75,6 +82,10 @@ class SweepPaths:
     final_opened = "final_opened.json"
     selection = "selection.json"
     best = "best"
+    audit = "audit.json"
+    nights = "nights.json"
+    report_page = "report/index.html"
+    report_markdown = "report/report.md"
     trials = "trials"
     outcomes = "outcomes"
     checkpoints = "checkpoints"

@@ -15,8 +15,10 @@ from sweeps.conclude import conclude
 from sweeps.config import SweepConfig
 from sweeps.contenders import Field
 from sweeps.incumbent import find_incumbent
+from sweeps.lease import held
 from sweeps.paths import SweepPaths
 from sweeps.prepare import Prepared, prepare, read_data, skipped_rows, split_data
+from sweeps.report.write import try_write_report
 
 Say = Callable[[str], None]
 
@@ -28,8 +30,8 @@ class NoWinner(UserError):
 def run_sweep(config: SweepConfig, paths: SweepPaths, say: Say, tell: Any) -> dict[str, Any]:
     """Returns what selection.json holds. Goes on where an earlier call stopped.
 
-    Raises UserError for the user's mistakes before anything is written, and NoWinner at the end
-    when every trial failed.
+    Raises UserError for the user's mistakes before anything is written, Busy when another process
+    runs the sweep, and NoWinner at the end when every trial failed.
     """
     data = read_data(config)
     splits = split_data(config, data)
@@ -40,7 +42,7 @@ def run_sweep(config: SweepConfig, paths: SweepPaths, say: Say, tell: Any) -> di
         f"{len(splits.train)} train, {len(splits.select)} select, {len(splits.final)} final pairs "
         f"from {', '.join(source.path for source in config.data.all_sources)}"
     )
-    with connected():
+    with held(paths.leases, paths.sweep_id), connected():
         import ray
 
         from sweeps.tuning.resources import check_resources
@@ -66,6 +68,7 @@ def run_sweep(config: SweepConfig, paths: SweepPaths, say: Say, tell: Any) -> di
             close_lanes(lanes)  # those of several workers run no calls, but hold the export's CPUs
         selection = conclude(config, paths, records, call, say)
         close_lanes(lanes)
+    try_write_report(paths, say)
     if not evaluated:
         raise NoWinner(
             f"{paths.store.uri}: none of {len(records)} trials was ever evaluated "
