@@ -75,6 +75,10 @@ class TrialRecord:
             default=None,
         )
 
+    def best_accuracy(self, objective: str) -> float | None:
+        best = self.best(objective)
+        return None if best is None else best.accuracy(objective)
+
 
 def searched(records: Iterable[TrialRecord]) -> list[TrialRecord]:
     """The trials of the search, without those that confirm its best points."""
