@@ -178,7 +178,8 @@ def _verdict(
         other, against = _read(paths, paths.incumbent_outcome("final")), INCUMBENT
     difference = scores_by_id(final, objective) - scores_by_id(other, objective)
     [comparison] = compare(difference[None], groups_of(paths, "final"))
-    return judge(comparison, winner.name, len(difference), against)
+    openings = len(read_openings(paths.store, paths.final_opened))
+    return judge(comparison, winner.name, len(difference), against, openings)
 
 
 def _nothing(contenders: Sequence[Contender], incumbent: Incumbent | None) -> Verdict:
