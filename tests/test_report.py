@@ -19,9 +19,9 @@ from sweeps.paths import SweepPaths
 from sweeps.report import shown, text_plots
 from sweeps.report.blocks import Plot, Table
 from sweeps.report.contents import sections_of
+from sweeps.report.drift import pareto_front
 from sweeps.report.evidence import Evidence, read_evidence
 from sweeps.report.importance import FEWEST_TRIALS, importance
-from sweeps.report.judged import pareto_front
 from sweeps.report.markdown import escape, render_markdown
 from sweeps.report.outcome import verdict_sentence
 from sweeps.report.write import try_write_report, write_report
