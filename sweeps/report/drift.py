@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
+from sweeps.records.pareto import pareto_front
 from sweeps.records.selection import Candidate
 from sweeps.report import figures, shown, text_plots
 from sweeps.report.blocks import Grid, Plot, Section, Text
@@ -35,18 +34,10 @@ def drift_of(candidate: Candidate) -> float:
     )
 
 
-def pareto_front(points: Sequence[tuple[float, float]]) -> list[tuple[float, float]]:
-    """Those (drift, accuracy) that no other beats in both: less drift, more accuracy."""
-    front: list[tuple[float, float]] = []
-    for drift, accuracy in sorted(points, key=lambda each: (each[0], -each[1])):
-        if not front or accuracy > front[-1][1]:
-            front.append((drift, accuracy))
-    return front
-
-
 def _drift_plots(evidence: Evidence) -> tuple[Plot, ...]:
     dots = [_drift_dot(evidence, candidate) for candidate in evidence.candidates]
-    front = pareto_front([(float(dot.x), dot.y) for dot in dots])
+    points = [(float(dot.x), dot.y) for dot in dots]
+    front = sorted(pareto_front(points, lambda point: (point[1], point[0])))
     xs, ys = [float(dot.x) for dot in dots], [dot.y for dot in dots]
     on_front = set(front)
     marks = ["#" if each in on_front else "·" for each in zip(xs, ys, strict=True)]
