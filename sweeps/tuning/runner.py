@@ -10,7 +10,7 @@ import contextlib
 import json
 import tempfile
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -21,8 +21,6 @@ from ray import tune
 from ray.tune.search import Searcher
 
 from dpo_core.checkpoints import versions
-from dpo_core.evaluation import Outcomes, label_slices, length_slices
-from dpo_core.health import health
 from dpo_core.hyperparams import DPOHyperparams
 from sweeps.config import SweepConfig
 from sweeps.contenders import Field
@@ -31,6 +29,7 @@ from sweeps.prepare import Prepared, read_labels
 from sweeps.records import ledger
 from sweeps.records.choice import Contender, can_still_win
 from sweeps.records.confirmation import confirmed, new_seeds
+from sweeps.records.evaluations import evaluation_record
 from sweeps.records.ledger import EvaluationRecord, TrialRecord, searched
 from sweeps.tuning import lanes as lane_module
 from sweeps.tuning import search
@@ -150,13 +149,16 @@ def _searcher(
     return search.SweepSearch(
         space,
         # A resumed sweep draws on, instead of drawing its first points again.
-        search.make_sampler(config.search.sampler, space, config.seed + paths.next_number()),
+        search.make_sampler(
+            config.search.sampler, space, config.seed + paths.next_number(), config.search.trials
+        ),
         finished=known,
         unfinished=unfinished,
         objective=config.selection.objective,
         first_number=paths.next_number(),
         seed=config.seed,
         on_draw=lambda drawn: _note_point(paths, drawn),
+        objectives=config.search.objectives,
     )
 
 
@@ -179,8 +181,6 @@ def _fit(
             max_concurrent_trials=config.search.concurrent,
             search_alg=searcher,
             scheduler=scheduler,
-            metric=METRIC,
-            mode="max",
             reuse_actors=lanes is not None,
             trial_name_creator=lambda trial: trial.config["trial"],
             trial_dirname_creator=lambda trial: f"{trial.config['trial']}-{trial.trial_id}",
@@ -221,7 +221,14 @@ def _scheduler(config: SweepConfig, paths: SweepPaths) -> Any:
     steps = config.training.steps(_trained_pairs(paths))
     grace = max(1, steps // max(2, config.training.evaluations))
     # Tune's own iteration count restarts with a trial's driver; optimizer steps do not.
-    return ASHAScheduler(time_attr=TIME, max_t=steps, grace_period=grace, reduction_factor=2)
+    return ASHAScheduler(
+        time_attr=TIME,
+        metric=METRIC,
+        mode="max",
+        max_t=steps,
+        grace_period=grace,
+        reduction_factor=2,
+    )
 
 
 def _note_point(paths: SweepPaths, drawn: DrawnPoint) -> None:
@@ -321,7 +328,14 @@ class _Book(tune.Callback):  # type: ignore[misc]
         # SQLite needs a file of its own machine, and no ? or % in its name.
         file = Path(self.scratch.name) / self.paths.study
         space, known = self.config.search_space, searched(self.records)
-        search.publish(file, self.paths.sweep_id, space, known, self.objective)
+        search.publish(
+            file,
+            self.paths.sweep_id,
+            space,
+            known,
+            self.objective,
+            self.config.search.objectives,
+        )
         self.paths.store.write(self.paths.study, file.read_bytes())
         self.published = time.monotonic()
 
@@ -362,25 +376,6 @@ class _Book(tune.Callback):  # type: ignore[misc]
     def _evaluations(self, trial: str) -> tuple[EvaluationRecord, ...]:
         found = stored(self.paths, trial)
         return tuple(evaluation_record(m, o, self.labels) for m, o in found)
-
-
-def evaluation_record(
-    metadata: dict[str, Any], outcomes: Outcomes, labels: Mapping[str, Mapping[str, str | None]]
-) -> EvaluationRecord:
-    """What the ledger keeps of one stored evaluation."""
-    counts = outcomes.counts()
-    return EvaluationRecord(
-        step=metadata["step"],
-        loss=metadata["loss"],
-        counts={
-            n: {"correct": c.correct, "ties": c.ties, "total": c.total} for n, c in counts.items()
-        },
-        slices={
-            name: length_slices(outcomes, name) | label_slices(outcomes, name, labels)
-            for name in counts
-        },
-        health=health(outcomes),
-    )
 
 
 def _trained_pairs(paths: SweepPaths) -> int:
