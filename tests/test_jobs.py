@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 from conftest import get
-from driving import wait_for, write_sweep
+from driving import run, wait_for, write_sweep
 
 from dpo_core.store import Store
 from sweeps import cli
@@ -118,6 +118,16 @@ def test_a_job_of_ray_itself_is_shown_and_its_exit_code_told(ray_cluster: str, c
     assert code == 2
     assert "knows no such sweep or job" in err
     assert call("stop", "plain", "--address", ray_cluster)[0] == 0, "it has ended already"
+
+
+@pytest.mark.ray
+def test_a_wrong_token_is_one_line(ray_cluster: str) -> None:
+    """In a process of its own, since Ray keeps the first token it reads."""
+    code, told = run("list", "--address", ray_cluster, RAY_AUTH_TOKEN="f" * 64)
+    assert code == 2
+    assert told.startswith(f"error: {ray_cluster}: ")
+    assert "RAY_AUTH_TOKEN_PATH to a file with the cluster's token" in told
+    assert told.count("\n") == 1
 
 
 @pytest.mark.parametrize(
