@@ -92,7 +92,10 @@ def test_validate_json_is_json_and_nothing_else(call, sweep: str) -> None:
         (("run", "sweep.yaml", "--id", ".hidden"), "--id .hidden: is no folder name"),
         (("run", "sweep.yaml", "--id", ""), "--id : is no folder name"),
         (("run", "sweep.yaml", "--id", "old"), "old: exists already; `dpo-sweeps resume` goes on"),
-        (("run", "sweep.yaml", "--id", "old", "--resume"), "runs/old/config.yaml:1:1: the document"),
+        (
+            ("run", "sweep.yaml", "--id", "old", "--resume"),
+            "runs/old/config.yaml:1:1: the document",
+        ),
         (("run", "sweep.yaml", "--id", "new", "--resume"), "no-such-pairs.jsonl: no such file"),
         (("resume", "nowhere"), "nowhere: holds no config.yaml; give the folder of a sweep"),
         (("best", "nowhere"), "nowhere: has no selection.json yet; `dpo-sweeps resume` finishes"),
