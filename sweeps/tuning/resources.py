@@ -7,7 +7,6 @@ from collections.abc import Mapping
 from dpo_core.errors import SettingsError
 from sweeps.config import ResourceSettings
 
-
 # Drivers are many and one unit of the node's custom resource must serve them all.
 _SHARE_OF_DRIVER = 0.001
 
