@@ -225,8 +225,9 @@ def _model_of(annotation: Any) -> Any:
 def resolved(config: SweepConfig, storage: str) -> dict[str, Any]:
     """Plain data that `parse_sweep` reads back anywhere: local paths absolute, defaults filled in."""
     tree = config.model_dump(mode="json")
-    for part in (tree["model"], tree["data"], *tree["data"]["sources"]):
-        path = Path(part["path"] or "").expanduser()
-        if part["path"] and path.exists():
-            part["path"] = str(path.resolve())
+    parts = [(part, "path") for part in (tree["model"], tree["data"], *tree["data"]["sources"])]
+    for part, key in [*parts, (tree["selection"], "incumbent")]:
+        path = Path(part[key] or "").expanduser()
+        if part[key] and path.exists():
+            part[key] = str(path.resolve())
     return {**tree, "storage": storage}

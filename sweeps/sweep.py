@@ -14,6 +14,7 @@ from sweeps.cluster import connected, dashboard_url
 from sweeps.conclude import conclude
 from sweeps.config import SweepConfig
 from sweeps.contenders import Field
+from sweeps.incumbent import find_incumbent
 from sweeps.paths import SweepPaths
 from sweeps.prepare import Prepared, prepare, read_data, skipped_rows, split_data
 
@@ -32,6 +33,7 @@ def run_sweep(config: SweepConfig, paths: SweepPaths, say: Say, tell: Any) -> di
     """
     data = read_data(config)
     splits = split_data(config, data)
+    find_incumbent(config)  # a wrong path is told before anything runs
     if data.skipped:
         say(skipped_rows(data.skipped))
     say(
