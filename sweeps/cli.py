@@ -283,6 +283,7 @@ def main() -> None:
 
 def _guarded(command: Callable[[], Any]) -> int:
     from dpo_core.errors import UserError
+    from sweeps.secrets import redact
 
     try:
         command()
@@ -294,10 +295,10 @@ def _guarded(command: Callable[[], Any]) -> int:
             return EXIT_INTERRUPTED
         return stop.code if isinstance(stop.code, int) else 0
     except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
+        print(f"error: {redact(str(error))}", file=sys.stderr)
         return EXIT_OF_ERROR.get(type(error).__name__, EXIT_MISTAKE)
     except Exception:
-        traceback.print_exc()
+        print(redact(traceback.format_exc()), end="", file=sys.stderr)
         print(
             "this is a defect of dpo-sweeps, not of your sweep; please report it", file=sys.stderr
         )
