@@ -7,7 +7,6 @@ repeated, so that a night that died on its last metre is finished by the next st
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
@@ -19,10 +18,17 @@ from sweeps import warm_start
 from sweeps.code_version import code_version
 from sweeps.config import SweepConfig, resolved
 from sweeps.lease import Busy, held
+from sweeps.night_pointers import (
+    move_latest,
+    now,
+    promote,
+    read_json,
+    standing_incumbent,
+    write_json,
+)
 from sweeps.paths import NightPaths, SweepPaths
 from sweeps.prepare import Prepared, read_config
 from sweeps.records.trend import night_row, trend
-from sweeps.records.verdict import BETTER
 from sweeps.sweep import NoWinner, read_selection
 from sweeps.webhook import notify
 
@@ -52,6 +58,7 @@ def run_night(
     paths = nights.sweep(tonight)
     with held(paths.leases, nights.lease):
         try:
+            _check_is_night(paths)
             if paths.store.exists(paths.selection):
                 say(f"{paths.sweep_id} has ended already; nothing to run")
             else:
@@ -63,6 +70,13 @@ def run_night(
             notify(f"{paths.sweep_id} failed: {type(error).__name__}: {error}", say)
             raise
         return _tell(nights, tonight, ended, say)
+
+
+def _check_is_night(paths: SweepPaths) -> None:
+    if paths.store.exists(paths.prepared) and not paths.store.exists(paths.night):
+        raise SettingsError(
+            f"{paths.store.uri}: is a sweep, but was not run as a night; rename it, or the nights"
+        )
 
 
 def _run(config: SweepConfig, nights: NightPaths, night: date, run: Run, say: Say) -> None:
@@ -82,7 +96,7 @@ def _run(config: SweepConfig, nights: NightPaths, night: date, run: Run, say: Sa
 def _begin(config: SweepConfig, nights: NightPaths, night: date, say: Say) -> SweepConfig:
     """Writes what the night starts from into its folder, and returns its config."""
     paths = nights.sweep(night)
-    standing = _standing_incumbent(nights)
+    standing = standing_incumbent(nights)
     found, problems = warm_start.collect(config, _earlier(config, nights, night))
     for problem in problems:
         say(problem)
@@ -90,14 +104,14 @@ def _begin(config: SweepConfig, nights: NightPaths, night: date, say: Say) -> Sw
     about = {
         "night": night.isoformat(),
         "sweep": paths.sweep_id,
-        "started": _now(),
+        "started": now(),
         "code": code_version(),
         "workers": config.resources.workers,
         "gpus_per_worker": config.resources.gpus_per_worker,
         "incumbent": standing,
         "control": _write_control(config, paths, standing, say),
     }
-    _write(paths.store, paths.night, about)
+    write_json(paths.store, paths.night, about)
     if standing is None:
         return config
     selection = config.selection.model_copy(update={"incumbent": standing["path"]})
@@ -107,16 +121,6 @@ def _begin(config: SweepConfig, nights: NightPaths, night: date, say: Say) -> Sw
 def _earlier(config: SweepConfig, nights: NightPaths, night: date) -> list[SweepPaths]:
     found = [nights.sweep(each) for each in nights.nights() if each < night]
     return found[max(0, len(found) - config.nightly.warm_start_nights) :]
-
-
-def _standing_incumbent(nights: NightPaths) -> dict[str, Any] | None:
-    pointer = _read(nights.storage, nights.incumbent)
-    if pointer and not SweepPaths.of_folder(pointer["path"]).store.exists("config.json"):
-        raise SettingsError(
-            f"{nights.storage.uri}/{nights.incumbent}: points at {pointer['path']}, where no model is "
-            "any more; restore it, or delete the pointer to begin without an incumbent"
-        )
-    return pointer
 
 
 def _write_control(
@@ -131,7 +135,7 @@ def _write_control(
         return None
     trial = paths.trial_name(0)
     row = {"trial": trial, "point": standing["point"], "seed": config.seed}
-    _write(paths.store, paths.point(trial), row)
+    write_json(paths.store, paths.point(trial), row)
     return trial
 
 
@@ -142,69 +146,39 @@ def _changed(config: SweepConfig, begun: SweepConfig) -> str:
         plain = resolved(of, "")
         return {**plain, "selection": {**plain["selection"], "incumbent": None}}
 
-    return "" if tree(config) == tree(begun) else "; the config has changed and counts from tomorrow"
+    return (
+        "" if tree(config) == tree(begun) else "; the config has changed and counts from tomorrow"
+    )
 
 
 def _conclude(nights: NightPaths, night: date, say: Say) -> dict[str, Any]:
     """Moves the pointers and writes what ran, once; returns night.json."""
     paths = nights.sweep(night)
-    about = _read(paths.store, paths.night) or {}
+    about = read_json(paths.store, paths.night) or {}
     if "ended" in about:
         return about
     selection, prepared = read_selection(paths), Prepared.read(paths)
-    _move_latest(nights, about, selection)
+    move_latest(nights, about, selection)
     about |= {
-        "ended": _now(),
+        "ended": now(),
         "data_sha256": prepared.data_sha256,
         "weights_sha256": prepared.weights_sha256,
         "warm_started": len(warm_start.read(paths, prepared.weights_sha256)),
         "verdict": selection["verdict"]["word"],
-        "promoted": _promote(nights, about, selection, say),
+        "promoted": promote(nights, about, selection, say),
         "told": False,
     }
-    _write(paths.store, paths.night, about)
+    write_json(paths.store, paths.night, about)
     return about
-
-
-def _move_latest(
-    nights: NightPaths, about: Mapping[str, Any], selection: Mapping[str, Any]
-) -> None:
-    """To the newest night that has ended, with or without a winner."""
-    latest = _read(nights.storage, nights.latest)
-    if latest is None or latest["night"] <= about["night"]:
-        winner = selection["winner"]
-        pointer = {key: about[key] for key in ("night", "sweep")}
-        pointer |= {"folder": selection["folder"], "path": winner and winner["path"]}
-        _write(nights.storage, nights.latest, pointer)
-
-
-def _promote(
-    nights: NightPaths, about: Mapping[str, Any], selection: Mapping[str, Any], say: Say
-) -> bool:
-    """Whether the night's winner is the incumbent from now on: only when it is better than the one
-    that stands, which is still the one that it was compared with."""
-    standing = _read(nights.storage, nights.incumbent)
-    if standing is not None and standing["sweep"] == about["sweep"]:
-        return True  # an earlier start of this night got that far
-    if selection["verdict"]["word"] != BETTER:
-        return False
-    if standing != about["incumbent"]:
-        say("the incumbent has changed since the night began, so it stays")
-        return False
-    winner = selection["winner"]
-    pointer = {key: about[key] for key in ("night", "sweep")}
-    pointer |= {key: winner[key] for key in ("trial", "step", "seed", "point", "path")}
-    _write(nights.storage, nights.incumbent, {**pointer, "since": _now()})
-    return True
 
 
 def _tell(nights: NightPaths, night: date, about: dict[str, Any], say: Say) -> Night:
     paths = nights.sweep(night)
     selection, rows = read_selection(paths), trend(_rows(nights))
-    _write(paths.store, paths.trend, rows)
+    write_json(paths.store, paths.trend, rows)
     if not about["told"] and notify(message(rows, about["night"], selection), say):
         about["told"] = True
-        _write(paths.store, paths.night, about)
+        write_json(paths.store, paths.night, about)
     return Night(about, selection, rows)
 
 
@@ -212,7 +186,7 @@ def _rows(nights: NightPaths) -> list[dict[str, Any]]:
     """Of every night that has ended."""
     rows = []
     for paths in map(nights.sweep, nights.nights()):
-        about = _read(paths.store, paths.night) or {}
+        about = read_json(paths.store, paths.night) or {}
         if "ended" in about:
             rows.append(night_row(about, read_selection(paths)))
     return rows
@@ -232,18 +206,3 @@ def message(rows: list[dict[str, Any]], night: str, selection: Mapping[str, Any]
         selection["folder"],
     ]
     return "\n".join(line for line in lines if line)
-
-
-def _read(store: Store, name: str) -> dict[str, Any] | None:
-    if not store.exists(name):
-        return None
-    content: dict[str, Any] = json.loads(store.read(name))
-    return content
-
-
-def _write(store: Store, name: str, content: object) -> None:
-    store.write(name, json.dumps(content, indent=2, allow_nan=False).encode())
-
-
-def _now() -> str:
-    return datetime.now(UTC).isoformat(timespec="seconds")

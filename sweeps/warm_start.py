@@ -51,7 +51,9 @@ def family(config: SweepConfig) -> str:
     return sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
 
 
-def collect(config: SweepConfig, nights: Sequence[SweepPaths]) -> tuple[list[EarlierNight], list[str]]:
+def collect(
+    config: SweepConfig, nights: Sequence[SweepPaths]
+) -> tuple[list[EarlierNight], list[str]]:
     """Nights of tonight's family, with their finished trials of the search; and a line for each
     night that cannot be read. Such a night is left out: it must not cost tonight."""
     wanted, found, problems = family(config), [], []
@@ -64,7 +66,9 @@ def collect(config: SweepConfig, nights: Sequence[SweepPaths]) -> tuple[list[Ear
         except (UserError, ValueError, TypeError, KeyError) as error:
             problems.append(f"{paths.sweep_id} is left out of the warm start: {error}")
             continue
-        kept = tuple(record for record in records if record.status == FINISHED and record.evaluations)
+        kept = tuple(
+            record for record in records if record.status == FINISHED and record.evaluations
+        )
         if kept:
             found.append(EarlierNight(paths.sweep_id, weights, kept))
     return found, problems

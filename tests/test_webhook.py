@@ -2,51 +2,15 @@
 
 from __future__ import annotations
 
-import http.server
-import json
 import logging
-import threading
-from collections.abc import Iterator
+import os
 from pathlib import Path
 from typing import Any
 
 import pytest
+from chats import KEY, chat_server
 
 from sweeps.webhook import VARIABLE, notify
-
-KEY = "T0000/B0000/thekeyofthechannel"
-Server = http.server.ThreadingHTTPServer
-
-
-class _Chat(http.server.BaseHTTPRequestHandler):
-    """Answers with the server's codes, one after the other, and keeps what it was told."""
-
-    def do_POST(self) -> None:
-        server: Any = self.server
-        body = self.rfile.read(int(self.headers["Content-Length"]))
-        server.told.append((self.path, self.headers["Content-Type"], json.loads(body)))
-        code = server.codes.pop(0) if server.codes else 200
-        self.send_response(code)
-        self.send_header("Location", "/elsewhere")
-        self.end_headers()
-
-    do_GET = do_POST
-
-    def log_message(self, *_: Any) -> None:
-        pass
-
-
-@pytest.fixture
-def chat(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
-    server: Any = Server(("127.0.0.1", 0), _Chat)
-    server.told, server.codes = [], []
-    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02})
-    thread.start()
-    monkeypatch.setenv(VARIABLE, f"http://127.0.0.1:{server.server_port}/services/{KEY}")
-    yield server
-    server.shutdown()
-    thread.join()
-    server.server_close()
 
 
 def tell(text: str = "night 2026-11-24 is better") -> tuple[bool, list[str]]:
@@ -92,16 +56,13 @@ def test_what_will_not_get_better_is_not_tried_again_or_followed(chat: Any, code
 
 
 def test_a_text_that_quotes_the_url_is_redacted(chat: Any, monkeypatch: Any) -> None:
-    import os
-
     assert tell(f"could not reach {os.environ[VARIABLE]}") == (True, [])
     assert KEY not in chat.told[0][2]["text"]
 
 
 def test_nobody_listens(monkeypatch: pytest.MonkeyPatch) -> None:
-    server = Server(("127.0.0.1", 0), _Chat)
-    port = server.server_port
-    server.server_close()
+    with chat_server() as server:
+        port = server.server_port
     monkeypatch.setenv(VARIABLE, f"http://127.0.0.1:{port}/{KEY}")
     told, said = tell()
     assert not told
@@ -123,8 +84,6 @@ def test_what_is_no_address_is_refused_without_showing_it(
 
 
 def test_the_url_may_come_from_a_file(chat: Any, tmp_path: Path, monkeypatch: Any) -> None:
-    import os
-
     secret = tmp_path / "url"
     secret.write_text(os.environ[VARIABLE] + "\n")
     monkeypatch.delenv(VARIABLE)
