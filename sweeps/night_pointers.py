@@ -19,7 +19,7 @@ Say = Callable[[str], None]
 
 
 def standing_incumbent(nights: NightPaths) -> dict[str, Any] | None:
-    pointer = read_json(nights.storage, nights.incumbent)
+    pointer: dict[str, Any] | None = read_json(nights.storage, nights.incumbent)
     if pointer and not SweepPaths.of_folder(pointer["path"]).store.exists("config.json"):
         raise SettingsError(
             f"{nights.storage.uri}/{nights.incumbent}: points at {pointer['path']}, where no model is "
@@ -58,12 +58,11 @@ def promote(
     return True
 
 
-def read_json(store: Store, name: str) -> dict[str, Any] | None:
+def read_json(store: Store, name: str) -> Any:
     """None when there is no such file."""
     if not store.exists(name):
         return None
-    content: dict[str, Any] = json.loads(store.read(name))
-    return content
+    return json.loads(store.read(name))
 
 
 def write_json(store: Store, name: str, content: object) -> None:

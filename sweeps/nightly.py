@@ -29,6 +29,7 @@ from sweeps.night_pointers import (
 from sweeps.paths import NightPaths, SweepPaths
 from sweeps.prepare import Prepared, read_config
 from sweeps.records.trend import night_row, trend
+from sweeps.report.write import try_write_report
 from sweeps.sweep import NoWinner, read_selection
 from sweeps.webhook import notify
 
@@ -175,7 +176,9 @@ def _conclude(nights: NightPaths, night: date, say: Say) -> dict[str, Any]:
 def _tell(nights: NightPaths, night: date, about: dict[str, Any], say: Say) -> Night:
     paths = nights.sweep(night)
     selection, rows = read_selection(paths), trend(_rows(nights))
-    write_json(paths.store, paths.trend, rows)
+    if rows != read_json(paths.store, paths.nights):
+        write_json(paths.store, paths.nights, rows)
+        try_write_report(paths, say)  # again, with tonight among the nights
     if not about["told"] and notify(message(rows, about["night"], selection), say):
         about["told"] = True
         write_json(paths.store, paths.night, about)

@@ -15,8 +15,9 @@
     answers.json                         generated answers of those who could win
     final_opened.json                    when the final split was opened, and for whom
     selection.json, best/                the judgement and the exported winner
-    night.json, trend.json               of a night: what ran, from what; how the nights went so far
-    warm_start.json                      trials of earlier nights that the search knows
+    night.json, warm_start.json          of a night: what it began with, and how it ended
+    audit.json, nights.json              what the report shows of the data and of earlier nights
+    report/{index.html,report.md}        all of it for a reader
     ray/                                 Ray's own files
 <storage>/.cache/reference/<key>/        reference log-probs, shared by sweeps
 <storage>/.leases/                       who is at work on what
@@ -84,8 +85,11 @@ class SweepPaths:
     selection = "selection.json"
     best = "best"
     night = "night.json"
-    trend = "trend.json"
     warm_start = "warm_start.json"
+    audit = "audit.json"
+    nights = "nights.json"
+    report_page = "report/index.html"
+    report_markdown = "report/report.md"
     trials = "trials"
     outcomes = "outcomes"
     checkpoints = "checkpoints"

@@ -16,7 +16,7 @@ from sweeps.records.guardrails import Check, checks, offline_values
 from sweeps.records.openings import FinalSpent, open_final, read_openings
 from sweeps.records.paired import Comparison, Groups
 from sweeps.records.verdict import BETTER, SAME, WORSE, judge, nothing_admissible, word_of
-from sweeps.selection_settings import GuardrailSettings, SelectionSettings
+from sweeps.selection_settings import GuardrailSettings
 
 PAIRS = 100
 GROUPS = Groups(np.arange(PAIRS, dtype=np.int64) // 2)
@@ -167,8 +167,8 @@ def answering(*rambling: str):
     return ask, asked
 
 
-def elected(everyone, ask, **settings):
-    known, choice = elect(everyone, GROUPS, SelectionSettings(**settings), ask)
+def elected(everyone, ask, **guardrails):
+    known, choice = elect(everyone, GROUPS, GuardrailSettings(**guardrails), ask, print)
     return {c.place: c for c in known}, choice.winner and choice.winner.trial
 
 
@@ -193,8 +193,7 @@ def test_longer_answers_exclude_and_the_next_is_asked() -> None:
 
 def test_longer_answers_warn_if_told_so() -> None:
     ask, asked = answering("t0000")
-    rails = GuardrailSettings(length_growth={"limit": 1.5, "action": "warn"})
-    assert elected(FOUR, ask, guardrails=rails)[1] == "t0000"
+    assert elected(FOUR, ask, length_growth={"action": "warn"})[1] == "t0000"
     assert asked == ["t0000"]
 
 
@@ -206,10 +205,8 @@ def test_when_all_ramble_nobody_wins() -> None:
     assert not any(c.admissible for c in known.values())
 
 
-def test_without_prompts_nobody_is_asked() -> None:
-    ask, asked = answering("t0000")
-    assert elected(FOUR, ask, sample_prompts=0)[1] == "t0000"
-    assert asked == []
+def test_who_said_nothing_is_taken_as_it_is() -> None:
+    assert elected(FOUR, lambda _: {"by": {}})[1] == "t0000"
 
 
 def test_who_has_no_checkpoint_left_is_passed_over() -> None:

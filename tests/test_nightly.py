@@ -210,7 +210,7 @@ def test_an_interrupted_night_goes_on_as_it_began(nights: NightPaths) -> None:
     night = hold(nights, TUESDAY, run, "search.trials=9", said=said)
     assert run.ran[0].search.trials == 4, "by the config of its folder"
     assert run.ran[0].selection.incumbent == f"{nights.storage.uri}/hh-2026-11-23/best"
-    assert said == ["hh-2026-11-24 goes on; the config has changed and counts from tomorrow"]
+    assert said[0] == "hh-2026-11-24 goes on; the config has changed and counts from tomorrow"
     assert ledger.read(paths.store, paths.ledger)[:2] == before
     assert night.about["control"] == "t0000"
     assert len(warm(paths)) == 2
@@ -225,14 +225,14 @@ def test_a_night_that_died_before_its_end_was_noted_is_finished_and_moves_nothin
     for key in ("ended", "promoted", "told", "verdict"):
         del about[key]
     store.write("night.json", json.dumps(about).encode())
-    store.delete("trend.json")
+    store.delete("nights.json")
     incumbent = pointer(nights, nights.incumbent)
     run = Scripted()
     again = hold(nights, MONDAY, run)
     assert run.ran == []
     assert again.about["promoted"] is True
     assert pointer(nights, nights.incumbent) == incumbent
-    assert again.trend == first.trend == json.loads(store.read("trend.json"))
+    assert again.trend == first.trend == json.loads(store.read("nights.json"))
 
 
 def test_a_config_that_could_not_be_prepared_may_be_mended_the_same_night(

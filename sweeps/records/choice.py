@@ -40,6 +40,10 @@ class Contender:
         return self.trial, self.step
 
     @property
+    def name(self) -> str:
+        return f"{self.trial} at step {self.step}"
+
+    @property
     def accuracy(self) -> float:
         return float(self.scores.mean())
 

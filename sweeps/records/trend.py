@@ -10,27 +10,28 @@ HOUR_S = 3600.0
 
 
 def night_row(night: Mapping[str, Any], selection: Mapping[str, Any]) -> dict[str, Any]:
-    """One night from its night.json and selection.json. Accuracies are null without a winner.
+    """One night from its night.json and selection.json.
 
+    Accuracies are the winner's, the incumbent's and the reference's on final; null without a winner.
     `worker_hours` and `gpu_hours` are what its trials held; `control` is the incumbent's point,
-    trained again tonight: when it moves, the data or the code did.
+    trained again tonight, on select: when it moves, the data or the code did.
     """
     verdict, trials = selection["verdict"], selection["trials"]
     status = Counter(trial["status"] for trial in trials)
-    hours = sum(trial["seconds"] for trial in trials) / HOUR_S * night["workers"]
+    seconds = sum(trial["seconds"] for trial in trials)
+    hours = seconds / HOUR_S * night["workers"]
     return {
         "night": night["night"],
         "sweep": selection["sweep"],
         "verdict": verdict["word"],
         "against": verdict["against"],
         "difference": verdict["difference"],
-        "interval": verdict["interval"],
-        "select": _accuracy(selection.get("select")),
-        "final": _accuracy(selection.get("final")),
-        "final_interval": (selection.get("final") or {}).get("interval"),
+        "difference_interval": verdict["interval"],
+        "accuracy": _accuracy(selection.get("final")),
+        "interval": (selection.get("final") or {}).get("interval"),
         "promoted": night["promoted"],
-        "incumbent_final": _accuracy((selection.get("incumbent") or {}).get("final")),
-        "reference_final": _accuracy((selection.get("reference") or {}).get("final")),
+        "incumbent": _accuracy((selection.get("incumbent") or {}).get("final")),
+        "reference": _accuracy((selection.get("reference") or {}).get("final")),
         "control": _control(night, trials),
         "trials": len(trials),
         "finished": status["finished"],
@@ -38,6 +39,7 @@ def night_row(night: Mapping[str, Any], selection: Mapping[str, Any]) -> dict[st
         "failed": status["failed"],
         "failures": dict(Counter(t["reason"] for t in trials if t["status"] == "failed")),
         "warm_started": night["warm_started"],
+        "seconds": seconds,
         "worker_hours": hours,
         "gpu_hours": hours * night["gpus_per_worker"],
         "data_sha256": night["data_sha256"],
@@ -47,7 +49,7 @@ def night_row(night: Mapping[str, Any], selection: Mapping[str, Any]) -> dict[st
 
 def trend(rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
     """By night, each once (the last given counts), with what changed since the night before:
-    `final_change`, whether the data or the code did; and whose winner was the incumbent after it.
+    `change` of accuracy, whether the data or the code did; and whose winner was the incumbent after it.
     """
     ordered = sorted({row["night"]: row for row in rows}.values(), key=lambda row: row["night"])
     told: list[dict[str, Any]] = []
@@ -61,10 +63,10 @@ def trend(rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
 
 def _changes(row: Mapping[str, Any], before: Mapping[str, Any] | None) -> dict[str, Any]:
     if before is None:
-        return {"final_change": None, "data_changed": None, "code_changed": None}
-    both = row["final"] is not None and before["final"] is not None
+        return {"change": None, "data_changed": None, "code_changed": None}
+    both = row["accuracy"] is not None and before["accuracy"] is not None
     return {
-        "final_change": row["final"] - before["final"] if both else None,
+        "change": row["accuracy"] - before["accuracy"] if both else None,
         "data_changed": row["data_sha256"] != before["data_sha256"],
         "code_changed": row["commit"] != before["commit"],
     }
