@@ -16,6 +16,7 @@ from sweeps.config import SweepConfig, parse_sweep
 from sweeps.contenders import Field
 from sweeps.incumbent import find_incumbent, is_scored
 from sweeps.judgement import State, judgement
+from sweeps.lease import held
 from sweeps.paths import SweepPaths
 from sweeps.prepare import read_config, write_config
 from sweeps.records import ledger
@@ -23,6 +24,7 @@ from sweeps.records.choice import Contender
 from sweeps.records.confirmation import confirmed, electorate
 from sweeps.records.ledger import TrialRecord
 from sweeps.records.verdict import INCUMBENT, REFERENCE
+from sweeps.report.write import try_write_report
 
 _PART = "selection."
 
@@ -77,11 +79,11 @@ def rewrite(
 
     Raises FinalSpent when final was opened for another choice, unless told to open it again.
     """
-    records = _ended(config, paths)
-    with connected():
-        call = call_of(config)
+    with held(paths.leases, paths.sweep_id), connected():
+        records, call = _ended(config, paths), call_of(config)
         told = conclude(config, paths, records, call, say, open_final_again=open_final_again)
-    write_config(config, paths)
+        write_config(config, paths)
+    try_write_report(paths, say)
     return told
 
 

@@ -288,6 +288,9 @@ def test_a_verdict_in_words() -> None:
         "t0001 at step 8 is better than the reference: +3.1 points on 412 final pairs, "
         "95 % interval +1.0 to +5.2, p < 0.001"
     )
+    third = judge(Comparison(0.03, (0.01, 0.05), 0.02), "t0001 at step 8", 412, "reference", 3)
+    assert (third.word, third.comparison.p_value) == (SAME, pytest.approx(0.06))
+    assert third.sentence.endswith("p = 0.060, final opened 3 times")
     nothing = nothing_admissible(6, {"drift_chosen": 6, "repetition": 1}, "reference")
     assert nothing.sentence == (
         "none of 6 candidates is admissible, so keep the reference; "

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -43,7 +44,7 @@ class Contender:
     def name(self) -> str:
         return f"{self.trial} at step {self.step}"
 
-    @property
+    @cached_property
     def accuracy(self) -> float:
         return float(self.scores.mean())
 
