@@ -184,7 +184,7 @@ def test_a_config_is_frozen() -> None:
     [
         (
             "modle={path: m}",
-            "modle: is an unknown key; known are data, model, name, resources, search, "
+            "modle: is an unknown key; known are data, model, name, nightly, resources, search, "
             "seed, selection, space, storage, training",
         ),
         (
