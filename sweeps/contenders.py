@@ -6,15 +6,14 @@ import json
 from collections.abc import Iterable
 from functools import cached_property
 
-import numpy as np
-
-from dpo_core.evaluation import Floats, Outcomes, read_outcomes
+from dpo_core.evaluation import read_outcomes
 from sweeps.paths import SweepPaths
 from sweeps.records.choice import Contender, Place
 from sweeps.records.confirmation import finalists
 from sweeps.records.guardrails import checks, offline_values
 from sweeps.records.ledger import TrialRecord, searched
 from sweeps.records.paired import Groups
+from sweeps.records.selection import scores_by_id
 from sweeps.selection_settings import SelectionSettings
 
 
@@ -62,13 +61,6 @@ class Field:
             max(values["drift_chosen"], values["drift_rejected"]),
             checks(values, self.settings.guardrails),
         )
-
-
-def scores_by_id(outcomes: Outcomes, objective: str) -> Floats:
-    """1 right, ½ a tie, 0 wrong, of each pair in the order of ids, so that policies line up."""
-    order = np.argsort(np.array(outcomes.ids, dtype=str))
-    scores: Floats = (outcomes.signs(objective)[order] + 1.0) / 2
-    return scores
 
 
 def groups_of(paths: SweepPaths, split: str) -> Groups:
