@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from functools import cached_property
 
 from dpo_core.evaluation import read_outcomes
+from dpo_core.health import largest_drift
 from sweeps.paths import SweepPaths
 from sweeps.records.choice import Contender, Place
 from sweeps.records.confirmation import finalists
@@ -58,7 +59,7 @@ class Field:
             record.seed,
             record.point,
             scores_by_id(outcomes, self.settings.objective),
-            max(values["drift_chosen"], values["drift_rejected"]),
+            largest_drift(values),
             checks(values, self.settings.guardrails),
         )
 
