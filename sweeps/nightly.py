@@ -176,8 +176,8 @@ def _conclude(nights: NightPaths, night: date, say: Say) -> dict[str, Any]:
 def _tell(nights: NightPaths, night: date, about: dict[str, Any], say: Say) -> Night:
     paths = nights.sweep(night)
     selection, rows = read_selection(paths), trend(_rows(nights))
-    if rows != read_json(paths.store, paths.nights):
-        write_json(paths.store, paths.nights, rows)
+    if rows != read_json(paths.store, paths.trend):
+        write_json(paths.store, paths.trend, rows)
         try_write_report(paths, say)  # again, with tonight among the nights
     if not about["told"] and notify(message(rows, about["night"], selection), say):
         about["told"] = True

@@ -161,7 +161,9 @@ def nights(rows: Sequence[Mapping[str, Any]]) -> Table:
         table.add_column(column, justify="left" if column in ("night", "verdict") else "right")
     table.add_column("worker hours", justify="right")
     for row in rows:
-        accuracies = ("-" if row[n] is None else f"{row[n]:.3f}" for n in ("accuracy", "incumbent"))
+        accuracies = (
+            "-" if row[n] is None else f"{row[n]:.3f}" for n in ("final", "incumbent_final")
+        )
         control = "-" if row["control"] is None else f"{row['control']:.3f}"
         counts = (str(row[name]) for name in ("trials", "failed"))
         verdict = row["verdict"] + (" *" if row["promoted"] else "")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +15,7 @@ from sweeps.config import SweepConfig, parse_sweep, resolved
 from sweeps.paths import SweepPaths
 from sweeps.prepare import Prepared
 from sweeps.records import ledger
-from sweeps.records.ledger import TrialRecord
+from sweeps.records.ledger import EvaluationRecord, TrialRecord
 from sweeps.records.selection import trial_rows
 from sweeps.strict_yaml import dump_yaml
 from sweeps.sweep import NoWinner
@@ -67,7 +67,7 @@ class Scripted:
             drawn["point"],
             status,
             seed=0,
-            evaluations=() if status == "failed" else (evaluation(4, 11 + number),),
+            evaluations=() if status == "failed" else (_evaluation(11 + number),),
             reason="nan" if status == "failed" else None,
             seconds=1800.0,
         )
@@ -95,6 +95,10 @@ class Scripted:
         if not finished:
             raise NoWinner("none of 4 trials was ever evaluated")
         return told
+
+
+def _evaluation(correct: int) -> EvaluationRecord:
+    return replace(evaluation(4, correct), health={"drift_chosen": -0.1, "drift_rejected": -0.2})
 
 
 def _prepare(config: SweepConfig, paths: SweepPaths, weights: str) -> None:

@@ -225,14 +225,14 @@ def test_a_night_that_died_before_its_end_was_noted_is_finished_and_moves_nothin
     for key in ("ended", "promoted", "told", "verdict"):
         del about[key]
     store.write("night.json", json.dumps(about).encode())
-    store.delete("nights.json")
+    store.delete("trend.json")
     incumbent = pointer(nights, nights.incumbent)
     run = Scripted()
     again = hold(nights, MONDAY, run)
     assert run.ran == []
     assert again.about["promoted"] is True
     assert pointer(nights, nights.incumbent) == incumbent
-    assert again.trend == first.trend == json.loads(store.read("nights.json"))
+    assert again.trend == first.trend == json.loads(store.read("trend.json"))
 
 
 def test_a_config_that_could_not_be_prepared_may_be_mended_the_same_night(

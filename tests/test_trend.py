@@ -33,9 +33,9 @@ def row(night: str, **changes: Any) -> dict[str, Any]:
 def test_a_night_in_numbers() -> None:
     told = row("2026-11-24")
     selection = a_selection()
-    assert told["accuracy"] == selection["final"]["accuracy"]
-    assert told["reference"] == 0.5
-    assert told["incumbent"] is None
+    assert told["final"] == selection["final"]["accuracy"]
+    assert told["reference_final"] == 0.5
+    assert told["incumbent_final"] is None
     assert told["control"] == 11 / 20  # t0000's on select
     assert (told["trials"], told["finished"], told["failed"], told["stopped"]) == (3, 2, 1, 0)
     assert told["failures"] == {"nan": 1}
@@ -50,21 +50,21 @@ def test_a_night_without_a_winner_has_no_accuracies() -> None:
     for split in ("select", "final", "reference"):
         del selection[split]
     told = night_row(about("2026-11-24", control=None), selection)
-    assert (told["accuracy"], told["interval"], told["reference"]) == (None, None, None)
+    assert (told["final"], told["final_interval"], told["reference_final"]) == (None, None, None)
     assert told["control"] is None
 
 
 def test_what_changed_since_the_night_before() -> None:
     rows = [
-        {**row("2026-11-22"), "accuracy": 0.60},
-        {**row("2026-11-23", promoted=True, data_sha256="e"), "accuracy": 0.65},
-        {**row("2026-11-24", data_sha256="e", code={"commit": "k"}), "accuracy": None},
-        {**row("2026-11-25", data_sha256="e", code={"commit": "k"}), "accuracy": 0.70},
+        {**row("2026-11-22"), "final": 0.60},
+        {**row("2026-11-23", promoted=True, data_sha256="e"), "final": 0.65},
+        {**row("2026-11-24", data_sha256="e", code={"commit": "k"}), "final": None},
+        {**row("2026-11-25", data_sha256="e", code={"commit": "k"}), "final": 0.70},
     ]
     random.Random(0).shuffle(rows)
     told = trend(rows)
     assert [each["night"][-2:] for each in told] == ["22", "23", "24", "25"]
-    assert [each["change"] for each in told] == [None, pytest.approx(0.05), None, None]
+    assert [each["final_change"] for each in told] == [None, pytest.approx(0.05), None, None]
     assert [each["data_changed"] for each in told] == [None, True, False, False]
     assert [each["code_changed"] for each in told] == [None, False, True, False]
     incumbents = [each["incumbent_after"] for each in told]

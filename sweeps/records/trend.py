@@ -26,12 +26,12 @@ def night_row(night: Mapping[str, Any], selection: Mapping[str, Any]) -> dict[st
         "verdict": verdict["word"],
         "against": verdict["against"],
         "difference": verdict["difference"],
-        "difference_interval": verdict["interval"],
-        "accuracy": _accuracy(selection.get("final")),
-        "interval": (selection.get("final") or {}).get("interval"),
+        "interval": verdict["interval"],
+        "final": _accuracy(selection.get("final")),
+        "final_interval": (selection.get("final") or {}).get("interval"),
         "promoted": night["promoted"],
-        "incumbent": _accuracy((selection.get("incumbent") or {}).get("final")),
-        "reference": _accuracy((selection.get("reference") or {}).get("final")),
+        "incumbent_final": _accuracy((selection.get("incumbent") or {}).get("final")),
+        "reference_final": _accuracy((selection.get("reference") or {}).get("final")),
         "control": _control(night, trials),
         "trials": len(trials),
         "finished": status["finished"],
@@ -49,7 +49,7 @@ def night_row(night: Mapping[str, Any], selection: Mapping[str, Any]) -> dict[st
 
 def trend(rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
     """By night, each once (the last given counts), with what changed since the night before:
-    `change` of accuracy, whether the data or the code did; and whose winner was the incumbent after it.
+    `final_change`, whether the data or the code did; and whose winner was the incumbent after it.
     """
     ordered = sorted({row["night"]: row for row in rows}.values(), key=lambda row: row["night"])
     told: list[dict[str, Any]] = []
@@ -63,10 +63,10 @@ def trend(rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
 
 def _changes(row: Mapping[str, Any], before: Mapping[str, Any] | None) -> dict[str, Any]:
     if before is None:
-        return {"change": None, "data_changed": None, "code_changed": None}
-    both = row["accuracy"] is not None and before["accuracy"] is not None
+        return {"final_change": None, "data_changed": None, "code_changed": None}
+    both = row["final"] is not None and before["final"] is not None
     return {
-        "change": row["accuracy"] - before["accuracy"] if both else None,
+        "final_change": row["final"] - before["final"] if both else None,
         "data_changed": row["data_sha256"] != before["data_sha256"],
         "code_changed": row["commit"] != before["commit"],
     }
