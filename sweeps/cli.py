@@ -32,12 +32,14 @@ Write a sweep in YAML, look at what it would do, run it, take the winner:
 No data yet? `dpo-sweeps demo` runs a whole sweep on this machine, without GPU or model hub.
 
 Exit codes: 0 done, 1 a defect of this program, 2 a mistake to mend (the message says how),
-3 every trial failed, 4 nothing admissible to choose, 130 interrupted.
+3 every trial failed, 4 nothing admissible to choose, 75 somebody else is at work on that sweep,
+130 interrupted.
 """,
 )
 
-EXIT_DEFECT, EXIT_MISTAKE, EXIT_NO_WINNER, EXIT_INTERRUPTED = 1, 2, 3, 130
-EXIT_NOTHING_ADMISSIBLE = 4
+EXIT_DEFECT, EXIT_MISTAKE, EXIT_NOTHING_ADMISSIBLE, EXIT_INTERRUPTED = 1, 2, 4, 130
+# By name, since their modules load slowly.
+EXIT_OF_ERROR = {"NoWinner": 3, "Busy": 75}
 
 SweepFile = Annotated[Path, typer.Argument(help="The sweep's YAML.", show_default=False)]
 SweepFolder = Annotated[
@@ -281,19 +283,22 @@ def main() -> None:
 
 def _guarded(command: Callable[[], Any]) -> int:
     from dpo_core.errors import UserError
+    from sweeps.secrets import redact
 
     try:
         command()
         return 0
     except SystemExit as stop:  # Typer's own way out: 0, 2 for a wrong command line, 130
-        if stop.code == EXIT_INTERRUPTED:
+        # While it connects, Ray takes SIGTERM for itself and exits with the signal's number.
+        if stop.code in (EXIT_INTERRUPTED, signal.SIGTERM):
             print("interrupted; `dpo-sweeps resume FOLDER` goes on", file=sys.stderr)
+            return EXIT_INTERRUPTED
         return stop.code if isinstance(stop.code, int) else 0
     except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return EXIT_NO_WINNER if type(error).__name__ == "NoWinner" else EXIT_MISTAKE
+        print(f"error: {redact(str(error))}", file=sys.stderr)
+        return EXIT_OF_ERROR.get(type(error).__name__, EXIT_MISTAKE)
     except Exception:
-        traceback.print_exc()
+        print(redact(traceback.format_exc()), end="", file=sys.stderr)
         print(
             "this is a defect of dpo-sweeps, not of your sweep; please report it", file=sys.stderr
         )

@@ -5,8 +5,10 @@ from __future__ import annotations
 import contextlib
 import logging
 import os
+import signal
 import socket
 import sys
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -45,6 +47,7 @@ def connected() -> Iterator[None]:
     address = _address()
     if address == "local" and (warning := ask_for_token()):
         print(f"warning: {warning}", file=sys.stderr)
+    on_sigterm = signal.getsignal(signal.SIGTERM)
     ray.init(
         address=address,
         log_to_driver=False,
@@ -52,6 +55,8 @@ def connected() -> Iterator[None]:
         configure_logging=True,
         runtime_env={"env_vars": _missing_in_job()},
     )
+    if threading.current_thread() is threading.main_thread():
+        signal.signal(signal.SIGTERM, on_sigterm)  # Ray has put its own in place
     _silence()
     try:
         yield

@@ -17,6 +17,7 @@
     selection.json, best/                the judgement and the exported winner
     ray/                                 Ray's own files
 <storage>/.cache/reference/<key>/        reference log-probs, shared by sweeps
+<storage>/.leases/                       who is at work on what
 """
 
 from __future__ import annotations
@@ -66,6 +67,10 @@ class SweepPaths:
     @property
     def reference_cache(self) -> Store:
         return self.storage.at(".cache/reference")
+
+    @property
+    def leases(self) -> Store:
+        return self.storage.at(".leases")
 
     config = "config.yaml"
     prepared = "prepared.json"

@@ -15,6 +15,7 @@ from sweeps.conclude import conclude
 from sweeps.config import SweepConfig
 from sweeps.contenders import Field
 from sweeps.incumbent import find_incumbent
+from sweeps.lease import held
 from sweeps.paths import SweepPaths
 from sweeps.prepare import Prepared, prepare, read_data, skipped_rows, split_data
 
@@ -28,8 +29,8 @@ class NoWinner(UserError):
 def run_sweep(config: SweepConfig, paths: SweepPaths, say: Say, tell: Any) -> dict[str, Any]:
     """Returns what selection.json holds. Goes on where an earlier call stopped.
 
-    Raises UserError for the user's mistakes before anything is written, and NoWinner at the end
-    when every trial failed.
+    Raises UserError for the user's mistakes before anything is written, Busy when another process
+    runs the sweep, and NoWinner at the end when every trial failed.
     """
     data = read_data(config)
     splits = split_data(config, data)
@@ -40,7 +41,7 @@ def run_sweep(config: SweepConfig, paths: SweepPaths, say: Say, tell: Any) -> di
         f"{len(splits.train)} train, {len(splits.select)} select, {len(splits.final)} final pairs "
         f"from {', '.join(source.path for source in config.data.all_sources)}"
     )
-    with connected():
+    with held(paths.leases, paths.sweep_id), connected():
         import ray
 
         from sweeps.tuning.resources import check_resources

@@ -15,6 +15,7 @@ from rich.panel import Panel
 from rich.table import Table
 
 from dpo_core.evaluation import OBJECTIVES
+from sweeps.secrets import redact
 
 
 class Progress:
@@ -28,7 +29,9 @@ class Progress:
     def say(self, text: str) -> None:
         elapsed = int(time.monotonic() - self.started)
         clock = f"{elapsed // 60:3d}:{elapsed % 60:02d}"
-        self.console.print(f"[dim]{clock}[/dim]  {escape(text)}", soft_wrap=True, highlight=False)
+        self.console.print(
+            f"[dim]{clock}[/dim]  {escape(redact(text))}", soft_wrap=True, highlight=False
+        )
 
     def tell(self, happening: Any) -> None:
         """The runner's events; see `sweeps.tuning.runner.Happening`."""

@@ -150,7 +150,7 @@ def _searcher(
     return search.SweepSearch(
         space,
         # A resumed sweep draws on, instead of drawing its first points again.
-        search.make_sampler(config.search.sampler, space, config.seed + len(known)),
+        search.make_sampler(config.search.sampler, space, config.seed + paths.next_number()),
         finished=known,
         unfinished=unfinished,
         objective=config.selection.objective,
