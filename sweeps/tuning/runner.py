@@ -35,6 +35,7 @@ from sweeps.records.ledger import EvaluationRecord, TrialRecord, searched
 from sweeps.tuning import lanes as lane_module
 from sweeps.tuning import search
 from sweeps.tuning.failures import failure_of, reason_of
+from sweeps.tuning.gauges import SweepGauges
 from sweeps.tuning.lane_worker import lane_loop
 from sweeps.tuning.resources import driver_bundle
 from sweeps.tuning.search import METRIC, TIME, DrawnPoint
@@ -239,16 +240,22 @@ class _Book(tune.Callback):  # type: ignore[misc]
         tell: Tell,
         found: Sequence[Contender] = (),
     ) -> None:
-        self.config, self.paths, self.tell = config, paths, tell
+        self.config, self.paths = config, paths
         self.found = found  # by the search, to be confirmed
         self.objective = config.selection.objective
         self.mean_tokens = float(prepared.reports["train"]["mean_response_tokens"])
         self.records = ledger.read(paths.store, paths.ledger)
+        self.gauges = SweepGauges(paths.sweep_id, self.records, self.objective)
+        self.tell_people = tell
         self.labels = read_labels(paths, "select")
         self.field = Field(paths, config.selection)
         self.running: dict[str, float] = {}
         self.published = -_PUBLISH_EVERY_S
         self.scratch = tempfile.TemporaryDirectory(prefix="dpo-sweeps-")
+
+    def tell(self, happening: Happening) -> None:
+        self.gauges.follow(happening)
+        self.tell_people(happening)
 
     def __getstate__(self) -> dict[str, Any]:
         """Empty: Tune pickles its callbacks for a restore that we never use."""
