@@ -73,7 +73,7 @@ def answer(url: str, token: str | None) -> int:
         return error.code
 
 
-PAGES = ("/api/jobs/", "/api/train/v2/runs/v1", "/api/cluster_status", "/nodes?view=summary")
+PAGES = ("/api/jobs/", "/api/v0/actors", "/api/cluster_status", "/nodes?view=summary")
 
 
 @pytest.mark.ray

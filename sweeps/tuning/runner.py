@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import sys
 import tempfile
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -39,6 +40,7 @@ from sweeps.tuning.gauges import SweepGauges
 from sweeps.tuning.lane_worker import lane_loop
 from sweeps.tuning.resources import driver_bundle
 from sweeps.tuning.search import METRIC, TIME, DrawnPoint
+from sweeps.tuning.shared_study import SharedStudy, study_name
 from sweeps.tuning.trial import run_trial
 from sweeps.tuning.worker import stored
 
@@ -91,7 +93,7 @@ def run_trials(
             _fit(config, paths, book, searcher, missing, lanes, _scheduler(config, paths))
             book.close_lost(drawn_but_open(paths, book.records, config.seed))
         finally:
-            book.publish()
+            book.publish(last=True)
     return book.records
 
 
@@ -247,6 +249,10 @@ class _Book(tune.Callback):  # type: ignore[misc]
         self.records = ledger.read(paths.store, paths.ledger)
         self.gauges = SweepGauges(paths.sweep_id, self.records, self.objective)
         self.tell_people = tell
+        url = config.search.study
+        self.shared = (
+            None if url is None else SharedStudy(url, study_name(config, prepared), paths.sweep_id)
+        )
         self.labels = read_labels(paths, "select")
         self.field = Field(paths, config.selection)
         self.running: dict[str, float] = {}
@@ -323,13 +329,17 @@ class _Book(tune.Callback):  # type: ignore[misc]
         for drawn in open_points:
             self.end(drawn, ledger.FAILED, "lost", "Ray Tune lost the trial")
 
-    def publish(self) -> None:
-        """The derived SQLite study. It never costs a trial: the ledger can rebuild it."""
+    def publish(self, *, last: bool = False) -> None:
+        """The derived studies. They never cost a trial: the ledger can rebuild them."""
         # SQLite needs a file of its own machine, and no ? or % in its name.
         file = Path(self.scratch.name) / self.paths.study
         space, known = self.config.search_space, searched(self.records)
         search.publish(file, self.paths.sweep_id, space, known, self.objective)
         self.paths.store.write(self.paths.study, file.read_bytes())
+        if self.shared is not None:
+            warning = self.shared.publish(space, known, self.objective, last=last)
+            if warning:
+                print(f"warning: {warning}", file=sys.stderr)
         self.published = time.monotonic()
 
     def clear_checkpoints(self) -> None:
