@@ -9,6 +9,7 @@ import numpy as np
 
 from dpo_core.evaluation import OBJECTIVES, Count, Outcomes, label_slices, length_slices
 from dpo_core.health import health
+from sweeps.records.pareto import pareto_front
 from sweeps.records.selection import Candidate
 from sweeps.records.statistics import wilson_interval
 from sweeps.report import figures, shown, text_plots
@@ -88,18 +89,11 @@ def drift_of(candidate: Candidate) -> float:
     )
 
 
-def pareto_front(points: Sequence[tuple[float, float]]) -> list[tuple[float, float]]:
-    """Those (drift, accuracy) that no other beats in both: less drift, more accuracy."""
-    front: list[tuple[float, float]] = []
-    for drift, accuracy in sorted(points, key=lambda each: (each[0], -each[1])):
-        if not front or accuracy > front[-1][1]:
-            front.append((drift, accuracy))
-    return front
-
-
 def _drift_plots(evidence: Evidence) -> tuple[Plot, ...]:
     dots = [_drift_dot(evidence, candidate) for candidate in evidence.candidates]
-    front = pareto_front([(float(dot.x), dot.y) for dot in dots])
+    front = pareto_front(
+        [(float(dot.x), dot.y) for dot in dots], lambda point: (point[1], point[0])
+    )
     xs, ys = [float(dot.x) for dot in dots], [dot.y for dot in dots]
     on_front = set(front)
     marks = ["#" if each in on_front else "·" for each in zip(xs, ys, strict=True)]
