@@ -14,6 +14,7 @@ from sweeps.records.ledger import FAILED, FINISHED, STOPPED, EvaluationRecord, T
 from sweeps.tuning.gauges import OF_SWEEP, OF_TRIAL, TAGS, Rate, SweepGauges, TrialGauges
 from sweeps.tuning.runner import Happening
 
+HEALTH = {"drift_chosen": 0.0, "drift_rejected": 0.0}
 BOARD = Path(__file__).parents[1] / "cluster" / "grafana" / "dpo-sweeps.json"
 
 
@@ -41,7 +42,7 @@ def seen(monkeypatch: pytest.MonkeyPatch) -> Seen:
 
 def record(trial: str, status: str, correct: int | None = None) -> TrialRecord:
     counts = {"reward_accuracy": {"correct": correct, "ties": 0, "total": 10}}
-    done = () if correct is None else (EvaluationRecord(4, 0.5, counts, {}, {}),)
+    done = () if correct is None else (EvaluationRecord(4, 0.5, counts, {}, HEALTH),)
     return TrialRecord(trial, {}, status, 0, evaluations=done)
 
 

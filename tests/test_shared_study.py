@@ -24,6 +24,7 @@ SPACE = load_space(
     {"beta": {"log_uniform": [0.01, 0.5]}, "length_norm": {"choice": ["none", "mean"]}}
 )
 METRIC = "reward_accuracy"
+HEALTH = {"drift_chosen": 0.0, "drift_rejected": 0.0}
 
 
 @pytest.fixture(scope="module")
@@ -43,7 +44,7 @@ def database(server: postgres.Server, monkeypatch: pytest.MonkeyPatch) -> postgr
 
 def record(number: int, correct: int | None = 6) -> TrialRecord:
     counts = {METRIC: {"correct": correct, "ties": 0, "total": 10}}
-    done = () if correct is None else (EvaluationRecord(4, 0.5, counts, {}, {}),)
+    done = () if correct is None else (EvaluationRecord(4, 0.5, counts, {}, HEALTH),)
     status = FAILED if correct is None else FINISHED
     point = {"beta": 0.02 * (number + 1), "length_norm": "mean"}
     return TrialRecord(f"t{number:04d}", point, status, 0, evaluations=done)
