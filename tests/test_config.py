@@ -190,7 +190,7 @@ def test_a_config_is_frozen() -> None:
         (
             "search.trails=4",
             "search.trails: is an unknown key; known are concurrent, objectives, retries, sampler, "
-            "scheduler, trials",
+            "scheduler, study, trials",
         ),
         (
             "model.adapter.dropout=0.1",
