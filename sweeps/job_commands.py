@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import json
 import sys
 from collections.abc import Callable
 from datetime import UTC, datetime
@@ -13,10 +12,12 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from sweeps.command_line import EXIT_INTERRUPTED, AsJson, Overrides, SweepFile, print_json
+
 if TYPE_CHECKING:
     from sweeps.jobs import Job
 
-EXIT_NOT_YET, EXIT_STOPPED = 75, 130
+EXIT_NOT_YET = 75
 
 Address = Annotated[
     str,
@@ -29,7 +30,12 @@ Address = Annotated[
 Name = Annotated[
     str, typer.Argument(help="Id of a submitted sweep, or of a job.", show_default=False)
 ]
-AsJson = Annotated[bool, typer.Option("--json", help="JSON on stdout and nothing else there.")]
+JobAddress = Annotated[
+    str | None,
+    typer.Option(
+        "--address", help="Dashboard of a cluster, http://HEAD:8265: FOLDER is an id there."
+    ),
+]
 
 
 def add_job_commands(app: typer.Typer) -> None:
@@ -46,15 +52,16 @@ def add_job_commands(app: typer.Typer) -> None:
 
 
 def submit(
-    sweep: Annotated[Path, typer.Argument(help="The sweep's YAML.", show_default=False)],
+    sweep: SweepFile,
     address: Address,
-    set_: Annotated[
-        list[str] | None, typer.Option("--set", help="Override a key. May be repeated.")
-    ] = None,
+    set_: Overrides = None,
     id_: Annotated[
         str | None,
         typer.Option("--id", help="Of the sweep; by default its name and today's date (UTC)."),
     ] = None,
+    nightly: Annotated[
+        bool, typer.Option("--nightly", help="Run `nightly`; the id is the name and tonight.")
+    ] = False,
     working_dir: Annotated[
         Path, typer.Option(help="What travels to the cluster; relative paths start there.")
     ] = Path(),
@@ -90,6 +97,7 @@ def submit(
         sweep,
         set_ or [],
         sweep_id=id_,
+        nightly=nightly,
         working_dir=working_dir,
         excludes=exclude or [],
         runtime_env=read_runtime_env(runtime_env) if runtime_env else None,
@@ -101,7 +109,7 @@ def submit(
         entrypoint_resources={resource: 0.001} if resource else None,
     )
     if json_:
-        _print_json({**_row(job), "new": is_new})
+        print_json({**_row(job), "new": is_new})
         return
     print(f"{job.job_id}: {'submitted' if is_new else f'is there already, {job.status.lower()}'}")
     print(f"dpo-sweeps logs -f {submission.sweep_id} --address {address}")
@@ -116,7 +124,7 @@ def status(name: Name, address: Address, json_: AsJson = False) -> None:
 
     job = Jobs(address).find(name)
     if json_:
-        _print_json(_row(job))
+        print_json(_row(job))
     else:
         print(f"{job.job_id}: {job.status.lower()}   {job.message}".rstrip())
     raise typer.Exit(exit_code(job))
@@ -168,7 +176,7 @@ def list_jobs(address: Address, json_: AsJson = False) -> None:
 
     rows = [_row(job) for job in Jobs(address).all() if job.attempt]
     if json_:
-        _print_json(rows)
+        print_json(rows)
         return
     table = Table()
     columns = ("sweep", "job", "status", "started", "minutes", "folder")
@@ -183,7 +191,7 @@ def list_jobs(address: Address, json_: AsJson = False) -> None:
 def exit_code(job: Job) -> int:
     """What `status` exits with: as `run` would have, 75 as long as it has not ended."""
     if job.status == "STOPPED":
-        return EXIT_STOPPED
+        return EXIT_INTERRUPTED
     if not job.has_ended:
         return EXIT_NOT_YET
     return 0 if job.status == "SUCCEEDED" else job.exit_code or 1
@@ -207,7 +215,3 @@ def _row(job: Job) -> dict[str, Any]:
         "folder": job.attempt and job.attempt.folder,
         "message": job.message,
     }
-
-
-def _print_json(content: Any) -> None:
-    print(json.dumps(content, indent=2, ensure_ascii=False))

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
 import shlex
 import time
 import uuid
@@ -80,7 +81,7 @@ class Jobs:
         from ray.job_submission import JobSubmissionClient
 
         self.address = address
-        with self._asked():
+        with self._asked(), _no_other_address():
             self.client = JobSubmissionClient(address)
 
     def all(self) -> list[Job]:
@@ -214,6 +215,16 @@ class Jobs:
             raise JobsError(
                 f"{self.address}: {lines[-1] if lines else type(error).__name__}"
             ) from None
+
+
+@contextlib.contextmanager
+def _no_other_address() -> Iterator[None]:
+    """Ray's client goes where these variables point, whatever address it is given."""
+    kept = {n: os.environ.pop(n, None) for n in ("RAY_API_SERVER_ADDRESS", "RAY_ADDRESS")}
+    try:
+        yield
+    finally:
+        os.environ.update({name: value for name, value in kept.items() if value is not None})
 
 
 def _same(job: Job, submission: Submission) -> Job:

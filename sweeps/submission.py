@@ -92,22 +92,33 @@ def make_submission(
     overrides: Sequence[str] = (),
     *,
     sweep_id: str | None = None,
+    nightly: bool = False,
     working_dir: Path = Path(),
     excludes: Iterable[str] = (),
     runtime_env: Mapping[str, Any] | None = None,
     now: datetime | None = None,
 ) -> Submission:
     """Raises SettingsError on what would be lost on the cluster, or told to everybody there."""
-    sweep_id = checked_sweep_id(sweep_id or tonight(config.name, now))
+    if nightly and sweep_id is not None:
+        raise SettingsError("--id: a night is named by its date; leave --id or --nightly out")
+    now = now or datetime.now(UTC)
+    night = config.nightly.night_of(now).isoformat()
+    sweep_id = checked_sweep_id(
+        sweep_id or f"{config.name}-{night if nightly else f'{now:%Y%m%d}'}"
+    )
     _check_storage(config.storage)
-    command = ["python", "-m", "sweeps", "run", _inside(sweep, working_dir), "--id", sweep_id]
+    file = _inside(sweep, working_dir)
+    if nightly:
+        command = ["python", "-m", "sweeps", "nightly", file, "--date", night]
+    else:
+        command = ["python", "-m", "sweeps", "run", file, "--id", sweep_id, "--resume"]
     for override in overrides:
         command += ["--set", override]
     given = dict(runtime_env or {})
     check_environment(given.get("env_vars", {}))
     return Submission(
         sweep_id=sweep_id,
-        entrypoint=shlex.join([*command, "--resume"]),
+        entrypoint=shlex.join(command),
         runtime_env={
             **given,
             "working_dir": str(working_dir.resolve()),
@@ -117,11 +128,6 @@ def make_submission(
         digest=_digest(config),
         folder=f"{config.storage.rstrip('/')}/{sweep_id}",
     )
-
-
-def tonight(name: str, now: datetime | None = None) -> str:
-    """One id a sweep and day, in UTC."""
-    return f"{name}-{(now or datetime.now(UTC)).strftime('%Y%m%d')}"
 
 
 def job_name(sweep_id: str, attempt: int) -> str:

@@ -50,9 +50,20 @@ def test_the_entry_point_names_the_folder_in_advance_and_goes_on_in_it(sweep: Pa
     assert made.folder == "s3://bucket/runs/hh-20260301"
     assert shlex.split(made.entrypoint) == [
         *("python", "-m", "sweeps", "run", "with space/sweep.yaml"),
-        *("--id", "hh-20260301", "--set", "search.trials=3", "--resume"),
+        *("--id", "hh-20260301", "--resume", "--set", "search.trials=3"),
     ]
     assert submission(sweep, sweep_id="mine").sweep_id == "mine"
+
+
+def test_a_night_is_named_by_its_evening(sweep: Path) -> None:
+    made = submission(
+        sweep, "nightly.time_zone=Asia/Tokyo", nightly=True
+    )  # the morning after there
+    assert made.sweep_id == "hh-2026-03-01"
+    assert shlex.split(made.entrypoint)[3:] == [
+        *("nightly", "with space/sweep.yaml", "--date", "2026-03-01"),
+        *("--set", "nightly.time_zone=Asia/Tokyo"),
+    ]
 
 
 def test_a_job_may_save_its_state_when_it_is_stopped(sweep: Path) -> None:
@@ -91,6 +102,7 @@ def test_what_is_not_needed_or_secret_stays_here(sweep: Path, tmp_path: Path) ->
         (["storage=runs"], {}, "storage: runs would lie in the job's working directory"),
         ([], {"sweep_id": "../up"}, "is no folder name"),
         ([], {"sweep_id": "a" * 101}, "100 at most"),
+        ([], {"sweep_id": "mine", "nightly": True}, "leave --id or --nightly out"),
         ([], {"working_dir": Path("elsewhere")}, "lies outside of"),
         ([], {"runtime_env": {"env_vars": {"HF_TOKEN": "x"}}}, "HF_TOKEN looks like a secret"),
         ([], {"runtime_env": {"env_vars": {"DB": "postgresql://me:pw@db/x"}}}, "DB looks like"),
