@@ -42,6 +42,8 @@ class Evidence:
     audit: Json
     outcomes: Mapping[str, Outcomes]
     """Of the subject, by split, where they are stored."""
+    nodes: Sequence[Json]
+    """What the nodes that trained are made of."""
     answers: Json
     nights: Sequence[Json]
     pairs: Mapping[str, Json]
@@ -113,6 +115,7 @@ def read_evidence(paths: SweepPaths) -> Evidence:
         selection=selection,
         audit=_json(paths, paths.audit),
         outcomes=outcomes,
+        nodes=[_json(paths, f"{paths.nodes}/{name}") for name in paths.store.names(paths.nodes)],
         answers=read_answers(paths),
         nights=_json(paths, paths.trend) or [],
         pairs=_rows_by_id(paths, "final" if "final" in outcomes else "select"),
