@@ -19,6 +19,7 @@ from sweeps.lease import held
 from sweeps.paths import SweepPaths
 from sweeps.prepare import Prepared, prepare, read_data, skipped_rows, split_data
 from sweeps.report.write import try_write_report
+from sweeps.study_settings import check_study_driver
 
 Say = Callable[[str], None]
 
@@ -33,6 +34,7 @@ def run_sweep(config: SweepConfig, paths: SweepPaths, say: Say, tell: Any) -> di
     Raises UserError for the user's mistakes before anything is written, Busy when another process
     runs the sweep, and NoWinner at the end when every trial failed.
     """
+    check_study_driver(config.search.study)
     data = read_data(config)
     splits = split_data(config, data)
     find_incumbent(config)  # a wrong path is told before anything runs
