@@ -20,6 +20,7 @@ from search_spaces import LogUniform, Space, SpaceError, Uniform, load_space
 from sweeps.selection_settings import SelectionSettings
 from sweeps.strict_yaml import load_yaml
 from sweeps.study_settings import check_study_url
+from sweeps.tracker_settings import TrackerSettings
 
 NAME = r"^[a-z0-9][-a-z0-9]{0,40}$"
 _PROBES = 64
@@ -96,6 +97,7 @@ class SweepConfig(Settings):
     search: SearchSettings = SearchSettings()
     selection: SelectionSettings = SelectionSettings()
     resources: ResourceSettings = ResourceSettings()
+    trackers: TrackerSettings = TrackerSettings()
 
     @field_validator("storage")
     @classmethod
