@@ -122,8 +122,8 @@ def test_the_key_of_wandb_is_out_of_reach_while_its_actor_is_described(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setenv("WANDB_API_KEY", CANARY)
-    with trackers._without("WANDB_API_KEY"):
-        assert "WANDB_API_KEY" not in os.environ
+    with trackers._without("WANDB_API_KEY") as key:
+        assert (key, "WANDB_API_KEY" in os.environ) == (CANARY, False)
     assert os.environ["WANDB_API_KEY"] == CANARY
 
 

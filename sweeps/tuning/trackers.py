@@ -18,6 +18,7 @@ from sweeps.secrets import redact
 from sweeps.tracker_settings import TrackerSettings
 
 _KEY = "WANDB_API_KEY"
+_UPLOAD_S = 60  # at the end of a sweep, for what is still on its way
 
 
 def tracker_callbacks(trackers: TrackerSettings, name: str, sweep_id: str) -> list[Any]:
@@ -85,23 +86,41 @@ def _mlflow(uri: str | None, name: str, sweep_id: str) -> Any:
 
 
 def _wandb(project: str | None, sweep_id: str) -> Any:
-    """Ray's callback puts the key into the runtime environment of an actor, which the dashboard
-    shows; here the actor has it from its node."""
-    from ray.air.integrations.wandb import WandbLoggerCallback
+    """Ray's callback, except that the key goes to its actors as an argument: Ray would put it into
+    their runtime environment, which the dashboard shows. And what they raise is heard."""
+    import ray
+    from ray.air.integrations import wandb as integration
 
-    class KeyStaysHome(WandbLoggerCallback):  # type: ignore[misc]
+    class KeyedActor(integration._WandbLoggingActor):  # type: ignore[misc]
+        def __init__(self, *args: Any, key: str | None, **options: Any) -> None:
+            if key:
+                os.environ[_KEY] = key
+            super().__init__(*args, **options)
+
+    class Callback(integration.WandbLoggerCallback):  # type: ignore[misc]
+        _logger_actor_cls = KeyedActor
+
         def _start_logging_actor(self, *args: Any, **options: Any) -> None:
-            with _without(_KEY):
-                super()._start_logging_actor(*args, **options)
+            with _without(_KEY) as key:
+                super()._start_logging_actor(*args, key=key, **options)
 
-    return KeyStaysHome(project=project, group=sweep_id)
+        def _cleanup_logging_actor(self, trial: Any) -> None:
+            future = self._trial_logging_futures[trial]
+            super()._cleanup_logging_actor(trial)
+            if ray.wait([future], timeout=0)[0]:
+                ray.get(future)
+
+    # Offline or not is for the driver's environment to say: an actor only has its node's.
+    mode = os.environ.get("WANDB_MODE", "online")
+    return Callback(project=project, group=sweep_id, upload_timeout=_UPLOAD_S, mode=mode)
 
 
 @contextlib.contextmanager
-def _without(variable: str) -> Iterator[None]:
+def _without(variable: str) -> Iterator[str | None]:
+    """The variable is absent inside; gives its value."""
     value = os.environ.pop(variable, None)
     try:
-        yield
+        yield value
     finally:
         if value is not None:
             os.environ[variable] = value
