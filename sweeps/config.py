@@ -17,6 +17,7 @@ from dpo_core.errors import SettingsError
 from dpo_core.hyperparams import HYPERPARAM_NAMES, DPOHyperparams
 from dpo_core.settings import DataSettings, ModelSettings, Settings, TrainingSettings
 from search_spaces import LogUniform, Space, SpaceError, Uniform, load_space
+from sweeps.night_settings import NightSettings
 from sweeps.selection_settings import SelectionSettings
 from sweeps.strict_yaml import load_yaml
 from sweeps.study_settings import check_study_url
@@ -98,6 +99,7 @@ class SweepConfig(Settings):
     selection: SelectionSettings = SelectionSettings()
     resources: ResourceSettings = ResourceSettings()
     trackers: TrackerSettings = TrackerSettings()
+    nightly: NightSettings = NightSettings()
 
     @field_validator("storage")
     @classmethod

@@ -24,6 +24,7 @@ from ray.tune.search import Searcher
 
 from dpo_core.checkpoints import versions
 from dpo_core.hyperparams import DPOHyperparams
+from sweeps import warm_start
 from sweeps.config import SweepConfig
 from sweeps.contenders import Field
 from sweeps.paths import SweepPaths
@@ -89,7 +90,8 @@ def run_trials(
     missing = config.search.trials - len(known)
     if missing > 0:
         unfinished = drawn_but_open(paths, book.records, config.seed)[:missing]
-        searcher = _searcher(config, paths, known, unfinished)
+        warm = warm_start.read(paths, prepared.weights_sha256)
+        searcher = _searcher(config, paths, known, unfinished, warm)
         try:
             _fit(config, paths, book, searcher, missing, lanes, _scheduler(config, paths))
             book.close_lost(drawn_but_open(paths, book.records, config.seed))
@@ -149,15 +151,15 @@ def _searcher(
     paths: SweepPaths,
     known: Sequence[TrialRecord],
     unfinished: Sequence[DrawnPoint],
+    warm: Sequence[TrialRecord],
 ) -> search.SweepSearch:
     space = config.search_space
+    # A resumed sweep draws on, and a night too, instead of drawing its first points again.
+    seed = config.seed + paths.next_number() + len(warm)
     return search.SweepSearch(
         space,
-        # A resumed sweep draws on, instead of drawing its first points again.
-        search.make_sampler(
-            config.search.sampler, space, config.seed + paths.next_number(), config.search.trials
-        ),
-        finished=known,
+        search.make_sampler(config.search.sampler, space, seed, config.search.trials),
+        finished=[*warm, *known],
         unfinished=unfinished,
         objective=config.selection.objective,
         first_number=paths.next_number(),
