@@ -23,8 +23,8 @@ from dpo_core.audit import (
     by_severity,
     lengths,
 )
-from dpo_core.encode import EncodedPair
 from dpo_core.preferences.pairs import PreferencePair, number_repeats
+from dpo_core.tokens import EncodedPair
 
 
 def pair(prompt: str, chosen: str = "yes", rejected: str = "no") -> PreferencePair:
@@ -39,8 +39,10 @@ def found(splits: dict[str, Any], tokens: Any = None) -> dict[str, Any]:
     """Findings by code; each split is filled up with harmless pairs to 150."""
     numbers = iter(range(10**6))
     splits = {
-        split: number_repeats(
-            [*given, *(pair(f"{next(numbers)} asks about {split} things") for _ in range(150))]
+        split: list(
+            number_repeats(
+                [*given, *(pair(f"{next(numbers)} asks about {split} things") for _ in range(150))]
+            )
         )
         for split, given in splits.items()
     }

@@ -65,7 +65,7 @@ def test_fractions_are_those_of_the_draws() -> None:
 @given(seed=seeds, added=more)
 def test_appended_rows_move_no_pair(seed: int, added: list[PreferencePair]) -> None:
     before = homes(split(BASE, seed))
-    after = homes(split(number_repeats(BASE + added), seed))
+    after = homes(split(list(number_repeats(BASE + added)), seed))
     assert before.items() <= after.items()
 
 
@@ -143,12 +143,12 @@ def test_no_pairs_at_all() -> None:
 @unhurried
 @given(added=more, chat=st.booleans())
 def test_splits_written_are_the_splits_read(added: list[PreferencePair], chat: bool) -> None:
-    pairs = number_repeats(BASE[:80] + added)
+    pairs = list(number_repeats(BASE[:80] + added))
     splits = split([as_chat(p) for p in pairs] if chat else pairs)
     for name in ("train", "select", "final"):
         with TemporaryDirectory() as folder:
             path = Path(folder) / f"{name}.jsonl"
-            path.write_bytes(split_lines(getattr(splits, name)))
+            path.write_bytes(b"".join(split_lines(getattr(splits, name))))
             read = load_pairs(str(path))
         # Repeats are numbered within a file; everything else is as it was.
         assert [(p.group, p.prompt, p.chosen, p.rejected) for p in read] == [
