@@ -15,6 +15,7 @@ from rich.panel import Panel
 from rich.table import Table
 
 from dpo_core.evaluation import OBJECTIVES
+from sweeps.secrets import redact
 
 
 class Progress:
@@ -28,7 +29,9 @@ class Progress:
     def say(self, text: str) -> None:
         elapsed = int(time.monotonic() - self.started)
         clock = f"{elapsed // 60:3d}:{elapsed % 60:02d}"
-        self.console.print(f"[dim]{clock}[/dim]  {escape(text)}", soft_wrap=True, highlight=False)
+        self.console.print(
+            f"[dim]{clock}[/dim]  {escape(redact(text))}", soft_wrap=True, highlight=False
+        )
 
     def tell(self, happening: Any) -> None:
         """The runner's events; see `sweeps.tuning.runner.Happening`."""
@@ -103,6 +106,31 @@ def winner(selection: Mapping[str, Any]) -> Panel:
         table.add_row("warning", line)
     title = f"winner: {won['trial']} at step {won['step']}   {show_point(won['point'])}"
     return Panel(table, title=title, subtitle=escape(won["path"]), expand=False)
+
+
+def confirmation(selection: Mapping[str, Any]) -> Table | None:
+    """What the best points of the search were with new seeds; None when none was trained again."""
+    points: Sequence[Mapping[str, Any]] = selection["confirmation"]
+    if not points:
+        return None
+    table = Table(title=f"{len(points)} points trained again with new seeds, by their means")
+    for column in ("trial", "step", "search", "mean", "spread", "seeds", "failed"):
+        table.add_column(column, justify="left" if column in ("trial", "failed") else "right")
+    for point in points:
+        mean, spread = (
+            "-" if point[name] is None else f"{point[name]:.3f}" for name in ("mean", "spread")
+        )
+        failed = ", ".join(f"{t['trial']}: {t['reason']}" for t in point["missing"])
+        table.add_row(
+            point["trial"],
+            str(point["step"]),
+            f"{point['search_score']:.3f}",
+            mean,
+            spread,
+            str(len(point["seeds"])),
+            escape(failed),
+        )
+    return table
 
 
 def warnings(selection: Mapping[str, Any]) -> list[str]:

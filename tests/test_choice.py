@@ -9,12 +9,14 @@ from hypothesis import strategies as st
 from test_selection import REWARD, outcomes
 
 from dpo_core.store import Store
+from sweeps.answers import name_of
+from sweeps.conclude import elect
 from sweeps.records.choice import Contender, can_still_win, choose, ranked, runner_up
 from sweeps.records.guardrails import Check, checks, offline_values
 from sweeps.records.openings import FinalSpent, open_final, read_openings
 from sweeps.records.paired import Comparison, Groups
 from sweeps.records.verdict import BETTER, SAME, WORSE, judge, nothing_admissible, word_of
-from sweeps.selection_settings import GuardrailSettings
+from sweeps.selection_settings import GuardrailSettings, SelectionSettings
 
 PAIRS = 100
 GROUPS = Groups(np.arange(PAIRS, dtype=np.int64) // 2)
@@ -25,6 +27,7 @@ WARNED = {"displaced": Check(0.9, 0.5, False, "warn")}
 def contender(trial: str, right: int, drift: float, step: int = 10, **changes) -> Contender:
     """Right on the first `right` of 100 pairs."""
     scores = (np.arange(PAIRS) < right).astype(np.float64)
+    changes = {"checks": checks({}, GuardrailSettings()), **changes}
     return Contender(trial, step, 0, {}, scores, drift, **changes)
 
 
@@ -146,6 +149,74 @@ def test_the_next_choices_stay_too() -> None:
     kept = can_still_win(everyone, GROUPS, 3)
     assert kept == {("t0000", 10), ("t0001", 10), ("t0002", 10)}
     assert can_still_win([], GROUPS, 3) == set()
+
+
+# Who would win is asked for answers
+
+
+def answering(*rambling: str):
+    """Contenders of the named trials write twice as long as the reference; it notes who was asked."""
+    asked = []
+
+    def ask(contender: Contender):
+        asked.append(contender.trial)
+        own = [list(range(20 if contender.trial in rambling else 10))]
+        by = {"reference": [list(range(10))], name_of(contender.place): own}
+        return {"by": {whom: [{"tokens": t} for t in tokens] for whom, tokens in by.items()}}
+
+    return ask, asked
+
+
+def elected(everyone, ask, **settings):
+    known, choice = elect(everyone, GROUPS, SelectionSettings(**settings), ask)
+    return {c.place: c for c in known}, choice.winner and choice.winner.trial
+
+
+FOUR = [contender(f"t{i:04d}", 90 - 10 * i, 0.1 + i) for i in range(4)]
+
+
+def test_only_those_who_would_win_are_asked() -> None:
+    ask, asked = answering()
+    known, winner = elected(FOUR, ask)
+    assert (winner, asked) == ("t0000", ["t0000"])
+    assert known["t0000", 10].checks["length_growth"] == Check(1.0, 1.5, True, "exclude")
+    assert len(known) == 4
+
+
+def test_longer_answers_exclude_and_the_next_is_asked() -> None:
+    ask, asked = answering("t0000", "t0001")
+    known, winner = elected(FOUR, ask)
+    assert (winner, asked) == ("t0002", ["t0000", "t0001", "t0002"])
+    assert known["t0000", 10].checks["length_growth"] == Check(2.0, 1.5, False, "exclude")
+    assert not known["t0000", 10].admissible
+
+
+def test_longer_answers_warn_if_told_so() -> None:
+    ask, asked = answering("t0000")
+    rails = GuardrailSettings(length_growth={"limit": 1.5, "action": "warn"})
+    assert elected(FOUR, ask, guardrails=rails)[1] == "t0000"
+    assert asked == ["t0000"]
+
+
+def test_when_all_ramble_nobody_wins() -> None:
+    ask, asked = answering(*(c.trial for c in FOUR))
+    known, winner = elected(FOUR, ask)
+    assert winner is None
+    assert len(asked) == 4
+    assert not any(c.admissible for c in known.values())
+
+
+def test_without_prompts_nobody_is_asked() -> None:
+    ask, asked = answering("t0000")
+    assert elected(FOUR, ask, sample_prompts=0)[1] == "t0000"
+    assert asked == []
+
+
+def test_who_has_no_checkpoint_left_is_passed_over() -> None:
+    ask, _ = answering()
+    known, winner = elected(FOUR, lambda c: None if c.trial == "t0000" else ask(c))
+    assert winner == "t0001"
+    assert known["t0000", 10].admissible
 
 
 # Guardrails

@@ -101,7 +101,7 @@ def test_the_contract_parses_to_the_values_it_shows() -> None:
 
 
 def test_what_the_contract_spells_out_is_also_the_default() -> None:
-    short, full = parse(SHORT), parse(CONTRACT)
+    short, full = parse(SHORT, "selection.confirm.top=0"), parse(CONTRACT)
     for section in ("search", "selection", "resources"):
         assert getattr(short, section) == getattr(full, section)
     assert (short.seed, short.storage) == (full.seed, full.storage)
@@ -111,6 +111,33 @@ def test_what_the_contract_spells_out_is_also_the_default() -> None:
 @pytest.mark.parametrize("name", ["demo", "full", "lora"])
 def test_a_preset_is_named(name: str) -> None:
     assert parse(SHORT, f"space={name}").search_space == load_preset(name)
+
+
+@pytest.mark.parametrize(
+    ("space", "trials"),
+    [("lora", 9), ("full", 9), ("demo", 0), ("{beta: 0.1, learning_rate: 1.0e-5}", 0)],
+)
+def test_the_presets_for_work_confirm_three_points_with_three_seeds(
+    space: str, trials: int
+) -> None:
+    config = parse(SHORT, f"space={space}")
+    assert config.selection.confirm.trials(config.search.trials) == trials
+    again = parse_sweep(dump_yaml(resolved(config, "runs")), source="config.yaml")
+    assert again.selection == config.selection
+
+
+@pytest.mark.parametrize(
+    ("override", "searched", "trials"),
+    [
+        ("selection.confirm.top=0", 8, 0),
+        ("selection.confirm.seeds=0", 8, 0),
+        ("selection.confirm={top: 2}", 8, 6),
+        ("selection.confirm={seeds: 5}", 8, 15),
+        ("selection.confirm={top: 4, seeds: 2}", 3, 6),  # a search of three has three points
+    ],
+)
+def test_confirmation_as_it_is_given(override: str, searched: int, trials: int) -> None:
+    assert parse(SHORT, override).selection.confirm.trials(searched) == trials
 
 
 def test_full_fine_tuning_is_an_adapter_of_null() -> None:

@@ -157,6 +157,17 @@ def test_a_record_of_unknown_fields_is_not_guessed_at(store: Store) -> None:
         ledger.read(store, NAME)
 
 
+def test_a_ledger_from_before_confirmation_is_read(store: Store) -> None:
+    filled(store, FIRST)
+    body = json.loads(store.read(NAME))["record"]
+    del body["confirms"]
+    text = json.dumps(body, sort_keys=True, separators=(",", ":"))
+    digest = hashlib.sha256(text.encode()).hexdigest()
+    store.write(NAME, f'{{"sha256":"{digest}","record":{text}}}\n'.encode())
+    assert ledger.read(store, NAME) == [FIRST]
+    assert ledger.searched([FIRST, record("t0000-s1", 4, confirms="t0000")]) == [FIRST]
+
+
 def test_a_trial_may_end_only_once(store: Store) -> None:
     filled(store, FIRST, SECOND, record("t0000", 12))
     with pytest.raises(LedgerError, match="trial t0000 is recorded twice; keep the first"):

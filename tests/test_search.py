@@ -14,6 +14,7 @@ from sweeps.records.ledger import EvaluationRecord, TrialRecord
 from sweeps.tuning.search import (
     METRIC,
     DrawnPoint,
+    FixedPoints,
     SweepSearch,
     _draw_from,
     frozen_trial,
@@ -47,7 +48,11 @@ POINT = {"beta": 0.1, "learning_rate": 1e-5, "ld_alpha": 0.25, "length_norm": "m
 def searcher(space: Space = FLAT, sampler: str = "tpe", seed: int = 0, **changes) -> SweepSearch:
     known = {"finished": (), "unfinished": (), "first_number": 0, "on_draw": lambda _: None}
     return SweepSearch(
-        space, make_sampler(sampler, space, seed), objective=OBJECTIVE, **{**known, **changes}
+        space,
+        make_sampler(sampler, space, seed),
+        objective=OBJECTIVE,
+        seed=seed,
+        **{**known, **changes},
     )
 
 
@@ -134,7 +139,8 @@ def test_names_count_up_and_every_draw_is_announced_once() -> None:
     drawn: list[DrawnPoint] = []
     suggestions = run(searcher(on_draw=drawn.append), 3)
     assert [s["trial"] for s in suggestions] == ["t0000", "t0001", "t0002"]
-    assert [{"trial": d.trial, "point": d.point} for d in drawn] == suggestions
+    assert [d.as_dict() for d in drawn] == suggestions
+    assert {d.seed for d in drawn} == {0}
 
 
 def test_asking_twice_for_a_trial_gives_the_same_answer() -> None:
@@ -152,7 +158,10 @@ def test_a_resumed_sweep_first_runs_what_was_open_then_counts_on() -> None:
     finished = [ended("t0000", POINT, 7), ended("t0002", {**POINT, "beta": 0.3}, 6)]
     # Values that decimal text or a logarithm would not give back.
     odd = {**POINT, "beta": 0.1 + 0.2, "learning_rate": 1e-6, "ld_alpha": 1 / 3}
-    unfinished = [DrawnPoint("t0001", odd), DrawnPoint("t0003", {**POINT, "length_norm": "none"})]
+    unfinished = [
+        DrawnPoint("t0001", odd, 0),
+        DrawnPoint("t0003", {**POINT, "length_norm": "none"}, 0),
+    ]
     search = searcher(finished=finished, unfinished=unfinished, first_number=4)
     suggestions = run(search, 4)
     assert [s["trial"] for s in suggestions] == ["t0001", "t0003", "t0004", "t0005"]
@@ -163,9 +172,8 @@ def test_a_resumed_sweep_first_runs_what_was_open_then_counts_on() -> None:
 def test_open_points_of_a_branched_space_come_back_exactly() -> None:
     points = [s["point"] for s in run(searcher(BRANCHED, "random"), 12)]
     assert {"gamma_ratio" in point for point in points} == {True, False}
-    again = searcher(
-        BRANCHED, seed=5, unfinished=[DrawnPoint(f"t{i:04d}", p) for i, p in enumerate(points)]
-    )
+    unfinished = [DrawnPoint(f"t{i:04d}", p, 5) for i, p in enumerate(points)]
+    again = searcher(BRANCHED, seed=5, unfinished=unfinished)
     assert [s["point"] for s in run(again, 12)] == points
 
 
@@ -198,6 +206,18 @@ def test_the_ledgers_trials_spare_a_new_study_its_random_start() -> None:
 def test_a_point_that_left_the_space_is_not_taken_in() -> None:
     with pytest.raises(ValueError, match=r"beta: 0\.9 lies outside; give one in log_uniform"):
         frozen_trial(FLAT, ended("t0000", {**POINT, "beta": 0.9}, 7), OBJECTIVE)
+
+
+def test_fixed_points_are_handed_out_once_and_in_order() -> None:
+    points = [DrawnPoint("t0001-s1", POINT, 11), DrawnPoint("t0000-s1", {**POINT, "beta": 0.3}, 11)]
+    drawn: list[DrawnPoint] = []
+    search = FixedPoints(points, drawn.append)
+    first = search.suggest("a")
+    assert search.suggest("a") == first == points[0].as_dict()
+    search.on_trial_complete("a", error=True)
+    assert search.suggest("b") == points[1].as_dict()
+    assert search.suggest("c") == FixedPoints.FINISHED
+    assert drawn == points
 
 
 def test_results_without_the_metric_are_passed_over() -> None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
@@ -39,7 +39,10 @@ class EvaluationRecord:
 
 @dataclass(frozen=True)
 class TrialRecord:
-    """One ended trial. `status`: finished, failed (with `reason`) or stopped by the scheduler."""
+    """One ended trial. `status`: finished, failed (with `reason`) or stopped by the scheduler.
+
+    `confirms` names the trial of the search whose point this one trained again with another seed.
+    """
 
     trial: str
     point: Mapping[str, Any]
@@ -52,6 +55,7 @@ class TrialRecord:
     ended: str = ""  # UTC, ISO 8601
     loss_beta: float | None = None
     versions: Mapping[str, str] = field(default_factory=dict)
+    confirms: str | None = None
 
     @classmethod
     def from_dict(cls, row: Mapping[str, Any]) -> TrialRecord:
@@ -60,6 +64,11 @@ class TrialRecord:
 
     def best_accuracy(self, objective: str) -> float | None:
         return max((e.accuracy(objective) for e in self.evaluations), default=None)
+
+
+def searched(records: Iterable[TrialRecord]) -> list[TrialRecord]:
+    """The trials of the search, without those that confirm its best points."""
+    return [record for record in records if record.confirms is None]
 
 
 def append(store: Store, name: str, record: TrialRecord) -> None:

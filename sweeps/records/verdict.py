@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -57,7 +58,7 @@ def judge(comparison: Comparison, name: str, pairs: int, against: str) -> Verdic
     return Verdict(word, told[word], against, comparison)
 
 
-def nothing_admissible(candidates: int, broken: dict[str, int], against: str) -> Verdict:
+def nothing_admissible(candidates: int, broken: Mapping[str, int], against: str) -> Verdict:
     """`broken` counts the candidates that each guardrail excluded."""
     why = ", ".join(f"{name} {count}" for name, count in broken.items())
     if not candidates:

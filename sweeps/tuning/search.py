@@ -16,6 +16,7 @@ from typing import Any
 import optuna
 from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution
 from optuna.trial import FrozenTrial, TrialState, create_trial
+from ray.tune.search import Searcher
 from ray.tune.search.optuna import OptunaSearch
 
 from search_spaces import Axis, Choice, LogUniform, Space
@@ -32,14 +33,18 @@ TIME = "global_step"
 
 @dataclass(frozen=True)
 class DrawnPoint:
-    """A point with the name of the trial that must run it."""
+    """A point with the name of the trial that must run it, and its seed."""
 
     trial: str
     point: Mapping[str, Any]
+    seed: int
+
+    def as_dict(self) -> dict[str, Any]:
+        return {"trial": self.trial, "point": dict(self.point), "seed": self.seed}
 
 
 class SweepSearch(OptunaSearch):  # type: ignore[misc]
-    """OptunaSearch over a `Space`; a suggestion is {"trial": name, "point": {...}}."""
+    """OptunaSearch over a `Space`; a suggestion is a `DrawnPoint` as a dict."""
 
     def __init__(
         self,
@@ -50,6 +55,7 @@ class SweepSearch(OptunaSearch):  # type: ignore[misc]
         unfinished: Sequence[DrawnPoint],
         objective: str,
         first_number: int,
+        seed: int,
         on_draw: Callable[[DrawnPoint], None],
     ) -> None:
         optuna.logging.set_verbosity(optuna.logging.WARNING)
@@ -60,7 +66,7 @@ class SweepSearch(OptunaSearch):  # type: ignore[misc]
             sampler=sampler,
         )
         self._names = [drawn.trial for drawn in unfinished]
-        self._next_number, self._on_draw = first_number, on_draw
+        self._next_number, self._seed, self._on_draw = first_number, seed, on_draw
         self._drawn: dict[str, DrawnPoint] = {}
         for record in finished:
             self._ot_study.add_trial(frozen_trial(space, record, objective))
@@ -71,10 +77,9 @@ class SweepSearch(OptunaSearch):  # type: ignore[misc]
         """Tune may ask twice for one trial; it gets the same answer."""
         if trial_id not in self._drawn:
             point = super().suggest(trial_id)["point"]
-            self._drawn[trial_id] = DrawnPoint(self._take_name(), point)
+            self._drawn[trial_id] = DrawnPoint(self._take_name(), point, self._seed)
             self._on_draw(self._drawn[trial_id])
-        drawn = self._drawn[trial_id]
-        return {"trial": drawn.trial, "point": dict(drawn.point)}
+        return self._drawn[trial_id].as_dict()
 
     def on_trial_result(self, trial_id: str, result: dict[str, Any]) -> None:
         if METRIC in result:
@@ -88,6 +93,32 @@ class SweepSearch(OptunaSearch):  # type: ignore[misc]
             return self._names.pop(0)
         self._next_number += 1
         return SweepPaths.trial_name(self._next_number - 1)
+
+
+class FixedPoints(Searcher):  # type: ignore[misc]
+    """Hands out the given points, in order, and learns nothing."""
+
+    def __init__(self, points: Sequence[DrawnPoint], on_draw: Callable[[DrawnPoint], None]) -> None:
+        super().__init__(metric=METRIC, mode="max")
+        self._left, self._on_draw = list(points), on_draw
+        self._drawn: dict[str, DrawnPoint] = {}
+
+    def suggest(self, trial_id: str) -> dict[str, Any] | str:
+        """Tune may ask twice for one trial; it gets the same answer."""
+        if trial_id not in self._drawn:
+            if not self._left:
+                return str(Searcher.FINISHED)
+            self._drawn[trial_id] = self._left.pop(0)
+            self._on_draw(self._drawn[trial_id])
+        return self._drawn[trial_id].as_dict()
+
+    def on_trial_complete(
+        self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False
+    ) -> None:
+        """Nothing to learn."""
+
+    def save(self, checkpoint_path: str) -> None:
+        """Nothing, as above."""
 
 
 def make_sampler(kind: str, space: Space, seed: int) -> optuna.samplers.BaseSampler:
