@@ -24,7 +24,7 @@ from dpo_core.audit import (
     lengths,
 )
 from dpo_core.preferences.pairs import PreferencePair, number_repeats
-from dpo_core.tokens import EncodedPair
+from dpo_core.tokens import EncodedPair, TokenTable
 
 
 def pair(prompt: str, chosen: str = "yes", rejected: str = "no") -> PreferencePair:
@@ -142,7 +142,13 @@ def test_severe_findings_come_first() -> None:
 
 def test_percentiles_of_lengths() -> None:
     pairs = [EncodedPair(str(n), (1,) * n, (1,), (1, 2)) for n in range(1, 102)]
-    assert lengths(pairs)["prompt"] == {"p5": 6, "p50": 51, "p95": 96, "p99": 100, "p100": 101}
+    assert lengths(TokenTable.of(pairs))["prompt"] == {
+        "p5": 6,
+        "p50": 51,
+        "p95": 96,
+        "p99": 100,
+        "p100": 101,
+    }
 
 
 @pytest.mark.integration
