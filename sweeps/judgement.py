@@ -12,6 +12,7 @@ import numpy as np
 from dpo_core.evaluation import Floats, Outcomes, read_outcomes
 from sweeps.config import SweepConfig
 from sweeps.contenders import groups_of, scores_by_id
+from sweeps.export import exported
 from sweeps.incumbent import Incumbent
 from sweeps.paths import SweepPaths
 from sweeps.prepare import read_labels
@@ -39,7 +40,7 @@ class State:
 
 
 def judgement(config: SweepConfig, paths: SweepPaths, state: State) -> dict[str, Any]:
-    """Before the winner's final outcomes are there, the verdict is none and so is `final`."""
+    """As long as final is not open for the winner, there is no verdict and no `final`."""
     objective, guardrails = config.selection.objective, config.selection.guardrails
     choice, groups = state.choice, state.groups
     told: dict[str, Any] = {
@@ -66,6 +67,11 @@ def judgement(config: SweepConfig, paths: SweepPaths, state: State) -> dict[str,
         "final_opened": [vars(o) for o in read_openings(paths.store, paths.final_opened)],
         "trials": trial_rows(searched(state.records), objective),
     }
+
+
+def why_opened(winner: Contender, objective: str) -> str:
+    """What final is opened for: another objective would be another look."""
+    return f"{winner.name} by {objective}"
 
 
 def _checked(state: State) -> list[Contender]:
@@ -129,8 +135,9 @@ def _of_winner(
     paths: SweepPaths, winner: Contender, objective: str, incumbent: Incumbent | None
 ) -> dict[str, Any]:
     outcomes = {"select": _read(paths, paths.outcome(*winner.place))}
-    verdict = None
-    if paths.store.exists(paths.final_outcome(*winner.place)):
+    verdict, is_exported = None, exported(paths) == winner.place
+    opened = {opening.why for opening in read_openings(paths.store, paths.final_opened)}
+    if why_opened(winner, objective) in opened:
         outcomes["final"] = _read(paths, paths.final_outcome(*winner.place))
         verdict = _verdict(paths, winner, outcomes["final"], objective, incumbent).as_dict()
     return {
@@ -140,7 +147,7 @@ def _of_winner(
             "point": dict(winner.point),
             "step": winner.step,
             "seed": winner.seed,
-            "path": f"{paths.store.uri}/{paths.best}",
+            "path": f"{paths.store.uri}/{paths.best}" if is_exported else None,
         },
         **{s: scores(o, objective, read_labels(paths, s)) for s, o in outcomes.items()},
         "reference": {s: scores(o.as_reference, objective) for s, o in outcomes.items()},
@@ -169,7 +176,8 @@ def _verdict(
         other, against = _read(paths, paths.incumbent_outcome("final")), INCUMBENT
     difference = scores_by_id(final, objective) - scores_by_id(other, objective)
     [comparison] = compare(difference[None], groups_of(paths, "final"))
-    return judge(comparison, f"{winner.trial} at step {winner.step}", len(difference), against)
+    openings = len(read_openings(paths.store, paths.final_opened))
+    return judge(comparison, winner.name, len(difference), against, openings)
 
 
 def _nothing(contenders: Sequence[Contender], incumbent: Incumbent | None) -> Verdict:

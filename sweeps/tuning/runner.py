@@ -10,7 +10,7 @@ import contextlib
 import json
 import tempfile
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -21,8 +21,6 @@ from ray import tune
 from ray.tune.search import Searcher
 
 from dpo_core.checkpoints import versions
-from dpo_core.evaluation import Outcomes, label_slices, length_slices
-from dpo_core.health import health
 from dpo_core.hyperparams import DPOHyperparams
 from sweeps.config import SweepConfig
 from sweeps.contenders import Field
@@ -31,6 +29,7 @@ from sweeps.prepare import Prepared, read_labels
 from sweeps.records import ledger
 from sweeps.records.choice import Contender, can_still_win
 from sweeps.records.confirmation import confirmed, new_seeds
+from sweeps.records.evaluations import evaluation_record
 from sweeps.records.ledger import EvaluationRecord, TrialRecord, searched
 from sweeps.tuning import lanes as lane_module
 from sweeps.tuning import search
@@ -362,25 +361,6 @@ class _Book(tune.Callback):  # type: ignore[misc]
     def _evaluations(self, trial: str) -> tuple[EvaluationRecord, ...]:
         found = stored(self.paths, trial)
         return tuple(evaluation_record(m, o, self.labels) for m, o in found)
-
-
-def evaluation_record(
-    metadata: dict[str, Any], outcomes: Outcomes, labels: Mapping[str, Mapping[str, str | None]]
-) -> EvaluationRecord:
-    """What the ledger keeps of one stored evaluation."""
-    counts = outcomes.counts()
-    return EvaluationRecord(
-        step=metadata["step"],
-        loss=metadata["loss"],
-        counts={
-            n: {"correct": c.correct, "ties": c.ties, "total": c.total} for n, c in counts.items()
-        },
-        slices={
-            name: length_slices(outcomes, name) | label_slices(outcomes, name, labels)
-            for name in counts
-        },
-        health=health(outcomes),
-    )
 
 
 def _trained_pairs(paths: SweepPaths) -> int:
