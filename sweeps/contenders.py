@@ -9,6 +9,7 @@ from functools import cached_property
 import numpy as np
 
 from dpo_core.evaluation import Floats, Outcomes, read_outcomes
+from dpo_core.health import largest_drift
 from sweeps.paths import SweepPaths
 from sweeps.records.choice import Contender, Place
 from sweeps.records.confirmation import finalists
@@ -59,7 +60,7 @@ class Field:
             record.seed,
             record.point,
             scores_by_id(outcomes, self.settings.objective),
-            max(values["drift_chosen"], values["drift_rejected"]),
+            largest_drift(values),
             checks(values, self.settings.guardrails),
         )
 

@@ -21,6 +21,7 @@ from sweeps.records.confirmation import Confirmation
 from sweeps.records.ledger import TrialRecord, searched
 from sweeps.records.openings import read_openings
 from sweeps.records.paired import Groups, compare, holm, standard_errors
+from sweeps.records.pareto import pareto_rows
 from sweeps.records.selection import scores, trial_rows
 from sweeps.records.verdict import INCUMBENT, REFERENCE, Verdict, judge, nothing_admissible
 
@@ -63,6 +64,7 @@ def judgement(config: SweepConfig, paths: SweepPaths, state: State) -> dict[str,
         "runner_up": _runner_up(paths, second, objective) if second else None,
         "guardrails": {name: rail.model_dump() for name, rail in guardrails.named.items()},
         "candidates": candidate_rows(_checked(state), choice, groups, others),
+        "pareto": pareto_rows(c for c in _checked(state) if c.admissible),
         "confirmation": [point.row() for point in state.points],
         "final_opened": [vars(o) for o in read_openings(paths.store, paths.final_opened)],
         "trials": trial_rows(searched(state.records), objective),

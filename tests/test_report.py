@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import sys
-from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -21,7 +20,6 @@ from sweeps.report.blocks import Plot, Table
 from sweeps.report.contents import sections_of
 from sweeps.report.evidence import Evidence, read_evidence
 from sweeps.report.importance import FEWEST_TRIALS, importance
-from sweeps.report.judged import pareto_front
 from sweeps.report.markdown import escape, render_markdown
 from sweeps.report.outcome import verdict_sentence
 from sweeps.report.write import try_write_report, write_report
@@ -157,21 +155,6 @@ def test_importance_names_what_was_scripted(tmp_path: Path) -> None:
         importance(sweep.config.search_space, records[: FEWEST_TRIALS - 1], "reward_accuracy")
         is None
     )
-
-
-drifts = st.lists(st.tuples(st.floats(0, 5), st.floats(0, 1)), max_size=30)
-
-
-@given(drifts)
-def test_nothing_beats_the_front_in_both(points: list[tuple[float, float]]) -> None:
-    front = pareto_front(points)
-    assert set(front) <= set(points)
-    for drift, accuracy in points:
-        beaten = any(d <= drift and a >= accuracy for d, a in front)
-        assert beaten, "each point is on the front or behind it"
-    for one, other in pairwise(front):
-        assert one[0] < other[0]
-        assert one[1] < other[1]
 
 
 def rendered(text: str) -> str:

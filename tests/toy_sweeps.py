@@ -138,7 +138,7 @@ class ScriptedSweep:
     def _call(self, function: Any, _: str, __: str, *arguments: Any) -> Any:
         """In place of a worker: what it would answer, export and score."""
         if function is not export_and_score:
-            missing, _, _, prompts = arguments
+            missing, _, _, prompts, _ = arguments
             return {whom: [self._answer(whom, p) for p in prompts] for whom in missing}
         trial, step = arguments
         point = json.loads(self.paths.store.read(self.paths.point(trial)))["point"]

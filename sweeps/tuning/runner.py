@@ -149,13 +149,16 @@ def _searcher(
     return search.SweepSearch(
         space,
         # A resumed sweep draws on, instead of drawing its first points again.
-        search.make_sampler(config.search.sampler, space, config.seed + paths.next_number()),
+        search.make_sampler(
+            config.search.sampler, space, config.seed + paths.next_number(), config.search.trials
+        ),
         finished=known,
         unfinished=unfinished,
         objective=config.selection.objective,
         first_number=paths.next_number(),
         seed=config.seed,
         on_draw=lambda drawn: _note_point(paths, drawn),
+        objectives=config.search.objectives,
     )
 
 
@@ -178,8 +181,6 @@ def _fit(
             max_concurrent_trials=config.search.concurrent,
             search_alg=searcher,
             scheduler=scheduler,
-            metric=METRIC,
-            mode="max",
             reuse_actors=lanes is not None,
             trial_name_creator=lambda trial: trial.config["trial"],
             trial_dirname_creator=lambda trial: f"{trial.config['trial']}-{trial.trial_id}",
@@ -220,7 +221,14 @@ def _scheduler(config: SweepConfig, paths: SweepPaths) -> Any:
     steps = config.training.steps(_trained_pairs(paths))
     grace = max(1, steps // max(2, config.training.evaluations))
     # Tune's own iteration count restarts with a trial's driver; optimizer steps do not.
-    return ASHAScheduler(time_attr=TIME, max_t=steps, grace_period=grace, reduction_factor=2)
+    return ASHAScheduler(
+        time_attr=TIME,
+        metric=METRIC,
+        mode="max",
+        max_t=steps,
+        grace_period=grace,
+        reduction_factor=2,
+    )
 
 
 def _note_point(paths: SweepPaths, drawn: DrawnPoint) -> None:
@@ -320,7 +328,14 @@ class _Book(tune.Callback):  # type: ignore[misc]
         # SQLite needs a file of its own machine, and no ? or % in its name.
         file = Path(self.scratch.name) / self.paths.study
         space, known = self.config.search_space, searched(self.records)
-        search.publish(file, self.paths.sweep_id, space, known, self.objective)
+        search.publish(
+            file,
+            self.paths.sweep_id,
+            space,
+            known,
+            self.objective,
+            self.config.search.objectives,
+        )
         self.paths.store.write(self.paths.study, file.read_bytes())
         self.published = time.monotonic()
 
