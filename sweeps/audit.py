@@ -8,19 +8,14 @@ from typing import Any
 from dpo_core import audit as core
 from dpo_core.audit import Finding
 from dpo_core.errors import SettingsError
-from dpo_core.preferences.golden import is_waiting
+from dpo_core.preferences import PairTable
 from dpo_core.store import Store
+from dpo_core.tokens import TokenTable
 from sweeps.config import SweepConfig
 from sweeps.paths import SPLITS, SweepPaths
-from sweeps.prepare import (
-    encode_splits,
-    expected_pairs,
-    fingerprints,
-    read_data,
-    skipped_rows,
-    split_data,
-)
+from sweeps.prepare import fingerprints, skipped_rows
 from sweeps.reference_pass import columns_of, settle_rows
+from sweeps.rehearsal import Rehearsal, rehearsed
 
 HISTOGRAM_BARS = "▁▂▃▄▅▆▇█"
 
@@ -30,39 +25,35 @@ def make_audit(config: SweepConfig, with_model: bool) -> dict[str, Any]:
 
     With the model, its reference pass is run here and kept for the sweep.
     """
-    from dpo_core.models import load_tokenizer, quiet
+    with rehearsed(config) as rehearsal:
+        return _audit(config, rehearsal, with_model)
 
-    quiet()
-    data = read_data(config)
-    if with_model and any(map(is_waiting, data.pairs)):
+
+def _audit(config: SweepConfig, rehearsal: Rehearsal, with_model: bool) -> dict[str, Any]:
+    data, splits, tokens = rehearsal.data, rehearsal.splits, rehearsal.tokens
+    if with_model and data.pairs.waiting:
         raise SettingsError(
             "--with-model: golden answers have no rejected side before the sweep has run; audit "
             "without the model"
         )
-    splits = split_data(config, expected_pairs(data))
-    tokenizer = load_tokenizer(config.model)
-    splits, tokens = encode_splits(config, splits, tokenizer)
-    by_split = {split: getattr(splits, split) for split in SPLITS}
-    findings = core.audit(by_split, tokens, config.data.max_tokens)
+    findings = [*rehearsal.findings]
     if with_model:
-        findings = core.by_severity([*findings, *_of_model(config, tokens, tokenizer)])
+        findings += _of_model(config, tokens, rehearsal.tokenizer)
     if data.skipped:
         findings.insert(0, _skipped(data.skipped))
-    encoded = [pair for split in SPLITS for pair in tokens[split]]
+    encoded = TokenTable.joined(tokens.values())
+    groups = (PairTable.of(getattr(splits, split)).groups for split in SPLITS)
     return {
-        "pairs": {split: len(pairs) for split, pairs in by_split.items()},
-        "prompts": len({pair.group for split in SPLITS for pair in by_split[split]}),
+        "pairs": {split: len(getattr(splits, split)) for split in SPLITS},
+        "prompts": sum(len(each.names) for each in groups),
         "annotator_agreement": data.agreement,
         "lengths": core.lengths(encoded),
-        "histogram": {
-            part: histogram([len(getattr(pair, part)) for pair in encoded])
-            for part in ("prompt", "chosen", "rejected")
-        },
+        "histogram": {part: histogram(column) for part, column in encoded.lengths.items()},
         "findings": [finding.as_dict() for finding in core.by_severity(findings)],
     }
 
 
-def histogram(values: list[int], bars: int = 16) -> dict[str, list[float]]:
+def histogram(values: Any, bars: int = 16) -> dict[str, list[float]]:
     """Counts between evenly spaced edges."""
     import numpy as np
 

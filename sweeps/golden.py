@@ -9,7 +9,7 @@ from typing import Any
 from dpo_core import encode
 from dpo_core.errors import DataError
 from dpo_core.golden_answers import fill_in
-from dpo_core.preferences import PreferenceSplits, chat_prompt
+from dpo_core.preferences import PairTable, PreferenceSplits, chat_prompt
 from sweeps.config import SweepConfig
 from sweeps.paths import SPLITS, SweepPaths
 
@@ -26,6 +26,8 @@ def answer_golden(
     make no pair. Raises DataError when a split is left empty."""
     from dpo_core.generation import generate
 
+    if not any(PairTable.of(getattr(splits, s)).waiting for s in SPLITS):
+        return splits, []
     data, how = config.data, config.data.generation
     chat = encode.uses_chat_template(tokenizer, data.format)
     about = [
@@ -57,4 +59,4 @@ def answer_golden(
                 f"({found.dropped[0]}); there is nothing to learn, or add data"
             )
     dropped = [reason for found in filled.values() for reason in found.dropped]
-    return PreferenceSplits(**{s: tuple(filled[s].pairs) for s in SPLITS}), dropped
+    return PreferenceSplits(**{s: PairTable.of(filled[s].pairs) for s in SPLITS}), dropped

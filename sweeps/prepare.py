@@ -8,8 +8,11 @@ a trial needs the folder and nothing else.
 from __future__ import annotations
 
 import json
+import shutil
+import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, fields, replace
+from pathlib import Path
 from typing import Any
 
 from dpo_core import encode, reference
@@ -17,6 +20,7 @@ from dpo_core.audit import audit
 from dpo_core.errors import SettingsError, UserError
 from dpo_core.preferences import (
     LoadedData,
+    PairTable,
     PreferenceSplits,
     as_chat,
     data_fingerprint,
@@ -27,6 +31,7 @@ from dpo_core.preferences import (
 from dpo_core.preferences.golden import is_waiting, stand_in
 from dpo_core.reference import Columns
 from dpo_core.settings import DEFAULT_ROW_TOKENS, TrainingSettings
+from dpo_core.tokens import TokenTable, report
 from sweeps.calls import Call
 from sweeps.config import SweepConfig, parse_sweep, resolved
 from sweeps.golden import answer_golden
@@ -34,7 +39,7 @@ from sweeps.paths import SPLITS, SweepPaths
 from sweeps.reference_pass import columns_of, needs_checkpointing, settle_rows
 from sweeps.strict_yaml import dump_yaml
 
-Encoded = dict[str, list[encode.EncodedPair]]
+Encoded = dict[str, TokenTable]
 
 
 @dataclass(frozen=True)
@@ -77,8 +82,10 @@ def read_data(config: SweepConfig) -> LoadedData:
 
 def expected_pairs(loaded: LoadedData) -> LoadedData:
     """For estimates: golden answers with something in place of what the model will say."""
-    pairs = [stand_in(pair) if is_waiting(pair) else pair for pair in loaded.pairs]
-    return replace(loaded, pairs=pairs)
+    if not loaded.pairs.waiting:
+        return loaded
+    pairs = (stand_in(pair) if is_waiting(pair) else pair for pair in loaded.pairs)
+    return replace(loaded, pairs=PairTable.of(pairs))
 
 
 def split_data(config: SweepConfig, loaded: LoadedData) -> PreferenceSplits:
@@ -98,23 +105,23 @@ def skipped_rows(reasons: Sequence[str], shown: int = 3) -> str:
 
 
 def encode_splits(
-    config: SweepConfig, splits: PreferenceSplits, tokenizer: Any
-) -> tuple[PreferenceSplits, Encoded]:
-    """The splits in the form that was encoded (chat or text), and their tokens."""
-    if encode.uses_chat_template(tokenizer, config.data.format):
-        splits = PreferenceSplits(**{s: tuple(map(as_chat, getattr(splits, s))) for s in SPLITS})
-    tokens = {
-        s: encode.encode(
-            getattr(splits, s), tokenizer, config.data.max_tokens, config.data.special_tokens
+    config: SweepConfig, splits: PreferenceSplits, tokenizer: Any, folder: Path
+) -> Encoded:
+    """The tokens of the splits, written into `folder` and mapped from there."""
+    data, chat = config.data, encode.uses_chat_template(tokenizer, config.data.format)
+    tokens: Encoded = {}
+    for split in SPLITS:
+        pairs = getattr(splits, split)
+        encoded = encode.encode(
+            map(as_chat, pairs) if chat else pairs, tokenizer, data.max_tokens, data.special_tokens
         )
-        for s in SPLITS
-    }
-    if not any(pair.distinct for pair in tokens["train"]):
+        tokens[split] = TokenTable.write(encoded, folder / f"{split}.arrow")
+    if not tokens["train"].distinct.any():
         raise SettingsError(
-            f"data.max_tokens: {config.data.max_tokens} leaves no training pair with two different "
+            f"data.max_tokens: {data.max_tokens} leaves no training pair with two different "
             "answers; raise it"
         )
-    return splits, tokens
+    return tokens
 
 
 def prepare(
@@ -126,7 +133,10 @@ def prepare(
         if _references_kept(paths, prepared):
             return prepared
     _write_config(config, paths)
-    return Prepared(**call(_prepare_remotely, paths.storage.uri, paths.sweep_id, splits))
+    for split in SPLITS:
+        with paths.store.writing(paths.pairs(split)) as file:
+            PairTable.write(getattr(splits, split), file)
+    return Prepared(**call(_prepare_remotely, paths.storage.uri, paths.sweep_id))
 
 
 def read_config(paths: SweepPaths) -> SweepConfig:
@@ -137,19 +147,24 @@ def read_config(paths: SweepPaths) -> SweepConfig:
     return parse_sweep(store.read(paths.config).decode(), source=f"{store.uri}/{paths.config}")
 
 
-def read_encoded(paths: SweepPaths, split: str) -> list[encode.EncodedPair]:
-    return encode.from_parquet(paths.store.read(paths.encoded(split)))
+def read_pairs(paths: SweepPaths) -> PreferenceSplits:
+    """The splits as they were read, golden answers still waiting."""
+    files = (paths.store.local_file(paths.pairs(split)) for split in SPLITS)
+    return PreferenceSplits(*map(PairTable.open, files))
+
+
+def read_encoded(paths: SweepPaths, split: str) -> TokenTable:
+    return TokenTable.open(paths.store.local_file(paths.encoded(split)))
 
 
 def read_labels(paths: SweepPaths, split: str) -> dict[str, dict[str, str | None]]:
     """Source and category of each pair, by its id."""
     pairs = read_encoded(paths, split)
-    return {kind: {p.id: getattr(p, kind) for p in pairs} for kind in ("source", "category")}
+    kinds = ("source", "category")
+    return {kind: dict(zip(pairs.ids, pairs.labels(kind), strict=True)) for kind in kinds}
 
 
-def read_reference(
-    paths: SweepPaths, prepared: Prepared, split: str, pairs: list[encode.EncodedPair]
-) -> Columns:
+def read_reference(paths: SweepPaths, prepared: Prepared, split: str, pairs: TokenTable) -> Columns:
     """The kept columns. Raises UserError when someone removed or damaged them."""
     key = prepared.reference_keys[split]
     columns = reference.load(paths.reference_cache, key, pairs)
@@ -175,7 +190,7 @@ def _write_config(config: SweepConfig, paths: SweepPaths) -> None:
     paths.store.write(paths.config, text.encode())
 
 
-def _prepare_remotely(storage: str, sweep_id: str, splits: PreferenceSplits) -> dict[str, Any]:
+def _prepare_remotely(storage: str, sweep_id: str) -> dict[str, Any]:
     from dpo_core.models import load_tokenizer, quiet
     from dpo_core.scoring import Scorer
     from dpo_core.store import Store
@@ -186,18 +201,15 @@ def _prepare_remotely(storage: str, sweep_id: str, splits: PreferenceSplits) -> 
     check_trl_fields(config.training)
     tokenizer, scorer = load_tokenizer(config.model), Scorer(config.model)
     prints = fingerprints(config, tokenizer)
-    splits, dropped = answer_golden(config, paths, splits, tokenizer, prints, scorer)
-    splits, tokens = encode_splits(config, splits, tokenizer)
-    for split in SPLITS:
-        paths.store.write(paths.split(split), split_lines(getattr(splits, split)))
-        paths.store.write(paths.encoded(split), encode.to_parquet(tokens[split]))
+    splits, dropped = answer_golden(config, paths, read_pairs(paths), tokenizer, prints, scorer)
+    tokens = _write_splits(config, paths, splits, tokenizer)
     findings = audit({s: getattr(splits, s) for s in SPLITS}, tokens, config.data.max_tokens)
     not_shared = settle_rows(config, paths, tokens, prints, scorer)
     passes = {s: columns_of(config, paths, tokens[s], prints, scorer) for s in SPLITS}
     prepared = Prepared(
         **prints,
-        data_sha256=data_fingerprint([*splits.train, *splits.select, *splits.final]),
-        reports={s: encode.report(tokens[s]).as_dict() for s in SPLITS},
+        data_sha256=data_fingerprint(id for s in SPLITS for id in tokens[s].ids),
+        reports={s: report(tokens[s]).as_dict() for s in SPLITS},
         reference_keys={s: key for s, (key, _, _) in passes.items()},
         reference_computed={s: computed for s, (_, _, computed) in passes.items()},
         row_tokens=scorer.row_tokens,
@@ -209,6 +221,22 @@ def _prepare_remotely(storage: str, sweep_id: str, splits: PreferenceSplits) -> 
     content = {f.name: getattr(prepared, f.name) for f in fields(prepared)}
     paths.store.write(paths.prepared, json.dumps(content, indent=2).encode())
     return asdict(prepared)
+
+
+def _write_splits(
+    config: SweepConfig, paths: SweepPaths, splits: PreferenceSplits, tokenizer: Any
+) -> Encoded:
+    """Pairs and tokens of every split into the sweep's folder; the tokens, mapped from there."""
+    chat = encode.uses_chat_template(tokenizer, config.data.format)
+    with tempfile.TemporaryDirectory(dir=paths.scratch, prefix=".writing-") as folder:
+        encode_splits(config, splits, tokenizer, Path(folder))
+        for split in SPLITS:
+            pairs = getattr(splits, split)
+            with paths.store.writing(paths.split(split)) as file, file.open("wb") as lines:
+                lines.writelines(split_lines(map(as_chat, pairs) if chat else pairs))
+            with paths.store.writing(paths.encoded(split)) as file:
+                shutil.move(Path(folder) / f"{split}.arrow", file)
+    return {split: read_encoded(paths, split) for split in SPLITS}
 
 
 def fingerprints(config: SweepConfig, tokenizer: Any) -> dict[str, str]:

@@ -23,8 +23,8 @@ from dpo_core.audit import (
     by_severity,
     lengths,
 )
-from dpo_core.encode import EncodedPair
 from dpo_core.preferences.pairs import PreferencePair, number_repeats
+from dpo_core.tokens import EncodedPair, TokenTable
 
 
 def pair(prompt: str, chosen: str = "yes", rejected: str = "no") -> PreferencePair:
@@ -39,8 +39,10 @@ def found(splits: dict[str, Any], tokens: Any = None) -> dict[str, Any]:
     """Findings by code; each split is filled up with harmless pairs to 150."""
     numbers = iter(range(10**6))
     splits = {
-        split: number_repeats(
-            [*given, *(pair(f"{next(numbers)} asks about {split} things") for _ in range(150))]
+        split: list(
+            number_repeats(
+                [*given, *(pair(f"{next(numbers)} asks about {split} things") for _ in range(150))]
+            )
         )
         for split, given in splits.items()
     }
@@ -140,7 +142,13 @@ def test_severe_findings_come_first() -> None:
 
 def test_percentiles_of_lengths() -> None:
     pairs = [EncodedPair(str(n), (1,) * n, (1,), (1, 2)) for n in range(1, 102)]
-    assert lengths(pairs)["prompt"] == {"p5": 6, "p50": 51, "p95": 96, "p99": 100, "p100": 101}
+    assert lengths(TokenTable.of(pairs))["prompt"] == {
+        "p5": 6,
+        "p50": 51,
+        "p95": 96,
+        "p99": 100,
+        "p100": 101,
+    }
 
 
 @pytest.mark.integration
