@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -25,7 +26,15 @@ def answers(
     return generate(model, tokenizer, tokens, max_new_tokens)
 
 
-@torch.no_grad()
+@dataclass(frozen=True)
+class Answer:
+    """What a model wrote: its text, its tokens without the end token, and whether it came to one."""
+
+    text: str
+    tokens: TokenIds
+    ended: bool
+
+
 def generate(
     model: Any,
     tokenizer: Any,
@@ -36,6 +45,23 @@ def generate(
     seed: int = 0,
 ) -> list[str]:
     """One text a prompt, in one batch. Temperature 0 is greedy."""
+    made = generate_answers(
+        model, tokenizer, prompts, max_new_tokens, temperature=temperature, seed=seed
+    )
+    return [answer.text for answer in made]
+
+
+@torch.no_grad()
+def generate_answers(
+    model: Any,
+    tokenizer: Any,
+    prompts: Sequence[TokenIds],
+    max_new_tokens: int,
+    *,
+    temperature: float = 0.0,
+    seed: int = 0,
+) -> list[Answer]:
+    """One answer a prompt, in one batch. Temperature 0 is greedy."""
     longest, device = max(map(len, prompts)), next(model.parameters()).device
     pads = [longest - len(prompt) for prompt in prompts]  # on the left: answers begin together
     ids = [[tokenizer.pad_token_id] * pad + list(p) for pad, p in zip(pads, prompts, strict=True)]
@@ -52,6 +78,18 @@ def generate(
             use_cache=True,
             pad_token_id=tokenizer.pad_token_id,
             **sampling,
-        )
-    texts = tokenizer.batch_decode(output[:, longest:], skip_special_tokens=True)
-    return [text.strip() for text in texts]
+        )[:, longest:]
+    texts = tokenizer.batch_decode(output, skip_special_tokens=True)
+    ends = _end_tokens(model, tokenizer)
+    return [_answer(text, row, ends) for text, row in zip(texts, output.tolist(), strict=True)]
+
+
+def _answer(text: str, row: list[int], ends: set[int]) -> Answer:
+    end = next((place for place, token in enumerate(row) if token in ends), None)
+    return Answer(text.strip(), tuple(row[:end]), end is not None)
+
+
+def _end_tokens(model: Any, tokenizer: Any) -> set[int]:
+    known = model.generation_config.eos_token_id
+    known = known if isinstance(known, list) else [known]
+    return {*known, tokenizer.eos_token_id} - {None}

@@ -32,12 +32,14 @@ Write a sweep in YAML, look at what it would do, run it, take the winner:
 No data yet? `dpo-sweeps demo` runs a whole sweep on this machine, without GPU or model hub.
 
 Exit codes: 0 done, 1 a defect of this program, 2 a mistake to mend (the message says how),
-3 every trial failed, 4 nothing admissible to choose, 130 interrupted.
+3 every trial failed, 4 nothing admissible to choose, 75 somebody else is at work on that sweep,
+130 interrupted.
 """,
 )
 
-EXIT_DEFECT, EXIT_MISTAKE, EXIT_NO_WINNER, EXIT_INTERRUPTED = 1, 2, 3, 130
-EXIT_NOTHING_ADMISSIBLE = 4
+EXIT_DEFECT, EXIT_MISTAKE, EXIT_NOTHING_ADMISSIBLE, EXIT_INTERRUPTED = 1, 2, 4, 130
+# By name, since their modules load slowly.
+EXIT_OF_ERROR = {"NoWinner": 3, "Busy": 75}
 
 SweepFile = Annotated[Path, typer.Argument(help="The sweep's YAML.", show_default=False)]
 SweepFolder = Annotated[
@@ -109,6 +111,9 @@ def run(
     id_: Annotated[
         str | None, typer.Option("--id", help="Name of the sweep's folder instead of a new one.")
     ] = None,
+    resume_: Annotated[
+        bool, typer.Option("--resume", help="Go on with --id if it is there, by its own config.")
+    ] = False,
 ) -> None:
     """Run a sweep: every trial, the choice, the export, the score on the final split.
 
@@ -118,7 +123,10 @@ def run(
     from sweeps.config import load_sweep
 
     config = load_sweep(sweep, set_ or [])
-    _run(config, _new_paths(config, id_), json_)
+    if resume_ and id_ and (old := _paths(config, id_)).store.exists(old.config):
+        resume(old.store.uri, json_)
+    else:
+        _run(config, _new_paths(config, id_), json_)
 
 
 @app.command()
@@ -138,6 +146,48 @@ def best(folder: SweepFolder, json_: AsJson = False) -> None:
     from sweeps.sweep import read_selection
 
     _show(read_selection(SweepPaths.of_folder(folder)), json_)
+
+
+@app.command()
+def select(
+    folder: SweepFolder,
+    set_: Overrides = None,
+    json_: AsJson = False,
+    write: Annotated[
+        bool, typer.Option("--write", help="Make it the sweep's choice: export, score, record.")
+    ] = False,
+    open_final_again: Annotated[
+        bool,
+        typer.Option("--open-final-again", help="Even if final was seen for another choice."),
+    ] = False,
+) -> None:
+    """Choose again among the trials of a sweep that ended: `--set selection.objective=…`.
+
+    Limits, objective and incumbent may be others. Nothing is trained, and without `--write` the
+    sweep's folder stays as it is.
+    """
+    from sweeps.paths import SweepPaths
+    from sweeps.reselect import replay, replayed_config, rewrite
+
+    paths = SweepPaths.of_folder(folder)
+    config = replayed_config(paths, set_ or [])
+    with contextlib.redirect_stdout(sys.stderr):
+        if write:
+            selection = rewrite(config, paths, print, open_final_again=open_final_again)
+        else:
+            selection = replay(config, paths, print)
+    _show(selection, json_)
+    if selection["winner"] is None:
+        raise typer.Exit(EXIT_NOTHING_ADMISSIBLE)
+
+
+@app.command()
+def report(folder: SweepFolder) -> None:
+    """Write `report/index.html` and `report/report.md`: also while the sweep runs, and again later."""
+    from sweeps.paths import SweepPaths
+    from sweeps.report.write import write_report
+
+    print(write_report(SweepPaths.of_folder(folder)))
 
 
 @app.command()
@@ -187,7 +237,7 @@ def _run(config: Any, paths: Any, json_: bool) -> dict[str, Any]:
 
     progress = Progress(
         Console(stderr=True),
-        trials=config.search.trials,
+        trials=config.search.trials + config.selection.confirm.trials(config.search.trials),
         steps=config.training.max_steps,
         objective=config.selection.objective,
     )
@@ -206,6 +256,18 @@ def _run(config: Any, paths: Any, json_: bool) -> dict[str, Any]:
 
 def _new_paths(config: Any, sweep_id: str | None) -> Any:
     from dpo_core.errors import SettingsError
+
+    paths = _paths(config, sweep_id)
+    if paths.store.exists(paths.config):
+        raise SettingsError(
+            f"{paths.store.uri}: exists already; `dpo-sweeps resume` goes on with it, or give "
+            "another --id"
+        )
+    return paths
+
+
+def _paths(config: Any, sweep_id: str | None) -> Any:
+    from dpo_core.errors import SettingsError
     from dpo_core.store import Store
     from sweeps.cluster import in_job_folder
     from sweeps.paths import SweepPaths, new_sweep_id
@@ -222,24 +284,21 @@ def _new_paths(config: Any, sweep_id: str | None) -> Any:
             f"removes some day: {storage.uri}; give an absolute path or a URI",
             file=sys.stderr,
         )
-    paths = SweepPaths(storage, sweep_id or new_sweep_id(config.name))
-    if paths.store.exists(paths.config):
-        raise SettingsError(
-            f"{paths.store.uri}: exists already; `dpo-sweeps resume` goes on with it, or give "
-            "another --id"
-        )
-    return paths
+    return SweepPaths(storage, sweep_id or new_sweep_id(config.name))
 
 
 def _show(selection: dict[str, Any], json_: bool) -> None:
     if json_:
         _print_json(selection)
         return
-    from sweeps.terminal import failures, leaderboard, winner
+    from sweeps.terminal import confirmation, failures, leaderboard, winner
 
     console = _stdout()
     console.print(selection["verdict"]["sentence"], style="bold", markup=False, highlight=False)
     console.print(leaderboard(selection))
+    confirmed = confirmation(selection)
+    if confirmed:
+        console.print(confirmed)
     if selection["winner"]:
         console.print(winner(selection))
     failed = failures(selection)
@@ -266,19 +325,22 @@ def main() -> None:
 
 def _guarded(command: Callable[[], Any]) -> int:
     from dpo_core.errors import UserError
+    from sweeps.secrets import redact
 
     try:
         command()
         return 0
     except SystemExit as stop:  # Typer's own way out: 0, 2 for a wrong command line, 130
-        if stop.code == EXIT_INTERRUPTED:
+        # While it connects, Ray takes SIGTERM for itself and exits with the signal's number.
+        if stop.code in (EXIT_INTERRUPTED, signal.SIGTERM):
             print("interrupted; `dpo-sweeps resume FOLDER` goes on", file=sys.stderr)
+            return EXIT_INTERRUPTED
         return stop.code if isinstance(stop.code, int) else 0
     except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return EXIT_NO_WINNER if type(error).__name__ == "NoWinner" else EXIT_MISTAKE
+        print(f"error: {redact(str(error))}", file=sys.stderr)
+        return EXIT_OF_ERROR.get(type(error).__name__, EXIT_MISTAKE)
     except Exception:
-        traceback.print_exc()
+        print(redact(traceback.format_exc()), end="", file=sys.stderr)
         print(
             "this is a defect of dpo-sweeps, not of your sweep; please report it", file=sys.stderr
         )

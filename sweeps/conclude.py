@@ -1,166 +1,151 @@
-"""The end of a sweep: choose on select, open final once for the choice, say what it showed.
+"""The end of a sweep: choose on select, open final once for the choice, write what it showed.
 
-The judgement itself is in `records`: pure functions of what is read here.
+The rules are in `records`, pure; the effects are here: generated answers, the export, final scores.
 """
 
 from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 
-from dpo_core.evaluation import Outcomes, read_outcomes
+from sweeps.answers import answer, name_of, read_answers, tokens_of
 from sweeps.calls import Call
 from sweeps.config import SweepConfig
-from sweeps.contenders import Field, groups_of, scores_by_id
-from sweeps.export import export_and_score, final_outcomes, write_card
+from sweeps.contenders import Field
+from sweeps.export import export_and_score, exported, final_outcomes, write_card
+from sweeps.incumbent import Incumbent, find_incumbent, score_incumbent
+from sweeps.judgement import State, judgement, why_opened
 from sweeps.paths import SweepPaths
-from sweeps.prepare import read_labels
-from sweeps.records.choice import Choice, Contender, choose, ranked, runner_up
+from sweeps.records.choice import Choice, Contender, choose
+from sweeps.records.confirmation import confirmed, electorate
+from sweeps.records.guardrails import Check, with_answers
 from sweeps.records.ledger import TrialRecord
-from sweeps.records.openings import open_final, read_openings
-from sweeps.records.paired import Groups, compare, standard_errors
-from sweeps.records.selection import scores, trial_rows
-from sweeps.records.verdict import REFERENCE, Verdict, judge, nothing_admissible
+from sweeps.records.openings import open_final
+from sweeps.records.paired import Groups
+from sweeps.records.verdict import REFERENCE
+from sweeps.selection_settings import GuardrailSettings
 
 Say = Callable[[str], None]
+# What answers.json holds once a contender has answered; None when its checkpoint is gone.
+Ask = Callable[[Contender], dict[str, Any] | None]
 
 
 def conclude(
-    config: SweepConfig, paths: SweepPaths, records: Sequence[TrialRecord], call: Call, say: Say
-) -> dict[str, Any]:
-    """What selection.json then holds. Raises FinalSpent when final was opened for another choice."""
-    field = Field(paths, config.selection)
-    contenders = field.contenders(records)
-    choice = choose(contenders, field.groups)
-    if choice.winner is not None:
-        _open_final(paths, choice.winner, call, say)
-    selection = judged(config, paths, records, contenders, choice, field.groups)
-    if choice.winner is not None:
-        write_card(paths, selection)
-    paths.store.write(paths.selection, json.dumps(selection, indent=2, allow_nan=False).encode())
-    return selection
-
-
-def judged(
     config: SweepConfig,
     paths: SweepPaths,
     records: Sequence[TrialRecord],
-    contenders: Sequence[Contender],
-    choice: Choice,
-    groups: Groups,
+    call: Call,
+    say: Say,
+    *,
+    open_final_again: bool = False,
 ) -> dict[str, Any]:
-    """The judgement as selection.json tells it. Needs the winner's final outcomes."""
-    objective, guardrails = config.selection.objective, config.selection.guardrails
-    told: dict[str, Any] = {
-        "sweep": paths.sweep_id,
-        "folder": paths.store.uri,
-        "base_model": config.model.path,
-        "objective": objective,
-        "verdict": None,
-        "winner": None,
-        "incumbent": None,
-    }
-    if choice.winner is None:
-        told["verdict"] = _nothing(contenders).as_dict()
-    else:
-        told |= _of_winner(paths, choice.winner, objective)
-    second = runner_up(choice, contenders, groups)
-    return {
-        **told,
-        "runner_up": second and _runner_up(paths, second, objective),
-        "guardrails": {name: rail.model_dump() for name, rail in guardrails.named.items()},
-        "candidates": candidate_rows(contenders, choice, groups),
-        "confirmation": [],
-        "final_opened": [vars(o) for o in read_openings(paths.store, paths.final_opened)],
-        "trials": trial_rows(records, objective),
-    }
+    """What selection.json then holds. Safe to repeat: whatever is there already is kept.
+
+    Raises FinalSpent when final was opened for another choice, unless told to open it again.
+    """
+    field, incumbent = Field(paths, config.selection), find_incumbent(config)
+    contenders = field.contenders(records)
+    if incumbent and contenders:
+        score_incumbent(paths, incumbent, "select", call)
+    points = confirmed(field.finalists(records), contenders, records)
+    ask = _asking(config, paths, incumbent, call, say)
+    standing, choice = elect(
+        electorate(points, contenders), field.groups, config.selection.guardrails, ask, say
+    )
+    if choice.winner is not None:
+        _open_final(config, paths, choice.winner, call, say, force=open_final_again)
+        if incumbent:
+            score_incumbent(paths, incumbent, "final", call)
+    state = State(records, contenders, points, standing, choice, field.groups, incumbent)
+    selection = judgement(config, paths, state)
+    write_selection(paths, selection)
+    return selection
 
 
-def candidate_rows(
-    contenders: Sequence[Contender], choice: Choice, groups: Groups
-) -> list[dict[str, Any]]:
-    """Every candidate, most accurate first, with what was held against it."""
-    shortlisted = {c.place for c in choice.shortlist}
-    return [
-        {
-            "trial": c.trial,
-            "step": c.step,
-            "seed": c.seed,
-            "point": dict(c.point),
-            "accuracy": c.accuracy,
-            "counts": _counts(c),
-            "standard_error": float(standard_errors(c.scores[None], groups)[0]),
-            "guardrails": {name: check.as_dict() for name, check in c.checks.items()},
-            "admissible": c.admissible,
-            "shortlisted": c.place in shortlisted,
-        }
-        for c in ranked(contenders)
-    ]
+def elect(
+    contenders: Sequence[Contender],
+    groups: Groups,
+    guardrails: GuardrailSettings,
+    ask: Ask,
+    say: Say,
+) -> tuple[list[Contender], Choice]:
+    """All contenders with what became known of them, and the choice.
+
+    Answers cost time, so only those who would win are asked, one after the other, until one stands.
+    """
+    known = {c.place: c for c in contenders}
+    standing = set(known)
+    while True:
+        choice = choose((known[place] for place in standing), groups)
+        first = choice.winner
+        if first is None:
+            return list(known.values()), choice
+        answers = ask(first)
+        if answers is None:
+            say(f"{first.name} would win, but its checkpoint is gone: the next is taken")
+            standing.remove(first.place)
+            continue
+        asked = known[first.place] = _checked(first, answers, guardrails)
+        if asked.admissible:
+            choice = choose((known[place] for place in standing), groups)
+            return list(known.values()), choice
+        say(f"{asked.name} is excluded: {_broken(asked.checks)}")
 
 
-def _open_final(paths: SweepPaths, winner: Contender, call: Call, say: Say) -> None:
-    why = f"{winner.trial} at step {winner.step}"
+def write_selection(paths: SweepPaths, selection: dict[str, Any]) -> None:
+    """selection.json, and the model card when there is a winner."""
+    if selection["winner"] is not None:
+        write_card(paths, selection)
+    paths.store.write(paths.selection, json.dumps(selection, indent=2, allow_nan=False).encode())
+
+
+def kept_answers(paths: SweepPaths) -> Ask:
+    """Asks nobody anew: what a contender never answered stays unknown."""
+    held = read_answers(paths)
+    return lambda contender: held
+
+
+def _asking(
+    config: SweepConfig, paths: SweepPaths, incumbent: Incumbent | None, call: Call, say: Say
+) -> Ask:
+    def ask(contender: Contender) -> dict[str, Any] | None:
+        if contender.step not in paths.checkpoint_steps(contender.trial):
+            return None
+        if not config.selection.sample_prompts:
+            return {"by": {}}
+        if name_of(contender.place) not in read_answers(paths)["by"]:
+            say(f"{contender.name} answers {config.selection.sample_prompts} prompts")
+        return answer(config, paths, contender.place, incumbent, call)
+
+    return ask
+
+
+def _checked(
+    contender: Contender, answers: Mapping[str, Any], guardrails: GuardrailSettings
+) -> Contender:
+    ours, theirs = (tokens_of(answers, whom) for whom in (name_of(contender.place), REFERENCE))
+    if ours is None or theirs is None:
+        return contender
+    return replace(contender, checks=with_answers(contender.checks, ours, theirs, guardrails))
+
+
+def _open_final(
+    config: SweepConfig, paths: SweepPaths, winner: Contender, call: Call, say: Say, *, force: bool
+) -> None:
     when = datetime.now(UTC).isoformat(timespec="seconds")
-    open_final(paths.store, paths.final_opened, why, when)
-    if final_outcomes(paths, *winner.place) is None or not paths.store.exists(paths.best):
-        say(f"exporting {why}, scoring the final split")
+    why = why_opened(winner, config.selection.objective)
+    open_final(paths.store, paths.final_opened, why, when, force=force)
+    if final_outcomes(paths, *winner.place) is None or exported(paths) != winner.place:
+        say(f"exporting {winner.name}, scoring the final split")
         call(export_and_score, paths.storage.uri, paths.sweep_id, winner.trial, winner.step)
 
 
-def _of_winner(paths: SweepPaths, winner: Contender, objective: str) -> dict[str, Any]:
-    outcomes = {
-        "select": _read(paths, paths.outcome(winner.trial, winner.step)),
-        "final": _read(paths, paths.final_outcome(*winner.place)),
-    }
-    return {
-        "verdict": _verdict(paths, winner, outcomes["final"], objective).as_dict(),
-        "winner": {
-            "trial": winner.trial,
-            "point": dict(winner.point),
-            "step": winner.step,
-            "seed": winner.seed,
-            "path": f"{paths.store.uri}/{paths.best}",
-        },
-        **{s: scores(o, objective, read_labels(paths, s)) for s, o in outcomes.items()},
-        "reference": {s: scores(o.as_reference, objective) for s, o in outcomes.items()},
-    }
-
-
-def _verdict(paths: SweepPaths, winner: Contender, final: Outcomes, objective: str) -> Verdict:
-    difference = scores_by_id(final, objective) - scores_by_id(final.as_reference, objective)
-    [comparison] = compare(difference[None], groups_of(paths, "final"))
-    name = f"{winner.trial} at step {winner.step}"
-    return judge(comparison, name, len(difference), REFERENCE)
-
-
-def _nothing(contenders: Sequence[Contender]) -> Verdict:
-    broken: dict[str, int] = {}
-    for contender in contenders:
-        for name, check in contender.checks.items():
-            if check.excludes:
-                broken[name] = broken.get(name, 0) + 1
-    return nothing_admissible(len(contenders), broken, REFERENCE)
-
-
-def _runner_up(paths: SweepPaths, second: Contender, objective: str) -> Mapping[str, Any]:
-    outcomes = _read(paths, paths.outcome(second.trial, second.step))
-    return {
-        "trial": second.trial,
-        "step": second.step,
-        "select": scores(outcomes, objective, read_labels(paths, "select")),
-    }
-
-
-def _counts(contender: Contender) -> dict[str, int]:
-    found = contender.scores
-    return {
-        "correct": int((found == 1).sum()),
-        "ties": int((found == 0.5).sum()),
-        "total": len(found),
-    }
-
-
-def _read(paths: SweepPaths, name: str) -> Outcomes:
-    return read_outcomes(paths.store.read(name))[0]
+def _broken(checks: Mapping[str, Check]) -> str:
+    return ", ".join(
+        f"{name} is {check.value:.3g}, over its limit {check.limit:g}"
+        for name, check in checks.items()
+        if check.excludes
+    )

@@ -22,13 +22,17 @@ from sweeps.strict_yaml import load_yaml
 
 NAME = r"^[a-z0-9][-a-z0-9]{0,40}$"
 _PROBES = 64
+_CONFIRMED_PRESETS = ("lora", "full")
 
 
 class SearchSettings(Settings):
     """How points are chosen and how many trials run."""
 
-    sampler: Literal["tpe", "gp", "random"] = "tpe"
-    """`gp`: noise-aware Gaussian process, for spaces without branches."""
+    sampler: Literal["tpe", "gp", "nsga2", "random"] = "tpe"
+    """`gp`: noise-aware Gaussian process, for spaces without branches; `nsga2`: genetic, for two
+    objectives."""
+    objectives: list[Literal["accuracy", "drift"]] = Field(["accuracy"])
+    """With `drift` the search looks for the front of accuracy against drift per token."""
     trials: int = Field(8, ge=1)
     concurrent: int = Field(1, ge=1)
     """Trials at the same time; each has its own workers."""
@@ -36,6 +40,23 @@ class SearchSettings(Settings):
     """`asha` stops weak trials early, counted in optimizer steps."""
     retries: int = Field(2, ge=0)
     """How often a trial is continued after its worker or its node died."""
+
+    @model_validator(mode="after")
+    def _consistent(self) -> SearchSettings:
+        if "accuracy" not in self.objectives or len(set(self.objectives)) < len(self.objectives):
+            raise ValueError(
+                f"objectives: {self.objectives} must be [accuracy] or [accuracy, drift]"
+            )
+        if len(self.objectives) > 1 and self.scheduler == "asha":
+            raise ValueError(
+                "scheduler: asha compares trials by accuracy alone and would stop those that drift "
+                "least; use none, or objectives: [accuracy]"
+            )
+        if len(self.objectives) == 1 and self.sampler == "nsga2":
+            raise ValueError(
+                "sampler: nsga2 is for two objectives; use tpe, or objectives: [accuracy, drift]"
+            )
+        return self
 
 
 class ResourceSettings(Settings):
@@ -48,6 +69,8 @@ class ResourceSettings(Settings):
     """Worker groups stay up between trials, instead of one `TorchTrainer` a trial."""
     trials_per_lane: int | None = Field(None, ge=1)
     """A lane is replaced after so many trials; null: never."""
+    driver_resource: str | None = Field(None, pattern=r"^[A-Za-z][-\w]*$")
+    """A custom resource of the nodes that must run trials' drivers, such as nodes off spot."""
     autoscaling: bool = False
     """The cluster grows on demand, so what it has now says nothing about what it can have."""
 
@@ -127,6 +150,7 @@ def parse_sweep(text: str, *, source: str, overrides: Iterable[str] = ()) -> Swe
     for override in overrides:
         _override(tree, override)
     _fill_in_dtype(tree)
+    _fill_in_confirmation(tree)
     try:
         return SweepConfig(**tree)
     except ValidationError as error:
@@ -139,6 +163,13 @@ def _fill_in_dtype(tree: dict[str, Any]) -> None:
     gpus = resources.get("gpus_per_worker", 0) if isinstance(resources, dict) else 0
     if isinstance(model, dict):
         model.setdefault("dtype", "bfloat16" if gpus else "float32")
+
+
+def _fill_in_confirmation(tree: dict[str, Any]) -> None:
+    """3 points with 3 seeds for the presets that are meant for work, none for the demo or own axes."""
+    selection = tree.setdefault("selection", {})
+    if tree.get("space") in _CONFIRMED_PRESETS and isinstance(selection, dict):
+        selection.setdefault("confirm", {})
 
 
 def _override(tree: dict[str, Any], assignment: str) -> None:
@@ -214,8 +245,9 @@ def _model_of(annotation: Any) -> Any:
 def resolved(config: SweepConfig, storage: str) -> dict[str, Any]:
     """Plain data that `parse_sweep` reads back anywhere: local paths absolute, defaults filled in."""
     tree = config.model_dump(mode="json")
-    for part in (tree["model"], tree["data"], *tree["data"]["sources"]):
-        path = Path(part["path"] or "").expanduser()
-        if part["path"] and path.exists():
-            part["path"] = str(path.resolve())
+    parts = [(part, "path") for part in (tree["model"], tree["data"], *tree["data"]["sources"])]
+    for part, key in [*parts, (tree["selection"], "incumbent")]:
+        path = Path(part[key] or "").expanduser()
+        if part[key] and path.exists():
+            part[key] = str(path.resolve())
     return {**tree, "storage": storage}

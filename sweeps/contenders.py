@@ -9,10 +9,12 @@ from functools import cached_property
 import numpy as np
 
 from dpo_core.evaluation import Floats, Outcomes, read_outcomes
+from dpo_core.health import largest_drift
 from sweeps.paths import SweepPaths
 from sweeps.records.choice import Contender, Place
+from sweeps.records.confirmation import finalists
 from sweeps.records.guardrails import checks, offline_values
-from sweeps.records.ledger import TrialRecord
+from sweeps.records.ledger import TrialRecord, searched
 from sweeps.records.paired import Groups
 from sweeps.selection_settings import SelectionSettings
 
@@ -33,6 +35,13 @@ class Field:
         found = (self._of(record, e.step) for record in records for e in record.evaluations)
         return [contender for contender in found if contender is not None]
 
+    def finalists(self, records: Iterable[TrialRecord]) -> list[Contender]:
+        """What the search found best, each point once, to be trained again; empty when that is off."""
+        confirm = self.settings.confirm
+        if not confirm.trials(1):
+            return []
+        return finalists(self.contenders(searched(records)), self.groups, confirm.top)
+
     def _of(self, record: TrialRecord, step: int) -> Contender | None:
         place = (record.trial, step)
         if place not in self._read:
@@ -51,7 +60,7 @@ class Field:
             record.seed,
             record.point,
             scores_by_id(outcomes, self.settings.objective),
-            max(values["drift_chosen"], values["drift_rejected"]),
+            largest_drift(values),
             checks(values, self.settings.guardrails),
         )
 

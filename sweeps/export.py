@@ -15,12 +15,14 @@ from typing import Any
 
 from dpo_core.errors import UserError
 from dpo_core.evaluation import Outcomes, read_outcomes, write_outcomes
+from dpo_core.settings import ModelSettings
 from dpo_core.store import Store
 from sweeps.paths import SPLITS, SweepPaths
 from sweeps.prepare import Prepared, read_config, read_encoded, read_reference
 from sweeps.records.verdict import BETTER
 
 ADAPTER = "adapter"
+_WINNER = "dpo-sweeps.json"
 _STATE = ("optimizer.safetensors", "scheduler.json", "trainer_state.json", "manifest.json")
 
 
@@ -36,7 +38,16 @@ def export_and_score(storage: str, sweep_id: str, trial: str, step: int) -> None
         outcomes = score_final(paths, folder)
         metadata = {"trial": trial, "step": step, "split": "final"}
         paths.store.write(paths.final_outcome(trial, step), write_outcomes(outcomes, metadata))
+        (folder / _WINNER).write_text(json.dumps({"trial": trial, "step": step}))
         paths.store.upload(folder, paths.best, last="config.json")
+
+
+def exported(paths: SweepPaths) -> tuple[str, int] | None:
+    """Trial and step of what `best/` holds; None while it is not whole."""
+    if not all(paths.store.exists(f"{paths.best}/{n}") for n in ("config.json", _WINNER)):
+        return None
+    told = json.loads(paths.store.read(f"{paths.best}/{_WINNER}"))
+    return told["trial"], told["step"]
 
 
 def export_checkpoint(paths: SweepPaths, trial: str, step: int, target: Path) -> None:
@@ -74,15 +85,21 @@ def merge_adapter(base: Any, adapter: Path, target: Path) -> None:
 
 def score_final(paths: SweepPaths, model: Path) -> Outcomes:
     """Per-pair outcomes of an exported model on the final split."""
+    base = read_config(paths).model
+    return score_model(
+        paths, base.model_copy(update={"path": str(model), "revision": None}), "final"
+    )
+
+
+def score_model(paths: SweepPaths, settings: ModelSettings, split: str) -> Outcomes:
+    """Per-pair outcomes of a whole model on a split, against the sweep's reference."""
     from dpo_core.scoring import Scorer
     from dpo_core.training import outcomes_of
 
-    config, prepared = read_config(paths), Prepared.read(paths)
-    pairs = read_encoded(paths, "final")
-    settings = config.model.model_copy(update={"path": str(model), "revision": None})
+    prepared, pairs = Prepared.read(paths), read_encoded(paths, split)
     policy = Scorer(settings, prepared.row_tokens, prepared.not_shared is None)(pairs)
-    reference = read_reference(paths, prepared, "final", pairs)
-    return outcomes_of(pairs, policy, reference, config.model.dtype)
+    reference = read_reference(paths, prepared, split, pairs)
+    return outcomes_of(pairs, policy, reference, settings.dtype)
 
 
 def final_outcomes(paths: SweepPaths, trial: str, step: int) -> Outcomes | None:
@@ -115,6 +132,8 @@ tags: [dpo, preference-tuning]
 
 Tuned from `{base}` with Direct Preference Optimization (arXiv:2305.18290) by dpo-sweeps: the best
 of {len(selection["trials"])} trials by {selection["objective"]} on held-out pairs.
+
+**{selection["verdict"]["sentence"]}.**
 
 | split | {selection["objective"]} | untouched model |
 |---|---|---|

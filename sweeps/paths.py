@@ -7,15 +7,20 @@
     encoded/{train,select,final}.arrow   their tokens, mapped into memory by whoever needs them
     prepared.json                        hashes, encoding report, reference keys
     trials/t0003.json                    a point, written when it is drawn
+    trials/t0003-s1.json                 the same point with another seed
     outcomes/t0003-step-000040.parquet   per-pair numbers of one evaluation
     checkpoints/t0003/step-000040/       what can still win, and what can still be resumed
     failures/t0003.json                  why a trial failed
     ledger.jsonl                         one record per ended trial: the truth
     study.db                             the same for optuna-dashboard
+    answers.json                         generated answers of those who could win
     final_opened.json                    when the final split was opened, and for whom
     selection.json, best/                the judgement and the exported winner
+    audit.json, nights.json              what the report shows of the data and of earlier nights
+    report/{index.html,report.md}        all of it for a reader
     ray/                                 Ray's own files
 <storage>/.cache/reference/<key>/        reference log-probs, shared by sweeps
+<storage>/.leases/                       who is at work on what
 """
 
 from __future__ import annotations
@@ -28,7 +33,8 @@ from pathlib import Path
 from dpo_core.store import Store
 
 SPLITS = ("train", "select", "final")
-_OUTCOME = re.compile(r"^(?P<trial>t\d{4,})-step-(?P<step>\d{6,})\.parquet$")
+_SEARCHED = re.compile(r"^t(?P<number>\d{4,})\.json$")
+_OUTCOME = re.compile(r"^(?P<trial>t\d{4,}(-s\d+)?)-step-(?P<step>\d{6,})\.parquet$")
 
 
 @dataclass(frozen=True)
@@ -65,13 +71,22 @@ class SweepPaths:
     def reference_cache(self) -> Store:
         return self.storage.at(".cache/reference")
 
+    @property
+    def leases(self) -> Store:
+        return self.storage.at(".leases")
+
     config = "config.yaml"
     prepared = "prepared.json"
     ledger = "ledger.jsonl"
     study = "study.db"
+    answers = "answers.json"
     final_opened = "final_opened.json"
     selection = "selection.json"
     best = "best"
+    audit = "audit.json"
+    nights = "nights.json"
+    report_page = "report/index.html"
+    report_markdown = "report/report.md"
     trials = "trials"
     outcomes = "outcomes"
     checkpoints = "checkpoints"
@@ -106,6 +121,10 @@ class SweepPaths:
         return f"outcomes/{trial}-step-{step:06d}-final.parquet"
 
     @staticmethod
+    def incumbent_outcome(split: str) -> str:
+        return f"outcomes/incumbent-{split}.parquet"
+
+    @staticmethod
     def checkpoint(trial: str, step: int) -> str:
         return f"checkpoints/{trial}/{step_name(step)}"
 
@@ -113,10 +132,21 @@ class SweepPaths:
     def trial_name(number: int) -> str:
         return f"t{number:04d}"
 
+    @staticmethod
+    def confirmation_name(trial: str, number: int) -> str:
+        """Of the trial that trains the point of `trial` with its `number`th new seed, from 1."""
+        return f"{trial}-s{number}"
+
+    @staticmethod
+    def confirms(trial: str) -> str | None:
+        """The trial of the search whose point this one trains again; None for one of the search."""
+        searched, dash, _ = trial.partition("-s")
+        return searched if dash else None
+
     def next_number(self) -> int:
-        """Of the first trial that was never drawn."""
-        names = [name.removesuffix(".json") for name in self.store.names(self.trials)]
-        return max((int(name.removeprefix("t")) + 1 for name in names), default=0)
+        """Of the first trial of the search that was never drawn."""
+        found = (_SEARCHED.match(name) for name in self.store.names(self.trials))
+        return max((int(m["number"]) + 1 for m in found if m), default=0)
 
     def evaluations_of(self, trial: str) -> list[tuple[int, str]]:
         """(step, file name) of every stored evaluation of a trial, by step."""

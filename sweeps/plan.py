@@ -37,6 +37,7 @@ def _plan(config: SweepConfig, rehearsal: Rehearsal) -> dict[str, Any]:
     steps = config.training.steps(train.pairs - train.indistinct)
     evaluations = config.training.evaluation_steps(steps)
     trials = config.search.trials
+    again = config.selection.confirm.trials(trials)
     row_tokens = _tokens(reports["train"]) / max(1, train.pairs)
     trained = steps * config.training.batch_pairs * row_tokens
     select_tokens = _tokens(reports["select"])
@@ -46,6 +47,11 @@ def _plan(config: SweepConfig, rehearsal: Rehearsal) -> dict[str, Any]:
     return {
         "name": config.name,
         "trials": trials,
+        "confirmation": {
+            "points": min(config.selection.confirm.top, trials),
+            "seeds": config.selection.confirm.seeds,
+            "trials": again,
+        },
         "steps_per_trial": steps,
         "evaluation_steps": list(evaluations),
         "pairs": {s: reports[s].pairs for s in SPLITS},
@@ -63,7 +69,7 @@ def _plan(config: SweepConfig, rehearsal: Rehearsal) -> dict[str, Any]:
             "reference_once": int(sum(_tokens(reports[s]) for s in SPLITS)),
             "trained_per_trial": int(trained),
             "evaluated_per_trial": int(len(evaluations) * select_tokens),
-            "sweep": int(trials * (trained + len(evaluations) * select_tokens)),
+            "sweep": int((trials + again) * (trained + len(evaluations) * select_tokens)),
         },
         "parameters": parameters,
         "memory_bytes_per_worker": memory_bytes(config, parameters, longest),
@@ -97,6 +103,12 @@ def plan_lines(plan: dict[str, Any]) -> list[str]:
         f"{100 * plan['select_standard_error']:.1f} points on select; a paired test on final shows "
         f"gains from about {100 * gain['final']:.1f} points (10 % discordant pairs, 80 % power)",
     ]
+    again = plan["confirmation"]
+    if again["trials"]:
+        lines.append(
+            f"confirmation: {again['trials']} more trials, which train the best {again['points']} "
+            f"points again with {again['seeds']} new seeds each; selection.confirm.top=0 leaves them out"
+        )
     if len(plan["pairs_by_source"]) > 1:
         named = (f"{source} {count}" for source, count in plan["pairs_by_source"].items())
         lines.append(f"pairs by source: {', '.join(named)}")

@@ -132,7 +132,7 @@ def prepare(
         prepared = Prepared.read(paths)
         if _references_kept(paths, prepared):
             return prepared
-    _write_config(config, paths)
+    write_config(config, paths)
     for split in SPLITS:
         with paths.store.writing(paths.pairs(split)) as file:
             PairTable.write(getattr(splits, split), file)
@@ -185,7 +185,7 @@ def _references_kept(paths: SweepPaths, prepared: Prepared) -> bool:
     return all(columns is not None for columns in loaded)
 
 
-def _write_config(config: SweepConfig, paths: SweepPaths) -> None:
+def write_config(config: SweepConfig, paths: SweepPaths) -> None:
     text = dump_yaml(resolved(config, paths.storage.uri))
     paths.store.write(paths.config, text.encode())
 

@@ -55,6 +55,19 @@ class GuardrailSettings(Settings):
         return {name: getattr(self, name) for name in type(self).model_fields}
 
 
+class ConfirmSettings(Settings):
+    """The best points of the search are trained again with new seeds and chosen by their means."""
+
+    top: int = Field(3, ge=0)
+    """How many points; 0: none."""
+    seeds: int = Field(3, ge=0)
+    """How many new seeds each."""
+
+    def trials(self, searched: int) -> int:
+        """How many trials that is after a search of so many."""
+        return min(self.top, searched) * self.seeds
+
+
 class SelectionSettings(Settings):
     """Which number picks the winner, and what may not win whatever its number."""
 
@@ -63,5 +76,11 @@ class SelectionSettings(Settings):
     guardrails: GuardrailSettings = GuardrailSettings()
     incumbent: str | None = Field(None, min_length=1)
     """An exported model's directory or another sweep's folder: the verdict is against it."""
-    keep_checkpoints: int = Field(1, ge=1)
-    """At least so many of the best stay on disk; if the first may not win, the next can."""
+    sample_prompts: int = Field(8, ge=0)
+    """So many prompts of the select split are answered for the guardrails and the report; 0: none."""
+    sample_tokens: int = Field(128, ge=1)
+    """An answer ends there at the latest, and counts as so long."""
+    keep_checkpoints: int = Field(3, ge=1)
+    """At least so many of the best stay on disk: when the answers of one rule it out, the next can
+    win."""
+    confirm: ConfirmSettings = ConfirmSettings(top=0)

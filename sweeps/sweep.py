@@ -13,8 +13,12 @@ from sweeps.calls import call_of
 from sweeps.cluster import connected, dashboard_url
 from sweeps.conclude import conclude
 from sweeps.config import SweepConfig
+from sweeps.contenders import Field
+from sweeps.incumbent import find_incumbent
+from sweeps.lease import held
 from sweeps.paths import SweepPaths
 from sweeps.prepare import Prepared, prepare, read_data, skipped_rows, split_data
+from sweeps.report.write import try_write_report
 
 Say = Callable[[str], None]
 
@@ -26,22 +30,23 @@ class NoWinner(UserError):
 def run_sweep(config: SweepConfig, paths: SweepPaths, say: Say, tell: Any) -> dict[str, Any]:
     """Returns what selection.json holds. Goes on where an earlier call stopped.
 
-    Raises UserError for the user's mistakes before anything is written, and NoWinner at the end
-    when every trial failed.
+    Raises UserError for the user's mistakes before anything is written, Busy when another process
+    runs the sweep, and NoWinner at the end when every trial failed.
     """
     data = read_data(config)
     splits = split_data(config, data)
+    find_incumbent(config)  # a wrong path is told before anything runs
     if data.skipped:
         say(skipped_rows(data.skipped))
     say(
         f"{len(splits.train)} train, {len(splits.select)} select, {len(splits.final)} final pairs "
         f"from {', '.join(source.path for source in config.data.all_sources)}"
     )
-    with connected():
+    with held(paths.leases, paths.sweep_id), connected():
         import ray
 
         from sweeps.tuning.resources import check_resources
-        from sweeps.tuning.runner import close_lanes, open_lanes, run_trials
+        from sweeps.tuning.runner import close_lanes, confirm_trials, open_lanes, run_trials
 
         check_resources(config.resources, config.search.concurrent, ray.cluster_resources())
         say(f"sweep {paths.sweep_id} in {paths.store.uri}")
@@ -53,11 +58,17 @@ def run_sweep(config: SweepConfig, paths: SweepPaths, say: Say, tell: Any) -> di
         prepared = prepare(config, paths, splits, call)
         _say_prepared(prepared, say)
         records = run_trials(config, paths, prepared, tell, lanes)
+        found = Field(paths, config.selection).finalists(records)
+        if found:
+            named = ", ".join(f"{each.trial} at step {each.step}" for each in found)
+            say(f"training again with {config.selection.confirm.seeds} new seeds each: {named}")
+            records = confirm_trials(config, paths, prepared, tell, found, lanes)
         evaluated = any(record.evaluations for record in records)
         if not evaluated or config.resources.workers > 1:
             close_lanes(lanes)  # those of several workers run no calls, but hold the export's CPUs
         selection = conclude(config, paths, records, call, say)
         close_lanes(lanes)
+    try_write_report(paths, say)
     if not evaluated:
         raise NoWinner(
             f"{paths.store.uri}: none of {len(records)} trials was ever evaluated "

@@ -59,6 +59,7 @@ def ray_cluster() -> Iterator[str]:
     port, dashboard, agent, metrics = (_free_port() for _ in range(4))
     command = [str(Path(sys.executable).parent / "ray"), "start", "--head", "--block"]
     command += [f"--port={port}", f"--dashboard-port={dashboard}", "--num-cpus=2"]
+    command += ["--resources", '{"driver": 1}']  # where `resources.driver_resource` sends drivers
     # Of its own, or another Ray on this machine would answer for this one.
     command += [f"--dashboard-agent-listen-port={agent}", f"--metrics-export-port={metrics}"]
     # --block, so that ending it ends this cluster and no other on the machine.

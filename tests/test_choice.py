@@ -9,6 +9,8 @@ from hypothesis import strategies as st
 from test_selection import REWARD, outcomes
 
 from dpo_core.store import Store
+from sweeps.answers import name_of
+from sweeps.conclude import elect
 from sweeps.records.choice import Contender, can_still_win, choose, ranked, runner_up
 from sweeps.records.guardrails import Check, checks, offline_values
 from sweeps.records.openings import FinalSpent, open_final, read_openings
@@ -25,6 +27,7 @@ WARNED = {"displaced": Check(0.9, 0.5, False, "warn")}
 def contender(trial: str, right: int, drift: float, step: int = 10, **changes) -> Contender:
     """Right on the first `right` of 100 pairs."""
     scores = (np.arange(PAIRS) < right).astype(np.float64)
+    changes = {"checks": checks({}, GuardrailSettings()), **changes}
     return Contender(trial, step, 0, {}, scores, drift, **changes)
 
 
@@ -148,6 +151,71 @@ def test_the_next_choices_stay_too() -> None:
     assert can_still_win([], GROUPS, 3) == set()
 
 
+# Who would win is asked for answers
+
+
+def answering(*rambling: str):
+    """Contenders of the named trials write twice as long as the reference; it notes who was asked."""
+    asked = []
+
+    def ask(contender: Contender):
+        asked.append(contender.trial)
+        own = [list(range(20 if contender.trial in rambling else 10))]
+        by = {"reference": [list(range(10))], name_of(contender.place): own}
+        return {"by": {whom: [{"tokens": t} for t in tokens] for whom, tokens in by.items()}}
+
+    return ask, asked
+
+
+def elected(everyone, ask, **guardrails):
+    known, choice = elect(everyone, GROUPS, GuardrailSettings(**guardrails), ask, print)
+    return {c.place: c for c in known}, choice.winner and choice.winner.trial
+
+
+FOUR = [contender(f"t{i:04d}", 90 - 10 * i, 0.1 + i) for i in range(4)]
+
+
+def test_only_those_who_would_win_are_asked() -> None:
+    ask, asked = answering()
+    known, winner = elected(FOUR, ask)
+    assert (winner, asked) == ("t0000", ["t0000"])
+    assert known["t0000", 10].checks["length_growth"] == Check(1.0, 1.5, True, "exclude")
+    assert len(known) == 4
+
+
+def test_longer_answers_exclude_and_the_next_is_asked() -> None:
+    ask, asked = answering("t0000", "t0001")
+    known, winner = elected(FOUR, ask)
+    assert (winner, asked) == ("t0002", ["t0000", "t0001", "t0002"])
+    assert known["t0000", 10].checks["length_growth"] == Check(2.0, 1.5, False, "exclude")
+    assert not known["t0000", 10].admissible
+
+
+def test_longer_answers_warn_if_told_so() -> None:
+    ask, asked = answering("t0000")
+    assert elected(FOUR, ask, length_growth={"action": "warn"})[1] == "t0000"
+    assert asked == ["t0000"]
+
+
+def test_when_all_ramble_nobody_wins() -> None:
+    ask, asked = answering(*(c.trial for c in FOUR))
+    known, winner = elected(FOUR, ask)
+    assert winner is None
+    assert len(asked) == 4
+    assert not any(c.admissible for c in known.values())
+
+
+def test_who_said_nothing_is_taken_as_it_is() -> None:
+    assert elected(FOUR, lambda _: {"by": {}})[1] == "t0000"
+
+
+def test_who_has_no_checkpoint_left_is_passed_over() -> None:
+    ask, _ = answering()
+    known, winner = elected(FOUR, lambda c: None if c.trial == "t0000" else ask(c))
+    assert winner == "t0001"
+    assert known["t0000", 10].admissible
+
+
 # Guardrails
 
 
@@ -220,6 +288,9 @@ def test_a_verdict_in_words() -> None:
         "t0001 at step 8 is better than the reference: +3.1 points on 412 final pairs, "
         "95 % interval +1.0 to +5.2, p < 0.001"
     )
+    third = judge(Comparison(0.03, (0.01, 0.05), 0.02), "t0001 at step 8", 412, "reference", 3)
+    assert (third.word, third.comparison.p_value) == (SAME, pytest.approx(0.06))
+    assert third.sentence.endswith("p = 0.060, final opened 3 times")
     nothing = nothing_admissible(6, {"drift_chosen": 6, "repetition": 1}, "reference")
     assert nothing.sentence == (
         "none of 6 candidates is admissible, so keep the reference; "

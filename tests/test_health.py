@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from dpo_core.evaluation import Outcomes
-from dpo_core.health import health
+from dpo_core.health import generated_health, health, repeated_ngrams
 
 
 def scored(gains: list[tuple[float, float]], tokens: list[tuple[int, int]]) -> Outcomes:
@@ -49,3 +49,29 @@ def test_an_untouched_policy_has_not_drifted() -> None:
 def test_float_noise_is_no_displacement() -> None:
     # The margin grew by 6e-5 nats while the chosen answer fell by 3e-5: both below a tie.
     assert health(scored([(-3e-5, -9e-5)], [(3, 3)]))["displaced"] == 0.0
+
+
+@pytest.mark.parametrize(
+    ("tokens", "share"),
+    [
+        ([1, 2, 3, 4, 5], 0.0),
+        ([1, 1, 1, 1, 1], 2 / 3),  # three 3-grams, one distinct
+        ([1, 2, 3, 1, 2, 3], 1 / 4),  # 123 231 312 123
+        ([1, 2], 0.0),  # too short for any
+        ([], 0.0),
+    ],
+)
+def test_repeated_ngrams_by_hand(tokens: list[int], share: float) -> None:
+    assert repeated_ngrams(tokens) == pytest.approx(share)
+
+
+def test_generated_answers_are_held_against_the_references() -> None:
+    found = generated_health([[1, 1, 1, 1, 1], [1, 2, 3]], [[1, 2], [3, 4]])
+    assert found == {
+        "length_growth": 2.0,  # 8 tokens against 4
+        "repetition": pytest.approx(1 / 3),  # (2/3 + 0) / 2 − 0
+    }
+
+
+def test_a_reference_that_says_nothing_divides_by_no_zero() -> None:
+    assert generated_health([[1, 2, 3]], [[]])["length_growth"] == 3.0

@@ -112,6 +112,14 @@ def test_rows_are_compared_as_if_alone() -> None:
     assert compare(both, alone(50)) == [compare(row[None], alone(50))[0] for row in both]
 
 
+def test_a_clear_difference_survives_the_correction_for_many_candidates() -> None:
+    rng = np.random.default_rng(0)
+    clear = rng.choice([-0.5, 0.5], 1000, p=[0.38, 0.62])
+    [found] = compare(clear[None], alone(1000))
+    assert found.p_value < 1e-6
+    assert holm([found.p_value] + [0.5] * 199)[0] < 0.001
+
+
 def test_holm_by_hand() -> None:
     # sorted: 0.01·3 = 0.03, then max(0.03, 0.02·2) = 0.04, then max(0.04, 0.5·1) = 0.5
     assert holm([0.02, 0.5, 0.01]) == pytest.approx([0.04, 0.5, 0.03])

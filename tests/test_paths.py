@@ -58,6 +58,17 @@ def test_a_trial_whose_name_begins_like_anothers(paths: SweepPaths) -> None:
     assert [name for _, name in paths.evaluations_of("t1000")] == [paths.outcome("t1000", 4)]
 
 
+def test_a_point_trained_again_has_a_name_of_its_own(paths: SweepPaths) -> None:
+    again = paths.confirmation_name("t0003", 1)
+    assert (again, paths.confirms(again), paths.confirms("t0003")) == ("t0003-s1", "t0003", None)
+    for trial in ("t0003", again, "t0003-s10"):
+        paths.store.write(paths.outcome(trial, 4), b"x")
+        paths.store.write(paths.point(trial), b"{}")
+    for trial in ("t0003", again):
+        assert paths.evaluations_of(trial) == [(4, f"outcomes/{trial}-step-000004.parquet")]
+    assert paths.next_number() == 4
+
+
 def test_checkpoint_steps(paths: SweepPaths) -> None:
     for step in (20, 1_000_000, 3):
         paths.store.write(f"{paths.checkpoint('t0001', step)}/manifest.json", b"{}")

@@ -53,6 +53,7 @@ def test_steps_pairs_and_tokens(config) -> None:
     plan = make_plan(config())
     pairs = plan["pairs"]
     assert (plan["name"], plan["trials"], plan["steps_per_trial"]) == ("toy", 5, 10)
+    assert plan["confirmation"] == {"points": 3, "seeds": 3, "trials": 9}
     assert plan["evaluation_steps"] == [4, 7, 10]  # 10/3 and 20/3, rounded up, and the last
     assert sum(pairs.values()) == PAIRS
     assert all(pairs.values())
@@ -63,9 +64,17 @@ def test_steps_pairs_and_tokens(config) -> None:
         "reference_once": 780,  # 60 pairs · 13 tokens
         "trained_per_trial": 1040,  # 10 steps · 8 pairs · 13 tokens
         "evaluated_per_trial": evaluated,
-        "sweep": 5 * (1040 + evaluated),
+        "sweep": (5 + 9) * (1040 + evaluated),
     }
     assert plan["resources_per_trial"] == {"workers": 2, "cpus": 3.0, "gpus": 0.0}
+
+
+def test_a_sweep_without_confirmation_costs_its_trials(config) -> None:
+    plan = make_plan(config("selection.confirm.top=0"))
+    tokens = plan["tokens"]
+    assert plan["confirmation"]["trials"] == 0
+    assert tokens["sweep"] == 5 * (tokens["trained_per_trial"] + tokens["evaluated_per_trial"])
+    assert not any("confirmation" in line for line in plan_lines(plan))
 
 
 def test_what_can_be_seen(config) -> None:
@@ -160,6 +169,7 @@ def test_for_a_reader(config) -> None:
     assert lines[1].startswith(f"pairs: {pairs['train']} train, {pairs['select']} select, ")
     assert "tokens: 780 once for the reference, then 1,040 trained" in lines[2]
     assert "a trial has 2 workers, 3 CPUs, 0 GPUs" in lines[4]
+    assert any("9 more trials, which train the best 3 points again with 3 new" in x for x in lines)
     assert not any("data.max_tokens" in line for line in lines)
 
 

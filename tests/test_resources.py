@@ -6,7 +6,7 @@ import pytest
 
 from dpo_core.errors import SettingsError
 from sweeps.config import ResourceSettings
-from sweeps.tuning.resources import check_resources
+from sweeps.tuning.resources import check_resources, driver_bundle
 
 CLUSTER = {"CPU": 8.0, "GPU": 2.0, "memory": 1e10}
 
@@ -67,3 +67,19 @@ def test_the_way_out_works() -> None:
 
 def test_a_cluster_that_grows_is_not_asked() -> None:
     check_resources(wanted(autoscaling=True, gpus_per_worker=8), 9, {})
+
+
+def test_a_drivers_node_that_does_not_exist_is_refused_even_where_the_cluster_can_grow() -> None:
+    told = complaint(1, CLUSTER, driver_resource="driver", autoscaling=True)
+    assert told == (
+        "resources.driver_resource: no node has 'driver'; start the head with "
+        "`ray start --head --resources='{\"driver\": 1}'`, or drop the key"
+    )
+    check_resources(wanted(driver_resource="driver"), 1, {**CLUSTER, "driver": 1.0})
+
+
+def test_a_driver_takes_no_cpu_and_one_unit_serves_many() -> None:
+    assert driver_bundle(wanted()) == {"CPU": 0, "memory": 1}
+    bound = driver_bundle(wanted(driver_resource="driver"))
+    assert bound["CPU"] == 0
+    assert 0 < bound["driver"] <= 0.001

@@ -9,7 +9,15 @@ from rich.console import Console
 from test_selection import REWARD, evaluation, outcomes, trial
 
 from sweeps.records.selection import scores, trial_rows
-from sweeps.terminal import Progress, failures, leaderboard, show_point, show_value, winner
+from sweeps.terminal import (
+    Progress,
+    confirmation,
+    failures,
+    leaderboard,
+    show_point,
+    show_value,
+    winner,
+)
 
 POINT = {"beta": 0.123456, "learning_rate": 2.5e-6, "length_norm": "mean"}
 FAILED = trial("t0002", status="failed", reason="nan", detail="[red]loss[/red] is nan at [/x]")
@@ -42,6 +50,7 @@ def a_selection(**changes) -> dict:
             "path": "/sweeps/hh-1/best",
         },
         "incumbent": None,
+        "confirmation": [],
         "candidates": [candidate("t0001", 8, drift_chosen=0.7), candidate("t0000", 4)],
         **{split: scores(outcomes(), REWARD) for split in splits},
         "reference": {split: scores(outcomes().as_reference, REWARD) for split in splits},
@@ -180,3 +189,31 @@ def test_a_failure_is_told_as_it_was_written() -> None:
     teller, file = progress()
     teller.tell(happening("failed", trial="t0002", metrics={"record": FAILED}, reason="nan"))
     assert "t0002 failed: nan, [red]loss[/red] is nan at [/x]   (1 of 3 trials)" in file.getvalue()
+
+
+def test_what_new_seeds_said() -> None:
+    assert confirmation(a_selection()) is None
+    point = {
+        "trial": "t0001",
+        "step": 8,
+        "seeds": [11, 12],
+        "mean": 0.6512,
+        "spread": 0.0213,
+        "search_score": 0.7,
+        "missing": [{"trial": "t0001-s3", "reason": "[b]nan[/b]", "detail": "step 2"}],
+    }
+    unconfirmed = {**point, "trial": "t0000", "seeds": [], "mean": None, "spread": None}
+    shown = text_of(confirmation(a_selection(confirmation=[point, unconfirmed])))
+    row = next(line for line in shown.splitlines() if line.strip("│┃ ").startswith("t0001"))
+    assert row.strip("│ ").replace("│", " ").split() == [
+        *("t0001", "8", "0.700", "0.651", "0.021", "2", "t0001-s3:", "[b]nan[/b]")
+    ]
+    assert "-" in next(line for line in shown.splitlines() if "t0000" in line)
+
+
+def test_progress_lines_hide_secrets_and_stay_lines(monkeypatch) -> None:
+    monkeypatch.setenv("HF_TOKEN", "cAnArY-in-the-environment")
+    out = StringIO()
+    progress = Progress(Console(file=out), trials=1, steps=1, objective=REWARD)
+    progress.say("cAnArY-in-the-environment, postgresql://me:cAnArY@db/study")
+    assert out.getvalue() == "  0:00  ***, postgresql://me:***@db/study\n"

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from dpo_core.evaluation import Outcomes, length_slices
-from dpo_core.health import health
+from dpo_core.health import generated_health, health
 from sweeps.selection_settings import GuardrailSettings
 
 
@@ -41,6 +41,17 @@ def offline_values(outcomes: Outcomes, objective: str) -> dict[str, float]:
         "displaced": told["displaced"],
         "length_controlled_loss": reference - policy,
     }
+
+
+def with_answers(
+    checked: Mapping[str, Check],
+    tokens: Sequence[Sequence[int]],
+    of_reference: Sequence[Sequence[int]],
+    settings: GuardrailSettings,
+) -> dict[str, Check]:
+    """The same checks, those on generated answers among them."""
+    known = checks(generated_health(tokens, of_reference), settings)
+    return {n: known[n] if known[n].passed is not None else check for n, check in checked.items()}
 
 
 def checks(values: Mapping[str, float], settings: GuardrailSettings) -> dict[str, Check]:

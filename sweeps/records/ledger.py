@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from dpo_core.errors import UserError
+from dpo_core.health import largest_drift
 from dpo_core.store import Store
 
 FINISHED, FAILED, STOPPED = "finished", "failed", "stopped"
@@ -36,10 +37,17 @@ class EvaluationRecord:
         counts = self.counts[objective]
         return float((counts["correct"] + 0.5 * counts["ties"]) / counts["total"])
 
+    @property
+    def drift(self) -> float:
+        return largest_drift(self.health)
+
 
 @dataclass(frozen=True)
 class TrialRecord:
-    """One ended trial. `status`: finished, failed (with `reason`) or stopped by the scheduler."""
+    """One ended trial. `status`: finished, failed (with `reason`) or stopped by the scheduler.
+
+    `confirms` names the trial of the search whose point this one trained again with another seed.
+    """
 
     trial: str
     point: Mapping[str, Any]
@@ -52,14 +60,29 @@ class TrialRecord:
     ended: str = ""  # UTC, ISO 8601
     loss_beta: float | None = None
     versions: Mapping[str, str] = field(default_factory=dict)
+    confirms: str | None = None
 
     @classmethod
     def from_dict(cls, row: Mapping[str, Any]) -> TrialRecord:
         evaluations = tuple(EvaluationRecord(**e) for e in row["evaluations"])
         return cls(**{**row, "evaluations": evaluations})
 
+    def best(self, objective: str) -> EvaluationRecord | None:
+        """The most accurate evaluation; of equal ones that which drifted less, then the earlier."""
+        return max(
+            self.evaluations,
+            key=lambda e: (e.accuracy(objective), -e.drift, -e.step),
+            default=None,
+        )
+
     def best_accuracy(self, objective: str) -> float | None:
-        return max((e.accuracy(objective) for e in self.evaluations), default=None)
+        best = self.best(objective)
+        return None if best is None else best.accuracy(objective)
+
+
+def searched(records: Iterable[TrialRecord]) -> list[TrialRecord]:
+    """The trials of the search, without those that confirm its best points."""
+    return [record for record in records if record.confirms is None]
 
 
 def append(store: Store, name: str, record: TrialRecord) -> None:

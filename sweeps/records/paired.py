@@ -10,6 +10,7 @@ from functools import cached_property
 from typing import Any
 
 import numpy as np
+from scipy import stats
 
 from dpo_core.evaluation import Floats, Ints
 
@@ -124,8 +125,12 @@ def _bootstrap(differences: Floats, groups: Groups, seed: int) -> tuple[Floats, 
     )
     tail = (1 - CONFIDENCE) / 2
     bounds = np.quantile(means, [tail, 1 - tail], axis=1).T
-    below, above = ((means <= 0).sum(axis=1), (means >= 0).sum(axis=1))
-    return bounds, np.minimum(1.0, 2 * (np.minimum(below, above) + 1) / (RESAMPLES + 1))
+    beyond = np.minimum((means <= 0).sum(axis=1), (means >= 0).sum(axis=1))
+    p_values = np.minimum(1.0, 2 * (beyond + 1) / (RESAMPLES + 1))
+    # Smaller than so many resamples resolve, as corrections for many candidates need it.
+    spread = means.std(axis=1)
+    distance = np.abs(means.mean(axis=1)) / np.where(spread > 0, spread, 1.0)
+    return bounds, np.where(beyond, p_values, np.minimum(p_values, 2 * stats.norm.sf(distance)))
 
 
 def _weights(count: int, seed: int) -> Iterator[Floats]:

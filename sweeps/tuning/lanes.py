@@ -20,6 +20,7 @@ from typing import Any
 
 from sweeps.config import ResourceSettings
 from sweeps.tuning.groups import Loop, fit_group
+from sweeps.tuning.resources import driver_resources
 
 FINISHED, FAILED, CANCELLED, DIED = "finished", "failed", "cancelled", "died"
 _POLL_S = 1.0
@@ -180,7 +181,11 @@ def open_lanes(
     import ray
 
     # Every lane's worker and every trial's driver may wait inside a call at the same time.
-    options = {"num_cpus": 0, "max_concurrency": 4 * limit + 8}
+    options = {
+        "num_cpus": 0,
+        "max_concurrency": 4 * limit + 8,
+        "resources": driver_resources(resources),
+    }
     lanes = ray.remote(Lanes).options(**options).remote(loop, limit, sweep_id, storage, resources)
     ray.get(lanes.start.remote(lanes))
     return lanes

@@ -10,7 +10,7 @@ import contextlib
 import json
 import tempfile
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -18,22 +18,24 @@ from typing import Any
 
 import ray
 from ray import tune
+from ray.tune.search import Searcher
 
 from dpo_core.checkpoints import versions
-from dpo_core.evaluation import Outcomes, label_slices, length_slices
-from dpo_core.health import health
 from dpo_core.hyperparams import DPOHyperparams
 from sweeps.config import SweepConfig
 from sweeps.contenders import Field
 from sweeps.paths import SweepPaths
 from sweeps.prepare import Prepared, read_labels
 from sweeps.records import ledger
-from sweeps.records.choice import can_still_win
-from sweeps.records.ledger import EvaluationRecord, TrialRecord
+from sweeps.records.choice import Contender, can_still_win
+from sweeps.records.confirmation import confirmed, new_seeds
+from sweeps.records.evaluations import evaluation_record
+from sweeps.records.ledger import EvaluationRecord, TrialRecord, searched
 from sweeps.tuning import lanes as lane_module
 from sweeps.tuning import search
 from sweeps.tuning.failures import failure_of, reason_of
 from sweeps.tuning.lane_worker import lane_loop
+from sweeps.tuning.resources import driver_bundle
 from sweeps.tuning.search import METRIC, TIME, DrawnPoint
 from sweeps.tuning.trial import run_trial
 from sweeps.tuning.worker import stored
@@ -52,10 +54,6 @@ class Happening:
 
 Tell = Callable[[Happening], None]
 
-# A trial's driver only waits for its workers, so it takes no CPU from them; Ray refuses a bundle
-# of nothing at all, hence one byte.
-_DRIVER = {"CPU": 0, "memory": 1}
-
 # A tenth of a second goes into bringing the study up to date, whose readers are people.
 _PUBLISH_EVERY_S = 10.0
 
@@ -64,7 +62,8 @@ def open_lanes(config: SweepConfig, paths: SweepPaths) -> Any:
     """Worker groups for the whole sweep, which start when there is work; None without lanes."""
     if not config.resources.lanes:
         return None
-    limit = min(config.search.concurrent, config.search.trials)
+    trials = config.search.trials
+    limit = min(config.search.concurrent, max(trials, config.selection.confirm.trials(trials)))
     return lane_module.open_lanes(
         lane_loop, limit, paths.sweep_id, paths.train_runs, config.resources
     )
@@ -79,57 +78,109 @@ def close_lanes(lanes: Any) -> None:
 def run_trials(
     config: SweepConfig, paths: SweepPaths, prepared: Prepared, tell: Tell, lanes: Any = None
 ) -> list[TrialRecord]:
-    """All records of the sweep, `config.search.trials` of them. Needs a connected Ray."""
+    """All records, `config.search.trials` of them of the search. Needs a connected Ray."""
     book = _Book(config, paths, prepared, tell)
-    unfinished = drawn_but_open(paths, book.records)
-    missing = config.search.trials - len(book.records)
+    known = searched(book.records)
+    missing = config.search.trials - len(known)
     if missing > 0:
+        unfinished = drawn_but_open(paths, book.records, config.seed)[:missing]
+        searcher = _searcher(config, paths, known, unfinished)
         try:
-            _fit(config, paths, book, unfinished[:missing], missing, lanes)
-            book.close_orphans()
+            _fit(config, paths, book, searcher, missing, lanes, _scheduler(config, paths))
+            book.close_lost(drawn_but_open(paths, book.records, config.seed))
         finally:
             book.publish()
     return book.records
 
 
-def drawn_but_open(paths: SweepPaths, records: Sequence[TrialRecord]) -> list[DrawnPoint]:
-    """Points that were drawn before a stop and have no record: they run first."""
+def confirm_trials(
+    config: SweepConfig,
+    paths: SweepPaths,
+    prepared: Prepared,
+    tell: Tell,
+    found: Sequence[Contender],
+    lanes: Any = None,
+) -> list[TrialRecord]:
+    """All records, after the points of `found` were trained again with new seeds.
+
+    No scheduler stops these trials; one that fails takes nothing else along.
+    """
+    book = _Book(config, paths, prepared, tell, found)
+    wanted = confirmation_points(config, found)
+    missing = not_ended(wanted, book.records)
+    if missing:
+        searcher = search.FixedPoints(missing, lambda drawn: _note_point(paths, drawn))
+        _fit(config, paths, book, searcher, len(missing), lanes)
+        book.close_lost(not_ended(wanted, book.records))
+    return book.records
+
+
+def confirmation_points(config: SweepConfig, found: Sequence[Contender]) -> list[DrawnPoint]:
+    """Every point with the first new seed, then every point with the second, and so on."""
+    seeds = new_seeds(config.seed, config.selection.confirm.seeds)
+    return [
+        DrawnPoint(SweepPaths.confirmation_name(each.trial, number), each.point, seed)
+        for number, seed in enumerate(seeds, 1)
+        for each in found
+    ]
+
+
+def not_ended(points: Sequence[DrawnPoint], records: Sequence[TrialRecord]) -> list[DrawnPoint]:
     ended = {record.trial for record in records}
+    return [drawn for drawn in points if drawn.trial not in ended]
+
+
+def drawn_but_open(
+    paths: SweepPaths, records: Sequence[TrialRecord], seed: int
+) -> list[DrawnPoint]:
+    """Points of the search that were drawn before a stop and have no record: they run first."""
     names = [name.removesuffix(".json") for name in paths.store.names(paths.trials)]
-    rows = [json.loads(paths.store.read(paths.point(n))) for n in names if n not in ended]
-    return [DrawnPoint(row["trial"], row["point"]) for row in rows]
+    rows = [json.loads(paths.store.read(paths.point(n))) for n in names if not paths.confirms(n)]
+    return not_ended([DrawnPoint(row["trial"], row["point"], seed) for row in rows], records)
+
+
+def _searcher(
+    config: SweepConfig,
+    paths: SweepPaths,
+    known: Sequence[TrialRecord],
+    unfinished: Sequence[DrawnPoint],
+) -> search.SweepSearch:
+    space = config.search_space
+    return search.SweepSearch(
+        space,
+        # A resumed sweep draws on, instead of drawing its first points again.
+        search.make_sampler(
+            config.search.sampler, space, config.seed + paths.next_number(), config.search.trials
+        ),
+        finished=known,
+        unfinished=unfinished,
+        objective=config.selection.objective,
+        first_number=paths.next_number(),
+        seed=config.seed,
+        on_draw=lambda drawn: _note_point(paths, drawn),
+        objectives=config.search.objectives,
+    )
 
 
 def _fit(
     config: SweepConfig,
     paths: SweepPaths,
     book: _Book,
-    unfinished: list[DrawnPoint],
-    missing: int,
+    searcher: Searcher,
+    trials: int,
     lanes: Any,
+    scheduler: Any = None,
 ) -> None:
-    space = config.search_space
-    searcher = search.SweepSearch(
-        space,
-        # A resumed sweep draws on, instead of drawing its first points again.
-        search.make_sampler(config.search.sampler, space, config.seed + len(book.records)),
-        finished=book.records,
-        unfinished=unfinished,
-        objective=config.selection.objective,
-        first_number=paths.next_number(),
-        on_draw=lambda drawn: _note_point(paths, drawn),
-    )
     tuner = tune.Tuner(
         tune.with_resources(
-            _trainable(config, paths, lanes), tune.PlacementGroupFactory([_DRIVER])
+            _trainable(config, paths, lanes),
+            tune.PlacementGroupFactory([driver_bundle(config.resources)]),
         ),
         tune_config=tune.TuneConfig(
-            num_samples=missing,
+            num_samples=trials,
             max_concurrent_trials=config.search.concurrent,
             search_alg=searcher,
-            scheduler=_scheduler(config, paths),
-            metric=METRIC,
-            mode="max",
+            scheduler=scheduler,
             reuse_actors=lanes is not None,
             trial_name_creator=lambda trial: trial.config["trial"],
             trial_dirname_creator=lambda trial: f"{trial.config['trial']}-{trial.trial_id}",
@@ -151,14 +202,13 @@ def _trainable(
     settings: dict[str, Any] = {
         "storage": paths.storage.uri,
         "sweep_id": paths.sweep_id,
-        "seed": config.seed,
         "resources": config.resources,
         "retries": config.search.retries,
         "lanes": lanes,
     }
 
-    def dpo_trial(point: dict[str, Any]) -> None:
-        run_trial(point, **settings)
+    def dpo_trial(drawn: dict[str, Any]) -> None:
+        run_trial(drawn, **settings)
 
     return dpo_trial
 
@@ -171,21 +221,33 @@ def _scheduler(config: SweepConfig, paths: SweepPaths) -> Any:
     steps = config.training.steps(_trained_pairs(paths))
     grace = max(1, steps // max(2, config.training.evaluations))
     # Tune's own iteration count restarts with a trial's driver; optimizer steps do not.
-    return ASHAScheduler(time_attr=TIME, max_t=steps, grace_period=grace, reduction_factor=2)
+    return ASHAScheduler(
+        time_attr=TIME,
+        metric=METRIC,
+        mode="max",
+        max_t=steps,
+        grace_period=grace,
+        reduction_factor=2,
+    )
 
 
 def _note_point(paths: SweepPaths, drawn: DrawnPoint) -> None:
-    row = {"trial": drawn.trial, "point": dict(drawn.point)}
-    paths.store.write(paths.point(drawn.trial), json.dumps(row).encode())
+    paths.store.write(paths.point(drawn.trial), json.dumps(drawn.as_dict()).encode())
 
 
 class _Book(tune.Callback):  # type: ignore[misc]
     """Tune's events become ledger records, retention and what the terminal tells."""
 
     def __init__(
-        self, config: SweepConfig, paths: SweepPaths, prepared: Prepared, tell: Tell
+        self,
+        config: SweepConfig,
+        paths: SweepPaths,
+        prepared: Prepared,
+        tell: Tell,
+        found: Sequence[Contender] = (),
     ) -> None:
         self.config, self.paths, self.tell = config, paths, tell
+        self.found = found  # by the search, to be confirmed
         self.objective = config.selection.objective
         self.mean_tokens = float(prepared.reports["train"]["mean_response_tokens"])
         self.records = ledger.read(paths.store, paths.ledger)
@@ -200,10 +262,10 @@ class _Book(tune.Callback):  # type: ignore[misc]
         return {}
 
     def on_trial_start(self, iteration: int, trials: list[Any], trial: Any, **_: Any) -> None:
-        name, point = trial.config["trial"], trial.config["point"]
-        if name not in self.running:  # Tune starts a trial again after a death
-            self.running[name] = time.monotonic()
-            self.tell(Happening("started", name, point, {}))
+        drawn = DrawnPoint(**trial.config)
+        if drawn.trial not in self.running:  # Tune starts a trial again after a death
+            self.running[drawn.trial] = time.monotonic()
+            self.tell(Happening("started", drawn.trial, dict(drawn.point), {}))
 
     def on_trial_result(
         self, iteration: int, trials: list[Any], trial: Any, result: dict[str, Any], **_: Any
@@ -214,36 +276,32 @@ class _Book(tune.Callback):  # type: ignore[misc]
         self.clear_checkpoints()
 
     def on_trial_complete(self, iteration: int, trials: list[Any], trial: Any, **_: Any) -> None:
-        name = trial.config["trial"]
+        drawn = DrawnPoint(**trial.config)
         wanted = self.config.training.steps(_trained_pairs(self.paths))
-        reached = max((step for step, _ in self.paths.evaluations_of(name)), default=0)
-        status = ledger.FINISHED if reached >= wanted else ledger.STOPPED
-        self.end(name, trial.config["point"], status)
+        reached = max((step for step, _ in self.paths.evaluations_of(drawn.trial)), default=0)
+        self.end(drawn, ledger.FINISHED if reached >= wanted else ledger.STOPPED)
 
     def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **_: Any) -> None:
-        known = failure_of(self.paths, trial.config["trial"])
+        drawn = DrawnPoint(**trial.config)
+        known = failure_of(self.paths, drawn.trial)
         if known is None:
             reason, detail = reason_of(trial.get_error() or RuntimeError("the trial's driver died"))
         else:
             reason, detail = known["reason"], known["detail"]
-        self.end(trial.config["trial"], trial.config["point"], ledger.FAILED, reason, detail)
+        self.end(drawn, ledger.FAILED, reason, detail)
 
     def end(
-        self,
-        trial: str,
-        point: dict[str, Any],
-        status: str,
-        reason: str | None = None,
-        detail: str | None = None,
+        self, drawn: DrawnPoint, status: str, reason: str | None = None, detail: str | None = None
     ) -> None:
         """Write the record of a trial, once."""
+        trial, point = drawn.trial, dict(drawn.point)
         if any(record.trial == trial for record in self.records):
             return
         record = TrialRecord(
             trial=trial,
-            point=dict(point),
+            point=point,
             status=status,
-            seed=self.config.seed,
+            seed=drawn.seed,
             evaluations=self._evaluations(trial),
             reason=reason,
             detail=detail,
@@ -251,67 +309,73 @@ class _Book(tune.Callback):  # type: ignore[misc]
             ended=datetime.now(UTC).isoformat(timespec="seconds"),
             loss_beta=DPOHyperparams.from_point(point).loss_beta(self.mean_tokens),
             versions=versions(),
+            confirms=self.paths.confirms(trial),
         )
         ledger.append(self.paths.store, self.paths.ledger, record)
         self.records.append(record)
         if time.monotonic() >= self.published + _PUBLISH_EVERY_S:
             self.publish()
         self.clear_checkpoints()
-        self.tell(Happening(status, trial, dict(point), {"record": record}, reason))
+        self.tell(Happening(status, trial, point, {"record": record}, reason))
 
-    def close_orphans(self) -> None:
+    def close_lost(self, open_points: Sequence[DrawnPoint]) -> None:
         """Nothing that was started may be missing from the ledger, whatever Tune forgot."""
-        for drawn in drawn_but_open(self.paths, self.records):
-            self.end(
-                drawn.trial, dict(drawn.point), ledger.FAILED, "lost", "Ray Tune lost the trial"
-            )
+        for drawn in open_points:
+            self.end(drawn, ledger.FAILED, "lost", "Ray Tune lost the trial")
 
     def publish(self) -> None:
         """The derived SQLite study. It never costs a trial: the ledger can rebuild it."""
         # SQLite needs a file of its own machine, and no ? or % in its name.
         file = Path(self.scratch.name) / self.paths.study
-        space = self.config.search_space
-        search.publish(file, self.paths.sweep_id, space, self.records, self.objective)
+        space, known = self.config.search_space, searched(self.records)
+        search.publish(
+            file,
+            self.paths.sweep_id,
+            space,
+            known,
+            self.objective,
+            self.config.search.objectives,
+        )
         self.paths.store.write(self.paths.study, file.read_bytes())
         self.published = time.monotonic()
 
     def clear_checkpoints(self) -> None:
         """Only what can still win, or still be continued, stays on disk."""
-        pool = self.field.contenders([*self.records, *map(self._so_far, self.running)])
-        keep = can_still_win(pool, self.field.groups, self.config.selection.keep_checkpoints)
-        for trial in self.paths.store.names(self.paths.checkpoints):
+        trained = self.paths.store.names(self.paths.checkpoints)
+        ended = {record.trial for record in self.records}
+        unended = [trial for trial in trained if trial not in ended]
+        keep = self._can_win([*self.records, *map(self._so_far, unended)])
+        for trial in trained:
             steps = self.paths.checkpoint_steps(trial)
-            if trial in self.running and steps:
-                keep.add((trial, steps[-1]))
+            if trial in unended:
+                keep |= {(trial, step) for step in steps[-1:]}
             for step in steps:
                 if (trial, step) not in keep:
                     self.paths.store.delete(self.paths.checkpoint(trial, step))
 
+    def _can_win(self, records: Sequence[TrialRecord]) -> set[tuple[str, int]]:
+        """(trial, step) of what the search may choose, and of the seed of each confirmed point that
+        stands for it."""
+        spares = self.config.selection.keep_checkpoints
+        pool = self.field.contenders(searched(records))
+        points = confirmed(self.found, self.field.contenders(records), records)
+        standing = {p.standing.place for p in points if p.standing}
+        return standing | can_still_win(pool, self.field.groups, spares)
+
     def _so_far(self, trial: str) -> TrialRecord:
-        return TrialRecord(trial, {}, "running", self.config.seed, self._evaluations(trial))
+        row = json.loads(self.paths.store.read(self.paths.point(trial)))
+        return TrialRecord(
+            trial,
+            row["point"],
+            "running",
+            row.get("seed", self.config.seed),
+            self._evaluations(trial),
+            confirms=self.paths.confirms(trial),
+        )
 
     def _evaluations(self, trial: str) -> tuple[EvaluationRecord, ...]:
         found = stored(self.paths, trial)
         return tuple(evaluation_record(m, o, self.labels) for m, o in found)
-
-
-def evaluation_record(
-    metadata: dict[str, Any], outcomes: Outcomes, labels: Mapping[str, Mapping[str, str | None]]
-) -> EvaluationRecord:
-    """What the ledger keeps of one stored evaluation."""
-    counts = outcomes.counts()
-    return EvaluationRecord(
-        step=metadata["step"],
-        loss=metadata["loss"],
-        counts={
-            n: {"correct": c.correct, "ties": c.ties, "total": c.total} for n, c in counts.items()
-        },
-        slices={
-            name: length_slices(outcomes, name) | label_slices(outcomes, name, labels)
-            for name in counts
-        },
-        health=health(outcomes),
-    )
 
 
 def _trained_pairs(paths: SweepPaths) -> int:

@@ -24,17 +24,16 @@ def run_trial(
     *,
     storage: str,
     sweep_id: str,
-    seed: int,
     resources: ResourceSettings,
     retries: int,
     lanes: Any = None,
 ) -> None:
-    """Train `config["point"]`; go on after a death, up to `retries` times.
+    """Train a `DrawnPoint`, given as a dict; go on after a death, up to `retries` times.
 
     Raises TrialFailed, with the reason the worker wrote down. Such a failure is not retried: the
     same numbers would give it again.
     """
-    job = TrialJob(storage, sweep_id, config["trial"], config["point"], seed)
+    job = TrialJob(storage, sweep_id, config["trial"], config["point"], config["seed"])
     death = ""
     for attempt in range(retries + 1):
         known = failure_of(job.paths, job.trial)

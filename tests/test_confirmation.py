@@ -1,0 +1,176 @@
+"""Points trained again with new seeds: which, with what seeds, what it tells, and who then wins."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from sweeps.records.choice import Contender, choose
+from sweeps.records.confirmation import confirmed, electorate, finalists, new_seeds
+from sweeps.records.guardrails import Check
+from sweeps.records.ledger import TrialRecord
+from sweeps.records.paired import Groups
+
+PAIRS = 40
+GROUPS = Groups.of([str(n) for n in range(PAIRS)])
+BETA = {"t0000": 0.1, "t0001": 0.2, "t0002": 0.3}
+
+
+def contender(trial: str, step: int, correct: int, drift: float = 0.1, **changes: Any) -> Contender:
+    """The first `correct` of 40 pairs are right. Equal points have equal β."""
+    scores = (np.arange(PAIRS) < correct).astype(float)
+    searched, _, number = trial.partition("-s")
+    fields = {"seed": 100 + int(number or 0), "point": {"beta": BETA.get(searched, 0.1)}, **changes}
+    return Contender(trial, step, scores=scores, drift=drift, **fields)
+
+
+def record(trial: str, **changes: Any) -> TrialRecord:
+    searched, dash, _ = trial.partition("-s")
+    fields = {"status": "finished", "seed": 0, "confirms": searched if dash else None, **changes}
+    return TrialRecord(trial, {}, **fields)
+
+
+# Each twelve pairs from the next, which is far more than a standard error.
+FOUND = [
+    contender("t0000", 4, 2),
+    contender("t0000", 8, 38),
+    contender("t0001", 4, 26),
+    contender("t0001", 8, 20),
+    contender("t0002", 8, 14),
+]
+AGAIN = [
+    contender("t0000-s1", 4, 40),
+    contender("t0000-s1", 8, 24, drift=0.2),
+    contender("t0000-s2", 4, 40),
+    contender("t0000-s2", 8, 28, drift=0.4),
+    contender("t0001-s1", 4, 30),
+    contender("t0001-s1", 8, 1),
+    contender("t0001-s2", 4, 34),
+]
+RECORDS = [record(t) for t in ("t0000", "t0001", "t0002", "t0000-s1", "t0000-s2", "t0001-s1")]
+RECORDS.append(record("t0001-s2", status="failed", reason="nan", detail="step 6"))
+EVERYBODY = [*FOUND, *AGAIN]
+DRIFTED = {"drift_chosen": Check(0.9, 0.5, False, "exclude")}
+
+
+def places(found: Any) -> list[tuple[str, int]]:
+    return [c.place for c in found]
+
+
+def top(count: int = 3, *more: Contender) -> list[Contender]:
+    return finalists([*FOUND, *more], GROUPS, count)
+
+
+def test_each_point_is_found_once_at_the_step_that_the_sweep_would_choose() -> None:
+    # t0001 at step 8 would come third, but its point is there already
+    assert places(top()) == [("t0000", 8), ("t0001", 4), ("t0002", 8)]
+    assert places(top(2)) == [("t0000", 8), ("t0001", 4)]
+    assert places(top(9)) == places(top())
+    twin = contender("t0003", 8, 38, point={"beta": 0.1})
+    assert places(top(3, twin)) == places(top())
+    assert top(0) == finalists([], GROUPS, 3) == []
+
+
+def test_what_guardrails_exclude_is_not_trained_again() -> None:
+    best = contender("t0009", 8, 40, point={"beta": 0.9}, checks=DRIFTED)
+    assert places(top(3, best)) == places(top())
+
+
+def test_a_less_drifting_point_within_one_standard_error_comes_first() -> None:
+    calm = contender("t0009", 8, 37, drift=0.01, point={"beta": 0.9})
+    assert places(top(2, calm)) == [("t0009", 8), ("t0000", 8)]
+
+
+def test_the_mean_at_the_same_step_decides_whatever_the_search_found() -> None:
+    first, second, third = confirmed(top(), EVERYBODY, RECORDS)
+    assert first.row() == {
+        "trial": "t0001",
+        "step": 4,
+        "point": {"beta": 0.2},
+        "trials": ["t0001-s1", "t0001-s2"],  # the second failed later, after step 4
+        "seeds": [101, 102],
+        "accuracies": [0.75, 0.85],
+        "mean": pytest.approx(0.8),
+        "spread": pytest.approx(0.0707107, abs=1e-6),  # √(2 · 0.05²)
+        "search_score": 0.65,
+        "shrinkage": pytest.approx(-0.15),
+        "missing": [],
+    }
+    told = second.row()
+    assert told["accuracies"] == [0.6, 0.7], "all right at step 4 is another step's number"
+    assert (told["mean"], told["shrinkage"]) == (pytest.approx(0.65), pytest.approx(0.3))
+    assert (third.mean, third.row()["shrinkage"], third.standing) == (None, None, None)
+    # The search's own score would have let t0000 win.
+    standing = electorate([first, second, third], EVERYBODY)
+    assert places([choose(standing, GROUPS).winner]) == [("t0001-s2", 4)]
+    assert places([choose(FOUND, GROUPS).winner]) == [("t0000", 8)]
+
+
+def test_a_point_stands_with_its_means_and_its_best_new_seed() -> None:
+    _, second, _ = confirmed(top(), EVERYBODY, RECORDS)
+    standing = second.standing
+    assert standing is not None
+    assert (standing.place, standing.seed) == (("t0000-s2", 8), 102)
+    assert standing.drift == pytest.approx(0.3)
+    assert standing.scores.tolist() == [1.0] * 24 + [0.5] * 4 + [0.0] * 12
+    assert standing.accuracy == pytest.approx(0.65)
+
+
+def test_a_seed_that_guardrails_exclude_is_not_exported_but_counts() -> None:
+    drifted = contender("t0000-s3", 8, 40, checks=DRIFTED)
+    records = [*RECORDS, record("t0000-s3")]
+    [point] = confirmed(top(1), [*EVERYBODY, drifted], records)
+    assert point.standing is not None
+    assert point.standing.place == ("t0000-s2", 8)
+    assert point.standing.admissible
+    assert point.mean == pytest.approx(92 / 120)
+    [alone] = confirmed(top(1), [drifted], [record("t0000-s3")])
+    assert alone.standing is not None
+    assert choose(electorate([alone], FOUND), GROUPS).winner is None
+
+
+def test_a_seed_that_never_got_there_is_told_and_not_counted() -> None:
+    failed = record("t0000-s3", status="failed", reason="nan", detail="step 6")
+    everybody = [*EVERYBODY, contender("t0000-s3", 4, 40)]
+    seen = {p.found.trial: p for p in confirmed(top(), everybody, [*RECORDS, failed])}
+    row = seen["t0000"].row()
+    assert (row["seeds"], row["mean"]) == ([101, 102], pytest.approx(0.65))
+    assert row["missing"] == [{"trial": "t0000-s3", "reason": "nan", "detail": "step 6"}]
+
+
+def test_one_seed_has_a_mean_and_no_spread() -> None:
+    [point] = confirmed(top(1), AGAIN[:2], RECORDS)
+    assert (point.row()["mean"], point.row()["spread"]) == (0.6, None)
+
+
+def test_when_no_new_seed_got_anywhere_the_search_decides() -> None:
+    failed = [record(f"{t}-s1", status="failed", reason="nan") for t in BETA]
+    points = confirmed(top(), FOUND, failed)
+    assert electorate(points, FOUND) is FOUND
+    assert electorate([], FOUND) is FOUND
+
+
+@given(st.randoms(use_true_random=False))
+def test_the_order_of_ledger_and_contenders_moves_nothing(random: Any) -> None:
+    def told(everybody: list[Contender], records: list[TrialRecord]) -> list[dict[str, Any]]:
+        found = finalists([c for c in everybody if "-s" not in c.trial], GROUPS, 3)
+        return [p.row() for p in confirmed(found, everybody, records)]
+
+    shuffled = random.sample(EVERYBODY, len(EVERYBODY)), random.sample(RECORDS, len(RECORDS))
+    rows = told(EVERYBODY, RECORDS)
+    assert told(*shuffled) == rows
+    json.dumps(rows, allow_nan=False)
+
+
+@pytest.mark.parametrize("sweep_seed", [0, 1, 2**40])
+def test_new_seeds(sweep_seed: int) -> None:
+    seeds = new_seeds(sweep_seed, 20)
+    assert len({*seeds, sweep_seed}) == 21
+    assert all(0 <= seed < 2**31 for seed in seeds)
+    assert new_seeds(sweep_seed, 3) == seeds[:3], "more seeds change none of the first"
+    assert new_seeds(sweep_seed + 1, 20) != seeds

@@ -1,0 +1,131 @@
+"""What must not be told is not told, and nothing else is hidden."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from dpo_core.errors import SettingsError
+from sweeps.secrets import (
+    HIDDEN,
+    is_secret_name,
+    password_in,
+    read_secret,
+    redact,
+    redact_url,
+)
+
+CANARY = "canary-5f2c9e"
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        (
+            f"cannot connect to postgresql://ann:{CANARY}@db.example:5432/study",
+            f"cannot connect to postgresql://ann:{HIDDEN}@db.example:5432/study",
+        ),
+        (
+            f"https://hub.example/model?token={CANARY} answered 403",
+            f"https://hub.example/model?{HIDDEN} answered 403",
+        ),
+        (
+            f"(postgresql+psycopg://ann:{CANARY}@[::1]/s)",
+            f"(postgresql+psycopg://ann:{HIDDEN}@[::1]/s)",
+        ),
+        (
+            "http://127.0.0.1:8265 and s3://bucket/runs/a",
+            "http://127.0.0.1:8265 and s3://bucket/runs/a",
+        ),
+        ("t0003: out of memory at 12:30", "t0003: out of memory at 12:30"),
+        (f"http://[{CANARY}", HIDDEN),
+        (
+            f"POST https://hooks.slack.com/services/T0/B0/{CANARY} gave 500",
+            f"POST https://hooks.slack.com/{HIDDEN} gave 500",
+        ),
+        (
+            f"https://discord.com/api/webhooks/12/{CANARY}",
+            f"https://discord.com/api/webhooks/{HIDDEN}",
+        ),
+        (f"https://x.office.com/webhookb2/{CANARY}/y", f"https://x.office.com/webhookb2/{HIDDEN}"),
+        (f"https://{CANARY}@github.com/a/b", f"https://{HIDDEN}@github.com/a/b"),
+        (f"Authorization: Bearer {CANARY}", f"Authorization: Bearer {HIDDEN}"),
+        (f"the hub refused hf_{CANARY}", f"the hub refused hf_{HIDDEN}"),
+        (f"FATAL: password={CANARY} host=db", f"FATAL: password={HIDDEN} host=db"),
+        (f'{{"api_key": "{CANARY}"}}', f'{{"api_key": "{HIDDEN}"}}'),
+        ("loss 0.4312, token ids: [1, 2]", "loss 0.4312, token ids: [1, 2]"),
+        ("data.max_tokens: 1024 is too many", "data.max_tokens: 1024 is too many"),
+    ],
+)
+def test_urls_lose_their_credentials_and_nothing_else(text: str, shown: str) -> None:
+    assert redact(text, environment={}) == shown
+
+
+@pytest.mark.parametrize(
+    "name", ["HF_TOKEN", "PGPASSWORD", "AWS_SECRET_ACCESS_KEY", "WANDB_API_KEY"]
+)
+def test_a_secret_of_the_environment_is_hidden_wherever_it_stands(name: str) -> None:
+    assert redact(f"bad key {CANARY}!", environment={name: CANARY}) == f"bad key {HIDDEN}!"
+
+
+@pytest.mark.parametrize(
+    ("name", "secret"),
+    [
+        ("DPO_SWEEPS_WEBHOOK_URL", True),
+        ("RAY_AUTH_TOKEN", True),
+        ("RAY_AUTH_TOKEN_PATH", False),
+        ("RAY_AUTH_MODE", False),
+        ("TOKENIZERS_PARALLELISM", False),
+        ("DPO_SWEEPS_WEBHOOK_FILE", True),
+        ("HOME", False),
+        ("KEYBOARD", False),
+    ],
+)
+def test_which_names_are_secret(name: str, secret: bool) -> None:
+    assert is_secret_name(name) is secret
+
+
+def test_short_values_are_not_hidden_for_they_are_ordinary_words() -> None:
+    assert redact("step 8 of 80", environment={"API_KEY": "8"}) == "step 8 of 80"
+
+
+def test_a_secret_that_holds_another_is_hidden_whole() -> None:
+    environment = {"A_TOKEN": CANARY, "B_TOKEN": f"{CANARY}-and-more"}
+    assert redact(f"{CANARY}-and-more", environment=environment) == HIDDEN
+
+
+@given(st.text(min_size=1, max_size=30), st.text("abcdefgh0123456789+/=", min_size=8, max_size=40))
+def test_whatever_the_text_the_secret_is_not_in_it(around: str, secret: str) -> None:
+    shown = redact(f"{around} {secret} {around}", environment={"HF_TOKEN": secret})
+    assert secret not in shown.replace(HIDDEN, "")
+
+
+def test_a_webhook_shows_its_host_alone() -> None:
+    url = f"https://user:{CANARY}@hooks.example/services/T0/B0/{CANARY}?key={CANARY}"
+    assert redact_url(url) == f"https://hooks.example/{HIDDEN}"
+
+
+@pytest.mark.parametrize(
+    ("url", "has_one"),
+    [
+        ("postgresql://ann@db/study", False),
+        ("postgresql://ann:x@db/study", True),
+        ("postgresql://ann@db/study?password=x", True),
+        ("postgresql://ann@db/study?sslmode=require", False),
+    ],
+)
+def test_passwords_in_urls_are_found(url: str, has_one: bool) -> None:
+    assert password_in(url) is has_one
+
+
+def test_a_secret_is_read_from_its_variable_or_its_file(tmp_path: Path) -> None:
+    file = tmp_path / "token"
+    file.write_text("from-file\n")
+    assert read_secret("X", {"X": "direct", "X_FILE": str(file)}) == "direct"
+    assert read_secret("X", {"X_FILE": str(file)}) == "from-file"
+    assert read_secret("X", {}) is None
+    with pytest.raises(SettingsError, match=r"X_FILE: .* cannot be read"):
+        read_secret("X", {"X_FILE": str(tmp_path / "absent")})
