@@ -154,6 +154,25 @@ def warnings(selection: Mapping[str, Any]) -> list[str]:
     ]
 
 
+def nights(rows: Sequence[Mapping[str, Any]]) -> Table:
+    """How the nights went; see `sweeps.records.trend`."""
+    table = Table(title="nights")
+    for column in ("night", "verdict", "final", "incumbent", "control", "trials", "failed"):
+        table.add_column(column, justify="left" if column in ("night", "verdict") else "right")
+    table.add_column("worker hours", justify="right")
+    for row in rows:
+        accuracies = (
+            "-" if row[n] is None else f"{row[n]:.3f}" for n in ("final", "incumbent_final")
+        )
+        control = "-" if row["control"] is None else f"{row['control']:.3f}"
+        counts = (str(row[name]) for name in ("trials", "failed"))
+        verdict = row["verdict"] + (" *" if row["promoted"] else "")
+        hours = f"{row['worker_hours']:.1f}"
+        table.add_row(row["night"], verdict, *accuracies, control, *counts, hours)
+    table.caption = "* became the incumbent; control: its point, trained again, on select"
+    return table
+
+
 def failures(selection: Mapping[str, Any]) -> str | None:
     """One sentence when some trials failed, else None."""
     failed = [t for t in selection["trials"] if t["status"] == "failed"]

@@ -184,13 +184,13 @@ def test_a_config_is_frozen() -> None:
     [
         (
             "modle={path: m}",
-            "modle: is an unknown key; known are data, model, name, resources, search, "
+            "modle: is an unknown key; known are data, model, name, nightly, resources, search, "
             "seed, selection, space, storage, training",
         ),
         (
             "search.trails=4",
             "search.trails: is an unknown key; known are concurrent, objectives, retries, sampler, "
-            "scheduler, trials",
+            "scheduler, study, trials",
         ),
         (
             "model.adapter.dropout=0.1",
