@@ -143,6 +143,20 @@ def test_the_folder_keeps_what_it_promises(finished: dict[str, Any]) -> None:
     assert about["step"] == 4
 
 
+def test_a_run_leaves_a_report(finished: dict[str, Any]) -> None:
+    folder = Path(finished["selection"]["folder"])
+    [node] = [json.loads(path.read_text()) for path in (folder / "nodes").iterdir()]
+    told = (folder / "report" / "report.md").read_text()
+    page = (folder / "report" / "index.html").read_text()
+    assert finished["selection"]["verdict"]["sentence"].split(",")[0] in page
+    assert f"{node['host']} | {node['cpu']} | {node['cores']} |" in told.replace("\\", "")
+    assert "No answers" not in told, "reference and winner have answered"
+    before = page
+    done = run("report", str(folder))
+    assert (done.returncode, done.stdout) == (0, f"{folder}/report/index.html\n")
+    assert (folder / "report" / "index.html").read_text() == before
+
+
 def test_only_what_can_still_win_stays_on_disk(finished: dict[str, Any]) -> None:
     selection = finished["selection"]
     paths = paths_of(selection)
