@@ -3,7 +3,8 @@
 <storage>/<sweep id>/
     config.yaml                          the resolved config
     splits/{train,select,final}.jsonl    normalized pairs, each with a stable id
-    encoded/{train,select,final}.parquet their tokens
+    pairs/{train,select,final}.arrow     the same as they were read, before the model answered any
+    encoded/{train,select,final}.arrow   their tokens, mapped into memory by whoever needs them
     prepared.json                        hashes, encoding report, reference keys
     trials/t0003.json                    a point, written when it is drawn
     trials/t0003-s1.json                 the same point with another seed
@@ -102,8 +103,12 @@ class SweepPaths:
         return f"splits/{name}.jsonl"
 
     @staticmethod
+    def pairs(name: str) -> str:
+        return f"pairs/{name}.arrow"
+
+    @staticmethod
     def encoded(name: str) -> str:
-        return f"encoded/{name}.parquet"
+        return f"encoded/{name}.arrow"
 
     @staticmethod
     def point(trial: str) -> str:

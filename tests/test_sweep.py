@@ -125,7 +125,14 @@ def test_a_failed_trial_is_recorded_and_the_sweep_goes_on(finished: dict[str, An
 def test_the_folder_keeps_what_it_promises(finished: dict[str, Any]) -> None:
     selection = finished["selection"]
     folder = Path(selection["folder"])
-    for name in ("config.yaml", "ledger.jsonl", "selection.json", "study.db", "best/README.md"):
+    for name in (
+        "config.yaml",
+        "audit.json",
+        "ledger.jsonl",
+        "selection.json",
+        "study.db",
+        "best/README.md",
+    ):
         assert (folder / name).is_file(), name
     assert json.loads((folder / "selection.json").read_text()) == selection
     rows = [json.loads(s) for s in (folder / "splits/select.jsonl").read_text().splitlines()]
