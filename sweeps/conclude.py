@@ -53,7 +53,7 @@ def conclude(
     points = confirmed(field.finalists(records), contenders, records)
     ask = _asking(config, paths, incumbent, call, say)
     standing, choice = elect(
-        electorate(points, contenders), field.groups, config.selection.guardrails, ask, say
+        electorate(points, contenders, records), field.groups, config.selection.guardrails, ask, say
     )
     if choice.winner is not None:
         _open_final(config, paths, choice.winner, call, say, force=open_final_again)

@@ -6,9 +6,7 @@ import json
 from collections.abc import Iterable
 from functools import cached_property
 
-import numpy as np
-
-from dpo_core.evaluation import Floats, Outcomes, read_outcomes
+from dpo_core.evaluation import read_outcomes
 from dpo_core.health import largest_drift
 from sweeps.paths import SweepPaths
 from sweeps.records.choice import Contender, Place
@@ -16,6 +14,7 @@ from sweeps.records.confirmation import finalists
 from sweeps.records.guardrails import checks, offline_values
 from sweeps.records.ledger import TrialRecord, searched
 from sweeps.records.paired import Groups
+from sweeps.records.selection import scores_by_id
 from sweeps.selection_settings import SelectionSettings
 
 
@@ -63,13 +62,6 @@ class Field:
             largest_drift(values),
             checks(values, self.settings.guardrails),
         )
-
-
-def scores_by_id(outcomes: Outcomes, objective: str) -> Floats:
-    """1 right, ½ a tie, 0 wrong, of each pair in the order of ids, so that policies line up."""
-    order = np.argsort(np.array(outcomes.ids, dtype=str))
-    scores: Floats = (outcomes.signs(objective)[order] + 1.0) / 2
-    return scores
 
 
 def groups_of(paths: SweepPaths, split: str) -> Groups:

@@ -11,7 +11,7 @@ import numpy as np
 
 from dpo_core.evaluation import Floats, Outcomes, read_outcomes
 from sweeps.config import SweepConfig
-from sweeps.contenders import groups_of, scores_by_id
+from sweeps.contenders import groups_of
 from sweeps.export import exported
 from sweeps.incumbent import Incumbent
 from sweeps.paths import SweepPaths
@@ -22,7 +22,7 @@ from sweeps.records.ledger import TrialRecord, searched
 from sweeps.records.openings import read_openings
 from sweeps.records.paired import Groups, compare, holm, standard_errors
 from sweeps.records.pareto import pareto_rows
-from sweeps.records.selection import scores, trial_rows
+from sweeps.records.selection import scores, scores_by_id, trial_rows
 from sweeps.records.verdict import INCUMBENT, REFERENCE, Verdict, judge, nothing_admissible
 
 
@@ -151,7 +151,7 @@ def _of_winner(
             "seed": winner.seed,
             "path": f"{paths.store.uri}/{paths.best}" if is_exported else None,
         },
-        **{s: scores(o, objective, read_labels(paths, s)) for s, o in outcomes.items()},
+        **{s: _scores(paths, s, o, objective) for s, o in outcomes.items()},
         "reference": {s: scores(o.as_reference, objective) for s, o in outcomes.items()},
         "incumbent": _of_incumbent(paths, incumbent, list(outcomes), objective),
     }
@@ -162,7 +162,9 @@ def _of_incumbent(
 ) -> dict[str, Any] | None:
     if incumbent is None:
         return None
-    held = {s: scores(_read(paths, paths.incumbent_outcome(s)), objective) for s in splits}
+    held = {
+        s: _scores(paths, s, _read(paths, paths.incumbent_outcome(s)), objective) for s in splits
+    }
     return {"name": incumbent.name, "path": incumbent.path, **held}
 
 
@@ -189,8 +191,12 @@ def _nothing(contenders: Sequence[Contender], incumbent: Incumbent | None) -> Ve
 
 def _runner_up(paths: SweepPaths, second: Contender, objective: str) -> dict[str, Any]:
     outcomes = _read(paths, paths.outcome(*second.place))
-    told = scores(outcomes, objective, read_labels(paths, "select"))
+    told = _scores(paths, "select", outcomes, objective)
     return {"trial": second.trial, "step": second.step, "select": told}
+
+
+def _scores(paths: SweepPaths, split: str, outcomes: Outcomes, objective: str) -> dict[str, Any]:
+    return scores(outcomes, objective, read_labels(paths, split), groups_of(paths, split))
 
 
 def _counts(contender: Contender) -> dict[str, int]:

@@ -16,7 +16,7 @@
     answers.json                         generated answers of those who could win
     final_opened.json                    when the final split was opened, and for whom
     selection.json, best/                the judgement and the exported winner
-    audit.json, nights.json              what the report shows of the data and of earlier nights
+    audit.json, trend.json               what the report shows of the data and of earlier nights
     report/{index.html,report.md}        all of it for a reader
     ray/                                 Ray's own files
 <storage>/.cache/reference/<key>/        reference log-probs, shared by sweeps
@@ -84,7 +84,7 @@ class SweepPaths:
     selection = "selection.json"
     best = "best"
     audit = "audit.json"
-    nights = "nights.json"
+    trend = "trend.json"
     report_page = "report/index.html"
     report_markdown = "report/report.md"
     trials = "trials"

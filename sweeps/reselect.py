@@ -54,7 +54,7 @@ def replay(config: SweepConfig, paths: SweepPaths, say: Callable[[str], None]) -
     contenders = field.contenders(records)
     points = confirmed(field.finalists(records), contenders, records)
     standing, choice = elect(
-        electorate(points, contenders),
+        electorate(points, contenders, records),
         field.groups,
         config.selection.guardrails,
         kept_answers(paths),

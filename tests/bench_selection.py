@@ -16,7 +16,7 @@ from scipy import stats
 from dpo_core.evaluation import Count
 from sweeps.records.choice import Contender, choose
 from sweeps.records.guardrails import Check
-from sweeps.records.paired import Comparison, Groups, compare
+from sweeps.records.paired import Comparison, Groups, compare, design_effect
 from sweeps.records.statistics import wilson_interval
 from sweeps.records.verdict import BETTER, word_of
 from tests.bench_table import Row
@@ -37,6 +37,7 @@ class Sweeps:
     naive_truth: np.ndarray
     comparisons: list[Comparison]
     drifted: int  # sweeps in which what a guardrail excludes won
+    effects: list[float]  # of the design, on final
     final_pairs: int
 
     @property
@@ -60,8 +61,17 @@ class Sweeps:
     @property
     def wilson_coverage(self) -> float:
         """The same of the winner's own accuracy."""
+        return self._accuracy_coverage(self.effects)
+
+    @property
+    def naive_coverage(self) -> float:
+        """... had every pair been asked alone."""
+        return self._accuracy_coverage([1.0] * len(self.effects))
+
+    def _accuracy_coverage(self, effects: Sequence[float]) -> float:
         n = self.final_pairs
-        bounds = [wilson_interval(Count(round(a * n), 0, n)) for a in self.reported]
+        counts = (Count(round(accuracy * n), 0, n) for accuracy in self.reported)
+        bounds = [wilson_interval(c, design_effect=e) for c, e in zip(counts, effects, strict=True)]
         return _share_inside(np.array(bounds), self.truth)
 
     def as_dict(self) -> dict[str, float]:
@@ -71,6 +81,7 @@ class Sweeps:
             "naive_bias_points": self.naive_bias_points,
             "coverage": self.coverage,
             "wilson_coverage": self.wilson_coverage,
+            "naive_coverage": self.naive_coverage,
             "drifted_won": self.drifted,
         }
 
@@ -117,6 +128,7 @@ def sweeps(
         true_of_maxima,
         compare(np.array(differences), in_final),
         sum(w in drifted for w in winners),
+        [design_effect(values, in_final) for values in scores],
         final,
     )
 

@@ -17,9 +17,10 @@ from sweeps.report.write import write_report
 
 HOSTILE = '<script>window.pwned = 1</script><img src=x onerror="window.pwned = 1">'
 CLOSING = "</script><script>window.pwned = 2</script>"
+GUARDED = "selection.guardrails={drift_chosen: {limit: 0.05}}"
 PLOTS = {
     "compared", "slices", "margins", "pareto", "sides", "axis-beta", "axis-learning_rate",
-    "axis-gamma_ratio", "parallel", "curves", "importance", "nights",
+    "axis-gamma_ratio", "parallel", "curves", "importance", "nights", "nights-trials", "nights-cost",
 }  # fmt: skip
 
 
@@ -35,41 +36,11 @@ def hostile_pairs() -> list[Any]:
     return [*named, *(replace(p, source=HOSTILE, category="attack") for p in attacks)]
 
 
-def judged(sweep: ScriptedSweep) -> dict[str, Any]:
-    """What a choice with guardrails, confirmation and incumbent adds to selection.json."""
-    selection = sweep.select()
-    winner, other = selection["winner"], selection["trials"][1]
-    rule = {"value": 0.31, "limit": 0.2, "passed": False}
+def told(selection: dict[str, Any]) -> dict[str, Any]:
+    """What confirmation and an incumbent add to selection.json; and hostile texts."""
+    winner = selection["winner"]
     return {
-        "verdict": {
-            "word": "better",
-            "sentence": f"Better than the reference by 12.0 points. {HOSTILE}",
-            "against": "reference",
-            "difference": 0.12,
-            "interval": [0.05, 0.19],
-            "p_value": 0.0012,
-        },
-        "guardrails": {"drift": {"limit": 0.2, "action": "exclude"}},
-        "candidates": [
-            {
-                "trial": winner["trial"],
-                "step": winner["step"],
-                "seed": 0,
-                "accuracy": 0.7,
-                "guardrails": {"drift": {**rule, "value": 0.02, "passed": True}},
-                "admissible": True,
-                "shortlisted": True,
-            },
-            {
-                "trial": other["trial"],
-                "step": other["step"],
-                "seed": 0,
-                "accuracy": 0.8,
-                "guardrails": {"drift": rule},
-                "admissible": False,
-                "shortlisted": False,
-            },
-        ],
+        "verdict": {**selection["verdict"], "sentence": f"Better than the reference. {HOSTILE}"},
         "confirmation": [
             {
                 "trial": winner["trial"],
@@ -92,24 +63,45 @@ def judged(sweep: ScriptedSweep) -> dict[str, Any]:
     }
 
 
+def night(day: int, **changes: Any) -> dict[str, Any]:
+    """A row of the trend as `nightly` writes it."""
+    return {
+        "night": f"2026-01-0{day}",
+        "sweep": f"x-2026010{day}",
+        "verdict": HOSTILE,
+        "difference": 0.01,
+        "final": 0.6 + day / 100,
+        "final_interval": [0.55 + day / 100, 0.65 + day / 100],
+        "promoted": day == 3,
+        "incumbent_final": 0.6,
+        "reference_final": 0.5,
+        "control": 0.61,
+        "trials": 14,
+        "finished": 12,
+        "stopped": 0,
+        "failed": 2,
+        "worker_hours": 3.5,
+        "gpu_hours": 0.0,
+        "data_changed": day == 2,
+        "code_changed": None,
+        **changes,
+    }
+
+
 @pytest.fixture(scope="module")
 def ended(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The page of an ended sweep in which every text is hostile."""
     folder = tmp_path_factory.mktemp("runs") / "hostile"
     model = f"model.path={json.dumps(HOSTILE)}"
-    sweep = ScriptedSweep(folder, hostile_pairs(), [model, "search.trials=14"])
+    sweep = ScriptedSweep(folder, hostile_pairs(), [model, "search.trials=14", GUARDED])
     for number in range(12):
         sweep.end(number)
     sweep.end(12, "failed", reason=HOSTILE, detail=CLOSING, steps=(10,))
     sweep.end(13, "failed", reason="nan", detail="| a | b |\n# c", steps=())
     sweep.answer = f"{{{{{{{{ 7 * 7 }}}}}}}}\n{HOSTILE}{CLOSING}"
-    sweep.select(**judged(sweep))
+    sweep.select(**told(sweep.select()))
     store, paths = sweep.paths.store, sweep.paths
-    nights = [
-        {"night": f"2026-01-0{n}", "sweep": "x", "accuracy": 0.6 + n / 100, "verdict": HOSTILE}
-        for n in (1, 2, 3)
-    ]
-    store.write(paths.nights, json.dumps(nights).encode())
+    store.write(paths.trend, json.dumps([night(1), night(2, final=None), night(3)]).encode())
     prepared = json.loads(store.read(paths.prepared))
     prepared["findings"][0]["message"] = HOSTILE
     store.write(paths.prepared, json.dumps(prepared).encode())

@@ -5,19 +5,29 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 
-from sweeps.report import guarded, judged, nights, outcome, provenance, searched, told
+from sweeps.report import (
+    compared,
+    drift,
+    guarded,
+    nights,
+    outcome,
+    provenance,
+    searched,
+    slices,
+    told,
+)
 from sweeps.report.blocks import Block, Facts, Row, Section, Source, Table, Text
 from sweeps.report.evidence import Evidence
 from sweeps.secrets import redact
 
 SECTIONS: tuple[Callable[[Evidence], Section | None], ...] = (
     outcome.verdict_section,
-    judged.compared_section,
+    compared.compared_section,
     outcome.leaderboard_section,
     guarded.guardrails_section,
     guarded.confirmation_section,
-    judged.slices_section,
-    judged.drift_section,
+    slices.slices_section,
+    drift.drift_section,
     searched.axes_section,
     searched.parallel_section,
     searched.curves_section,

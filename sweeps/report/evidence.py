@@ -114,7 +114,7 @@ def read_evidence(paths: SweepPaths) -> Evidence:
         audit=_json(paths, paths.audit),
         outcomes=outcomes,
         answers=read_answers(paths),
-        nights=_json(paths, paths.nights) or [],
+        nights=_json(paths, paths.trend) or [],
         pairs=_rows_by_id(paths, "final" if "final" in outcomes else "select"),
     )
 

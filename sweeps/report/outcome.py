@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from dpo_core.evaluation import Count
 from sweeps.paths import SweepPaths
 from sweeps.records.ledger import FAILED, TrialRecord
 from sweeps.records.statistics import wilson_interval
+from sweeps.records.verdict import BETTER, NOTHING, WORSE
 from sweeps.report import shown
 from sweeps.report.blocks import Block, Column, Facts, Row, Section, Text, number, table
 from sweeps.report.evidence import OPEN, Evidence
@@ -42,6 +44,12 @@ def _progress_sentence(evidence: Evidence) -> str:
     )
 
 
+def tone(evidence: Evidence) -> str:
+    """good, bad or open: for the colour of the sentence."""
+    word = (evidence.selection.get("verdict") or {}).get("word")
+    return {BETTER: "good", WORSE: "bad", NOTHING: "bad"}.get(str(word), "open")
+
+
 def verdict_section(evidence: Evidence) -> Section:
     selection = evidence.selection
     items = [
@@ -63,14 +71,16 @@ def verdict_section(evidence: Evidence) -> Section:
     if verdict.get("interval"):
         items.append(("95 % interval of the gain", _points_between(verdict["interval"])))
     if verdict.get("p_value") is not None:
-        items.append(("p-value", f"{verdict['p_value']:.3g}"))
+        items.append(("p-value", shown.p_value(verdict["p_value"])))
     blocks: list[Block] = [Facts(tuple(items))]
     if not evidence.running and len(evidence.ended) > len(selection.get("trials", [])):
         late = (
             "The ledger has more trials than selection.json: the choice below is older than they."
         )
         blocks.append(Text(late, "warning"))
-    blocks += [Text(_failure(r), "warning") for r in evidence.ended if r.status == FAILED][:5]
+    failed = [record for record in evidence.ended if record.status == FAILED]
+    if failed:
+        blocks.append(Text(_failures(failed), "warning"))
     return Section("verdict", "Verdict", tuple(blocks))
 
 
@@ -84,10 +94,10 @@ def leaderboard_section(evidence: Evidence) -> Section:
         number("accuracy"),
         number("95 % interval"),
         number("step"),
+        *([Column("choice")] if chosen else []),
         *(Column(n, numeric=n != "length_norm") for n in names),
         number("drift of chosen"),
         number("seconds"),
-        *([Column("choice")] if chosen else []),
         Column("status", wide=True),
     ]
     rows = [_row(row, names, chosen, evidence.subject_trials) for row in evidence.rows]
@@ -136,10 +146,10 @@ def _row(
         shown.share(row["accuracy"]),
         shown.interval(accuracy_bounds(row["counts"])),
         shown.value(row["step"]),
+        *([chosen.get(row["trial"], shown.MISSING)] if chosen else []),
         *(shown.value(row["point"].get(name)) for name in names),
         shown.nats(row["drift_chosen"]),
         shown.MISSING if row["status"] == OPEN else f"{row['seconds']:.0f}",
-        *([chosen.get(row["trial"], shown.MISSING)] if chosen else []),
         status,
     )
     return Row(cells, trial=row["trial"], marked=row["trial"] in subject)
@@ -153,8 +163,11 @@ def _trial_counts(evidence: Evidence) -> str:
     return f"{told or 'none'}; {evidence.config.search.trials} planned"
 
 
-def _failure(record: TrialRecord) -> str:
-    return f"{record.trial} failed: {record.reason} ({record.detail})"
+def _failures(failed: Sequence[TrialRecord]) -> str:
+    reasons = Counter(str(record.reason) for record in failed)
+    told = ", ".join(f"{reason} ({count})" for reason, count in reasons.most_common())
+    last = failed[-1]
+    return f"{len(failed)} trials failed: {told}; the last, {last.trial}: {last.detail}"
 
 
 def _points_between(bounds: Any) -> str:

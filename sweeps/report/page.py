@@ -21,7 +21,9 @@ from plotly.offline import get_plotlyjs
 from sweeps.report.blocks import Section
 
 
-def render_page(title: str, verdict: str, sections: Sequence[Section], running: bool) -> str:
+def render_page(
+    title: str, verdict: str, sections: Sequence[Section], tone: str, running: bool
+) -> str:
     """The whole page, about 5 MB, of which nearly all is plotly."""
     plotly, page = get_plotlyjs(), _asset("page.js")
     environment = Environment(
@@ -36,6 +38,7 @@ def render_page(title: str, verdict: str, sections: Sequence[Section], running: 
         title=title,
         verdict=verdict,
         sections=sections,
+        tone=tone,
         running=running,
         style=Markup(_asset("page.css")),
         scripts=[Markup(plotly), Markup(page)],

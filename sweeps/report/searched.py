@@ -7,11 +7,12 @@ from typing import Any
 
 from search_spaces import LogUniform
 from sweeps.records.ledger import FAILED, searched
-from sweeps.report import figures, shown, text_plots
+from sweeps.report import figures, lines, shown, spans, text_plots
 from sweeps.report.blocks import Block, Grid, Plot, Section, Text
 from sweeps.report.evidence import Evidence
-from sweeps.report.figures import Curve, Dot
+from sweeps.report.figures import Dot
 from sweeps.report.importance import FEWEST_TRIALS, importance
+from sweeps.report.lines import Curve
 from sweeps.report.outcome import accuracy_bounds
 
 NORM = "length_norm"
@@ -40,13 +41,13 @@ def parallel_section(evidence: Evidence) -> Section:
     trials = [(row["trial"], row["point"], row["accuracy"]) for row in rows]
     marked = next((t for t, _, _ in trials if t in evidence.subject_trials), None)
     logs = frozenset(name for name in names if _is_log(evidence, name, rows))
-    figure = figures.parallel(names, trials, logs, marked)
+    figure = lines.parallel(names, trials, logs, marked)
     caption = "A line is a trial, the brighter the better; below an axis, it does not exist there"
     return Section("parallel", "Whole points", (Plot("parallel", caption, figure),))
 
 
 def curves_section(evidence: Evidence) -> Section:
-    lines = [
+    drawn = [
         Curve(
             r.trial,
             norm_of(r.point),
@@ -59,14 +60,14 @@ def curves_section(evidence: Evidence) -> Section:
         for r in evidence.records
         if r.evaluations
     ]
-    if not lines:
+    if not drawn:
         return Section("curves", "Learning curves", (_NOTHING,))
-    figure = figures.curves(lines, "optimizer step", f"{evidence.objective}, select")
+    figure = lines.curves(drawn, "optimizer step", f"{evidence.objective}, select")
     plot = Plot(
         "curves",
-        f"{len(lines)} trials; the thick line is the {evidence.subject_name}, a cross a failure",
+        f"{len(drawn)} trials; the thick line is the {evidence.subject_name}, a cross a failure",
         figure,
-        _sparklines(lines),
+        _sparklines(drawn),
     )
     return Section("curves", "Learning curves", (plot,))
 
@@ -82,7 +83,7 @@ def importance_section(evidence: Evidence) -> Section:
         return Section("importance", "What mattered", (Text(text, "note"),))
     names, values = list(found), list(found.values())
     lines = text_plots.bars(names, values, [f"{v:.2f}" for v in values])
-    figure = figures.bars(names, values, "share (PED-ANOVA)")
+    figure = spans.bars(names, values, "share (PED-ANOVA)")
     blocks: list[Block] = [
         Plot(
             "importance", "Importance of each axis for being among the best trials", figure, lines
@@ -134,7 +135,8 @@ def _axis_plot(evidence: Evidence, name: str, rows: Sequence[Mapping[str, Any]])
         if name in row["point"]
     ]
     log_x = _is_log(evidence, name, rows)
-    figure = figures.scatter(dots, name, "accuracy, select", log_x=log_x)
+    whose = evidence.subject_name
+    figure = figures.scatter(dots, name, "accuracy, select", log_x=log_x, marked=whose)
     marks, legend = _marks([dot.group for dot in dots])
     xs, ys = [float(dot.x) for dot in dots], [dot.y for dot in dots]
     lines = (*text_plots.scatter(xs, ys, marks, log_x=log_x), legend)

@@ -18,6 +18,12 @@ def points(value: float | None) -> str:
     return MISSING if value is None else f"{_minus(f'{100 * value:+.1f}')} points"
 
 
+def p_value(value: float | None) -> str:
+    if value is None:
+        return MISSING
+    return "< 0.001" if value < 0.001 else f"{value:.3f}"
+
+
 def interval(bounds: Sequence[float] | None) -> str:
     """Of shares, in per cent."""
     if not bounds:

@@ -8,7 +8,7 @@ from sweeps.paths import SweepPaths
 from sweeps.report.contents import sections_of
 from sweeps.report.evidence import read_evidence
 from sweeps.report.markdown import render_markdown
-from sweeps.report.outcome import verdict_sentence
+from sweeps.report.outcome import tone, verdict_sentence
 from sweeps.report.page import render_page
 
 
@@ -16,7 +16,7 @@ def write_report(paths: SweepPaths) -> str:
     """Returns where the page is. Raises UserError when there is no sweep or its ledger is damaged."""
     evidence = read_evidence(paths)
     sections, verdict = sections_of(evidence), verdict_sentence(evidence)
-    page = render_page(evidence.sweep_id, verdict, sections, evidence.running)
+    page = render_page(evidence.sweep_id, verdict, sections, tone(evidence), evidence.running)
     paths.store.write(paths.report_page, page.encode())
     markdown = render_markdown(evidence.sweep_id, verdict, sections)
     paths.store.write(paths.report_markdown, markdown.encode())

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import math
 import tempfile
 import time
 from collections.abc import Callable, Sequence
@@ -349,6 +350,9 @@ class _Book(tune.Callback):  # type: ignore[misc]
             steps = self.paths.checkpoint_steps(trial)
             if trial in unended:
                 keep |= {(trial, step) for step in steps[-1:]}
+            elif not any((trial, step) in keep for step in steps):
+                self.paths.store.delete(f"{self.paths.checkpoints}/{trial}")
+                continue
             for step in steps:
                 if (trial, step) not in keep:
                     self.paths.store.delete(self.paths.checkpoint(trial, step))
@@ -363,13 +367,15 @@ class _Book(tune.Callback):  # type: ignore[misc]
         return standing | can_still_win(pool, self.field.groups, spares)
 
     def _so_far(self, trial: str) -> TrialRecord:
+        """What stands for election needs no more of an evaluation than its step."""
+        steps = [step for step, _ in self.paths.evaluations_of(trial)]
         row = json.loads(self.paths.store.read(self.paths.point(trial)))
         return TrialRecord(
             trial,
             row["point"],
             "running",
             row.get("seed", self.config.seed),
-            self._evaluations(trial),
+            tuple(EvaluationRecord(step, math.nan, {}, {}, {}) for step in steps),
             confirms=self.paths.confirms(trial),
         )
 
