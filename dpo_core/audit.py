@@ -26,12 +26,10 @@ from dpo_core.tokens import EncodedPair, TokenTable
 INFO, WARNING, SEVERE = "info", "warning", "severe"
 Splits = Mapping[str, Sequence[PreferencePair]]
 Tokens = Mapping[str, Sequence[EncodedPair]]
-Columns = Mapping[str, Any]
 
 CUT_WARNING, CUT_SEVERE = 0.05, 0.25
 LONGER_WINS_WARNING = 0.65
 FEW_PAIRS = 100
-OUT_OF_DISTRIBUTION_WARNING = 0.1
 _SHOWN = 5
 
 
@@ -84,43 +82,6 @@ class _Places:
     def of(self, mask: npt.NDArray[np.bool_]) -> tuple[str, ...]:
         """The first few where the mask is set."""
         return tuple(self[int(i)] for i in np.flatnonzero(mask)[:_SHOWN])
-
-
-def audit_reference(encoded: Sequence[EncodedPair], reference: Columns) -> list[Finding]:
-    """What the reference model's log-probs of these pairs add."""
-    chosen = reference["chosen"] / reference["chosen_tokens"]
-    rejected = reference["rejected"] / reference["rejected_tokens"]
-    right = float(np.mean(reference["chosen"] > reference["rejected"]))
-    # What people wrote and preferred says how unlikely an answer may be.
-    limit = float(np.quantile(chosen, 0.01))
-    out = rejected < limit
-    share = float(np.mean(out))
-    examples = tuple(f"pair {encoded[i].id}" for i in np.flatnonzero(out)[:_SHOWN])
-    return [
-        Finding(
-            "reference_ranks_right",
-            INFO,
-            right,
-            "of pairs the untouched model already finds the chosen answer more likely",
-            is_share=True,
-        ),
-        Finding(
-            "mean_logp",
-            INFO,
-            float(np.mean(rejected)),
-            f"nats a token on average for rejected answers, {np.mean(chosen):.2f} for chosen ones",
-        ),
-        Finding(
-            "out_of_distribution",
-            WARNING if share > OUT_OF_DISTRIBUTION_WARNING else INFO,
-            share,
-            f"of rejected answers are less likely a token than 99 % of the chosen ones "
-            f"(below {limit:.2f} nats): they give hardly any gradient",
-            "use golden answers against the model's own (data.sources, kind: golden)",
-            examples,
-            is_share=True,
-        ),
-    ]
 
 
 def by_severity(findings: Iterable[Finding]) -> list[Finding]:

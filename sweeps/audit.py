@@ -5,15 +5,15 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from dpo_core import audit as core
 from dpo_core.audit import Finding
 from dpo_core.errors import SettingsError
-from dpo_core.preferences import PairTable
 from dpo_core.store import Store
-from dpo_core.tokens import TokenTable
+from sweeps.audited import audited
 from sweeps.config import SweepConfig
-from sweeps.paths import SPLITS, SweepPaths
-from sweeps.prepare import fingerprints, skipped_rows
+from sweeps.data import said_of
+from sweeps.paths import SweepPaths
+from sweeps.preparation import of_reference
+from sweeps.prepare import fingerprints
 from sweeps.reference_pass import columns_of, settle_rows
 from sweeps.rehearsal import Rehearsal, rehearsed
 
@@ -33,32 +33,13 @@ def _audit(config: SweepConfig, rehearsal: Rehearsal, with_model: bool) -> dict[
     data, splits, tokens = rehearsal.data, rehearsal.splits, rehearsal.tokens
     if with_model and data.pairs.waiting:
         raise SettingsError(
-            "--with-model: golden answers have no rejected side before the sweep has run; audit "
-            "without the model"
+            "--with-model: golden answers have no rejected side before the sweep has run, which then "
+            f"leaves its audit in {SweepPaths.audit}; audit without the model"
         )
     findings = [*rehearsal.findings]
     if with_model:
-        findings += _of_model(config, tokens, rehearsal.tokenizer)
-    if data.skipped:
-        findings.insert(0, _skipped(data.skipped))
-    encoded = TokenTable.joined(tokens.values())
-    groups = (PairTable.of(getattr(splits, split)).groups for split in SPLITS)
-    return {
-        "pairs": {split: len(getattr(splits, split)) for split in SPLITS},
-        "prompts": sum(len(each.names) for each in groups),
-        "annotator_agreement": data.agreement,
-        "lengths": core.lengths(encoded),
-        "histogram": {part: histogram(column) for part, column in encoded.lengths.items()},
-        "findings": [finding.as_dict() for finding in core.by_severity(findings)],
-    }
-
-
-def histogram(values: Any, bars: int = 16) -> dict[str, list[float]]:
-    """Counts between evenly spaced edges."""
-    import numpy as np
-
-    counts, edges = np.histogram(values, bins=bars)
-    return {"counts": counts.tolist(), "edges": edges.tolist()}
+        findings += _of_model(config, rehearsal)
+    return audited(splits, tokens, findings, said_of(data))
 
 
 def audit_lines(audit: dict[str, Any]) -> list[str]:
@@ -95,16 +76,12 @@ def _bars(counts: list[int]) -> str:
     return "".join(HISTOGRAM_BARS[round(steps * count / most)] for count in counts)
 
 
-def _skipped(reasons: tuple[str, ...]) -> Finding:
-    message = skipped_rows(reasons).partition(" ")[2]
-    return Finding("skipped", core.WARNING, len(reasons), message, "correct the rows")
-
-
-def _of_model(config: SweepConfig, tokens: Any, tokenizer: Any) -> list[Finding]:
+def _of_model(config: SweepConfig, rehearsal: Rehearsal) -> list[Finding]:
     from dpo_core.scoring import Scorer
 
+    tokens, tokenizer = rehearsal.tokens, rehearsal.tokenizer
     paths, scorer = SweepPaths(Store.open(config.storage), "audit"), Scorer(config.model)
     prints = fingerprints(config, tokenizer)
     settle_rows(config, paths, tokens, prints, scorer)
     _, columns, _ = columns_of(config, paths, tokens["train"], prints, scorer)
-    return core.audit_reference(tokens["train"], columns)
+    return of_reference(config, rehearsal.splits, tokens, columns)

@@ -13,10 +13,11 @@ from dpo_core.rows import pack
 from dpo_core.settings import DEFAULT_ROW_TOKENS
 from dpo_core.tokens import report
 from sweeps.audit import finding_lines
+from sweeps.audited import skipped_rows
 from sweeps.config import SweepConfig
 from sweeps.memory import count_parameters, memory_bytes
 from sweeps.paths import SPLITS
-from sweeps.prepare import check_trl_fields, skipped_rows
+from sweeps.prepare import check_trl_fields
 from sweeps.records.statistics import detectable_gain
 from sweeps.rehearsal import Rehearsal, rehearsed
 

@@ -1,45 +1,21 @@
-"""What is done once per sweep, step by step: pairs, splits, golden answers, tokens, the reference.
-
-`load_splits` and `encode_splits` are plain functions, which `plan` uses too. `prepare` has the
-tokens and the reference made where a trial would run, and leaves everything in the sweep's folder:
-a trial needs the folder and nothing else.
-"""
+"""What a sweep's folder holds once it is prepared, and how to read it."""
 
 from __future__ import annotations
 
 import json
-import shutil
-import tempfile
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, fields, replace
-from pathlib import Path
+from dataclasses import dataclass, fields
 from typing import Any
 
 from dpo_core import encode, reference
-from dpo_core.audit import audit
 from dpo_core.errors import SettingsError, UserError
-from dpo_core.preferences import (
-    LoadedData,
-    PairTable,
-    PreferenceSplits,
-    as_chat,
-    data_fingerprint,
-    load_data,
-    split_lines,
-    split_pairs,
-)
-from dpo_core.preferences.golden import is_waiting, stand_in
+from dpo_core.preferences import PairTable, PreferenceSplits
 from dpo_core.reference import Columns
 from dpo_core.settings import DEFAULT_ROW_TOKENS, TrainingSettings
-from dpo_core.tokens import TokenTable, report
-from sweeps.calls import Call
+from dpo_core.tokens import TokenTable
 from sweeps.config import SweepConfig, parse_sweep, resolved
-from sweeps.golden import answer_golden
 from sweeps.paths import SPLITS, SweepPaths
-from sweeps.reference_pass import columns_of, needs_checkpointing, settle_rows
 from sweeps.strict_yaml import dump_yaml
-
-Encoded = dict[str, TokenTable]
 
 
 @dataclass(frozen=True)
@@ -69,86 +45,6 @@ class Prepared:
     @classmethod
     def read(cls, paths: SweepPaths) -> Prepared:
         return cls(**json.loads(paths.store.read(paths.prepared)))
-
-
-def load_splits(config: SweepConfig) -> PreferenceSplits:
-    """Read the pairs and split them by prompt group. Raises DataError, SettingsError."""
-    return split_data(config, read_data(config))
-
-
-def read_data(config: SweepConfig) -> LoadedData:
-    """Every pair, those of splits that have a file of their own apart."""
-    skip = config.data.on_bad_row == "skip"
-    loaded = load_data(config.data.all_sources, skip_bad_rows=skip)
-    given = {
-        split: load_data([source], skip_bad_rows=skip)
-        for split, source in config.data.given_splits.items()
-    }
-    return replace(
-        loaded,
-        given={split: part.pairs for split, part in given.items()},
-        skipped=(*loaded.skipped, *(why for part in given.values() for why in part.skipped)),
-    )
-
-
-def expected_pairs(loaded: LoadedData) -> LoadedData:
-    """For estimates: golden answers with something in place of what the model will say."""
-    if not loaded.pairs.waiting:
-        return loaded
-    pairs = (stand_in(pair) if is_waiting(pair) else pair for pair in loaded.pairs)
-    return replace(loaded, pairs=PairTable.of(pairs))
-
-
-def split_data(config: SweepConfig, loaded: LoadedData) -> PreferenceSplits:
-    data = config.data
-    return split_pairs(
-        loaded.pairs,
-        seed=config.seed,
-        select_fraction=data.select_fraction,
-        final_fraction=data.final_fraction,
-        given=loaded.given,
-    )
-
-
-def skipped_rows(reasons: Sequence[str], shown: int = 3) -> str:
-    """One line about rows that made no pair."""
-    rest = f"; and {len(reasons) - shown} more" if len(reasons) > shown else ""
-    return f"{len(reasons)} rows skipped: {'; '.join(reasons[:shown])}{rest}"
-
-
-def encode_splits(
-    config: SweepConfig, splits: PreferenceSplits, tokenizer: Any, folder: Path
-) -> Encoded:
-    """The tokens of the splits, written into `folder` and mapped from there."""
-    data, chat = config.data, encode.uses_chat_template(tokenizer, config.data.format)
-    tokens: Encoded = {}
-    for split in SPLITS:
-        pairs = getattr(splits, split)
-        encoded = encode.encode(
-            map(as_chat, pairs) if chat else pairs, tokenizer, data.max_tokens, data.special_tokens
-        )
-        tokens[split] = TokenTable.write(encoded, folder / f"{split}.arrow")
-    if not tokens["train"].distinct.any():
-        raise SettingsError(
-            f"data.max_tokens: {data.max_tokens} leaves no training pair with two different "
-            "answers; raise it"
-        )
-    return tokens
-
-
-def prepare(
-    config: SweepConfig, paths: SweepPaths, splits: PreferenceSplits, call: Call
-) -> Prepared:
-    """`call` runs the heavy part. Safe to repeat: whatever is there already is kept."""
-    if paths.store.exists(paths.prepared):
-        prepared = Prepared.read(paths)
-        if _references_kept(paths, prepared):
-            return prepared
-    write_config(config, paths)
-    for split in SPLITS:
-        with paths.store.writing(paths.pairs(split)) as file:
-            PairTable.write(getattr(splits, split), file)
-    return Prepared(**call(_prepare_remotely, paths.storage.uri, paths.sweep_id))
 
 
 def read_config(paths: SweepPaths) -> SweepConfig:
@@ -188,67 +84,9 @@ def read_reference(paths: SweepPaths, prepared: Prepared, split: str, pairs: Tok
     return columns
 
 
-def _references_kept(paths: SweepPaths, prepared: Prepared) -> bool:
-    keys = prepared.reference_keys.items()
-    loaded = (
-        reference.load(paths.reference_cache, key, read_encoded(paths, split))
-        for split, key in keys
-    )
-    return all(columns is not None for columns in loaded)
-
-
 def write_config(config: SweepConfig, paths: SweepPaths) -> None:
     text = dump_yaml(resolved(config, paths.storage.uri))
     paths.store.write(paths.config, text.encode())
-
-
-def _prepare_remotely(storage: str, sweep_id: str) -> dict[str, Any]:
-    from dpo_core.models import load_tokenizer, quiet
-    from dpo_core.scoring import Scorer
-    from dpo_core.store import Store
-
-    quiet()
-    paths = SweepPaths(Store.open(storage), sweep_id)
-    config = read_config(paths)
-    check_trl_fields(config.training)
-    tokenizer, scorer = load_tokenizer(config.model), Scorer(config.model)
-    prints = fingerprints(config, tokenizer)
-    splits, dropped = answer_golden(config, paths, read_pairs(paths), tokenizer, prints, scorer)
-    tokens = _write_splits(config, paths, splits, tokenizer)
-    findings = audit({s: getattr(splits, s) for s in SPLITS}, tokens, config.data.max_tokens)
-    not_shared = settle_rows(config, paths, tokens, prints, scorer)
-    passes = {s: columns_of(config, paths, tokens[s], prints, scorer) for s in SPLITS}
-    prepared = Prepared(
-        **prints,
-        data_sha256=data_fingerprint(id for s in SPLITS for id in tokens[s].ids),
-        reports={s: report(tokens[s]).as_dict() for s in SPLITS},
-        reference_keys={s: key for s, (key, _, _) in passes.items()},
-        reference_computed={s: computed for s, (_, _, computed) in passes.items()},
-        row_tokens=scorer.row_tokens,
-        gradient_checkpointing=needs_checkpointing(config, tokens, scorer.device),
-        not_shared=not_shared,
-        golden_dropped=dropped,
-        findings=[finding.as_dict() for finding in findings],
-    )
-    content = {f.name: getattr(prepared, f.name) for f in fields(prepared)}
-    paths.store.write(paths.prepared, json.dumps(content, indent=2).encode())
-    return asdict(prepared)
-
-
-def _write_splits(
-    config: SweepConfig, paths: SweepPaths, splits: PreferenceSplits, tokenizer: Any
-) -> Encoded:
-    """Pairs and tokens of every split into the sweep's folder; the tokens, mapped from there."""
-    chat = encode.uses_chat_template(tokenizer, config.data.format)
-    with tempfile.TemporaryDirectory(dir=paths.scratch, prefix=".writing-") as folder:
-        encode_splits(config, splits, tokenizer, Path(folder))
-        for split in SPLITS:
-            pairs = getattr(splits, split)
-            with paths.store.writing(paths.split(split)) as file, file.open("wb") as lines:
-                lines.writelines(split_lines(map(as_chat, pairs) if chat else pairs))
-            with paths.store.writing(paths.encoded(split)) as file:
-                shutil.move(Path(folder) / f"{split}.arrow", file)
-    return {split: read_encoded(paths, split) for split in SPLITS}
 
 
 def fingerprints(config: SweepConfig, tokenizer: Any) -> dict[str, str]:

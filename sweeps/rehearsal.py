@@ -12,8 +12,8 @@ from typing import Any
 from dpo_core.audit import Finding, audit
 from dpo_core.preferences import LoadedData, PreferenceSplits
 from sweeps.config import SweepConfig
+from sweeps.data import Encoded, encode_splits, expected_pairs, read_data, split_data
 from sweeps.paths import SPLITS
-from sweeps.prepare import Encoded, encode_splits, expected_pairs, read_data, split_data
 
 
 @dataclass(frozen=True)

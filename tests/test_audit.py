@@ -9,17 +9,15 @@ import sys
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 import yaml
-from toys import text_pair, toy_encoded, toy_pairs
+from toys import text_pair, toy_pairs
 
 from dpo_core.audit import (
     INFO,
     SEVERE,
     WARNING,
     audit,
-    audit_reference,
     by_severity,
     lengths,
 )
@@ -114,24 +112,6 @@ def test_small_splits() -> None:
     assert codes["small_select"].number == 2
     assert "35.4 points" in codes["small_select"].message
     assert "50.0 points" in codes["small_final"].message
-
-
-def test_what_the_reference_adds() -> None:
-    encoded = toy_encoded(100)
-    chosen = np.linspace(-2, -1, 100)
-    rejected = np.where(np.arange(100) < 20, -9.0, -1.2)  # twenty that nobody would write
-    ten = np.full(100, 10)
-    columns = {
-        "chosen": 10 * chosen,
-        "rejected": 10 * rejected,
-        "chosen_tokens": ten,
-        "rejected_tokens": ten,
-    }
-    findings = {f.code: f for f in audit_reference(encoded, columns)}
-    assert findings["out_of_distribution"].number == pytest.approx(0.2)
-    assert findings["out_of_distribution"].severity == WARNING
-    assert "golden" in findings["out_of_distribution"].remedy
-    assert findings["reference_ranks_right"].number == pytest.approx(np.mean(chosen > rejected))
 
 
 def test_severe_findings_come_first() -> None:
