@@ -22,6 +22,7 @@ from sweeps.paths import SweepPaths
 from sweeps.preparation import prepare
 from sweeps.prepare import Prepared
 from sweeps.report.write import try_write_report
+from sweeps.study_settings import check_study_driver
 
 Say = Callable[[str], None]
 
@@ -36,6 +37,7 @@ def run_sweep(config: SweepConfig, paths: SweepPaths, say: Say, tell: Any) -> di
     Raises UserError for the user's mistakes before anything is written, Busy when another process
     runs the sweep, and NoWinner at the end when every trial failed.
     """
+    check_study_driver(config.search.study)
     data = read_data(config)
     splits = split_data(config, data)
     find_incumbent(config)  # a wrong path is told before anything runs
