@@ -11,6 +11,7 @@
     outcomes/t0003-step-000040.parquet   per-pair numbers of one evaluation
     checkpoints/t0003/step-000040/       what can still win, and what can still be resumed
     failures/t0003.json                  why a trial failed
+    nodes/gpu-7.json                     what a node that trained is made of
     ledger.jsonl                         one record per ended trial: the truth
     study.db                             the same for optuna-dashboard
     answers.json                         generated answers of those who could win
@@ -91,6 +92,7 @@ class SweepPaths:
     trend = "trend.json"
     report_page = "report/index.html"
     report_markdown = "report/report.md"
+    nodes = "nodes"
     trials = "trials"
     outcomes = "outcomes"
     checkpoints = "checkpoints"
@@ -115,6 +117,10 @@ class SweepPaths:
     @staticmethod
     def failure(trial: str) -> str:
         return f"failures/{trial}.json"
+
+    @staticmethod
+    def node(host: str) -> str:
+        return f"nodes/{re.sub(r'[^A-Za-z0-9.-]', '_', host)}.json"
 
     @staticmethod
     def outcome(trial: str, step: int) -> str:
