@@ -9,17 +9,21 @@ from typing import Any
 from dpo_core.audit import INFO
 from dpo_core.errors import UserError
 from sweeps.audit import finding_lines
+from sweeps.audited import skipped_rows
 from sweeps.calls import call_of
 from sweeps.cluster import connected, dashboard_url
 from sweeps.conclude import conclude
 from sweeps.config import SweepConfig
 from sweeps.contenders import Field
+from sweeps.data import read_data, said_of, split_data
 from sweeps.incumbent import find_incumbent
 from sweeps.lease import held
 from sweeps.paths import SweepPaths
-from sweeps.prepare import Prepared, prepare, read_data, skipped_rows, split_data
+from sweeps.preparation import prepare
+from sweeps.prepare import Prepared
 from sweeps.report.write import try_write_report
 from sweeps.study_settings import check_study_driver
+from sweeps.tracker_settings import check_trackers
 
 Say = Callable[[str], None]
 
@@ -35,6 +39,7 @@ def run_sweep(config: SweepConfig, paths: SweepPaths, say: Say, tell: Any) -> di
     runs the sweep, and NoWinner at the end when every trial failed.
     """
     check_study_driver(config.search.study)
+    check_trackers(config.trackers)
     data = read_data(config)
     splits = split_data(config, data)
     find_incumbent(config)  # a wrong path is told before anything runs
@@ -57,7 +62,7 @@ def run_sweep(config: SweepConfig, paths: SweepPaths, say: Say, tell: Any) -> di
         # Only a sweep that ends closes its lanes: an interrupted one must not wait for them.
         lanes = open_lanes(config, paths)
         call = call_of(config, lanes)
-        prepared = prepare(config, paths, splits, call)
+        prepared = prepare(config, paths, splits, said_of(data), call)
         _say_prepared(prepared, say)
         records = run_trials(config, paths, prepared, tell, lanes)
         found = Field(paths, config.selection).finalists(records)
@@ -93,7 +98,7 @@ def _say_prepared(prepared: Prepared, say: Say) -> None:
     if prepared.not_shared:
         say(f"prompts are not shared, which costs time: {prepared.not_shared}")
     for finding in prepared.findings:
-        if finding["severity"] != INFO:
+        if finding["severity"] != INFO and finding["code"] != "skipped":  # already said
             say("\n".join(finding_lines(finding)))
     if prepared.golden_dropped:
         say(skipped_rows(prepared.golden_dropped))

@@ -1,10 +1,10 @@
 """Files and hub data sets become preference pairs, split by prompt group.
 
-    load_data -> list[PreferencePair] -> split_pairs -> PreferenceSplits -> split_lines
+    load_data -> PairTable -> split_pairs -> PreferenceSplits -> split_lines
 
 The street of the modules, each knowing only those before it:
-messages, dialogue, pairs, rows, strict_json, readers, rankings, red_team, golden, sources,
-split.
+messages, dialogue, pairs, rows, table, near, strict_json, readers, rankings, red_team, golden,
+sources, split.
 """
 
 from __future__ import annotations
@@ -18,10 +18,12 @@ from dpo_core.preferences.split import (
     split_lines,
     split_pairs,
 )
+from dpo_core.preferences.table import PairTable
 
 __all__ = [
     "LoadedData",
     "Message",
+    "PairTable",
     "PreferencePair",
     "PreferenceSplits",
     "as_chat",
