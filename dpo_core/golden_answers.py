@@ -39,9 +39,8 @@ def fill_in(
         part = waiting[start : start + PART]
         key = _key(part, about)
         name = f"{key}.json"
-        if store.exists(name):
-            texts = json.loads(store.read(name))
-        else:
+        texts = store.read_json(name)
+        if texts is None:
             texts = generate([pair.prompt for pair in part], int(key[:8], 16))
             store.write(name, json.dumps(texts).encode())
         answers |= {pair.id: text for pair, text in zip(part, texts, strict=True)}

@@ -5,6 +5,7 @@ Writes are atomic for a reader: aside and renamed in a directory, a single put e
 
 from __future__ import annotations
 
+import json
 import os
 import uuid
 from contextlib import AbstractContextManager, nullcontext
@@ -64,6 +65,13 @@ class Store:
         with self.filesystem.open_input_stream(self._path(name)) as stream:
             content: bytes = stream.read()
             return content
+
+    def read_json(self, name: str) -> Any:
+        """What a JSON file holds; None where there is none, or only a part of one."""
+        try:
+            return json.loads(self.read(name))
+        except (FileNotFoundError, ValueError):
+            return None
 
     def write(self, name: str, content: bytes) -> None:
         """Whole or not at all; durable on a local disk when it returns."""

@@ -9,7 +9,7 @@ from typing import Any
 
 from dpo_core.encode import tokenizer_fingerprint
 from dpo_core.errors import ModelError, SettingsError
-from dpo_core.evaluation import write_outcomes
+from dpo_core.evaluation import whole_outcomes, write_outcomes
 from dpo_core.settings import ModelSettings
 from dpo_core.store import Store
 from sweeps.calls import Call
@@ -51,7 +51,8 @@ def find_incumbent(config: SweepConfig) -> Incumbent | None:
 
 def score_incumbent(paths: SweepPaths, incumbent: Incumbent, split: str, call: Call) -> None:
     """Its outcomes on a split into the sweep's folder, unless they are there."""
-    if not paths.store.exists(paths.incumbent_outcome(split)):
+    name = paths.incumbent_outcome(split)
+    if not paths.store.exists(name) or whole_outcomes(paths.store.read(name)) is None:
         arguments = (paths.storage.uri, paths.sweep_id, incumbent.name, incumbent.path, split)
         call(_score_remotely, *arguments)
 

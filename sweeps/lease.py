@@ -63,10 +63,7 @@ class _Note:
 
     def read(self) -> dict[str, Any]:
         """{} where there is none that can be read."""
-        try:
-            note = json.loads(self.store.read(self.file))
-        except (FileNotFoundError, ValueError):
-            return {}
+        note = self.store.read_json(self.file)
         return note if isinstance(note, dict) else {}
 
     @property

@@ -83,6 +83,7 @@ class SweepPaths:
     trials = "trials"
     outcomes = "outcomes"
     checkpoints = "checkpoints"
+    failures = "failures"
     ray = "ray"
 
     @staticmethod

@@ -35,6 +35,7 @@ from sweeps.reference_pass import columns_of, needs_checkpointing, settle_rows
 from sweeps.strict_yaml import dump_yaml
 
 Encoded = dict[str, list[encode.EncodedPair]]
+_END = "..."  # of a YAML document
 
 
 @dataclass(frozen=True)
@@ -120,13 +121,15 @@ def encode_splits(
 def prepare(
     config: SweepConfig, paths: SweepPaths, splits: PreferenceSplits, call: Call
 ) -> Prepared:
-    """`call` runs the heavy part. Safe to repeat: whatever is there already is kept."""
-    if paths.store.exists(paths.prepared):
-        prepared = Prepared.read(paths)
-        if _references_kept(paths, prepared):
-            return prepared
-    _write_config(config, paths)
+    """`call` runs the heavy part. May be repeated: the same data gives the same files."""
+    write_config(config, paths)
     return Prepared(**call(_prepare_remotely, paths.storage.uri, paths.sweep_id, splits))
+
+
+def write_config(config: SweepConfig, paths: SweepPaths) -> None:
+    """With an end that shows it is whole: the beginning of a YAML file is a YAML file too."""
+    text = dump_yaml(resolved(config, paths.storage.uri))
+    paths.store.write(paths.config, f"{text}{_END}\n".encode())
 
 
 def read_config(paths: SweepPaths) -> SweepConfig:
@@ -134,7 +137,13 @@ def read_config(paths: SweepPaths) -> SweepConfig:
     store = paths.store
     if not store.exists(paths.config):
         raise SettingsError(f"{store.uri}: holds no {paths.config}; give the folder of a sweep")
-    return parse_sweep(store.read(paths.config).decode(), source=f"{store.uri}/{paths.config}")
+    source, content = f"{store.uri}/{paths.config}", store.read(paths.config)
+    if not content.rstrip().endswith(f"\n{_END}".encode()):
+        raise SettingsError(
+            f"{source}: is cut off, its last line must be `{_END}`; delete it, and `dpo-sweeps run` "
+            f"with the sweep's own YAML and `--id {paths.sweep_id}` goes on with what is there"
+        )
+    return parse_sweep(content.decode(), source=source)
 
 
 def read_encoded(paths: SweepPaths, split: str) -> list[encode.EncodedPair]:
@@ -161,20 +170,6 @@ def read_reference(
     return columns
 
 
-def _references_kept(paths: SweepPaths, prepared: Prepared) -> bool:
-    keys = prepared.reference_keys.items()
-    loaded = (
-        reference.load(paths.reference_cache, key, read_encoded(paths, split))
-        for split, key in keys
-    )
-    return all(columns is not None for columns in loaded)
-
-
-def _write_config(config: SweepConfig, paths: SweepPaths) -> None:
-    text = dump_yaml(resolved(config, paths.storage.uri))
-    paths.store.write(paths.config, text.encode())
-
-
 def _prepare_remotely(storage: str, sweep_id: str, splits: PreferenceSplits) -> dict[str, Any]:
     from dpo_core.models import load_tokenizer, quiet
     from dpo_core.scoring import Scorer
@@ -188,6 +183,8 @@ def _prepare_remotely(storage: str, sweep_id: str, splits: PreferenceSplits) -> 
     prints = fingerprints(config, tokenizer)
     splits, dropped = answer_golden(config, paths, splits, tokenizer, prints, scorer)
     splits, tokens = encode_splits(config, splits, tokenizer)
+    data_sha256 = data_fingerprint([*splits.train, *splits.select, *splits.final])
+    _refuse_other_data(paths, data_sha256)
     for split in SPLITS:
         paths.store.write(paths.split(split), split_lines(getattr(splits, split)))
         paths.store.write(paths.encoded(split), encode.to_parquet(tokens[split]))
@@ -196,7 +193,7 @@ def _prepare_remotely(storage: str, sweep_id: str, splits: PreferenceSplits) -> 
     passes = {s: columns_of(config, paths, tokens[s], prints, scorer) for s in SPLITS}
     prepared = Prepared(
         **prints,
-        data_sha256=data_fingerprint([*splits.train, *splits.select, *splits.final]),
+        data_sha256=data_sha256,
         reports={s: encode.report(tokens[s]).as_dict() for s in SPLITS},
         reference_keys={s: key for s, (key, _, _) in passes.items()},
         reference_computed={s: computed for s, (_, _, computed) in passes.items()},
@@ -209,6 +206,16 @@ def _prepare_remotely(storage: str, sweep_id: str, splits: PreferenceSplits) -> 
     content = {f.name: getattr(prepared, f.name) for f in fields(prepared)}
     paths.store.write(paths.prepared, json.dumps(content, indent=2).encode())
     return asdict(prepared)
+
+
+def _refuse_other_data(paths: SweepPaths, data_sha256: str) -> None:
+    """Trials of one sweep must not be judged on different pairs. Raises SettingsError."""
+    before = paths.store.read_json(paths.prepared)
+    if before and before.get("data_sha256") != data_sha256:
+        raise SettingsError(
+            f"{paths.store.uri}: the pairs of its splits are damaged, and the data has changed since "
+            "they were made; put the old data back, or start a new sweep"
+        )
 
 
 def fingerprints(config: SweepConfig, tokenizer: Any) -> dict[str, str]:

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
 from typing import Any
 
 from dpo_core.audit import INFO
 from dpo_core.errors import UserError
+from dpo_core.preferences import PreferenceSplits
 from sweeps.audit import finding_lines
 from sweeps.calls import call_of
 from sweeps.cluster import connected, dashboard_url
@@ -15,9 +15,17 @@ from sweeps.conclude import conclude
 from sweeps.config import SweepConfig
 from sweeps.contenders import Field
 from sweeps.incumbent import find_incumbent
+from sweeps.kept import kept_prepared, kept_splits
 from sweeps.lease import held
 from sweeps.paths import SweepPaths
-from sweeps.prepare import Prepared, prepare, read_data, skipped_rows, split_data
+from sweeps.prepare import (
+    Prepared,
+    prepare,
+    read_data,
+    skipped_rows,
+    split_data,
+    write_config,
+)
 
 Say = Callable[[str], None]
 
@@ -32,15 +40,8 @@ def run_sweep(config: SweepConfig, paths: SweepPaths, say: Say, tell: Any) -> di
     Raises UserError for the user's mistakes before anything is written, Busy when another process
     runs the sweep, and NoWinner at the end when every trial failed.
     """
-    data = read_data(config)
-    splits = split_data(config, data)
+    made = kept_prepared(paths) or kept_splits(paths) or _read_splits(config, say)
     find_incumbent(config)  # a wrong path is told before anything runs
-    if data.skipped:
-        say(skipped_rows(data.skipped))
-    say(
-        f"{len(splits.train)} train, {len(splits.select)} select, {len(splits.final)} final pairs "
-        f"from {', '.join(source.path for source in config.data.all_sources)}"
-    )
     with held(paths.leases, paths.sweep_id), connected():
         import ray
 
@@ -54,7 +55,9 @@ def run_sweep(config: SweepConfig, paths: SweepPaths, say: Say, tell: Any) -> di
         # Only a sweep that ends closes its lanes: an interrupted one must not wait for them.
         lanes = open_lanes(config, paths)
         call = call_of(config, lanes)
-        prepared = prepare(config, paths, splits, call)
+        if not paths.store.exists(paths.config):
+            write_config(config, paths)
+        prepared = made if isinstance(made, Prepared) else prepare(config, paths, made, call)
         _say_prepared(prepared, say)
         records = run_trials(config, paths, prepared, tell, lanes)
         found = Field(paths, config.selection).finalists(records)
@@ -75,13 +78,25 @@ def run_sweep(config: SweepConfig, paths: SweepPaths, say: Say, tell: Any) -> di
     return selection
 
 
+def _read_splits(config: SweepConfig, say: Say) -> PreferenceSplits:
+    data = read_data(config)
+    splits = split_data(config, data)
+    if data.skipped:
+        say(skipped_rows(data.skipped))
+    say(
+        f"{len(splits.train)} train, {len(splits.select)} select, {len(splits.final)} final pairs "
+        f"from {', '.join(source.path for source in config.data.all_sources)}"
+    )
+    return splits
+
+
 def read_selection(paths: SweepPaths) -> dict[str, Any]:
     """Raises UserError when the sweep has not ended."""
-    if not paths.store.exists(paths.selection):
+    selection: dict[str, Any] | None = paths.store.read_json(paths.selection)
+    if selection is None:
         raise UserError(
             f"{paths.store.uri}: has no {paths.selection} yet; `dpo-sweeps resume` finishes the sweep"
         )
-    selection: dict[str, Any] = json.loads(paths.store.read(paths.selection))
     return selection
 
 

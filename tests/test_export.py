@@ -25,7 +25,7 @@ from sweeps.export import (
     write_card,
 )
 from sweeps.paths import SweepPaths
-from sweeps.prepare import _prepare_remotely, _write_config, load_splits
+from sweeps.prepare import _prepare_remotely, load_splits, write_config
 
 # The card
 
@@ -143,7 +143,7 @@ def prepared(tmp_path: Path, base: Path):
             source="sweep.yaml",
         )
         paths = SweepPaths(Store.open(storage), "toy-1")
-        _write_config(config, paths)
+        write_config(config, paths)
         _prepare_remotely(paths.storage.uri, paths.sweep_id, load_splits(config))
         model = load_model(config.model)
         if config.model.adapter is not None:

@@ -10,7 +10,7 @@ split.
 from __future__ import annotations
 
 from dpo_core.preferences.messages import Message
-from dpo_core.preferences.pairs import PreferencePair, as_chat, chat_prompt, to_row
+from dpo_core.preferences.pairs import PreferencePair, as_chat, chat_prompt, pair_of_row, to_row
 from dpo_core.preferences.rows import pair_from_row
 from dpo_core.preferences.sources import LoadedData, data_fingerprint, load_data, load_pairs
 from dpo_core.preferences.split import (
@@ -30,6 +30,7 @@ __all__ = [
     "load_data",
     "load_pairs",
     "pair_from_row",
+    "pair_of_row",
     "split_lines",
     "split_pairs",
     "to_row",

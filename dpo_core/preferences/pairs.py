@@ -6,7 +6,7 @@ import hashlib
 import json
 import unicodedata
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -120,6 +120,24 @@ def to_row(pair: PreferencePair) -> dict[str, Any]:
         "category": pair.category,
         "source": pair.source,
     }
+
+
+def pair_of_row(row: Mapping[str, Any]) -> PreferencePair:
+    """The inverse of `to_row`, with the names that the row has. Raises KeyError, TypeError."""
+    prompt, chosen, rejected = (_from_json(row[n]) for n in ("prompt", "chosen", "rejected"))
+    return PreferencePair(
+        row["id"],
+        row["group"],
+        prompt,
+        chosen,
+        rejected,
+        category=row["category"],
+        source=row["source"],
+    )
+
+
+def _from_json(content: str | list[dict[str, str]]) -> Turns | str:
+    return content if isinstance(content, str) else tuple(dict(message) for message in content)
 
 
 def _as_json(content: Turns | str) -> str | list[dict[str, str]]:

@@ -20,11 +20,9 @@ _PEER_GONE = re.compile(r"gloo.*(clos|reset|timed out|refused)|by peer", re.IGNO
 
 
 def failure_of(paths: SweepPaths, trial: str) -> dict[str, str] | None:
-    """The {reason, detail} that a worker wrote down, if it could."""
-    name = paths.failure(trial)
-    if not paths.store.exists(name):
-        return None
-    failure: dict[str, str] = json.loads(paths.store.read(name))
+    """The {reason, detail} that a worker wrote down, if it could. Where only a part of it is left,
+    the trial runs again: what was its own to blame happens again."""
+    failure: dict[str, str] | None = paths.store.read_json(paths.failure(trial))
     return failure
 
 

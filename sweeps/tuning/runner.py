@@ -36,6 +36,12 @@ from sweeps.tuning import lanes as lane_module
 from sweeps.tuning import search
 from sweeps.tuning.failures import failure_of, reason_of
 from sweeps.tuning.lane_worker import lane_loop
+from sweeps.tuning.open_trials import (
+    drawn_but_open,
+    drawn_row,
+    first_free_number,
+    not_ended,
+)
 from sweeps.tuning.resources import driver_bundle
 from sweeps.tuning.search import METRIC, TIME, DrawnPoint
 from sweeps.tuning.trial import run_trial
@@ -81,11 +87,11 @@ def run_trials(
 ) -> list[TrialRecord]:
     """All records, `config.search.trials` of them of the search. Needs a connected Ray."""
     book = _Book(config, paths, prepared, tell)
+    unfinished = book.to_be_run(drawn_but_open(paths, book.records, config.seed))
     known = searched(book.records)
     missing = config.search.trials - len(known)
     if missing > 0:
-        unfinished = drawn_but_open(paths, book.records, config.seed)[:missing]
-        searcher = _searcher(config, paths, known, unfinished)
+        searcher = _searcher(config, paths, known, unfinished[:missing])
         try:
             _fit(config, paths, book, searcher, missing, lanes, _scheduler(config, paths))
             book.close_lost(drawn_but_open(paths, book.records, config.seed))
@@ -108,7 +114,7 @@ def confirm_trials(
     """
     book = _Book(config, paths, prepared, tell, found)
     wanted = confirmation_points(config, found)
-    missing = not_ended(wanted, book.records)
+    missing = book.to_be_run(not_ended(wanted, book.records))
     if missing:
         searcher = search.FixedPoints(missing, lambda drawn: _note_point(paths, drawn))
         _fit(config, paths, book, searcher, len(missing), lanes)
@@ -126,35 +132,21 @@ def confirmation_points(config: SweepConfig, found: Sequence[Contender]) -> list
     ]
 
 
-def not_ended(points: Sequence[DrawnPoint], records: Sequence[TrialRecord]) -> list[DrawnPoint]:
-    ended = {record.trial for record in records}
-    return [drawn for drawn in points if drawn.trial not in ended]
-
-
-def drawn_but_open(
-    paths: SweepPaths, records: Sequence[TrialRecord], seed: int
-) -> list[DrawnPoint]:
-    """Points of the search that were drawn before a stop and have no record: they run first."""
-    names = [name.removesuffix(".json") for name in paths.store.names(paths.trials)]
-    rows = [json.loads(paths.store.read(paths.point(n))) for n in names if not paths.confirms(n)]
-    return not_ended([DrawnPoint(row["trial"], row["point"], seed) for row in rows], records)
-
-
 def _searcher(
     config: SweepConfig,
     paths: SweepPaths,
     known: Sequence[TrialRecord],
     unfinished: Sequence[DrawnPoint],
 ) -> search.SweepSearch:
-    space = config.search_space
+    space, number = config.search_space, first_free_number(paths, known)
     return search.SweepSearch(
         space,
         # A resumed sweep draws on, instead of drawing its first points again.
-        search.make_sampler(config.search.sampler, space, config.seed + paths.next_number()),
+        search.make_sampler(config.search.sampler, space, config.seed + number),
         finished=known,
         unfinished=unfinished,
         objective=config.selection.objective,
-        first_number=paths.next_number(),
+        first_number=number,
         seed=config.seed,
         on_draw=lambda drawn: _note_point(paths, drawn),
     )
@@ -270,18 +262,32 @@ class _Book(tune.Callback):  # type: ignore[misc]
 
     def on_trial_complete(self, iteration: int, trials: list[Any], trial: Any, **_: Any) -> None:
         drawn = DrawnPoint(**trial.config)
-        wanted = self.config.training.steps(_trained_pairs(self.paths))
-        reached = max((step for step, _ in self.paths.evaluations_of(drawn.trial)), default=0)
-        self.end(drawn, ledger.FINISHED if reached >= wanted else ledger.STOPPED)
+        self.end(drawn, ledger.FINISHED if self._is_trained(drawn.trial) else ledger.STOPPED)
 
     def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **_: Any) -> None:
         drawn = DrawnPoint(**trial.config)
+        if not self._end_as_noted(drawn):
+            error = trial.get_error() or RuntimeError("the trial's driver died")
+            self.end(drawn, ledger.FAILED, *reason_of(error))
+
+    def to_be_run(self, open_points: Sequence[DrawnPoint]) -> list[DrawnPoint]:
+        """Those without an end. A kill between a trial's end and its record leaves the record to us:
+        what was trained to its end is never trained again."""
+        for drawn in open_points:
+            if not self._end_as_noted(drawn) and self._is_trained(drawn.trial):
+                self.end(drawn, ledger.FINISHED)
+        return not_ended(open_points, self.records)
+
+    def _end_as_noted(self, drawn: DrawnPoint) -> bool:
+        """Whether a worker wrote down why the trial failed; then that is its end."""
         known = failure_of(self.paths, drawn.trial)
-        if known is None:
-            reason, detail = reason_of(trial.get_error() or RuntimeError("the trial's driver died"))
-        else:
-            reason, detail = known["reason"], known["detail"]
-        self.end(drawn, ledger.FAILED, reason, detail)
+        if known is not None:
+            self.end(drawn, ledger.FAILED, known["reason"], known["detail"])
+        return known is not None
+
+    def _is_trained(self, trial: str) -> bool:
+        wanted = self.config.training.steps(_trained_pairs(self.paths))
+        return max((about["step"] for about, _ in stored(self.paths, trial)), default=0) >= wanted
 
     def end(
         self, drawn: DrawnPoint, status: str, reason: str | None = None, detail: str | None = None
@@ -330,11 +336,12 @@ class _Book(tune.Callback):  # type: ignore[misc]
         trained = self.paths.store.names(self.paths.checkpoints)
         ended = {record.trial for record in self.records}
         unended = [trial for trial in trained if trial not in ended]
-        keep = self._can_win([*self.records, *map(self._so_far, unended)])
+        keep = self._can_win([*self.records, *filter(None, map(self._so_far, unended))])
         for trial in trained:
             steps = self.paths.checkpoint_steps(trial)
             if trial in unended:
-                keep |= {(trial, step) for step in steps[-1:]}
+                # The newest may lack its outcomes yet, or be damaged: then the one before it serves.
+                keep |= {(trial, step) for step in steps[-2:]}
             for step in steps:
                 if (trial, step) not in keep:
                     self.paths.store.delete(self.paths.checkpoint(trial, step))
@@ -348,8 +355,10 @@ class _Book(tune.Callback):  # type: ignore[misc]
         standing = {p.standing.place for p in points if p.standing}
         return standing | can_still_win(pool, self.field.groups, spares)
 
-    def _so_far(self, trial: str) -> TrialRecord:
-        row = json.loads(self.paths.store.read(self.paths.point(trial)))
+    def _so_far(self, trial: str) -> TrialRecord | None:
+        row = drawn_row(self.paths, trial)
+        if row is None:
+            return None
         return TrialRecord(
             trial,
             row["point"],
