@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from dpo_core.evaluation import Outcomes
@@ -25,6 +25,11 @@ def health(outcomes: Outcomes) -> dict[str, Any]:
         "displaced": float((grown & fallen).mean()),
         "mean_margin": float(outcomes.margins("reward_accuracy").mean()),
     }
+
+
+def largest_drift(told: Mapping[str, Any]) -> float:
+    """Of chosen or rejected answers, whichever moved more, up or down: nats per token, from 0."""
+    return float(max(abs(told["drift_chosen"]), abs(told["drift_rejected"])))
 
 
 def repeated_ngrams(tokens: Sequence[int], n: int = NGRAM) -> float:

@@ -1,15 +1,15 @@
 """Generated answers of the reference, the incumbent and those who could win, to held-out prompts.
 
-answers.json: {"max_new_tokens": n, "prompts": [{"id", "group", "prompt"}], "by": {whom: [{"text",
-"tokens", "ended"}]}}, answers in the order of the prompts; `whom` is "reference", "incumbent" or
-"t0003-step-000040". Prompts are of the select split: final stays shut.
+answers.json: {"max_new_tokens": n, "incumbent": its path or null, "prompts": [{"id", "group",
+"prompt"}], "by": {whom: [{"text", "tokens", "ended"}]}}, answers in the order of the prompts; `whom`
+is "reference", "incumbent" or "t0003-step-000040". Prompts are of the select split: final stays shut.
 """
 
 from __future__ import annotations
 
 import json
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -36,7 +36,7 @@ def read_answers(paths: SweepPaths) -> dict[str, Any]:
     return found
 
 
-def tokens_of(answers: dict[str, Any], whom: str) -> list[list[int]] | None:
+def tokens_of(answers: Mapping[str, Any], whom: str) -> list[list[int]] | None:
     """Of each answer; None when `whom` has not answered."""
     rows = answers["by"].get(whom)
     return None if rows is None else [row["tokens"] for row in rows]
@@ -45,17 +45,23 @@ def tokens_of(answers: dict[str, Any], whom: str) -> list[list[int]] | None:
 def answer(
     config: SweepConfig, paths: SweepPaths, place: Place, incumbent: Incumbent | None, call: Call
 ) -> dict[str, Any]:
-    """What answers.json holds once the checkpoint at `place` has answered too."""
+    """What answers.json holds once the checkpoint at `place` has answered too. Answers to other
+    prompts, of another length or of another incumbent are not kept."""
+    rows, tokens = sample(config, paths)
+    limit = config.selection.sample_tokens
+    about = {
+        "max_new_tokens": limit,
+        "incumbent": incumbent.path if incumbent else None,
+        "prompts": rows,
+    }
     held = read_answers(paths)
+    kept = held["by"] if all(held.get(key) == value for key, value in about.items()) else {}
     wanted = [REFERENCE, *([INCUMBENT] if incumbent else []), name_of(place)]
-    missing = [whom for whom in wanted if whom not in held["by"]]
+    missing = [whom for whom in wanted if whom not in kept]
     if not missing:
         return held
-    rows, tokens = sample(config, paths)
-    arguments = (paths.storage.uri, paths.sweep_id, missing, place, incumbent, tokens)
-    made = call(_answer_remotely, *arguments)
-    limit = config.selection.sample_tokens
-    found = {"max_new_tokens": limit, "prompts": rows, "by": held["by"] | made}
+    arguments = (paths.storage.uri, paths.sweep_id, missing, place, incumbent, tokens, limit)
+    found = {**about, "by": kept | call(_answer_remotely, *arguments)}
     paths.store.write(paths.answers, json.dumps(found, ensure_ascii=False).encode())
     return found
 
@@ -82,6 +88,7 @@ def _answer_remotely(
     place: Place,
     incumbent: Incumbent | None,
     prompts: Sequence[tuple[int, ...]],
+    max_new_tokens: int,
 ) -> dict[str, list[dict[str, Any]]]:
     from dpo_core.models import load_model, load_tokenizer, quiet
     from dpo_core.scoring import best_device
@@ -98,7 +105,7 @@ def _answer_remotely(
                 model = load_model(incumbent.settings(config.model, Path(scratch)), device)
             else:
                 model = _load_checkpoint(config, paths, place, Path(scratch), device)
-            found[whom] = _generate(config, model, tokenizer, prompts)
+            found[whom] = _generate(config, model, tokenizer, prompts, max_new_tokens)
     return found
 
 
@@ -119,7 +126,11 @@ def _load_checkpoint(
 
 
 def _generate(
-    config: SweepConfig, model: Any, tokenizer: Any, prompts: Sequence[tuple[int, ...]]
+    config: SweepConfig,
+    model: Any,
+    tokenizer: Any,
+    prompts: Sequence[tuple[int, ...]],
+    max_new_tokens: int,
 ) -> list[dict[str, Any]]:
     """Greedy, in batches: the same checkpoint says the same thing."""
     from dpo_core.generation import generate_answers
@@ -129,5 +140,5 @@ def _generate(
     with autocast(config.model, next(model.parameters()).device.type):
         for start in range(0, len(prompts), _BATCH):
             batch = prompts[start : start + _BATCH]
-            made += generate_answers(model, tokenizer, batch, config.selection.sample_tokens)
+            made += generate_answers(model, tokenizer, batch, max_new_tokens)
     return [{"text": a.text, "tokens": list(a.tokens), "ended": a.ended} for a in made]

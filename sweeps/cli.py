@@ -149,6 +149,48 @@ def best(folder: SweepFolder, json_: AsJson = False) -> None:
 
 
 @app.command()
+def select(
+    folder: SweepFolder,
+    set_: Overrides = None,
+    json_: AsJson = False,
+    write: Annotated[
+        bool, typer.Option("--write", help="Make it the sweep's choice: export, score, record.")
+    ] = False,
+    open_final_again: Annotated[
+        bool,
+        typer.Option("--open-final-again", help="Even if final was seen for another choice."),
+    ] = False,
+) -> None:
+    """Choose again among the trials of a sweep that ended: `--set selection.objective=…`.
+
+    Limits, objective and incumbent may be others. Nothing is trained, and without `--write` the
+    sweep's folder stays as it is.
+    """
+    from sweeps.paths import SweepPaths
+    from sweeps.reselect import replay, replayed_config, rewrite
+
+    paths = SweepPaths.of_folder(folder)
+    config = replayed_config(paths, set_ or [])
+    with contextlib.redirect_stdout(sys.stderr):
+        if write:
+            selection = rewrite(config, paths, print, open_final_again=open_final_again)
+        else:
+            selection = replay(config, paths, print)
+    _show(selection, json_)
+    if selection["winner"] is None:
+        raise typer.Exit(EXIT_NOTHING_ADMISSIBLE)
+
+
+@app.command()
+def report(folder: SweepFolder) -> None:
+    """Write `report/index.html` and `report/report.md`: also while the sweep runs, and again later."""
+    from sweeps.paths import SweepPaths
+    from sweeps.report.write import write_report
+
+    print(write_report(SweepPaths.of_folder(folder)))
+
+
+@app.command()
 def export(
     folder: SweepFolder,
     to: Annotated[Path, typer.Argument(help="A new folder for the model.", show_default=False)],
@@ -283,6 +325,7 @@ def main() -> None:
 
 def _guarded(command: Callable[[], Any]) -> int:
     from dpo_core.errors import UserError
+    from sweeps.secrets import redact
 
     try:
         command()
@@ -294,10 +337,10 @@ def _guarded(command: Callable[[], Any]) -> int:
             return EXIT_INTERRUPTED
         return stop.code if isinstance(stop.code, int) else 0
     except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
+        print(f"error: {redact(str(error))}", file=sys.stderr)
         return EXIT_OF_ERROR.get(type(error).__name__, EXIT_MISTAKE)
     except Exception:
-        traceback.print_exc()
+        print(redact(traceback.format_exc()), end="", file=sys.stderr)
         print(
             "this is a defect of dpo-sweeps, not of your sweep; please report it", file=sys.stderr
         )

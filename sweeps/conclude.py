@@ -6,7 +6,7 @@ The rules are in `records`, pure; the effects are here: generated answers, the e
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
@@ -17,7 +17,7 @@ from sweeps.config import SweepConfig
 from sweeps.contenders import Field
 from sweeps.export import export_and_score, exported, final_outcomes, write_card
 from sweeps.incumbent import Incumbent, find_incumbent, score_incumbent
-from sweeps.judgement import State, judgement
+from sweeps.judgement import State, judgement, why_opened
 from sweeps.paths import SweepPaths
 from sweeps.records.choice import Choice, Contender, choose
 from sweeps.records.confirmation import confirmed, electorate
@@ -26,10 +26,10 @@ from sweeps.records.ledger import TrialRecord
 from sweeps.records.openings import open_final
 from sweeps.records.paired import Groups
 from sweeps.records.verdict import REFERENCE
-from sweeps.selection_settings import SelectionSettings
+from sweeps.selection_settings import GuardrailSettings
 
 Say = Callable[[str], None]
-# The answers of a contender, with everybody's before; None when it has no checkpoint to give any.
+# What answers.json holds once a contender has answered; None when its checkpoint is gone.
 Ask = Callable[[Contender], dict[str, Any] | None]
 
 
@@ -53,10 +53,10 @@ def conclude(
     points = confirmed(field.finalists(records), contenders, records)
     ask = _asking(config, paths, incumbent, call, say)
     standing, choice = elect(
-        electorate(points, contenders), field.groups, config.selection, ask, say
+        electorate(points, contenders, records), field.groups, config.selection.guardrails, ask, say
     )
     if choice.winner is not None:
-        _open_final(paths, choice.winner, call, say, force=open_final_again)
+        _open_final(config, paths, choice.winner, call, say, force=open_final_again)
         if incumbent:
             score_incumbent(paths, incumbent, "final", call)
     state = State(records, contenders, points, standing, choice, field.groups, incumbent)
@@ -68,9 +68,9 @@ def conclude(
 def elect(
     contenders: Sequence[Contender],
     groups: Groups,
-    settings: SelectionSettings,
+    guardrails: GuardrailSettings,
     ask: Ask,
-    say: Say = lambda _: None,
+    say: Say,
 ) -> tuple[list[Contender], Choice]:
     """All contenders with what became known of them, and the choice.
 
@@ -80,19 +80,19 @@ def elect(
     standing = set(known)
     while True:
         choice = choose((known[place] for place in standing), groups)
-        winner = choice.winner
-        if winner is None or not settings.sample_prompts:
+        first = choice.winner
+        if first is None:
             return list(known.values()), choice
-        answers = ask(winner)
+        answers = ask(first)
         if answers is None:
-            standing.remove(winner.place)
+            say(f"{first.name} would win, but its checkpoint is gone: the next is taken")
+            standing.remove(first.place)
             continue
-        checked = replace(winner, checks=_checked(winner, answers, settings))
-        known[winner.place] = checked
-        if checked.admissible:
+        asked = known[first.place] = _checked(first, answers, guardrails)
+        if asked.admissible:
             choice = choose((known[place] for place in standing), groups)
             return list(known.values()), choice
-        say(f"{_name(winner)} is excluded: {_broken(checked.checks)}")
+        say(f"{asked.name} is excluded: {_broken(asked.checks)}")
 
 
 def write_selection(paths: SweepPaths, selection: dict[str, Any]) -> None:
@@ -114,36 +114,36 @@ def _asking(
     def ask(contender: Contender) -> dict[str, Any] | None:
         if contender.step not in paths.checkpoint_steps(contender.trial):
             return None
+        if not config.selection.sample_prompts:
+            return {"by": {}}
         if name_of(contender.place) not in read_answers(paths)["by"]:
-            say(f"{_name(contender)} answers {config.selection.sample_prompts} prompts")
+            say(f"{contender.name} answers {config.selection.sample_prompts} prompts")
         return answer(config, paths, contender.place, incumbent, call)
 
     return ask
 
 
 def _checked(
-    contender: Contender, answers: dict[str, Any], settings: SelectionSettings
-) -> dict[str, Check]:
-    told = (tokens_of(answers, whom) for whom in (name_of(contender.place), REFERENCE))
-    ours, theirs = told
+    contender: Contender, answers: Mapping[str, Any], guardrails: GuardrailSettings
+) -> Contender:
+    ours, theirs = (tokens_of(answers, whom) for whom in (name_of(contender.place), REFERENCE))
     if ours is None or theirs is None:
-        return dict(contender.checks)
-    return with_answers(contender.checks, ours, theirs, settings.guardrails)
+        return contender
+    return replace(contender, checks=with_answers(contender.checks, ours, theirs, guardrails))
 
 
-def _open_final(paths: SweepPaths, winner: Contender, call: Call, say: Say, *, force: bool) -> None:
+def _open_final(
+    config: SweepConfig, paths: SweepPaths, winner: Contender, call: Call, say: Say, *, force: bool
+) -> None:
     when = datetime.now(UTC).isoformat(timespec="seconds")
-    open_final(paths.store, paths.final_opened, _name(winner), when, force=force)
+    why = why_opened(winner, config.selection.objective)
+    open_final(paths.store, paths.final_opened, why, when, force=force)
     if final_outcomes(paths, *winner.place) is None or exported(paths) != winner.place:
-        say(f"exporting {_name(winner)}, scoring the final split")
+        say(f"exporting {winner.name}, scoring the final split")
         call(export_and_score, paths.storage.uri, paths.sweep_id, winner.trial, winner.step)
 
 
-def _name(contender: Contender) -> str:
-    return f"{contender.trial} at step {contender.step}"
-
-
-def _broken(checks: dict[str, Check] | Any) -> str:
+def _broken(checks: Mapping[str, Check]) -> str:
     return ", ".join(
         f"{name} is {check.value:.3g}, over its limit {check.limit:g}"
         for name, check in checks.items()

@@ -28,8 +28,11 @@ _CONFIRMED_PRESETS = ("lora", "full")
 class SearchSettings(Settings):
     """How points are chosen and how many trials run."""
 
-    sampler: Literal["tpe", "gp", "random"] = "tpe"
-    """`gp`: noise-aware Gaussian process, for spaces without branches."""
+    sampler: Literal["tpe", "gp", "nsga2", "random"] = "tpe"
+    """`gp`: noise-aware Gaussian process, for spaces without branches; `nsga2`: genetic, for two
+    objectives."""
+    objectives: list[Literal["accuracy", "drift"]] = Field(["accuracy"])
+    """With `drift` the search looks for the front of accuracy against drift per token."""
     trials: int = Field(8, ge=1)
     concurrent: int = Field(1, ge=1)
     """Trials at the same time; each has its own workers."""
@@ -37,6 +40,23 @@ class SearchSettings(Settings):
     """`asha` stops weak trials early, counted in optimizer steps."""
     retries: int = Field(2, ge=0)
     """How often a trial is continued after its worker or its node died."""
+
+    @model_validator(mode="after")
+    def _consistent(self) -> SearchSettings:
+        if "accuracy" not in self.objectives or len(set(self.objectives)) < len(self.objectives):
+            raise ValueError(
+                f"objectives: {self.objectives} must be [accuracy] or [accuracy, drift]"
+            )
+        if len(self.objectives) > 1 and self.scheduler == "asha":
+            raise ValueError(
+                "scheduler: asha compares trials by accuracy alone and would stop those that drift "
+                "least; use none, or objectives: [accuracy]"
+            )
+        if len(self.objectives) == 1 and self.sampler == "nsga2":
+            raise ValueError(
+                "sampler: nsga2 is for two objectives; use tpe, or objectives: [accuracy, drift]"
+            )
+        return self
 
 
 class ResourceSettings(Settings):

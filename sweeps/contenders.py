@@ -6,16 +6,16 @@ import json
 from collections.abc import Iterable
 from functools import cached_property
 
-import numpy as np
-
 from dpo_core.errors import UserError
-from dpo_core.evaluation import Floats, Outcomes, whole_outcomes
+from dpo_core.evaluation import Outcomes, whole_outcomes
+from dpo_core.health import largest_drift
 from sweeps.paths import SweepPaths
 from sweeps.records.choice import Contender, Place
 from sweeps.records.confirmation import finalists
 from sweeps.records.guardrails import checks, offline_values
 from sweeps.records.ledger import TrialRecord, searched
 from sweeps.records.paired import Groups
+from sweeps.records.selection import scores_by_id
 from sweeps.selection_settings import SelectionSettings
 
 
@@ -59,7 +59,7 @@ class Field:
             record.seed,
             record.point,
             scores_by_id(outcomes, self.settings.objective),
-            max(values["drift_chosen"], values["drift_rejected"]),
+            largest_drift(values),
             checks(values, self.settings.guardrails),
         )
 
@@ -75,13 +75,6 @@ def outcomes_at(paths: SweepPaths, name: str) -> Outcomes | None:
             "`dpo-sweeps resume` chooses among the other checkpoints"
         )
     return found[0]
-
-
-def scores_by_id(outcomes: Outcomes, objective: str) -> Floats:
-    """1 right, ½ a tie, 0 wrong, of each pair in the order of ids, so that policies line up."""
-    order = np.argsort(np.array(outcomes.ids, dtype=str))
-    scores: Floats = (outcomes.signs(objective)[order] + 1.0) / 2
-    return scores
 
 
 def groups_of(paths: SweepPaths, split: str) -> Groups:

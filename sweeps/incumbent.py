@@ -49,10 +49,16 @@ def find_incumbent(config: SweepConfig) -> Incumbent | None:
     )
 
 
+def is_scored(paths: SweepPaths, incumbent: Incumbent, split: str) -> bool:
+    """Whether this incumbent's outcomes on a split are in the sweep's folder."""
+    name = paths.incumbent_outcome(split)
+    found = whole_outcomes(paths.store.read(name)) if paths.store.exists(name) else None
+    return bool(found and found[1]["path"] == incumbent.path)
+
+
 def score_incumbent(paths: SweepPaths, incumbent: Incumbent, split: str, call: Call) -> None:
     """Its outcomes on a split into the sweep's folder, unless they are there."""
-    name = paths.incumbent_outcome(split)
-    if not paths.store.exists(name) or whole_outcomes(paths.store.read(name)) is None:
+    if not is_scored(paths, incumbent, split):
         arguments = (paths.storage.uri, paths.sweep_id, incumbent.name, incumbent.path, split)
         call(_score_remotely, *arguments)
 

@@ -11,7 +11,8 @@ import numpy as np
 
 from dpo_core.evaluation import Floats, Outcomes, read_outcomes
 from sweeps.config import SweepConfig
-from sweeps.contenders import groups_of, scores_by_id
+from sweeps.contenders import groups_of
+from sweeps.export import exported
 from sweeps.incumbent import Incumbent
 from sweeps.paths import SweepPaths
 from sweeps.prepare import read_labels
@@ -20,7 +21,8 @@ from sweeps.records.confirmation import Confirmation
 from sweeps.records.ledger import TrialRecord, searched
 from sweeps.records.openings import read_openings
 from sweeps.records.paired import Groups, compare, holm, standard_errors
-from sweeps.records.selection import scores, trial_rows
+from sweeps.records.pareto import pareto_rows
+from sweeps.records.selection import scores, scores_by_id, trial_rows
 from sweeps.records.verdict import INCUMBENT, REFERENCE, Verdict, judge, nothing_admissible
 
 
@@ -39,7 +41,7 @@ class State:
 
 
 def judgement(config: SweepConfig, paths: SweepPaths, state: State) -> dict[str, Any]:
-    """Before the winner's final outcomes are there, the verdict is none and so is `final`."""
+    """As long as final is not open for the winner, there is no verdict and no `final`."""
     objective, guardrails = config.selection.objective, config.selection.guardrails
     choice, groups = state.choice, state.groups
     told: dict[str, Any] = {
@@ -62,10 +64,16 @@ def judgement(config: SweepConfig, paths: SweepPaths, state: State) -> dict[str,
         "runner_up": _runner_up(paths, second, objective) if second else None,
         "guardrails": {name: rail.model_dump() for name, rail in guardrails.named.items()},
         "candidates": candidate_rows(_checked(state), choice, groups, others),
+        "pareto": pareto_rows(c for c in _checked(state) if c.admissible),
         "confirmation": [point.row() for point in state.points],
         "final_opened": [vars(o) for o in read_openings(paths.store, paths.final_opened)],
         "trials": trial_rows(searched(state.records), objective),
     }
+
+
+def why_opened(winner: Contender, objective: str) -> str:
+    """What final is opened for: another objective would be another look."""
+    return f"{winner.name} by {objective}"
 
 
 def _checked(state: State) -> list[Contender]:
@@ -129,8 +137,9 @@ def _of_winner(
     paths: SweepPaths, winner: Contender, objective: str, incumbent: Incumbent | None
 ) -> dict[str, Any]:
     outcomes = {"select": _read(paths, paths.outcome(*winner.place))}
-    verdict = None
-    if paths.store.exists(paths.final_outcome(*winner.place)):
+    verdict, is_exported = None, exported(paths) == winner.place
+    opened = {opening.why for opening in read_openings(paths.store, paths.final_opened)}
+    if why_opened(winner, objective) in opened:
         outcomes["final"] = _read(paths, paths.final_outcome(*winner.place))
         verdict = _verdict(paths, winner, outcomes["final"], objective, incumbent).as_dict()
     return {
@@ -140,9 +149,9 @@ def _of_winner(
             "point": dict(winner.point),
             "step": winner.step,
             "seed": winner.seed,
-            "path": f"{paths.store.uri}/{paths.best}",
+            "path": f"{paths.store.uri}/{paths.best}" if is_exported else None,
         },
-        **{s: scores(o, objective, read_labels(paths, s)) for s, o in outcomes.items()},
+        **{s: _scores(paths, s, o, objective) for s, o in outcomes.items()},
         "reference": {s: scores(o.as_reference, objective) for s, o in outcomes.items()},
         "incumbent": _of_incumbent(paths, incumbent, list(outcomes), objective),
     }
@@ -153,7 +162,9 @@ def _of_incumbent(
 ) -> dict[str, Any] | None:
     if incumbent is None:
         return None
-    held = {s: scores(_read(paths, paths.incumbent_outcome(s)), objective) for s in splits}
+    held = {
+        s: _scores(paths, s, _read(paths, paths.incumbent_outcome(s)), objective) for s in splits
+    }
     return {"name": incumbent.name, "path": incumbent.path, **held}
 
 
@@ -169,7 +180,8 @@ def _verdict(
         other, against = _read(paths, paths.incumbent_outcome("final")), INCUMBENT
     difference = scores_by_id(final, objective) - scores_by_id(other, objective)
     [comparison] = compare(difference[None], groups_of(paths, "final"))
-    return judge(comparison, f"{winner.trial} at step {winner.step}", len(difference), against)
+    openings = len(read_openings(paths.store, paths.final_opened))
+    return judge(comparison, winner.name, len(difference), against, openings)
 
 
 def _nothing(contenders: Sequence[Contender], incumbent: Incumbent | None) -> Verdict:
@@ -179,8 +191,12 @@ def _nothing(contenders: Sequence[Contender], incumbent: Incumbent | None) -> Ve
 
 def _runner_up(paths: SweepPaths, second: Contender, objective: str) -> dict[str, Any]:
     outcomes = _read(paths, paths.outcome(*second.place))
-    told = scores(outcomes, objective, read_labels(paths, "select"))
+    told = _scores(paths, "select", outcomes, objective)
     return {"trial": second.trial, "step": second.step, "select": told}
+
+
+def _scores(paths: SweepPaths, split: str, outcomes: Outcomes, objective: str) -> dict[str, Any]:
+    return scores(outcomes, objective, read_labels(paths, split), groups_of(paths, split))
 
 
 def _counts(contender: Contender) -> dict[str, int]:

@@ -15,6 +15,8 @@
     answers.json                         generated answers of those who could win
     final_opened.json                    when the final split was opened, and for whom
     selection.json, best/                the judgement and the exported winner
+    audit.json, trend.json               what the report shows of the data and of earlier nights
+    report/{index.html,report.md}        all of it for a reader
     ray/                                 Ray's own files
 <storage>/.cache/reference/<key>/        reference log-probs, shared by sweeps
 <storage>/.leases/                       who is at work on what
@@ -80,6 +82,10 @@ class SweepPaths:
     final_opened = "final_opened.json"
     selection = "selection.json"
     best = "best"
+    audit = "audit.json"
+    trend = "trend.json"
+    report_page = "report/index.html"
+    report_markdown = "report/report.md"
     trials = "trials"
     outcomes = "outcomes"
     checkpoints = "checkpoints"

@@ -25,6 +25,17 @@ _NO_SECRETS = re.compile(r"_(FILE|PATH|DIR|MODE|URL|HOST|PARALLELISM)$", re.IGNO
 _PASSWORD_NAMES = re.compile(r"^(PGPASSWORD|MYSQL_PWD|REDISCLI_AUTH)$")
 # Shorter values would be found in ordinary words; nobody's secret is that short.
 _SHORTEST = 8
+# What stands before a secret, and stays; then the secret.
+_SHAPES = [
+    re.compile(pattern, re.IGNORECASE)
+    for pattern in (
+        r"(https?://hooks\.[^\s/'\"<>]+/)[^\s'\"<>)]+",  # a webhook's path is its password
+        r"(https?://[^\s'\"<>]*?/(?:[\w-]*webhooks?\w*)/)[^\s'\"<>)]+",
+        r"(\b(?:bearer|basic)\s+)[\w.~+/=-]{8,}",
+        r"(\b(?:hf_|sk-|gh[pousr]_|glpat-|xox[a-z]-|akia))[\w-]{8,}",
+        r"((?:password|passwd|secret|token|api_?key)['\"]?\s*[=:]\s*['\"]?)[^\s'\",;&)]+",
+    )
+]
 _URL = re.compile(r"\b[a-z][a-z0-9+.-]*://[^\s'\"<>\\`]+", re.IGNORECASE)
 
 
@@ -56,13 +67,17 @@ def read_secret(name: str, environment: Mapping[str, str] = os.environ) -> str |
 
 
 def redact(text: str, *known: str, environment: Mapping[str, str] = os.environ) -> str:
-    """`text` without passwords and queries in URLs, and without any value of a secret variable.
+    """`text` without the value of any secret variable, without passwords and queries in URLs, paths
+    of webhooks and well-known shapes of tokens.
 
     `known` are secrets that did not come from a variable: what `read_secret` read from a file.
     """
     for value in _values(known, environment):
         text = text.replace(value, HIDDEN)
-    return _URL.sub(lambda found: _without_credentials(found[0]), text)
+    text = _URL.sub(lambda found: _without_credentials(found[0]), text)
+    for shape in _SHAPES:
+        text = shape.sub(rf"\1{HIDDEN}", text)
+    return text
 
 
 def redact_url(url: str) -> str:
@@ -95,6 +110,8 @@ def _without_credentials(url: str) -> str:
         return HIDDEN
     user, at, _ = parts.netloc.rpartition("@")
     name, colon, _ = user.partition(":")
+    if parts.scheme in ("http", "https"):  # there a token may stand in the place of the name
+        name, colon = HIDDEN if user else "", ""
     netloc = f"{name}{f':{HIDDEN}' if colon else ''}{at}{_host(parts.netloc)}"
     return urlunsplit(parts._replace(netloc=netloc, query=HIDDEN if parts.query else ""))
 

@@ -26,6 +26,7 @@ from sweeps.prepare import (
     split_data,
     write_config,
 )
+from sweeps.report.write import try_write_report
 
 Say = Callable[[str], None]
 
@@ -70,6 +71,7 @@ def run_sweep(config: SweepConfig, paths: SweepPaths, say: Say, tell: Any) -> di
             close_lanes(lanes)  # those of several workers run no calls, but hold the export's CPUs
         selection = conclude(config, paths, records, call, say)
         close_lanes(lanes)
+    try_write_report(paths, say)
     if not evaluated:
         raise NoWinner(
             f"{paths.store.uri}: none of {len(records)} trials was ever evaluated "

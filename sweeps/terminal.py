@@ -15,6 +15,7 @@ from rich.panel import Panel
 from rich.table import Table
 
 from dpo_core.evaluation import OBJECTIVES
+from sweeps.secrets import redact
 
 
 class Progress:
@@ -28,7 +29,9 @@ class Progress:
     def say(self, text: str) -> None:
         elapsed = int(time.monotonic() - self.started)
         clock = f"{elapsed // 60:3d}:{elapsed % 60:02d}"
-        self.console.print(f"[dim]{clock}[/dim]  {escape(text)}", soft_wrap=True, highlight=False)
+        self.console.print(
+            f"[dim]{clock}[/dim]  {escape(redact(text))}", soft_wrap=True, highlight=False
+        )
 
     def tell(self, happening: Any) -> None:
         """The runner's events; see `sweeps.tuning.runner.Happening`."""
@@ -80,29 +83,35 @@ def leaderboard(selection: Mapping[str, Any], rows: int = 20) -> Table:
 
 
 def winner(selection: Mapping[str, Any]) -> Panel:
-    """Its numbers on both splits beside the untouched model's, and the guardrails it breaks."""
-    won = selection["winner"]
+    """Its numbers beside those of what it is held against, and the guardrails it breaks."""
+    won, incumbent = selection["winner"], selection["incumbent"]
     table = Table.grid(padding=(0, 3))
-    table.add_row("", "correct + ½ ties", "accuracy", "95 % interval", "untouched model")
-    for split in ("select", "final"):
-        score, before = selection[split], selection["reference"][split]
+    others = [("untouched model", selection["reference"])]
+    if incumbent:
+        others.append((f"incumbent {incumbent['name']}", incumbent))
+    heads = (escape(name) for name, _ in others)
+    table.add_row("", "correct + ½ ties", "accuracy", "95 % interval", *heads)
+    splits = [split for split in ("select", "final") if split in selection]
+    for split in splits:
+        score = selection[split]
         low, high = score["interval"]
-        counts = f"{score['correct']} + ½·{score['ties']} of {score['total']}"
         table.add_row(
             split,
-            counts,
+            f"{score['correct']} + ½·{score['ties']} of {score['total']}",
             f"{score['accuracy']:.3f}",
             f"{low:.3f} to {high:.3f}",
-            f"{before['accuracy']:.3f}",
+            *(f"{of[split]['accuracy']:.3f}" for _, of in others),
         )
     table.add_row()
     for name in OBJECTIVES:
-        final, before = selection["final"], selection["reference"]["final"]
-        table.add_row("final", name, f"{final[name]:.3f}", "", f"{before[name]:.3f}")
+        numbers = [of[splits[-1]][name] for of in (selection, *(of for _, of in others))]
+        mine, *theirs = (f"{number:.3f}" for number in numbers)
+        table.add_row(splits[-1], name, mine, "", *theirs)
     for line in warnings(selection):
         table.add_row("warning", line)
     title = f"winner: {won['trial']} at step {won['step']}   {show_point(won['point'])}"
-    return Panel(table, title=title, subtitle=escape(won["path"]), expand=False)
+    subtitle = escape(won["path"]) if won["path"] else None
+    return Panel(table, title=title, subtitle=subtitle, expand=False)
 
 
 def confirmation(selection: Mapping[str, Any]) -> Table | None:

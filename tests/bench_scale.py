@@ -19,7 +19,7 @@ _BOOK = (
     "on_trial_result",
     "on_trial_complete",
     "on_trial_error",
-    "close_orphans",
+    "close_lost",
     "publish",
 )
 _SEARCH = ("__init__", "suggest", "on_trial_result", "on_trial_complete")

@@ -16,7 +16,7 @@ from sweeps.records.guardrails import Check, checks, offline_values
 from sweeps.records.openings import FinalSpent, open_final, read_openings
 from sweeps.records.paired import Comparison, Groups
 from sweeps.records.verdict import BETTER, SAME, WORSE, judge, nothing_admissible, word_of
-from sweeps.selection_settings import GuardrailSettings, SelectionSettings
+from sweeps.selection_settings import GuardrailSettings
 
 PAIRS = 100
 GROUPS = Groups(np.arange(PAIRS, dtype=np.int64) // 2)
@@ -167,8 +167,8 @@ def answering(*rambling: str):
     return ask, asked
 
 
-def elected(everyone, ask, **settings):
-    known, choice = elect(everyone, GROUPS, SelectionSettings(**settings), ask)
+def elected(everyone, ask, **guardrails):
+    known, choice = elect(everyone, GROUPS, GuardrailSettings(**guardrails), ask, print)
     return {c.place: c for c in known}, choice.winner and choice.winner.trial
 
 
@@ -193,8 +193,7 @@ def test_longer_answers_exclude_and_the_next_is_asked() -> None:
 
 def test_longer_answers_warn_if_told_so() -> None:
     ask, asked = answering("t0000")
-    rails = GuardrailSettings(length_growth={"limit": 1.5, "action": "warn"})
-    assert elected(FOUR, ask, guardrails=rails)[1] == "t0000"
+    assert elected(FOUR, ask, length_growth={"action": "warn"})[1] == "t0000"
     assert asked == ["t0000"]
 
 
@@ -206,10 +205,8 @@ def test_when_all_ramble_nobody_wins() -> None:
     assert not any(c.admissible for c in known.values())
 
 
-def test_without_prompts_nobody_is_asked() -> None:
-    ask, asked = answering("t0000")
-    assert elected(FOUR, ask, sample_prompts=0)[1] == "t0000"
-    assert asked == []
+def test_who_said_nothing_is_taken_as_it_is() -> None:
+    assert elected(FOUR, lambda _: {"by": {}})[1] == "t0000"
 
 
 def test_who_has_no_checkpoint_left_is_passed_over() -> None:
@@ -291,6 +288,9 @@ def test_a_verdict_in_words() -> None:
         "t0001 at step 8 is better than the reference: +3.1 points on 412 final pairs, "
         "95 % interval +1.0 to +5.2, p < 0.001"
     )
+    third = judge(Comparison(0.03, (0.01, 0.05), 0.02), "t0001 at step 8", 412, "reference", 3)
+    assert (third.word, third.comparison.p_value) == (SAME, pytest.approx(0.06))
+    assert third.sentence.endswith("p = 0.060, final opened 3 times")
     nothing = nothing_admissible(6, {"drift_chosen": 6, "repetition": 1}, "reference")
     assert nothing.sentence == (
         "none of 6 candidates is admissible, so keep the reference; "

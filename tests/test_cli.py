@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 from test_terminal import a_selection
 
+from dpo_core.errors import UserError
 from sweeps import cli
 
 SWEEP = """\
@@ -162,6 +163,18 @@ def test_a_defect_is_exit_code_1_with_its_traceback(call, sweep, monkeypatch) ->
     assert (code, out) == (1, "")
     assert "ZeroDivisionError" in err
     assert "this is a defect of dpo-sweeps, not of your sweep; please report it" in err
+
+
+def test_neither_a_mistake_nor_a_defect_shows_a_secret(call, sweep, monkeypatch) -> None:
+    for error in (OSError, UserError):
+
+        def fail(*_, error=error):
+            raise error("postgresql://me:cAnArY@db/study does not answer")
+
+        monkeypatch.setattr("sweeps.config.load_sweep", fail)
+        _, out, err = call("validate", sweep)
+        assert "postgresql://me:***@db/study does not answer" in err
+        assert "cAnArY" not in (out + err)
 
 
 def test_an_interruption_is_exit_code_130_and_says_how_to_go_on(call, sweep, monkeypatch) -> None:

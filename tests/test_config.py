@@ -140,6 +140,30 @@ def test_confirmation_as_it_is_given(override: str, searched: int, trials: int) 
     assert parse(SHORT, override).selection.confirm.trials(searched) == trials
 
 
+@pytest.mark.parametrize("sampler", ["tpe", "gp", "nsga2", "random"])
+def test_a_search_for_accuracy_against_drift(sampler: str) -> None:
+    config = parse(SHORT, f"search={{objectives: [accuracy, drift], sampler: {sampler}}}")
+    assert config.search.objectives == ["accuracy", "drift"]
+    again = parse_sweep(dump_yaml(resolved(config, "runs")), source="config.yaml")
+    assert again.search == config.search
+
+
+@pytest.mark.parametrize(
+    ("search", "said"),
+    [
+        ("{objectives: [drift]}", "objectives: ['drift'] must be [accuracy] or [accuracy, drift]"),
+        ("{objectives: []}", "objectives: [] must be [accuracy] or [accuracy, drift]"),
+        ("{objectives: [accuracy, accuracy]}", "must be [accuracy] or [accuracy, drift]"),
+        ("{objectives: [accuracy, drift], scheduler: asha}", "scheduler: asha compares trials by"),
+        ("{sampler: nsga2}", "sampler: nsga2 is for two objectives; use tpe, or objectives: "),
+    ],
+)
+def test_objectives_that_cannot_be_searched(search: str, said: str) -> None:
+    with pytest.raises(SettingsError) as caught:
+        parse(SHORT, f"search={search}")
+    assert said in str(caught.value)
+
+
 def test_full_fine_tuning_is_an_adapter_of_null() -> None:
     assert parse(SHORT.replace("path: m", "path: m, adapter: null")).model.adapter is None
 
@@ -165,8 +189,8 @@ def test_a_config_is_frozen() -> None:
         ),
         (
             "search.trails=4",
-            "search.trails: is an unknown key; known are concurrent, retries, sampler, scheduler, "
-            "trials",
+            "search.trails: is an unknown key; known are concurrent, objectives, retries, sampler, "
+            "scheduler, trials",
         ),
         (
             "model.adapter.dropout=0.1",
@@ -177,7 +201,10 @@ def test_a_config_is_frozen() -> None:
         ("model.path=null", "model.path: None: Input should be a valid string"),
         ("search.trials=many", "search.trials: 'many': Input should be a valid integer"),
         ("search.trials=0", "search.trials: 0: Input should be greater than or equal to 1"),
-        ("search.sampler=cma", "search.sampler: 'cma': Input should be 'tpe', 'gp' or 'random'"),
+        (
+            "search.sampler=cma",
+            "search.sampler: 'cma': Input should be 'tpe', 'gp', 'nsga2' or 'random'",
+        ),
         ("search=tpe", "search: 'tpe': Input should be a valid dictionary"),
         ("selection.objective=loss", "selection.objective: 'loss': Input should be 'reward_acc"),
         ("resources.cpus_per_worker=0", "resources.cpus_per_worker: 0: Input should be greater"),

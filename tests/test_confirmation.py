@@ -106,7 +106,7 @@ def test_the_mean_at_the_same_step_decides_whatever_the_search_found() -> None:
     assert (told["mean"], told["shrinkage"]) == (pytest.approx(0.65), pytest.approx(0.3))
     assert (third.mean, third.row()["shrinkage"], third.standing) == (None, None, None)
     # The search's own score would have let t0000 win.
-    standing = electorate([first, second, third], EVERYBODY)
+    standing = electorate([first, second, third], EVERYBODY, RECORDS)
     assert places([choose(standing, GROUPS).winner]) == [("t0001-s2", 4)]
     assert places([choose(FOUND, GROUPS).winner]) == [("t0000", 8)]
 
@@ -131,7 +131,7 @@ def test_a_seed_that_guardrails_exclude_is_not_exported_but_counts() -> None:
     assert point.mean == pytest.approx(92 / 120)
     [alone] = confirmed(top(1), [drifted], [record("t0000-s3")])
     assert alone.standing is not None
-    assert choose(electorate([alone], FOUND), GROUPS).winner is None
+    assert choose(electorate([alone], FOUND, RECORDS), GROUPS).winner is None
 
 
 def test_a_seed_that_never_got_there_is_told_and_not_counted() -> None:
@@ -148,11 +148,14 @@ def test_one_seed_has_a_mean_and_no_spread() -> None:
     assert (point.row()["mean"], point.row()["spread"]) == (0.6, None)
 
 
-def test_when_no_new_seed_got_anywhere_the_search_decides() -> None:
+def test_when_no_new_seed_got_to_its_step_the_search_decides() -> None:
     failed = [record(f"{t}-s1", status="failed", reason="nan") for t in BETA]
-    points = confirmed(top(), FOUND, failed)
-    assert electorate(points, FOUND) is FOUND
-    assert electorate([], FOUND) is FOUND
+    records = [*RECORDS[:3], *failed]
+    # At another step than the one that was found, where its checkpoint is not kept.
+    everybody = [*FOUND, contender("t0000-s1", 4, 40)]
+    points = confirmed(top(), everybody, records)
+    assert places(electorate(points, everybody, records)) == places(FOUND)
+    assert places(electorate([], everybody, records)) == places(FOUND)
 
 
 @given(st.randoms(use_true_random=False))

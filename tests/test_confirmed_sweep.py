@@ -38,7 +38,7 @@ def resumed(
         "data": {"path": str(pairs_file), "max_tokens": 256},
         "space": {"beta": 0.1, "learning_rate": {"log_uniform": [1e-4, 3e-3]}},
         "training": {"max_steps": 40, "batch_pairs": 4, "evaluations": 2},
-        "search": {"trials": 2, "sampler": "random"},
+        "search": {"trials": 2, "objectives": ["accuracy", "drift"]},
         "selection": {**LENIENT, "objective": OBJECTIVE, "confirm": {"top": 2, "seeds": 2}},
     }
     path, sweep = folder / "sweep.yaml", folder / "runs" / "killed"
@@ -96,6 +96,23 @@ def test_the_search_knows_nothing_of_it(resumed: dict[str, Any]) -> None:
         study_name=selection["sweep"], storage=f"sqlite:///{paths.store.local}/{paths.study}"
     )
     assert sorted(t.user_attrs["trial"] for t in study.trials) == ["t0000", "t0001"]
+    best = {r.trial: r.best(OBJECTIVE) for r in ledger.read(paths.store, paths.ledger)}
+    assert {t.user_attrs["trial"]: t.values for t in study.trials} == {
+        trial: [best[trial].accuracy(OBJECTIVE), best[trial].drift] for trial in ("t0000", "t0001")
+    }
+
+
+def test_the_front_is_of_checkpoints_that_exist_in_the_ledger(resumed: dict[str, Any]) -> None:
+    selection, paths = resumed["selection"], resumed["paths"]
+    front = selection["pareto"]
+    rows = {(c["trial"], c["step"]): c for c in selection["candidates"]}
+    assert front
+    for place in front:
+        row = rows[place["trial"], place["step"]]
+        assert (row["accuracy"], row["drift"]) == (place["accuracy"], place["drift"])
+        assert place["accuracy"] == accuracy(paths, place["trial"], place["step"])
+    assert max(c["accuracy"] for c in rows.values()) == front[0]["accuracy"]
+    assert min(c["drift"] for c in rows.values()) == front[-1]["drift"]
 
 
 def test_a_new_seed_changes_the_training_and_not_the_splits(resumed: dict[str, Any]) -> None:

@@ -66,3 +66,16 @@ def test_what_a_worker_writes_down_is_what_others_read(tmp_path: Path) -> None:
     assert known is not None
     assert (known["reason"], known["detail"]) == ("nan", "the training loss is nan at step 3")
     assert "TrialFailed" in known["traceback"]
+
+
+def test_no_secret_gets_into_the_record(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HF_TOKEN", "cAnArY-in-the-environment")
+    paths = SweepPaths(Store.open(tmp_path), "sweep")
+    try:
+        raise OSError("https://me:cAnArY-in-a-url@hub/x with cAnArY-in-the-environment refused")
+    except OSError as error:
+        record_failure(paths, "t0000", error)
+    written = paths.store.read(paths.failure("t0000")).decode()
+    assert "cAnArY" not in written, "the line of the traceback that shows this test included"
+    assert failure_of(paths, "t0000")["detail"] == "OSError: https://***@hub/x with *** refused"
+    assert "cAnArY" not in reason_of(TrialFailed("exception", "token=cAnArY-in-a-detail"))[1]

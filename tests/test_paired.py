@@ -12,6 +12,7 @@ from sweeps.records.paired import (
     RESAMPLES,
     Groups,
     compare,
+    design_effect,
     holm,
     mcnemar,
     standard_errors,
@@ -39,6 +40,14 @@ def test_the_standard_error_by_hand() -> None:
     assert standard_errors(rows([1, 1, 0, 0]), Groups.of(list("aabb"))) == pytest.approx(0.5)
     # ... and two that cancel each other say that nothing varies.
     assert standard_errors(rows([1, 0, 1, 0]), Groups.of(list("aabb"))).tolist() == [0.0]
+
+
+def test_the_design_effect_by_hand() -> None:
+    # Two prompts of two equal pairs: error ½ as above, independent pairs' ½/√4: (½ / ¼)².
+    assert design_effect(np.array([1.0, 1, 0, 0]), Groups.of(list("aabb"))) == pytest.approx(4.0)
+    assert design_effect(np.array([1.0, 0, 1, 0]), Groups.of(list("aabb"))) == 1.0
+    assert design_effect(np.array([1.0, 1, 1]), alone(3)) == 1.0, "nothing varies"
+    assert design_effect(np.array([1.0, 0]), Groups.of(["a", "a"])) == 1.0, "one group"
 
 
 def test_a_single_group_knows_no_error() -> None:

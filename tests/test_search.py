@@ -77,7 +77,11 @@ def run(search: SweepSearch, count: int, start: int = 0) -> list[dict]:
 def ended(trial: str, point: dict, *correct: int, status: str = "finished") -> TrialRecord:
     evaluations = tuple(
         EvaluationRecord(
-            4 * (i + 1), 0.6, {OBJECTIVE: {"correct": c, "ties": 1, "total": 10}}, {}, {}
+            step=4 * (i + 1),
+            loss=0.6,
+            counts={OBJECTIVE: {"correct": c, "ties": 1, "total": 10}},
+            slices={},
+            health={"drift_chosen": -0.1 * (i + 1), "drift_rejected": 0.05},
         )
         for i, c in enumerate(correct)
     )
@@ -248,3 +252,114 @@ def test_publish_adds_each_trial_once(tmp_path: Path, folder: str) -> None:
     assert study.best_trial.user_attrs["trial"] == "t0002"
     assert study.best_value == 0.95  # (9 + 1/2) / 10
     assert study.best_params["beta"] == 0.2
+
+
+BOTH = ("accuracy", "drift")
+
+
+def drift(point: dict) -> float:
+    """Grows with the learning rate, which accuracy does not want to be lowest."""
+    return point["learning_rate"] / 1e-4
+
+
+def run_both(search: SweepSearch, count: int) -> list[dict]:
+    points = []
+    for number in range(count):
+        points.append(search.suggest(f"id{number}")["point"])
+        told = {METRIC: accuracy(points[-1]), "best_drift": drift(points[-1])}
+        search.on_trial_result(f"id{number}", {**told, "training_iteration": 1})
+        search.on_trial_complete(f"id{number}", told)
+    return points
+
+
+@pytest.mark.parametrize(
+    ("space", "sampler", "trials"),
+    [
+        (FLAT, "tpe", 20),
+        (BRANCHED, "tpe", 20),
+        (FLAT, "gp", 11),
+        (FLAT, "nsga2", 20),
+        (BRANCHED, "nsga2", 20),
+        (FLAT, "random", 20),
+    ],
+)
+def test_two_objectives(space: Space, sampler: str, trials: int) -> None:
+    search = searcher(space, sampler, objectives=BOTH)
+    points = run_both(search, trials)
+    assert [space.why_not(point) for point in points] == [None] * trials
+    study = study_of(search)
+    assert [d.name for d in study.directions] == ["MAXIMIZE", "MINIMIZE"]
+    assert [t.values for t in study.get_trials()] == [[accuracy(p), drift(p)] for p in points]
+    assert run_both(searcher(space, sampler, objectives=BOTH), trials) == points
+
+
+def dominated_area(points: list[dict]) -> float:
+    """What the points' front leaves below it, from the corner of no accuracy and a drift of 1."""
+    area, reached = 0.0, 1.0
+    for value, far in sorted(((accuracy(p), drift(p)) for p in points), reverse=True):
+        area, reached = area + value * max(0.0, reached - far), min(reached, far)
+    return area
+
+
+@pytest.mark.parametrize("sampler", ["tpe", "nsga2"])
+def test_a_sampler_of_two_objectives_learns_from_both(sampler: str) -> None:
+    """Later points press against the front: more of them are on it than of the early ones."""
+    count = 60
+    kind = make_sampler(sampler, FLAT, 1, count)
+    search = SweepSearch(
+        FLAT,
+        kind,
+        finished=(),
+        unfinished=(),
+        objective=OBJECTIVE,
+        first_number=0,
+        seed=1,
+        on_draw=lambda _: None,
+        objectives=BOTH,
+    )
+    points = run_both(search, count)
+    half = count // 2
+
+    def merit(some: list[dict]) -> float:
+        return sum(accuracy(p) - drift(p) for p in some)
+
+    assert merit(points[half:]) > merit(points[:half])
+    assert dominated_area(points) > dominated_area(points[:half])
+
+
+def test_failed_and_silent_trials_of_two_objectives_end_in_the_study() -> None:
+    search = searcher(objectives=BOTH)
+    for name in "abc":
+        search.suggest(name)
+    search.on_trial_complete("a", error=True)
+    search.on_trial_complete("b", {"training_iteration": 1})
+    search.on_trial_complete("c", {METRIC: 0.6, "best_drift": 0.2})
+    states = [t.state for t in study_of(search).get_trials()]
+    assert states == [TrialState.FAIL, TrialState.PRUNED, TrialState.COMPLETE]
+
+
+def test_the_ledger_and_the_published_study_know_both_objectives(tmp_path: Path) -> None:
+    finished = [ended("t0000", POINT, 7, 8), ended("t0001", POINT, 8, status="failed")]
+    expected = [[0.85, 0.2], None]  # the best checkpoint's accuracy, and its own drift
+    trials = study_of(searcher(finished=finished, objectives=BOTH)).get_trials()
+    assert [t.values for t in trials] == expected
+    file = tmp_path / "study.db"
+    for upto in (1, 2, 2):
+        publish(file, "hh-1", FLAT, finished[:upto], OBJECTIVE, BOTH)
+    study = optuna.load_study(study_name="hh-1", storage=f"sqlite:///{file}")
+    assert [t.values for t in study.trials] == expected
+    assert [t.user_attrs["trial"] for t in study.best_trials] == ["t0000"]
+
+
+def test_a_resumed_genetic_search_breeds_from_the_ledger() -> None:
+    """Children take each coordinate from a parent, or mutate: fresh random points would not."""
+    rates = [10 ** (-6 + 2 * i / 7) for i in range(8)]
+    known = [
+        ended(f"t{i:04d}", {**POINT, "learning_rate": rate}, 3 + i) for i, rate in enumerate(rates)
+    ]
+    children = run_both(searcher(sampler="nsga2", finished=known, objectives=BOTH), 8)
+    inherited = sum(
+        child["beta"] == POINT["beta"] or child["ld_alpha"] == POINT["ld_alpha"]
+        for child in children
+    )
+    assert inherited >= 4

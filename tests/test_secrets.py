@@ -42,6 +42,22 @@ CANARY = "canary-5f2c9e"
         ),
         ("t0003: out of memory at 12:30", "t0003: out of memory at 12:30"),
         (f"http://[{CANARY}", HIDDEN),
+        (
+            f"POST https://hooks.slack.com/services/T0/B0/{CANARY} gave 500",
+            f"POST https://hooks.slack.com/{HIDDEN} gave 500",
+        ),
+        (
+            f"https://discord.com/api/webhooks/12/{CANARY}",
+            f"https://discord.com/api/webhooks/{HIDDEN}",
+        ),
+        (f"https://x.office.com/webhookb2/{CANARY}/y", f"https://x.office.com/webhookb2/{HIDDEN}"),
+        (f"https://{CANARY}@github.com/a/b", f"https://{HIDDEN}@github.com/a/b"),
+        (f"Authorization: Bearer {CANARY}", f"Authorization: Bearer {HIDDEN}"),
+        (f"the hub refused hf_{CANARY}", f"the hub refused hf_{HIDDEN}"),
+        (f"FATAL: password={CANARY} host=db", f"FATAL: password={HIDDEN} host=db"),
+        (f'{{"api_key": "{CANARY}"}}', f'{{"api_key": "{HIDDEN}"}}'),
+        ("loss 0.4312, token ids: [1, 2]", "loss 0.4312, token ids: [1, 2]"),
+        ("data.max_tokens: 1024 is too many", "data.max_tokens: 1024 is too many"),
     ],
 )
 def test_urls_lose_their_credentials_and_nothing_else(text: str, shown: str) -> None:

@@ -57,6 +57,12 @@ def test_two_ties_are_worth_one_correct_pair() -> None:
     assert wilson_interval(Count(5, 2, 10)) == wilson_interval(Count(6, 0, 10))
 
 
+def test_a_design_effect_is_so_many_fewer_pairs() -> None:
+    assert wilson_interval(Count(40, 10, 100), design_effect=2.5) == pytest.approx(
+        wilson_interval(Count(16, 4, 40))
+    )
+
+
 def test_detectable_gain_by_hand() -> None:
     # (1.959964 + 0.841621) · √(0.1 / 1000) = 2.801585 · 0.01 = 0.02801585: 2.8 points
     assert detectable_gain(1000) == pytest.approx(0.02801585, abs=1e-7)

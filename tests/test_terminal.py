@@ -209,3 +209,11 @@ def test_what_new_seeds_said() -> None:
         *("t0001", "8", "0.700", "0.651", "0.021", "2", "t0001-s3:", "[b]nan[/b]")
     ]
     assert "-" in next(line for line in shown.splitlines() if "t0000" in line)
+
+
+def test_progress_lines_hide_secrets_and_stay_lines(monkeypatch) -> None:
+    monkeypatch.setenv("HF_TOKEN", "cAnArY-in-the-environment")
+    out = StringIO()
+    progress = Progress(Console(file=out), trials=1, steps=1, objective=REWARD)
+    progress.say("cAnArY-in-the-environment, postgresql://me:cAnArY@db/study")
+    assert out.getvalue() == "  0:00  ***, postgresql://me:***@db/study\n"

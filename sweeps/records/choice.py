@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -40,6 +41,10 @@ class Contender:
         return self.trial, self.step
 
     @property
+    def name(self) -> str:
+        return f"{self.trial} at step {self.step}"
+
+    @cached_property
     def accuracy(self) -> float:
         return float(self.scores.mean())
 

@@ -9,14 +9,14 @@ from __future__ import annotations
 import hashlib
 import math
 import statistics
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 
 from sweeps.records.choice import Contender, choose, ranked
-from sweeps.records.ledger import TrialRecord
+from sweeps.records.ledger import TrialRecord, searched
 from sweeps.records.paired import Groups
 
 
@@ -105,10 +105,15 @@ def confirmed(
 
 
 def electorate(
-    points: Iterable[Confirmation], contenders: Sequence[Contender]
-) -> Sequence[Contender]:
-    """Who may be chosen: the points with new seeds, on their means; if there are none, everybody."""
-    return [each for point in points if (each := point.standing)] or contenders
+    points: Iterable[Confirmation],
+    contenders: Iterable[Contender],
+    records: Iterable[TrialRecord],
+) -> list[Contender]:
+    """Who may be chosen: the points with new seeds, on their means; without any, what the search
+    found, whose checkpoints are kept for that."""
+    standing = [each for point in points if (each := point.standing)]
+    names = {record.trial for record in searched(records)}
+    return standing or [each for each in contenders if each.trial in names]
 
 
 def _confirmation(

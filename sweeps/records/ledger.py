@@ -13,6 +13,7 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from dpo_core.errors import UserError
+from dpo_core.health import largest_drift
 from dpo_core.store import Store
 
 FINISHED, FAILED, STOPPED = "finished", "failed", "stopped"
@@ -35,6 +36,10 @@ class EvaluationRecord:
     def accuracy(self, objective: str) -> float:
         counts = self.counts[objective]
         return float((counts["correct"] + 0.5 * counts["ties"]) / counts["total"])
+
+    @property
+    def drift(self) -> float:
+        return largest_drift(self.health)
 
 
 @dataclass(frozen=True)
@@ -62,8 +67,17 @@ class TrialRecord:
         evaluations = tuple(EvaluationRecord(**e) for e in row["evaluations"])
         return cls(**{**row, "evaluations": evaluations})
 
+    def best(self, objective: str) -> EvaluationRecord | None:
+        """The most accurate evaluation; of equal ones that which drifted less, then the earlier."""
+        return max(
+            self.evaluations,
+            key=lambda e: (e.accuracy(objective), -e.drift, -e.step),
+            default=None,
+        )
+
     def best_accuracy(self, objective: str) -> float | None:
-        return max((e.accuracy(objective) for e in self.evaluations), default=None)
+        best = self.best(objective)
+        return None if best is None else best.accuracy(objective)
 
 
 def searched(records: Iterable[TrialRecord]) -> list[TrialRecord]:

@@ -75,6 +75,17 @@ def standard_errors(values: Floats, groups: Groups) -> Floats:
     return errors
 
 
+def design_effect(values: Floats, groups: Groups) -> float:
+    """How many times the variance of a mean of (pairs,) is larger than that of independent pairs
+    with as many right; at least 1, and 1 where nothing varies or there is but one group."""
+    accuracy = float(values.mean())
+    independent = accuracy * (1 - accuracy) / len(values)
+    error = float(standard_errors(values[None], groups)[0])
+    if not independent or not np.isfinite(error):
+        return 1.0
+    return max(1.0, error**2 / independent)
+
+
 def compare(differences: Floats, groups: Groups, seed: int = 0) -> list[Comparison]:
     """Each row of (rows, pairs) holds one policy's scores minus another's on the same pairs.
 

@@ -6,9 +6,12 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from dpo_core.evaluation import OBJECTIVES, Outcomes, label_slices, length_slices
+import numpy as np
+
+from dpo_core.evaluation import OBJECTIVES, Floats, Outcomes, label_slices, length_slices
 from dpo_core.health import health
 from sweeps.records.ledger import EvaluationRecord, TrialRecord
+from sweeps.records.paired import Groups, design_effect
 from sweeps.records.statistics import wilson_interval
 
 
@@ -46,19 +49,29 @@ def winner(records: Iterable[TrialRecord], objective: str) -> Candidate | None:
     return next(iter(ranked(candidates(records), objective)), None)
 
 
+def scores_by_id(outcomes: Outcomes, objective: str) -> Floats:
+    """1 right, ½ a tie, 0 wrong, of each pair in the order of ids, so that policies line up."""
+    order = np.argsort(np.array(outcomes.ids, dtype=str))
+    scores: Floats = (outcomes.signs(objective)[order] + 1.0) / 2
+    return scores
+
+
 def scores(
     outcomes: Outcomes,
     objective: str,
     labels: Mapping[str, Mapping[str, str | None]] | None = None,
+    groups: Groups | None = None,
 ) -> dict[str, Any]:
     """One split under one policy as selection.json tells it: counts and accuracy of the
     objective with a 95 % Wilson interval, all three accuracies, slices by length, source and
-    category, health."""
+    category, health. `groups` of the pairs in the order of their ids widen the interval where
+    pairs of one prompt go the same way."""
     count = outcomes.count(objective)
+    effect = design_effect(scores_by_id(outcomes, objective), groups) if groups else 1.0
     return {
         "objective": objective,
         **count.as_dict(),
-        "interval": list(wilson_interval(count)),
+        "interval": list(wilson_interval(count, design_effect=effect)),
         **{name: outcomes.count(name).accuracy for name in OBJECTIVES},
         "length": length_slices(outcomes, objective),
         "by": label_slices(outcomes, objective, labels or {}),

@@ -9,12 +9,18 @@ from scipy import stats
 from dpo_core.evaluation import Count
 
 
-def wilson_interval(count: Count, confidence: float = 0.95) -> tuple[float, float]:
-    """Wilson's score interval of an accuracy, in [0, 1]; ties count half."""
+def wilson_interval(
+    count: Count, confidence: float = 0.95, design_effect: float = 1.0
+) -> tuple[float, float]:
+    """Wilson's score interval of an accuracy, in [0, 1]; ties count half.
+
+    `design_effect` is how many times the variance is larger than that of so many independent pairs;
+    the interval is that of so many times fewer pairs (Kish 1965).
+    """
     if not count.total:
         return 0.0, 1.0
     z = float(stats.norm.ppf(0.5 + confidence / 2))
-    n, p = count.total, count.accuracy
+    n, p = count.total / design_effect, count.accuracy
     centre = (p + z * z / (2 * n)) / (1 + z * z / n)
     half = z / (1 + z * z / n) * math.sqrt(p * (1 - p) / n + z * z / (4 * n * n))
     return max(0.0, centre - half), min(1.0, centre + half)

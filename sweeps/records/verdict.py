@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from sweeps.records.paired import CONFIDENCE, Comparison
@@ -42,13 +42,19 @@ def word_of(comparison: Comparison) -> str:
     return BETTER if low > 0 else WORSE
 
 
-def judge(comparison: Comparison, name: str, pairs: int, against: str) -> Verdict:
-    """`name` is the winner as a reader knows it; `comparison` is over the `pairs` final pairs."""
+def judge(
+    comparison: Comparison, name: str, pairs: int, against: str, openings: int = 1
+) -> Verdict:
+    """`name` is the winner as a reader knows it; `comparison` is over the `pairs` final pairs, which
+    were opened so many times: each look is one more chance, so p is multiplied by them
+    (Bonferroni)."""
+    comparison = replace(comparison, p_value=min(1.0, openings * comparison.p_value))
     word = word_of(comparison)
     low, high = (100 * bound for bound in comparison.interval)
+    again = f", final opened {openings} times" if openings > 1 else ""
     numbers = (
         f"{100 * comparison.difference:+.1f} points on {pairs} final pairs, "
-        f"95 % interval {low:+.1f} to {high:+.1f}, {_shown(comparison.p_value)}"
+        f"95 % interval {low:+.1f} to {high:+.1f}, {_shown(comparison.p_value)}{again}"
     )
     told = {
         BETTER: f"{name} is better than the {against}: {numbers}",

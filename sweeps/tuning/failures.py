@@ -12,6 +12,7 @@ import traceback
 
 from dpo_core.errors import TrialFailed, UserError
 from sweeps.paths import SweepPaths
+from sweeps.secrets import redact
 
 # What torch says on a GPU, and what it says on a CPU.
 _MEMORY = re.compile(r"out of memory|not enough memory|can.t allocate memory", re.IGNORECASE)
@@ -27,10 +28,10 @@ def failure_of(paths: SweepPaths, trial: str) -> dict[str, str] | None:
 
 
 def reason_of(error: BaseException) -> tuple[str, str]:
-    """A short kind and one line of detail."""
+    """A short kind and one line of detail, without secrets: libraries put URLs into their errors."""
     if isinstance(error, TrialFailed):
-        return error.reason, error.detail
-    text = f"{type(error).__name__}: {error}".strip().splitlines()[0]
+        return error.reason, redact(error.detail)
+    text = redact(f"{type(error).__name__}: {error}".strip().splitlines()[0])
     if isinstance(error, MemoryError) or _MEMORY.search(str(error)):
         return "out of memory", text
     return ("settings" if isinstance(error, UserError) else "exception"), text
@@ -51,5 +52,5 @@ def record_failure(paths: SweepPaths, trial: str, error: Exception) -> None:
     if is_elsewhere(error):
         return
     reason, detail = reason_of(error)
-    failure = {"reason": reason, "detail": detail, "traceback": traceback.format_exc()}
+    failure = {"reason": reason, "detail": detail, "traceback": redact(traceback.format_exc())}
     paths.store.write(paths.failure(trial), json.dumps(failure, indent=2).encode())

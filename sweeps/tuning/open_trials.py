@@ -6,6 +6,7 @@ import re
 from collections.abc import Sequence
 from typing import Any
 
+from dpo_core.evaluation import whole_outcomes
 from sweeps.paths import SweepPaths
 from sweeps.records.ledger import TrialRecord
 from sweeps.tuning.search import DrawnPoint
@@ -43,6 +44,13 @@ def drawn_row(paths: SweepPaths, trial: str) -> dict[str, Any] | None:
     for step in paths.checkpoint_steps(trial):
         row = row or paths.store.read_json(f"{paths.checkpoint(trial, step)}/manifest.json")
     return row or None
+
+
+def delete_torn_outcomes(paths: SweepPaths, trial: str) -> None:
+    """Of a trial that goes on: their steps are evaluated again."""
+    for _, name in paths.evaluations_of(trial):
+        if whole_outcomes(paths.store.read(name)) is None:
+            paths.store.delete(name)
 
 
 def first_free_number(paths: SweepPaths, records: Sequence[TrialRecord]) -> int:

@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import contextlib
 import json
+import math
 import tempfile
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -21,8 +22,6 @@ from ray import tune
 from ray.tune.search import Searcher
 
 from dpo_core.checkpoints import versions
-from dpo_core.evaluation import Outcomes, label_slices, length_slices
-from dpo_core.health import health
 from dpo_core.hyperparams import DPOHyperparams
 from sweeps.config import SweepConfig
 from sweeps.contenders import Field
@@ -31,12 +30,14 @@ from sweeps.prepare import Prepared, read_labels
 from sweeps.records import ledger
 from sweeps.records.choice import Contender, can_still_win
 from sweeps.records.confirmation import confirmed, new_seeds
+from sweeps.records.evaluations import evaluation_record
 from sweeps.records.ledger import EvaluationRecord, TrialRecord, searched
 from sweeps.tuning import lanes as lane_module
 from sweeps.tuning import search
 from sweeps.tuning.failures import failure_of, reason_of
 from sweeps.tuning.lane_worker import lane_loop
 from sweeps.tuning.open_trials import (
+    delete_torn_outcomes,
     drawn_but_open,
     drawn_row,
     first_free_number,
@@ -142,13 +143,16 @@ def _searcher(
     return search.SweepSearch(
         space,
         # A resumed sweep draws on, instead of drawing its first points again.
-        search.make_sampler(config.search.sampler, space, config.seed + number),
+        search.make_sampler(
+            config.search.sampler, space, config.seed + number, config.search.trials
+        ),
         finished=known,
         unfinished=unfinished,
         objective=config.selection.objective,
         first_number=number,
         seed=config.seed,
         on_draw=lambda drawn: _note_point(paths, drawn),
+        objectives=config.search.objectives,
     )
 
 
@@ -171,8 +175,6 @@ def _fit(
             max_concurrent_trials=config.search.concurrent,
             search_alg=searcher,
             scheduler=scheduler,
-            metric=METRIC,
-            mode="max",
             reuse_actors=lanes is not None,
             trial_name_creator=lambda trial: trial.config["trial"],
             trial_dirname_creator=lambda trial: f"{trial.config['trial']}-{trial.trial_id}",
@@ -213,7 +215,14 @@ def _scheduler(config: SweepConfig, paths: SweepPaths) -> Any:
     steps = config.training.steps(_trained_pairs(paths))
     grace = max(1, steps // max(2, config.training.evaluations))
     # Tune's own iteration count restarts with a trial's driver; optimizer steps do not.
-    return ASHAScheduler(time_attr=TIME, max_t=steps, grace_period=grace, reduction_factor=2)
+    return ASHAScheduler(
+        time_attr=TIME,
+        metric=METRIC,
+        mode="max",
+        max_t=steps,
+        grace_period=grace,
+        reduction_factor=2,
+    )
 
 
 def _note_point(paths: SweepPaths, drawn: DrawnPoint) -> None:
@@ -274,6 +283,7 @@ class _Book(tune.Callback):  # type: ignore[misc]
         """Those without an end. A kill between a trial's end and its record leaves the record to us:
         what was trained to its end is never trained again."""
         for drawn in open_points:
+            delete_torn_outcomes(self.paths, drawn.trial)
             if not self._end_as_noted(drawn) and self._is_trained(drawn.trial):
                 self.end(drawn, ledger.FINISHED)
         return not_ended(open_points, self.records)
@@ -327,7 +337,14 @@ class _Book(tune.Callback):  # type: ignore[misc]
         # SQLite needs a file of its own machine, and no ? or % in its name.
         file = Path(self.scratch.name) / self.paths.study
         space, known = self.config.search_space, searched(self.records)
-        search.publish(file, self.paths.sweep_id, space, known, self.objective)
+        search.publish(
+            file,
+            self.paths.sweep_id,
+            space,
+            known,
+            self.objective,
+            self.config.search.objectives,
+        )
         self.paths.store.write(self.paths.study, file.read_bytes())
         self.published = time.monotonic()
 
@@ -342,6 +359,9 @@ class _Book(tune.Callback):  # type: ignore[misc]
             if trial in unended:
                 # The newest may lack its outcomes yet, or be damaged: then the one before it serves.
                 keep |= {(trial, step) for step in steps[-2:]}
+            elif not any((trial, step) in keep for step in steps):
+                self.paths.store.delete(f"{self.paths.checkpoints}/{trial}")
+                continue
             for step in steps:
                 if (trial, step) not in keep:
                     self.paths.store.delete(self.paths.checkpoint(trial, step))
@@ -356,6 +376,8 @@ class _Book(tune.Callback):  # type: ignore[misc]
         return standing | can_still_win(pool, self.field.groups, spares)
 
     def _so_far(self, trial: str) -> TrialRecord | None:
+        """What stands for election needs no more of an evaluation than its step."""
+        steps = [step for step, _ in self.paths.evaluations_of(trial)]
         row = drawn_row(self.paths, trial)
         if row is None:
             return None
@@ -364,32 +386,13 @@ class _Book(tune.Callback):  # type: ignore[misc]
             row["point"],
             "running",
             row.get("seed", self.config.seed),
-            self._evaluations(trial),
+            tuple(EvaluationRecord(step, math.nan, {}, {}, {}) for step in steps),
             confirms=self.paths.confirms(trial),
         )
 
     def _evaluations(self, trial: str) -> tuple[EvaluationRecord, ...]:
         found = stored(self.paths, trial)
         return tuple(evaluation_record(m, o, self.labels) for m, o in found)
-
-
-def evaluation_record(
-    metadata: dict[str, Any], outcomes: Outcomes, labels: Mapping[str, Mapping[str, str | None]]
-) -> EvaluationRecord:
-    """What the ledger keeps of one stored evaluation."""
-    counts = outcomes.counts()
-    return EvaluationRecord(
-        step=metadata["step"],
-        loss=metadata["loss"],
-        counts={
-            n: {"correct": c.correct, "ties": c.ties, "total": c.total} for n, c in counts.items()
-        },
-        slices={
-            name: length_slices(outcomes, name) | label_slices(outcomes, name, labels)
-            for name in counts
-        },
-        health=health(outcomes),
-    )
 
 
 def _trained_pairs(paths: SweepPaths) -> int:

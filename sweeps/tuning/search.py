@@ -27,8 +27,13 @@ from sweeps.records.ledger import FAILED, TrialRecord
 warnings.filterwarnings("ignore", category=optuna.exceptions.ExperimentalWarning)
 warnings.filterwarnings("ignore", message="Define-by-run function")
 
-METRIC = "best_accuracy"  # of a trial's checkpoints so far, for the sweep's objective
+METRIC = "best_accuracy"  # of a trial's checkpoints so far, for the sweep's accuracy
+# What a worker reports for each of `search.objectives`; drift is that of the most accurate one.
+METRICS = {"accuracy": METRIC, "drift": "best_drift"}
+MODES = {"accuracy": "max", "drift": "min"}
+ACCURACY_ALONE = ("accuracy",)
 TIME = "global_step"
+GENERATION = "NSGAIISampler:generation"
 
 
 @dataclass(frozen=True)
@@ -57,19 +62,20 @@ class SweepSearch(OptunaSearch):  # type: ignore[misc]
         first_number: int,
         seed: int,
         on_draw: Callable[[DrawnPoint], None],
+        objectives: Sequence[str] = ACCURACY_ALONE,
     ) -> None:
         optuna.logging.set_verbosity(optuna.logging.WARNING)
         super().__init__(
             space=lambda trial: {"point": space.sample(_draw_from(trial))},
-            metric=METRIC,
-            mode="max",
+            metric=_alone([METRICS[name] for name in objectives]),
+            mode=_alone([MODES[name] for name in objectives]),
             sampler=sampler,
         )
         self._names = [drawn.trial for drawn in unfinished]
         self._next_number, self._seed, self._on_draw = first_number, seed, on_draw
         self._drawn: dict[str, DrawnPoint] = {}
         for record in finished:
-            self._ot_study.add_trial(frozen_trial(space, record, objective))
+            self._ot_study.add_trial(frozen_trial(space, record, objective, objectives))
         for drawn in unfinished:
             self._ot_study.enqueue_trial(space.keys_of(drawn.point))
 
@@ -84,6 +90,12 @@ class SweepSearch(OptunaSearch):  # type: ignore[misc]
     def on_trial_result(self, trial_id: str, result: dict[str, Any]) -> None:
         if METRIC in result:
             super().on_trial_result(trial_id, result)
+
+    def on_trial_complete(
+        self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False
+    ) -> None:
+        known = result if result and METRIC in result else None
+        super().on_trial_complete(trial_id, known, error)
 
     def save(self, checkpoint_path: str) -> None:
         """Nothing: the ledger is the truth, and a pickle of a study is code when it is read."""
@@ -121,12 +133,17 @@ class FixedPoints(Searcher):  # type: ignore[misc]
         """Nothing, as above."""
 
 
-def make_sampler(kind: str, space: Space, seed: int) -> optuna.samplers.BaseSampler:
-    """`tpe`, `gp` or `random`, seeded."""
+def make_sampler(
+    kind: str, space: Space, seed: int, trials: int = 0
+) -> optuna.samplers.BaseSampler:
+    """`tpe`, `gp`, `nsga2` or `random`, seeded; `trials` is the length of the search."""
     if kind == "random":
         return optuna.samplers.RandomSampler(seed=seed)
     if kind == "gp":
         return optuna.samplers.GPSampler(seed=seed, deterministic_objective=False)
+    if kind == "nsga2":
+        # Optuna's 50 would leave a sweep of fewer trials no second generation.
+        return optuna.samplers.NSGAIISampler(seed=seed, population_size=max(4, trials // 5))
     startup = max(2, min(10, len(space.names) * 2))
     return optuna.samplers.TPESampler(
         seed=seed, multivariate=True, group=space.is_conditional, n_startup_trials=startup
@@ -139,35 +156,51 @@ def distribution(axis: Axis) -> BaseDistribution:
     return FloatDistribution(axis.low, axis.high, log=isinstance(axis, LogUniform))
 
 
-def frozen_trial(space: Space, record: TrialRecord, objective: str) -> FrozenTrial:
-    """A ledger record as an Optuna trial: COMPLETE with its best accuracy, or FAIL."""
+def frozen_trial(
+    space: Space, record: TrialRecord, objective: str, objectives: Sequence[str] = ACCURACY_ALONE
+) -> FrozenTrial:
+    """A ledger record as an Optuna trial: COMPLETE with its best checkpoint's values, or FAIL."""
     axes, params = space.axis_of_keys(), space.keys_of(record.point)
-    value = record.best_accuracy(objective)
-    failed = value is None or record.status == FAILED
+    best = None if record.status == FAILED else record.best(objective)
+    known = {"accuracy": best.accuracy(objective), "drift": best.drift} if best else {}
+    # Optuna knows intermediate values of a single objective only.
+    told = record.evaluations if len(objectives) == 1 else ()
     return create_trial(
-        state=TrialState.FAIL if failed else TrialState.COMPLETE,
-        value=None if failed else value,
+        state=TrialState.COMPLETE if best else TrialState.FAIL,
+        values=[known[name] for name in objectives] if best else None,
         params=params,
         distributions={key: distribution(axes[key]) for key in params},
         user_attrs={"trial": record.trial, "status": record.status, "reason": record.reason},
-        intermediate_values={e.step: e.accuracy(objective) for e in record.evaluations},
+        intermediate_values={e.step: e.accuracy(objective) for e in told},
+        # To a genetic sampler all that a resumed sweep has is one generation, from which to breed.
+        system_attrs={GENERATION: 0},
     )
 
 
 def publish(
-    file: Path, study_name: str, space: Space, records: Sequence[TrialRecord], objective: str
+    file: Path,
+    study_name: str,
+    space: Space,
+    records: Sequence[TrialRecord],
+    objective: str,
+    objectives: Sequence[str] = ACCURACY_ALONE,
 ) -> None:
     """Bring the SQLite study up to the ledger, each trial once; `optuna-dashboard` opens it."""
     study = optuna.create_study(
         storage=f"sqlite:///{file}",
         study_name=study_name,
-        direction="maximize",
+        directions=["maximize" if MODES[name] == "max" else "minimize" for name in objectives],
         load_if_exists=True,
     )
     known = {trial.user_attrs.get("trial") for trial in study.get_trials(deepcopy=False)}
     for record in records:
         if record.trial not in known:
-            study.add_trial(frozen_trial(space, record, objective))
+            study.add_trial(frozen_trial(space, record, objective, objectives))
+
+
+def _alone(items: list[str]) -> list[str] | str:
+    """The one item without its list, or the list: how Ray tells one objective from several."""
+    return items if len(items) > 1 else items[0]
 
 
 def _draw_from(trial: Any) -> Callable[[str, Axis], Any]:

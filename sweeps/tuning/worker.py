@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from dpo_core.evaluation import Outcomes, whole_outcomes, write_outcomes
+from dpo_core.health import health, largest_drift
 from dpo_core.hyperparams import DPOHyperparams
 from dpo_core.store import Store
 from sweeps.paths import SweepPaths
@@ -110,7 +111,9 @@ class _Reporter:
         self.paths, self.gauges = resident.paths, resident.gauges
         self.report, self.keep_going = report, keep_going
         self.objective = self.config.selection.objective
-        self.best = best_so_far(self.paths, job.trial, self.objective)
+        self.best = max(
+            (_merit(o, self.objective) for _, o in stored(self.paths, job.trial)), default=None
+        )
 
     def on_step(self, step: int, loss: float) -> None:
         if self.gauges is not None:
@@ -121,7 +124,8 @@ class _Reporter:
     def on_evaluation(self, evaluation: Any) -> None:
         counts = evaluation.outcomes.counts()
         accuracy = counts[self.objective].accuracy
-        self.best = max(self.best, accuracy)
+        merit = _merit(evaluation.outcomes, self.objective)
+        self.best = max(self.best or merit, merit)
         if self.gauges is not None:
             self._store(evaluation)
             self.gauges.set("accuracy", self.job.trial, accuracy)
@@ -130,7 +134,8 @@ class _Reporter:
                 "trial": self.job.trial,
                 "global_step": evaluation.step,
                 "accuracy": accuracy,
-                "best_accuracy": self.best,
+                "best_accuracy": self.best[0],
+                "best_drift": -self.best[1],
                 "loss": evaluation.loss,
                 "seconds": evaluation.seconds,
                 **{f"{name}_counts": count.as_dict() for name, count in counts.items()},
@@ -182,9 +187,9 @@ class _Gauges:
         self.gauges[name].set(value, tags={"sweep": self.sweep_id, "trial": trial})
 
 
-def best_so_far(paths: SweepPaths, trial: str, objective: str) -> float:
-    """Best stored accuracy of a trial that is being continued; 0 for a fresh one."""
-    return max((o.count(objective).accuracy for _, o in stored(paths, trial)), default=0.0)
+def _merit(outcomes: Outcomes, objective: str) -> tuple[float, float]:
+    """(accuracy, −drift) of an evaluation: what is larger is the better checkpoint of a trial."""
+    return outcomes.count(objective).accuracy, -largest_drift(health(outcomes))
 
 
 def stored(paths: SweepPaths, trial: str) -> list[tuple[dict[str, Any], Outcomes]]:

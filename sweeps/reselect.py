@@ -1,0 +1,112 @@
+"""The choice replayed on a sweep that ended: other limits, another objective, another incumbent.
+
+It reads records and outcomes and trains nothing. Only with `write` does it touch the folder.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from dpo_core.errors import SettingsError, UserError
+from sweeps.calls import call_of
+from sweeps.cluster import connected
+from sweeps.conclude import conclude, elect, kept_answers
+from sweeps.config import SweepConfig, parse_sweep
+from sweeps.contenders import Field
+from sweeps.incumbent import find_incumbent, is_scored
+from sweeps.judgement import State, judgement
+from sweeps.lease import held
+from sweeps.paths import SweepPaths
+from sweeps.prepare import read_config, write_config
+from sweeps.records import ledger
+from sweeps.records.choice import Contender
+from sweeps.records.confirmation import confirmed, electorate
+from sweeps.records.ledger import TrialRecord
+from sweeps.records.verdict import INCUMBENT, REFERENCE
+from sweeps.report.write import try_write_report
+
+_PART = "selection."
+
+
+def replayed_config(paths: SweepPaths, overrides: Sequence[str]) -> SweepConfig:
+    """The sweep's own with other `selection.*` keys. Raises SettingsError for any other key."""
+    for override in overrides:
+        if not override.strip().startswith(_PART):
+            raise SettingsError(
+                f"--set {override}: the trials have run, so only keys of {_PART}* can be set; start "
+                "another sweep for the rest"
+            )
+    read_config(paths)  # says what is wrong with the folder
+    text = paths.store.read(paths.config).decode()
+    return parse_sweep(text, source=f"{paths.store.uri}/{paths.config}", overrides=overrides)
+
+
+def replay(config: SweepConfig, paths: SweepPaths, say: Callable[[str], None]) -> dict[str, Any]:
+    """What selection.json would hold, as far as it is known without asking any model."""
+    records, incumbent = _ended(config, paths), find_incumbent(config)
+    if incumbent and not is_scored(paths, incumbent, "select"):
+        raise UserError(
+            f"selection.incumbent: {incumbent.path} was never scored on this sweep's pairs; --write "
+            "does that"
+        )
+    field = Field(paths, config.selection)
+    contenders = field.contenders(records)
+    points = confirmed(field.finalists(records), contenders, records)
+    standing, choice = elect(
+        electorate(points, contenders, records),
+        field.groups,
+        config.selection.guardrails,
+        kept_answers(paths),
+        say,
+    )
+    state = State(records, contenders, points, standing, choice, field.groups, incumbent)
+    told = judgement(config, paths, state)
+    if told["verdict"] is None:
+        against = INCUMBENT if incumbent else REFERENCE
+        told["verdict"] = _not_known(paths, choice.winner, against)
+    return told
+
+
+def rewrite(
+    config: SweepConfig,
+    paths: SweepPaths,
+    say: Callable[[str], None],
+    *,
+    open_final_again: bool,
+) -> dict[str, Any]:
+    """Make the replayed choice the sweep's: export, final scores, selection.json, config.yaml.
+
+    Raises FinalSpent when final was opened for another choice, unless told to open it again.
+    """
+    with held(paths.leases, paths.sweep_id), connected():
+        records, call = _ended(config, paths), call_of(config)
+        told = conclude(config, paths, records, call, say, open_final_again=open_final_again)
+        write_config(config, paths)
+    try_write_report(paths, say)
+    return told
+
+
+def _ended(config: SweepConfig, paths: SweepPaths) -> list[TrialRecord]:
+    records = ledger.read(paths.store, paths.ledger)
+    missing = config.search.trials - len(ledger.searched(records))
+    if missing > 0:
+        raise UserError(
+            f"{paths.store.uri}: {missing} of {config.search.trials} trials have not ended; "
+            "`dpo-sweeps resume` finishes the sweep"
+        )
+    return records
+
+
+def _not_known(paths: SweepPaths, winner: Contender | None, against: str) -> dict[str, Any]:
+    assert winner is not None  # nothing admissible is a verdict
+    there = winner.step in paths.checkpoint_steps(winner.trial)
+    then = "which takes --write" if there else "and its checkpoint is gone"
+    return {
+        "word": None,
+        "sentence": f"{winner.name} would win; final was never opened for it, {then}",
+        "against": against,
+        "difference": None,
+        "interval": None,
+        "p_value": None,
+    }
