@@ -263,7 +263,7 @@ def test_the_config_says_that_it_is_whole(copied: Callable[[], SweepPaths]) -> N
     """The beginning of a YAML file is a YAML file: a torn `max_steps: 40` must not run as 4."""
     paths = copied()
     content = paths.store.read("config.yaml")
-    for offset in range(len(content) - 1):
+    for offset in offsets(content)[:-1]:
         paths.store.write("config.yaml", content[:offset])
         with pytest.raises(UserError, match=r"config.yaml: is cut off.*delete it, and .*--id torn"):
             read_config(paths)
