@@ -61,6 +61,7 @@ class Happening:
 
 
 Tell = Callable[[Happening], None]
+RunOne = Callable[..., None]  # a DrawnPoint as a dict, and the keywords of `run_trial`
 
 # A tenth of a second goes into bringing the study up to date, whose readers are people.
 _PUBLISH_EVERY_S = 10.0
@@ -84,20 +85,29 @@ def close_lanes(lanes: Any) -> None:
 
 
 def run_trials(
-    config: SweepConfig, paths: SweepPaths, prepared: Prepared, tell: Tell, lanes: Any = None
+    config: SweepConfig,
+    paths: SweepPaths,
+    prepared: Prepared,
+    tell: Tell,
+    lanes: Any = None,
+    run_one: RunOne = run_trial,
 ) -> list[TrialRecord]:
-    """All records, `config.search.trials` of them of the search. Needs a connected Ray."""
+    """All records, `config.search.trials` of them of the search. Needs a connected Ray.
+
+    `run_one` is called for each trial in an actor of its own, which Tune starts again when it dies.
+    """
     book = _Book(config, paths, prepared, tell)
     unfinished = book.to_be_run(drawn_but_open(paths, book.records, config.seed))
     known = searched(book.records)
     missing = config.search.trials - len(known)
-    if missing > 0:
-        searcher = _searcher(config, paths, known, unfinished[:missing])
-        try:
-            _fit(config, paths, book, searcher, missing, lanes, _scheduler(config, paths))
+    try:
+        if missing > 0:
+            searcher = _searcher(config, paths, known, unfinished[:missing])
+            trainable = _trainable(config, paths, lanes, run_one)
+            _fit(config, paths, book, searcher, missing, trainable, _scheduler(config, paths))
             book.close_lost(drawn_but_open(paths, book.records, config.seed))
-        finally:
-            book.publish()
+    finally:
+        book.publish()  # also when a kill came between the last record and this
     return book.records
 
 
@@ -118,7 +128,7 @@ def confirm_trials(
     missing = book.to_be_run(not_ended(wanted, book.records))
     if missing:
         searcher = search.FixedPoints(missing, lambda drawn: _note_point(paths, drawn))
-        _fit(config, paths, book, searcher, len(missing), lanes)
+        _fit(config, paths, book, searcher, len(missing), _trainable(config, paths, lanes))
         book.close_lost(not_ended(wanted, book.records))
     return book.records
 
@@ -162,20 +172,19 @@ def _fit(
     book: _Book,
     searcher: Searcher,
     trials: int,
-    lanes: Any,
+    trainable: Callable[[dict[str, Any]], None],
     scheduler: Any = None,
 ) -> None:
     tuner = tune.Tuner(
         tune.with_resources(
-            _trainable(config, paths, lanes),
-            tune.PlacementGroupFactory([driver_bundle(config.resources)]),
+            trainable, tune.PlacementGroupFactory([driver_bundle(config.resources)])
         ),
         tune_config=tune.TuneConfig(
             num_samples=trials,
             max_concurrent_trials=config.search.concurrent,
             search_alg=searcher,
             scheduler=scheduler,
-            reuse_actors=lanes is not None,
+            reuse_actors=config.resources.lanes,
             trial_name_creator=lambda trial: trial.config["trial"],
             trial_dirname_creator=lambda trial: f"{trial.config['trial']}-{trial.trial_id}",
         ),
@@ -191,7 +200,7 @@ def _fit(
 
 
 def _trainable(
-    config: SweepConfig, paths: SweepPaths, lanes: Any
+    config: SweepConfig, paths: SweepPaths, lanes: Any, run_one: RunOne = run_trial
 ) -> Callable[[dict[str, Any]], None]:
     settings: dict[str, Any] = {
         "storage": paths.storage.uri,
@@ -202,7 +211,7 @@ def _trainable(
     }
 
     def dpo_trial(drawn: dict[str, Any]) -> None:
-        run_trial(drawn, **settings)
+        run_one(drawn, **settings)
 
     return dpo_trial
 
