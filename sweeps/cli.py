@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import json
-import re
 import signal
 import sys
 import traceback
@@ -13,6 +11,24 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
+
+from sweeps.command_line import (
+    EXIT_DEFECT,
+    EXIT_INTERRUPTED,
+    EXIT_MISTAKE,
+    EXIT_NOTHING_ADMISSIBLE,
+    EXIT_OF_ERROR,
+    AsJson,
+    Overrides,
+    SweepFile,
+    SweepFolder,
+    print_json,
+    run_visibly,
+    show,
+    stdout_console,
+    sweep_paths,
+)
+from sweeps.night_commands import nightly
 
 app = typer.Typer(
     add_completion=False,
@@ -37,20 +53,6 @@ Exit codes: 0 done, 1 a defect of this program, 2 a mistake to mend (the message
 """,
 )
 
-EXIT_DEFECT, EXIT_MISTAKE, EXIT_NOTHING_ADMISSIBLE, EXIT_INTERRUPTED = 1, 2, 4, 130
-# By name, since their modules load slowly.
-EXIT_OF_ERROR = {"NoWinner": 3, "Busy": 75}
-
-SweepFile = Annotated[Path, typer.Argument(help="The sweep's YAML.", show_default=False)]
-SweepFolder = Annotated[
-    str, typer.Argument(help="Folder or URI of a sweep, as `run` printed it.", show_default=False)
-]
-Overrides = Annotated[
-    list[str] | None,
-    typer.Option("--set", help="Override a key: `--set search.trials=20`. May be repeated."),
-]
-AsJson = Annotated[bool, typer.Option("--json", help="JSON on stdout and nothing else there.")]
-
 
 @app.command()
 def validate(sweep: SweepFile, set_: Overrides = None, json_: AsJson = False) -> None:
@@ -59,7 +61,7 @@ def validate(sweep: SweepFile, set_: Overrides = None, json_: AsJson = False) ->
 
     config = load_sweep(sweep, set_ or [])
     if json_:
-        _print_json(config.model_dump(mode="json"))
+        print_json(config.model_dump(mode="json"))
     else:
         names = ", ".join(config.search_space.names)
         print(f"{sweep}: a valid sweep of {config.search.trials} trials over {names}")
@@ -73,7 +75,7 @@ def plan(sweep: SweepFile, set_: Overrides = None, json_: AsJson = False) -> Non
 
     made = make_plan(load_sweep(sweep, set_ or []))
     if json_:
-        _print_json(made)
+        print_json(made)
     else:
         print("\n".join(plan_lines(made)))
 
@@ -96,7 +98,7 @@ def audit(
 
     made = make_audit(load_sweep(sweep, set_ or []), with_model)
     if json_:
-        _print_json(made)
+        print_json(made)
     else:
         print("\n".join(audit_lines(made)))
     if strict and any(finding["severity"] == "severe" for finding in made["findings"]):
@@ -123,7 +125,7 @@ def run(
     from sweeps.config import load_sweep
 
     config = load_sweep(sweep, set_ or [])
-    if resume_ and id_ and (old := _paths(config, id_)).store.exists(old.config):
+    if resume_ and id_ and (old := sweep_paths(config, id_)).store.exists(old.config):
         resume(old.store.uri, json_)
     else:
         _run(config, _new_paths(config, id_), json_)
@@ -145,7 +147,7 @@ def best(folder: SweepFolder, json_: AsJson = False) -> None:
     from sweeps.paths import SweepPaths
     from sweeps.sweep import read_selection
 
-    _show(read_selection(SweepPaths.of_folder(folder)), json_)
+    show(read_selection(SweepPaths.of_folder(folder)), json_)
 
 
 @app.command()
@@ -176,7 +178,7 @@ def select(
             selection = rewrite(config, paths, print, open_final_again=open_final_again)
         else:
             selection = replay(config, paths, print)
-    _show(selection, json_)
+    show(selection, json_)
     if selection["winner"] is None:
         raise typer.Exit(EXIT_NOTHING_ADMISSIBLE)
 
@@ -226,29 +228,12 @@ def demo(
     paths = _new_paths(config, None)
     selection = _run(config, paths, json_)
     if not json_:
-        side_by_side(config, paths, selection, _stdout())
+        side_by_side(config, paths, selection, stdout_console())
 
 
 def _run(config: Any, paths: Any, json_: bool) -> dict[str, Any]:
-    from rich.console import Console
-
-    from sweeps.sweep import run_sweep
-    from sweeps.terminal import Progress
-
-    progress = Progress(
-        Console(stderr=True),
-        trials=config.search.trials + config.selection.confirm.trials(config.search.trials),
-        steps=config.training.max_steps,
-        objective=config.selection.objective,
-    )
-    # What schedulers and `ray job stop` send ends a sweep as Ctrl-C does: cleanly, to be resumed.
-    # A shell starts background jobs with SIGINT ignored, so that one is asked for as well.
-    for stop in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(stop, signal.default_int_handler)
-    # Libraries print what they like; a --json reader wants the JSON alone.
-    with contextlib.redirect_stdout(sys.stderr):
-        selection = run_sweep(config, paths, progress.say, progress.tell)
-    _show(selection, json_)
+    selection = run_visibly(config, paths)
+    show(selection, json_)
     if selection["winner"] is None:
         raise typer.Exit(EXIT_NOTHING_ADMISSIBLE)
     return selection
@@ -257,7 +242,7 @@ def _run(config: Any, paths: Any, json_: bool) -> dict[str, Any]:
 def _new_paths(config: Any, sweep_id: str | None) -> Any:
     from dpo_core.errors import SettingsError
 
-    paths = _paths(config, sweep_id)
+    paths = sweep_paths(config, sweep_id)
     if paths.store.exists(paths.config):
         raise SettingsError(
             f"{paths.store.uri}: exists already; `dpo-sweeps resume` goes on with it, or give "
@@ -266,56 +251,7 @@ def _new_paths(config: Any, sweep_id: str | None) -> Any:
     return paths
 
 
-def _paths(config: Any, sweep_id: str | None) -> Any:
-    from dpo_core.errors import SettingsError
-    from dpo_core.store import Store
-    from sweeps.cluster import in_job_folder
-    from sweeps.paths import SweepPaths, new_sweep_id
-
-    if sweep_id is not None and not re.fullmatch(r"[A-Za-z0-9][-\w.]*", sweep_id, re.ASCII):
-        raise SettingsError(
-            f"--id {sweep_id}: is no folder name; begin with a letter or digit and use only those, "
-            "- . and _"
-        )
-    storage = Store.open(config.storage)
-    if in_job_folder() and "://" not in config.storage and not Path(config.storage).is_absolute():
-        print(
-            f"warning: storage {config.storage} lies in the job's working directory, which Ray "
-            f"removes some day: {storage.uri}; give an absolute path or a URI",
-            file=sys.stderr,
-        )
-    return SweepPaths(storage, sweep_id or new_sweep_id(config.name))
-
-
-def _show(selection: dict[str, Any], json_: bool) -> None:
-    if json_:
-        _print_json(selection)
-        return
-    from sweeps.terminal import confirmation, failures, leaderboard, winner
-
-    console = _stdout()
-    console.print(selection["verdict"]["sentence"], style="bold", markup=False, highlight=False)
-    console.print(leaderboard(selection))
-    confirmed = confirmation(selection)
-    if confirmed:
-        console.print(confirmed)
-    if selection["winner"]:
-        console.print(winner(selection))
-    failed = failures(selection)
-    if failed:
-        console.print(failed, style="yellow", markup=False)
-
-
-def _stdout() -> Any:
-    from rich.console import Console
-
-    # A job's log has no width of its own; 80 columns would break the tables.
-    console = Console()
-    return console if console.is_terminal else Console(width=120)
-
-
-def _print_json(content: Any) -> None:
-    print(json.dumps(content, indent=2, ensure_ascii=False))
+app.command()(nightly)
 
 
 def main() -> None:

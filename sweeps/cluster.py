@@ -7,10 +7,13 @@ import logging
 import os
 import signal
 import socket
+import sys
 import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+
+from sweeps.access import ask_for_token
 
 # For this process and for every worker. The first shows each trial in the dashboard's Train tab.
 WORKER_ENV = {
@@ -41,9 +44,12 @@ def connected() -> Iterator[None]:
     if ray.is_initialized():
         yield
         return
+    address = _address()
+    if address == "local" and (warning := ask_for_token()):
+        print(f"warning: {warning}", file=sys.stderr)
     on_sigterm = signal.getsignal(signal.SIGTERM)
     ray.init(
-        address=_address(),
+        address=address,
         log_to_driver=False,
         logging_level=logging.ERROR,
         configure_logging=True,
@@ -72,14 +78,18 @@ def in_job_folder() -> bool:
 
 
 def _address() -> str | None:
-    """None lets Ray decide. A cluster that was killed leaves its address behind, and Ray would wait
-    for it for a minute and then give up: then a new one is started."""
+    """`local` starts a new cluster; None connects to the one that is asked for or that runs here.
+
+    A cluster that was killed leaves its address behind, and Ray would wait for it for a minute and
+    then give up: then a new one is started.
+    """
     from ray._private.utils import read_ray_address
 
-    left_behind = read_ray_address()
-    if os.environ.get("RAY_ADDRESS") or not left_behind or _answers(left_behind):
-        return None
-    return "local"
+    asked_for = os.environ.get("RAY_ADDRESS")
+    if asked_for:
+        return "local" if asked_for == "local" else None
+    running = read_ray_address()
+    return None if running and _answers(running) else "local"
 
 
 def _answers(address: str) -> bool:

@@ -21,7 +21,7 @@ from sweeps.judgement import State, judgement, why_opened
 from sweeps.paths import SweepPaths
 from sweeps.records.choice import Choice, Contender, choose
 from sweeps.records.confirmation import confirmed, electorate
-from sweeps.records.guardrails import Check, with_answers
+from sweeps.records.guardrails import Check, broken, with_answers
 from sweeps.records.ledger import TrialRecord
 from sweeps.records.openings import open_final
 from sweeps.records.paired import Groups
@@ -92,7 +92,7 @@ def elect(
         if asked.admissible:
             choice = choose((known[place] for place in standing), groups)
             return list(known.values()), choice
-        say(f"{asked.name} is excluded: {_broken(asked.checks)}")
+        say(f"{asked.name} is excluded: {_exclusion(asked.checks)}")
 
 
 def write_selection(paths: SweepPaths, selection: dict[str, Any]) -> None:
@@ -143,9 +143,6 @@ def _open_final(
         call(export_and_score, paths.storage.uri, paths.sweep_id, winner.trial, winner.step)
 
 
-def _broken(checks: Mapping[str, Check]) -> str:
-    return ", ".join(
-        f"{name} is {check.value:.3g}, over its limit {check.limit:g}"
-        for name, check in checks.items()
-        if check.excludes
-    )
+def _exclusion(checks: Mapping[str, Check]) -> str:
+    found = {name: check for name, check in checks.items() if check.excludes}
+    return ", ".join(broken(name, check.value, check.limit) for name, check in found.items())

@@ -17,8 +17,10 @@ from dpo_core.errors import SettingsError
 from dpo_core.hyperparams import HYPERPARAM_NAMES, DPOHyperparams
 from dpo_core.settings import DataSettings, ModelSettings, Settings, TrainingSettings
 from search_spaces import LogUniform, Space, SpaceError, Uniform, load_space
+from sweeps.night_settings import NightSettings
 from sweeps.selection_settings import SelectionSettings
 from sweeps.strict_yaml import load_yaml
+from sweeps.study_settings import check_study_url
 
 NAME = r"^[a-z0-9][-a-z0-9]{0,40}$"
 _PROBES = 64
@@ -40,6 +42,13 @@ class SearchSettings(Settings):
     """`asha` stops weak trials early, counted in optimizer steps."""
     retries: int = Field(2, ge=0)
     """How often a trial is continued after its worker or its node died."""
+    study: str | None = None
+    """A study shared by sweeps, besides each folder's study.db; its password is never in the URL."""
+
+    @field_validator("study")
+    @classmethod
+    def _is_study(cls, value: str | None) -> str | None:
+        return value and check_study_url(value)
 
     @model_validator(mode="after")
     def _consistent(self) -> SearchSettings:
@@ -88,6 +97,7 @@ class SweepConfig(Settings):
     search: SearchSettings = SearchSettings()
     selection: SelectionSettings = SelectionSettings()
     resources: ResourceSettings = ResourceSettings()
+    nightly: NightSettings = NightSettings()
 
     @field_validator("storage")
     @classmethod

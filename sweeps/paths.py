@@ -15,18 +15,20 @@
     answers.json                         generated answers of those who could win
     final_opened.json                    when the final split was opened, and for whom
     selection.json, best/                the judgement and the exported winner
+    night.json, warm_start.json          of a night: what it began with, and how it ended
     audit.json, trend.json               what the report shows of the data and of earlier nights
     report/{index.html,report.md}        all of it for a reader
     ray/                                 Ray's own files
 <storage>/.cache/reference/<key>/        reference log-probs, shared by sweeps
 <storage>/.leases/                       who is at work on what
+<storage>/nights/<name>/                 latest.json and incumbent.json: which night, which model
 """
 
 from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime
 from pathlib import Path
 
 from dpo_core.store import Store
@@ -82,6 +84,8 @@ class SweepPaths:
     final_opened = "final_opened.json"
     selection = "selection.json"
     best = "best"
+    night = "night.json"
+    warm_start = "warm_start.json"
     audit = "audit.json"
     trend = "trend.json"
     report_page = "report/index.html"
@@ -156,6 +160,35 @@ class SweepPaths:
     def checkpoint_steps(self, trial: str) -> list[int]:
         names = self.store.names(f"{self.checkpoints}/{trial}")
         return sorted(int(name.removeprefix("step-")) for name in names if name.startswith("step-"))
+
+
+@dataclass(frozen=True)
+class NightPaths:
+    """The nights of one name: a sweep each, and what points at them."""
+
+    storage: Store
+    name: str
+
+    def sweep(self, night: date) -> SweepPaths:
+        return SweepPaths(self.storage, f"{self.name}-{night.isoformat()}")
+
+    def nights(self) -> list[date]:
+        """That have a folder, the oldest first."""
+        pattern = re.compile(rf"{re.escape(self.name)}-(\d{{4}}-\d\d-\d\d)")
+        found = (pattern.fullmatch(name) for name in self.storage.names())
+        return sorted(date.fromisoformat(m[1]) for m in found if m)
+
+    @property
+    def lease(self) -> str:
+        return f"{self.name}-nights"
+
+    @property
+    def latest(self) -> str:
+        return f"nights/{self.name}/latest.json"
+
+    @property
+    def incumbent(self) -> str:
+        return f"nights/{self.name}/incumbent.json"
 
 
 def step_name(step: int) -> str:

@@ -15,7 +15,7 @@ Objective = Literal["reward_accuracy", "token_reward_accuracy", "likelihood_accu
 class Guardrail(Settings):
     """A number of a candidate that must not exceed `limit`."""
 
-    limit: float
+    limit: float = Field(allow_inf_nan=False)
     action: Literal["warn", "exclude"] = "exclude"
     """`exclude`: what breaks it cannot win; `warn`: it is told."""
 

@@ -27,6 +27,7 @@ from sweeps.prepare import (
     write_config,
 )
 from sweeps.report.write import try_write_report
+from sweeps.study_settings import check_study_driver
 
 Say = Callable[[str], None]
 
@@ -41,6 +42,7 @@ def run_sweep(config: SweepConfig, paths: SweepPaths, say: Say, tell: Any) -> di
     Raises UserError for the user's mistakes before anything is written, Busy when another process
     runs the sweep, and NoWinner at the end when every trial failed.
     """
+    check_study_driver(config.search.study)
     made = kept_prepared(paths) or kept_splits(paths) or _read_splits(config, say)
     find_incumbent(config)  # a wrong path is told before anything runs
     with held(paths.leases, paths.sweep_id), connected():

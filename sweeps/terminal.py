@@ -15,6 +15,7 @@ from rich.panel import Panel
 from rich.table import Table
 
 from dpo_core.evaluation import OBJECTIVES
+from sweeps.records.guardrails import broken
 from sweeps.secrets import redact
 
 
@@ -66,7 +67,9 @@ def show_value(value: Any) -> str:
 
 
 def leaderboard(selection: Mapping[str, Any], rows: int = 20) -> Table:
-    """The trials, best first."""
+    """The trials, best first; of what is excluded, by which guardrails."""
+    candidates = selection["candidates"]
+    exclusions = {(c["trial"], c["step"]): _exclusions(c, selection) for c in candidates}
     trials: Sequence[Mapping[str, Any]] = selection["trials"]
     names = list(dict.fromkeys(name for t in trials for name in t["point"]))
     table = Table(title=f"{len(trials)} trials by {selection['objective']} on the select split")
@@ -77,6 +80,8 @@ def leaderboard(selection: Mapping[str, Any], rows: int = 20) -> Table:
         drift = "-" if trial["drift_chosen"] is None else f"{trial['drift_chosen']:+.3f}"
         values = [show_value(trial["point"].get(name, "-")) for name in names]
         status = trial["status"] + (f": {trial['reason']}" if trial["reason"] else "")
+        excluded = exclusions.get((trial["trial"], trial["step"]))
+        status += f"; excluded: {', '.join(excluded)}" if excluded else ""
         step = "-" if trial["step"] is None else str(trial["step"])
         table.add_row(trial["trial"], accuracy, step, *values, drift, escape(status))
     return table
@@ -139,6 +144,15 @@ def confirmation(selection: Mapping[str, Any]) -> Table | None:
     return table
 
 
+def _exclusions(candidate: Mapping[str, Any], selection: Mapping[str, Any]) -> list[str]:
+    rails, limits = candidate["guardrails"], selection["guardrails"]
+    return [
+        name
+        for name, check in rails.items()
+        if check["passed"] is False and limits[name]["action"] == "exclude"
+    ]
+
+
 def warnings(selection: Mapping[str, Any]) -> list[str]:
     """A line for each guardrail that the winner breaks and that only warns."""
     won = selection["winner"]
@@ -148,10 +162,29 @@ def warnings(selection: Mapping[str, Any]) -> list[str]:
         if (c["trial"], c["step"]) == (won["trial"], won["step"])
     )
     return [
-        f"{name} is {check['value']:.3g}, over its limit {check['limit']:g}"
+        broken(name, check["value"], check["limit"])
         for name, check in rails.items()
         if check["passed"] is False
     ]
+
+
+def nights(rows: Sequence[Mapping[str, Any]]) -> Table:
+    """How the nights went; see `sweeps.records.trend`."""
+    table = Table(title="nights")
+    for column in ("night", "verdict", "final", "incumbent", "control", "trials", "failed"):
+        table.add_column(column, justify="left" if column in ("night", "verdict") else "right")
+    table.add_column("worker hours", justify="right")
+    for row in rows:
+        accuracies = (
+            "-" if row[n] is None else f"{row[n]:.3f}" for n in ("final", "incumbent_final")
+        )
+        control = "-" if row["control"] is None else f"{row['control']:.3f}"
+        counts = (str(row[name]) for name in ("trials", "failed"))
+        verdict = row["verdict"] + (" *" if row["promoted"] else "")
+        hours = f"{row['worker_hours']:.1f}"
+        table.add_row(row["night"], verdict, *accuracies, control, *counts, hours)
+    table.caption = "* became the incumbent; control: its point, trained again, on select"
+    return table
 
 
 def failures(selection: Mapping[str, Any]) -> str | None:

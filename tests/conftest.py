@@ -13,6 +13,7 @@ import time
 import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 os.environ.update(
     {
@@ -30,6 +31,7 @@ os.environ.update(
 
 import psutil
 import pytest
+from chats import chat_server
 from toys import save_toy_model, toy_pairs
 
 from dpo_core.preferences import to_row
@@ -77,6 +79,14 @@ def ray_cluster() -> Iterator[str]:
             with contextlib.suppress(psutil.NoSuchProcess):
                 process.kill()
         head.wait(60)
+
+
+@pytest.fixture
+def chat(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
+    """A chat whose webhook the environment names; see `chats.chat_server`."""
+    with chat_server() as server:
+        monkeypatch.setenv("DPO_SWEEPS_WEBHOOK", server.url)
+        yield server
 
 
 @pytest.fixture(scope="session")

@@ -12,7 +12,7 @@ from dpo_core.store import Store
 from sweeps.answers import name_of
 from sweeps.conclude import elect
 from sweeps.records.choice import Contender, can_still_win, choose, ranked, runner_up
-from sweeps.records.guardrails import Check, checks, offline_values
+from sweeps.records.guardrails import Check, broken, checks, offline_values
 from sweeps.records.openings import FinalSpent, open_final, read_openings
 from sweeps.records.paired import Comparison, Groups
 from sweeps.records.verdict import BETTER, SAME, WORSE, judge, nothing_admissible, word_of
@@ -91,7 +91,7 @@ fields = st.lists(
 def field(rows, seed: int = 0) -> list[Contender]:
     """Contenders whose luck is their own: right on about 50 to 85 % of the pairs."""
     found = []
-    for number, (skill, drift, broken) in enumerate(rows):
+    for number, (skill, drift, over) in enumerate(rows):
         rng = np.random.default_rng((seed, number))
         scores = (rng.random(PAIRS) < 0.5 + skill / 20).astype(np.float64)
         found.append(
@@ -242,6 +242,11 @@ def test_a_check_is_passed_broken_or_not_known() -> None:
     assert set(found) == set(RAILS.named)
 
 
+def test_a_broken_guardrail_in_words() -> None:
+    assert broken("drift_chosen", 1.625, 1.0) == "drift_chosen is 1.62, over its limit 1"
+    assert broken("repetition", None, 0.2) == "repetition is no number, over its limit 0.2"
+
+
 RAILS = GuardrailSettings()
 
 
@@ -258,7 +263,7 @@ def test_final_is_opened_once_and_the_record_says_when_and_for_whom(tmp_path) ->
         "why": "t0001 at step 8",
         "forced": False,
     }
-    with pytest.raises(FinalSpent, match=r"was opened on 2026-01-01.* needs --open-final-again"):
+    with pytest.raises(FinalSpent, match=r"was opened on 2026-01-01.* needs .*--open-final-again"):
         open_final(store, "final_opened.json", "t0002 at step 4", "2026-01-03T00:00:00+00:00")
     assert read_openings(store, "final_opened.json") == [first]
     open_final(store, "final_opened.json", "t0002 at step 4", "2026-01-03", force=True)

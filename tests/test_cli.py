@@ -136,7 +136,7 @@ def test_a_wrong_command_line_is_exit_code_2_without_traceback(
     assert "defect" not in err
 
 
-COMMANDS = ("validate", "plan", "run", "resume", "best", "export", "demo")
+COMMANDS = ("nightly", "validate", "plan", "run", "resume", "best", "export", "demo")
 
 
 @pytest.mark.parametrize("command", COMMANDS)

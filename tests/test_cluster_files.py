@@ -5,9 +5,11 @@ from __future__ import annotations
 import copy
 import os
 import re
+import shutil
 import stat
 import subprocess
 from collections.abc import Callable, Iterator
+from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +18,14 @@ import kubernetes_validate
 import pytest
 import yaml
 from conftest import SHARED
+
+from sweeps.command_line import (
+    EXIT_MISTAKE,
+    EXIT_NO_WINNER,
+    EXIT_NOTHING_ADMISSIBLE,
+    EXIT_OF_ERROR,
+)
+from sweeps.config import load_sweep
 
 ROOT = Path(__file__).parents[1]
 CLUSTER = ROOT / "cluster"
@@ -265,6 +275,79 @@ def test_two_nights_never_overlap_and_a_late_one_is_not_forgotten() -> None:
     assert spec["concurrencyPolicy"] == "Forbid"
     assert spec["startingDeadlineSeconds"] > 0
     assert spec["timeZone"] == "Etc/UTC"
+
+
+# --- the night without Kubernetes ------------------------------------------------------------
+
+NIGHT = CLUSTER / "nightly"
+COMMAND = "env/bin/dpo-sweeps nightly /etc/dpo-sweeps/nightly.yaml"
+
+
+def unit(name: str) -> dict[str, list[tuple[str, str]]]:
+    """A systemd unit: sections of (key, value), of which keys may repeat."""
+    sections: dict[str, list[tuple[str, str]]] = {}
+    for line in (NIGHT / name).read_text("utf-8").splitlines():
+        if line.startswith("["):
+            section = sections.setdefault(line.strip("[]"), [])
+        elif line and not line.startswith("#"):
+            key, _, value = line.partition("=")
+            section.append((key, value))
+    return sections
+
+
+def test_systemd_starts_the_night_and_knows_its_exit_codes() -> None:
+    service = dict(unit("dpo-sweeps-nightly.service")["Service"])
+    assert service["ExecStart"].endswith(COMMAND)
+    assert service["KillSignal"] == "SIGINT"
+    assert service["SuccessExitStatus"] == str(EXIT_OF_ERROR["Busy"])
+    never_again = {EXIT_MISTAKE, EXIT_NO_WINNER, EXIT_NOTHING_ADMISSIBLE}
+    assert set(map(int, service["RestartPreventExitStatus"].split())) == never_again
+    timer = dict(unit("dpo-sweeps-nightly.timer")["Timer"])
+    assert timer == {"OnCalendar": "*-*-* 22:00:00 UTC", "Persistent": "true"}
+
+
+def test_systemd_takes_the_units(tmp_path: Path) -> None:
+    if shutil.which("systemd-analyze") is None:
+        pytest.skip("systemd-analyze is not installed, so systemd itself cannot be asked")
+    for name in ("dpo-sweeps-nightly.service", "dpo-sweeps-nightly.timer"):
+        text = (
+            (NIGHT / name).read_text("utf-8").replace("/home/ray/env/bin/dpo-sweeps", "/bin/true")
+        )
+        (tmp_path / name).write_text(text.replace("User=ray", "User=root"))
+    files = [str(path) for path in tmp_path.iterdir()]
+    done = subprocess.run(["systemd-analyze", "verify", *files], capture_output=True, text=True)
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_cron_starts_the_night_every_hour_until_the_morning_of_the_same_night() -> None:
+    lines = [line for line in (NIGHT / "crontab").read_text("utf-8").splitlines() if line]
+    [entry] = [line for line in lines if re.match(r"[\d*]", line)]
+    minute, hours, *days, command = entry.split(maxsplit=5)
+    assert (minute, days) == ("0", ["*", "*", "*"])
+    assert command.startswith("$HOME/" + COMMAND)
+    assert "%" not in command, "cron ends a command there"
+    starts = [(22, 24), (23, 24), *((hour, 25) for hour in range(7))]
+    assert hours == "22,23,0-6"
+    settings = load_sweep(NIGHT / "nightly.yaml").nightly
+    dates = {settings.night_of(datetime(2026, 11, day, hour, tzinfo=UTC)) for hour, day in starts}
+    assert dates == {date(2026, 11, 24)}
+
+
+def test_the_nights_sweep_asks_for_what_the_clusters_have() -> None:
+    config = load_sweep(NIGHT / "nightly.yaml")
+    wanted = config.resources
+    assert wanted.autoscaling
+    for name in ("aws", "gcp"):
+        types = read(f"{name}.yaml")["available_node_types"]
+        assert wanted.driver_resource in types["head"]["resources"]
+        assert types["gpu"]["resources"]["CPU"] >= wanted.cpus_per_worker
+    spec = cluster_of(read("kuberay/raycluster.yaml"))
+    assert wanted.driver_resource in spec["headGroupSpec"]["resources"]
+    [group] = spec["workerGroupSpecs"]
+    assert int(group["resources"]["CPU"]) >= wanted.cpus_per_worker
+    assert int(group["resources"]["GPU"]) >= wanted.gpus_per_worker
+    mounts = pods(read("kuberay/raycluster.yaml"))[0]["containers"][0]["volumeMounts"]
+    assert config.storage in [mount["mountPath"] for mount in mounts]
 
 
 # --- what no file may hold -------------------------------------------------------------------

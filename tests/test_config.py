@@ -164,6 +164,36 @@ def test_objectives_that_cannot_be_searched(search: str, said: str) -> None:
     assert said in str(caught.value)
 
 
+def test_a_guardrail_keeps_what_is_not_given() -> None:
+    rails = parse(SHORT, "selection.guardrails.drift_chosen.limit=0.3").selection.guardrails
+    assert rails.drift_chosen.model_dump() == {"limit": 0.3, "action": "exclude"}
+    rails = parse(SHORT, "selection.guardrails={displaced: {limit: 1}}").selection.guardrails
+    assert rails.displaced.model_dump() == {"limit": 1.0, "action": "warn"}
+    assert rails.drift_chosen.limit == 1.0
+
+
+@pytest.mark.parametrize(
+    ("override", "said"),
+    [
+        ("drift={limit: 1}", "guardrails.drift: is an unknown key; known are displaced, drift_ch"),
+        ("displaced.limit=high", "guardrails.displaced.limit: 'high': Input should be a valid n"),
+        ("displaced=0.3", "guardrails.displaced: 0.3: Input should be a valid dictionary"),
+        ("displaced.action=stop", "displaced.action: 'stop': Input should be 'warn' or 'exclude'"),
+    ],
+)
+def test_guardrails_that_are_none(override: str, said: str) -> None:
+    with pytest.raises(SettingsError) as caught:
+        parse(SHORT, f"selection.guardrails.{override}")
+    assert said in str(caught.value)
+
+
+def test_an_incumbents_path_is_resolved(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "last").mkdir()
+    monkeypatch.chdir(tmp_path)
+    tree = resolved(parse(SHORT, "selection.incumbent=last"), "runs")
+    assert tree["selection"]["incumbent"] == str(tmp_path / "last")
+
+
 def test_full_fine_tuning_is_an_adapter_of_null() -> None:
     assert parse(SHORT.replace("path: m", "path: m, adapter: null")).model.adapter is None
 
@@ -184,13 +214,13 @@ def test_a_config_is_frozen() -> None:
     [
         (
             "modle={path: m}",
-            "modle: is an unknown key; known are data, model, name, resources, search, "
+            "modle: is an unknown key; known are data, model, name, nightly, resources, search, "
             "seed, selection, space, storage, training",
         ),
         (
             "search.trails=4",
             "search.trails: is an unknown key; known are concurrent, objectives, retries, sampler, "
-            "scheduler, trials",
+            "scheduler, study, trials",
         ),
         (
             "model.adapter.dropout=0.1",

@@ -22,6 +22,7 @@ from dpo_core.evaluation import read_outcomes
 from dpo_core.store import Store
 from sweeps.paths import SweepPaths
 from sweeps.records import ledger
+from sweeps.tuning.gauges import OF_SWEEP, OF_TRIAL
 
 pytestmark = [pytest.mark.ray, pytest.mark.integration]
 
@@ -367,7 +368,7 @@ def test_asha_stops_weak_trials_and_gauges_are_live(ray_cluster: str, sweep_file
         time.sleep(1)
     stdout, stderr = sweep.communicate()
     selection = selection_of(subprocess.CompletedProcess([], sweep.returncode, stdout, stderr))
-    assert {"ray_dpo_sweeps_accuracy", "ray_dpo_sweeps_loss"} <= gauges
+    assert gauges == {f"ray_dpo_sweeps_{name}" for name in {**OF_TRIAL, **OF_SWEEP}}
     by_rate = {t["point"]["learning_rate"]: t["status"] for t in selection["trials"]}
     assert by_rate == {0.01: "finished", 1e-9: "stopped"}, "seed 0 draws the good rate first"
 

@@ -51,7 +51,14 @@ def a_selection(**changes) -> dict:
         },
         "incumbent": None,
         "confirmation": [],
-        "candidates": [candidate("t0001", 8, drift_chosen=0.7), candidate("t0000", 4)],
+        "guardrails": {
+            "drift_chosen": {"limit": 0.5, "action": "warn"},
+            "displaced": {"limit": 0.5, "action": "exclude"},
+        },
+        "candidates": [
+            candidate("t0001", 8, drift_chosen=0.7),
+            candidate("t0000", 4, displaced=0.9),
+        ],
         **{split: scores(outcomes(), REWARD) for split in splits},
         "reference": {split: scores(outcomes().as_reference, REWARD) for split in splits},
         "trials": rows,
@@ -62,7 +69,7 @@ def a_selection(**changes) -> dict:
 def candidate(trial: str, step: int, **broken: float) -> dict:
     """A row of `candidates`, whose guardrails in `broken` have those values, over a limit of ½."""
     rails = {n: {"value": v, "limit": 0.5, "passed": False} for n, v in broken.items()}
-    rails["displaced"] = {"value": 0.1, "limit": 0.5, "passed": True}
+    rails.setdefault("displaced", {"value": 0.1, "limit": 0.5, "passed": True})
     return {"trial": trial, "step": step, "guardrails": rails}
 
 
@@ -93,6 +100,14 @@ def test_the_leaderboard_is_best_first() -> None:
     failed = next(line for line in lines if "t0002" in line)
     assert "failed: nan" in failed
     assert "0." not in failed.replace("0.1", "")  # neither an accuracy nor a drift
+
+
+def test_the_leaderboard_says_what_excludes() -> None:
+    lines = text_of(leaderboard(a_selection())).splitlines()
+    excluded = next(line for line in lines if "t0000" in line)
+    assert "finished; excluded: displaced" in excluded
+    warned = next(line for line in lines if "t0001" in line)
+    assert "excluded" not in warned
 
 
 def test_a_long_leaderboard_is_cut() -> None:

@@ -29,6 +29,11 @@ class Check:
         return {"value": self.value, "limit": self.limit, "passed": self.passed}
 
 
+def broken(name: str, value: float | None, limit: float) -> str:
+    """For a reader."""
+    return f"{name} is {'no number' if value is None else f'{value:.3g}'}, over its limit {limit:g}"
+
+
 def offline_values(outcomes: Outcomes, objective: str) -> dict[str, float]:
     """The guardrails' numbers that held-out pairs tell, without any generated answer."""
     told = health(outcomes)

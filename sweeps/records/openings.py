@@ -45,7 +45,8 @@ def open_final(store: Store, name: str, why: str, when: str, *, force: bool = Fa
     if found and not force:
         raise FinalSpent(
             f"the final split was opened on {found[0].when} for {found[0].why}; what is chosen after "
-            f"having seen it flatters itself, so {why} needs --open-final-again, which is recorded"
+            f"having seen it flatters itself, so {why} needs `dpo-sweeps select FOLDER --write "
+            "--open-final-again`, which is recorded"
         )
     rows = [asdict(opening) for opening in [*found, Opening(when, why, forced=bool(found))]]
     store.write(name, json.dumps(rows, indent=2).encode())

@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import json
 import math
+import sys
 import tempfile
 import time
 from collections.abc import Callable, Sequence
@@ -23,6 +24,7 @@ from ray.tune.search import Searcher
 
 from dpo_core.checkpoints import versions
 from dpo_core.hyperparams import DPOHyperparams
+from sweeps import warm_start
 from sweeps.config import SweepConfig
 from sweeps.contenders import Field
 from sweeps.paths import SweepPaths
@@ -35,6 +37,7 @@ from sweeps.records.ledger import EvaluationRecord, TrialRecord, searched
 from sweeps.tuning import lanes as lane_module
 from sweeps.tuning import search
 from sweeps.tuning.failures import failure_of, reason_of
+from sweeps.tuning.gauges import SweepGauges
 from sweeps.tuning.lane_worker import lane_loop
 from sweeps.tuning.open_trials import (
     delete_torn_outcomes,
@@ -45,6 +48,7 @@ from sweeps.tuning.open_trials import (
 )
 from sweeps.tuning.resources import driver_bundle
 from sweeps.tuning.search import METRIC, TIME, DrawnPoint
+from sweeps.tuning.shared_study import SharedStudy, study_name
 from sweeps.tuning.trial import run_trial
 from sweeps.tuning.worker import stored
 
@@ -102,12 +106,13 @@ def run_trials(
     missing = config.search.trials - len(known)
     try:
         if missing > 0:
-            searcher = _searcher(config, paths, known, unfinished[:missing])
+            warm = warm_start.read(paths, prepared.weights_sha256)
+            searcher = _searcher(config, paths, known, unfinished[:missing], warm)
             trainable = _trainable(config, paths, lanes, run_one)
             _fit(config, paths, book, searcher, missing, trainable, _scheduler(config, paths))
             book.close_lost(drawn_but_open(paths, book.records, config.seed))
     finally:
-        book.publish()  # also when a kill came between the last record and this
+        book.publish(last=True)  # also when a kill came between the last record and this
     return book.records
 
 
@@ -148,15 +153,15 @@ def _searcher(
     paths: SweepPaths,
     known: Sequence[TrialRecord],
     unfinished: Sequence[DrawnPoint],
+    warm: Sequence[TrialRecord],
 ) -> search.SweepSearch:
     space, number = config.search_space, first_free_number(paths, known)
+    # A resumed sweep draws on, and a night too, instead of drawing its first points again.
+    seed = config.seed + number + len(warm)
     return search.SweepSearch(
         space,
-        # A resumed sweep draws on, instead of drawing its first points again.
-        search.make_sampler(
-            config.search.sampler, space, config.seed + number, config.search.trials
-        ),
-        finished=known,
+        search.make_sampler(config.search.sampler, space, seed, config.search.trials),
+        finished=[*warm, *known],
         unfinished=unfinished,
         objective=config.selection.objective,
         first_number=number,
@@ -249,16 +254,26 @@ class _Book(tune.Callback):  # type: ignore[misc]
         tell: Tell,
         found: Sequence[Contender] = (),
     ) -> None:
-        self.config, self.paths, self.tell = config, paths, tell
+        self.config, self.paths = config, paths
         self.found = found  # by the search, to be confirmed
         self.objective = config.selection.objective
         self.mean_tokens = float(prepared.reports["train"]["mean_response_tokens"])
         self.records = ledger.read(paths.store, paths.ledger)
+        self.gauges = SweepGauges(paths.sweep_id, self.records, self.objective)
+        self.tell_people = tell
+        url = config.search.study
+        self.shared = (
+            None if url is None else SharedStudy(url, study_name(config, prepared), paths.sweep_id)
+        )
         self.labels = read_labels(paths, "select")
         self.field = Field(paths, config.selection)
         self.running: dict[str, float] = {}
         self.published = -_PUBLISH_EVERY_S
         self.scratch = tempfile.TemporaryDirectory(prefix="dpo-sweeps-")
+
+    def tell(self, happening: Happening) -> None:
+        self.gauges.follow(happening)
+        self.tell_people(happening)
 
     def __getstate__(self) -> dict[str, Any]:
         """Empty: Tune pickles its callbacks for a restore that we never use."""
@@ -341,8 +356,8 @@ class _Book(tune.Callback):  # type: ignore[misc]
         for drawn in open_points:
             self.end(drawn, ledger.FAILED, "lost", "Ray Tune lost the trial")
 
-    def publish(self) -> None:
-        """The derived SQLite study. It never costs a trial: the ledger can rebuild it."""
+    def publish(self, *, last: bool = False) -> None:
+        """The derived studies. They never cost a trial: the ledger can rebuild them."""
         # SQLite needs a file of its own machine, and no ? or % in its name.
         file = Path(self.scratch.name) / self.paths.study
         space, known = self.config.search_space, searched(self.records)
@@ -355,6 +370,10 @@ class _Book(tune.Callback):  # type: ignore[misc]
             self.config.search.objectives,
         )
         self.paths.store.write(self.paths.study, file.read_bytes())
+        if self.shared is not None:
+            warning = self.shared.publish(space, known, self.objective, last=last)
+            if warning:
+                print(f"warning: {warning}", file=sys.stderr)
         self.published = time.monotonic()
 
     def clear_checkpoints(self) -> None:

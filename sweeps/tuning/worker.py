@@ -20,6 +20,7 @@ from dpo_core.store import Store
 from sweeps.paths import SweepPaths
 from sweeps.prepare import Prepared, read_config, read_encoded, read_reference
 from sweeps.tuning.failures import record_failure
+from sweeps.tuning.gauges import TrialGauges
 
 
 @dataclass(frozen=True)
@@ -68,7 +69,8 @@ class Resident:
         self.tokenizer = models.load_tokenizer(self.config.model)
         device = str(ray.train.torch.get_device())
         self.model = resident_model.ResidentModel(self.config.model, device)
-        self.gauges = _Gauges(paths.sweep_id) if rank() == 0 else None
+        pairs = self.config.training.batch_pairs
+        self.gauges = TrialGauges(paths.sweep_id, pairs) if rank() == 0 else None
 
     def train(
         self,
@@ -81,20 +83,24 @@ class Resident:
         from dpo_core import training
 
         reporter = _Reporter(job, self, report, keep_going)
-        with _resume_folder(self.paths, job) as resume_from, self.model.lent() as model:
-            training.train(
-                model,
-                self.tokenizer,
-                self.data,
-                DPOHyperparams.from_point(job.point),
-                model_settings=self.config.model,
-                training=self.prepared.fitted(self.config.training),
-                seed=job.seed,
-                workdir=Path(tempfile.gettempdir()) / "dpo-sweeps-trl",
-                on_evaluation=reporter.on_evaluation,
-                on_step=reporter.on_step,
-                resume_from=resume_from,
-            )
+        try:
+            with _resume_folder(self.paths, job) as resume_from, self.model.lent() as model:
+                training.train(
+                    model,
+                    self.tokenizer,
+                    self.data,
+                    DPOHyperparams.from_point(job.point),
+                    model_settings=self.config.model,
+                    training=self.prepared.fitted(self.config.training),
+                    seed=job.seed,
+                    workdir=Path(tempfile.gettempdir()) / "dpo-sweeps-trl",
+                    on_evaluation=reporter.on_evaluation,
+                    on_step=reporter.on_step,
+                    resume_from=resume_from,
+                )
+        finally:
+            if self.gauges is not None:
+                self.gauges.ended(job.trial)
 
 
 class _Reporter:
@@ -117,7 +123,7 @@ class _Reporter:
 
     def on_step(self, step: int, loss: float) -> None:
         if self.gauges is not None:
-            self.gauges.set("loss", self.job.trial, loss)
+            self.gauges.stepped(self.job.trial, loss)
         if not self.keep_going():
             raise Cancelled
 
@@ -128,7 +134,7 @@ class _Reporter:
         self.best = max(self.best or merit, merit)
         if self.gauges is not None:
             self._store(evaluation)
-            self.gauges.set("accuracy", self.job.trial, accuracy)
+            self.gauges.evaluated(self.job.trial, accuracy)
         self.report(
             {
                 "trial": self.job.trial,
@@ -165,26 +171,6 @@ class _Reporter:
         metadata = {"trial": job.trial, "step": step, "loss": evaluation.loss, "split": "select"}
         content = write_outcomes(evaluation.outcomes, metadata)
         self.paths.store.write(self.paths.outcome(job.trial, step), content)
-
-
-class _Gauges:
-    """`dpo_sweeps_accuracy` and `dpo_sweeps_loss` of each trial, in Ray's metrics."""
-
-    def __init__(self, sweep_id: str) -> None:
-        from ray.util.metrics import Gauge
-
-        about = {
-            "accuracy": "Held-out preference accuracy at the last evaluation, 0 to 1",
-            "loss": "Training loss of the last step, nats",
-        }
-        self.sweep_id = sweep_id
-        self.gauges = {
-            name: Gauge(f"dpo_sweeps_{name}", description=text, tag_keys=("sweep", "trial"))
-            for name, text in about.items()
-        }
-
-    def set(self, name: str, trial: str, value: float) -> None:
-        self.gauges[name].set(value, tags={"sweep": self.sweep_id, "trial": trial})
 
 
 def _merit(outcomes: Outcomes, objective: str) -> tuple[float, float]:

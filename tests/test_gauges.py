@@ -1,0 +1,143 @@
+"""What is measured while a sweep runs, and that the dashboard of cluster/ asks for nothing else."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from sweeps.records.ledger import FAILED, FINISHED, STOPPED, EvaluationRecord, TrialRecord
+from sweeps.tuning.gauges import OF_SWEEP, OF_TRIAL, TAGS, Rate, SweepGauges, TrialGauges
+from sweeps.tuning.runner import Happening
+
+HEALTH = {"drift_chosen": 0.0, "drift_rejected": 0.0}
+BOARD = Path(__file__).parents[1] / "cluster" / "grafana" / "dpo-sweeps.json"
+
+
+class Seen(dict[str, float]):
+    """Stands where Ray's gauges are exported from: the last value by name and trial."""
+
+    def gauge(self, name: str) -> Any:
+        seen = self
+
+        class Gauge:
+            def set(self, value: float, tags: dict[str, str]) -> None:
+                seen[" ".join([name, *tags.values()])] = value
+
+        return Gauge()
+
+
+@pytest.fixture
+def seen(monkeypatch: pytest.MonkeyPatch) -> Seen:
+    found = Seen()
+    monkeypatch.setattr(
+        "sweeps.tuning.gauges._gauges", lambda about, tags: {n: found.gauge(n) for n in about}
+    )
+    return found
+
+
+def record(trial: str, status: str, correct: int | None = None) -> TrialRecord:
+    counts = {"reward_accuracy": {"correct": correct, "ties": 0, "total": 10}}
+    done = () if correct is None else (EvaluationRecord(4, 0.5, counts, {}, HEALTH),)
+    return TrialRecord(trial, {}, status, 0, evaluations=done)
+
+
+def test_a_resumed_sweep_counts_on_from_its_ledger(seen: Seen) -> None:
+    ended = [record("t0", FINISHED, 6), record("t1", FAILED), record("t2", STOPPED, 5)]
+    gauges = SweepGauges("s", ended, "reward_accuracy")
+    assert seen == {
+        "best_accuracy s": 0.6,
+        "trials_done s": 2,
+        "trials_failed s": 1,
+        "trials_running s": 0,
+    }
+    for kind, trial, accuracy in (
+        ("started", "t3", None),
+        ("started", "t4", None),
+        ("evaluated", "t3", 0.7),
+        ("evaluated", "t4", 0.2),
+        (FAILED, "t4", None),
+        (FINISHED, "t3", None),
+        ("started", "t5", None),
+    ):
+        gauges.follow(Happening(kind, trial, {}, {"accuracy": accuracy}))
+    assert seen == {
+        "best_accuracy s": 0.7,
+        "trials_done s": 3,
+        "trials_failed s": 2,
+        "trials_running s": 1,
+    }
+
+
+def test_before_the_first_evaluation_there_is_no_best(seen: Seen) -> None:
+    SweepGauges("s", [], "reward_accuracy")
+    assert "best_accuracy s" not in seen, "zero would look like the worst model of all"
+
+
+def test_a_trial_that_has_ended_trains_nothing(seen: Seen) -> None:
+    gauges = TrialGauges("s", 8)
+    gauges.rate.clock = itertools.count().__next__
+    for loss in (0.7, 0.6):
+        gauges.stepped("t0", loss)
+    gauges.evaluated("t0", 0.75)
+    assert seen == {"loss s t0": 0.6, "pairs_per_second s t0": 8, "accuracy s t0": 0.75}
+    gauges.ended("t0")
+    assert seen["pairs_per_second s t0"] == 0
+    gauges.stepped("t1", 0.7)
+    assert "pairs_per_second s t1" not in seen, "the time between two trials is nobody's step"
+
+
+def test_the_rate_leaves_evaluations_out() -> None:
+    times = iter([0.0, 2.0, 4.0, 1000.0, 1001.0])
+    rate = Rate(6, clock=lambda: next(times))
+    assert [rate.step(), rate.step(), rate.step()] == [None, 3.0, 3.0]
+    rate.pause()
+    assert [rate.step(), rate.step()] == [None, 6.0]
+
+
+def test_the_rate_forgets_what_is_long_past() -> None:
+    times = iter([0.0, 100.0, 101.0, 102.0, 103.0])
+    rate = Rate(1, steps=3, clock=lambda: next(times))
+    assert [rate.step() for _ in range(5)][-1] == 1.0
+
+
+def board() -> dict[str, Any]:
+    content: dict[str, Any] = json.loads(BOARD.read_text("utf-8"))
+    return content
+
+
+def queries(content: dict[str, Any]) -> list[str]:
+    found = [t["expr"] for panel in content["panels"] for t in panel["targets"]]
+    variables = (v["query"] for v in content["templating"]["list"])
+    return found + [v["query"] for v in variables if isinstance(v, dict)]
+
+
+def test_the_dashboard_shows_every_gauge_and_no_other() -> None:
+    asked = {name for q in queries(board()) for name in re.findall(r"\bray_\w+", q)}
+    assert asked == {f"ray_dpo_sweeps_{name}" for name in {**OF_TRIAL, **OF_SWEEP}}
+
+
+def test_the_dashboard_asks_only_for_labels_that_a_gauge_has() -> None:
+    for query in queries(board()):
+        [name] = set(re.findall(r"ray_dpo_sweeps_(\w+)", query))
+        labels = {
+            label for by in re.findall(r"by \(([\w, ]+)\)", query) for label in by.split(", ")
+        }
+        labels |= set(re.findall(r"[{,]\s*(\w+)\s*[=!]", query))
+        assert labels <= set(TAGS["trial" if name in OF_TRIAL else "sweep"]), query
+
+
+def test_the_dashboards_panels_do_not_overlap() -> None:
+    taken: dict[tuple[int, int], int] = {}
+    for panel in board()["panels"]:
+        at = panel["gridPos"]
+        assert at["x"] + at["w"] <= 24
+        for cell in itertools.product(range(at["w"]), range(at["h"])):
+            place = at["x"] + cell[0], at["y"] + cell[1]
+            assert taken.setdefault(place, panel["id"]) == panel["id"]
+    ids = [panel["id"] for panel in board()["panels"]]
+    assert len(set(ids)) == len(ids) >= 6
