@@ -1,6 +1,7 @@
 """A folder that may be a directory or a URI (s3://, gs://, file://, any fsspec scheme).
 
-Writes are atomic for a reader: aside and renamed in a directory, a single put elsewhere.
+Writes are atomic for a reader: aside and renamed in a directory, a single put elsewhere. A store
+that is out of reach is waited for; see `patience`.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ import pyarrow.fs as pafs
 from filelock import FileLock
 
 from dpo_core.errors import SettingsError
+from dpo_core.patience import patient
 
 
 @dataclass(frozen=True)
@@ -50,16 +52,19 @@ class Store:
         """The sub-folder `name`."""
         return Store(f"{self.uri}/{name}", self.filesystem, self._path(name))
 
+    @patient
     def exists(self, name: str) -> bool:
         info = self.filesystem.get_file_info(self._path(name))
         return bool(info.type != pafs.FileType.NotFound)
 
+    @patient
     def names(self, folder: str = "") -> list[str]:
         """Entries of a folder, sorted, without those being written; empty if it is absent."""
         selector = pafs.FileSelector(self._path(folder), allow_not_found=True)
         found = (PurePosixPath(i.path).name for i in self.filesystem.get_file_info(selector))
         return sorted(name for name in found if not name.startswith(_ASIDE))
 
+    @patient
     def read(self, name: str) -> bytes:
         """Raises FileNotFoundError."""
         with self.filesystem.open_input_stream(self._path(name)) as stream:
@@ -73,6 +78,7 @@ class Store:
         except (FileNotFoundError, ValueError):
             return None
 
+    @patient
     def write(self, name: str, content: bytes) -> None:
         """Whole or not at all; durable on a local disk when it returns."""
         target = PurePosixPath(self._path(name))
@@ -81,15 +87,21 @@ class Store:
             with self.filesystem.open_output_stream(str(target)) as stream:
                 stream.write(content)
             return
-        aside = target.parent / f"{_ASIDE}{uuid.uuid4().hex}"
-        with open(aside, "wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(aside, target)
+        aside = Path(target.parent) / f"{_ASIDE}{uuid.uuid4().hex}"
+        try:
+            with open(aside, "wb") as file:
+                file.write(content)
+                file.flush()
+                os.fsync(file.fileno())
+            os.replace(aside, target)
+        except OSError:
+            aside.unlink(missing_ok=True)  # a full disk needs the room
+            raise
 
+    @patient
     def append(self, name: str, content: bytes) -> None:
-        """Add to the end of a file. One writer at a time; object stores rewrite the file."""
+        """Add to the end of a file: all of it, or nothing. One writer at a time; object stores
+        rewrite the file."""
         if self.local is None:
             before = self.read(name) if self.exists(name) else b""
             self.write(name, before + content)
@@ -97,10 +109,16 @@ class Store:
         path = Path(self._path(name))
         path.parent.mkdir(parents=True, exist_ok=True)
         with open(path, "ab") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
+            before_bytes = file.tell()
+            try:
+                file.write(content)
+                file.flush()
+                os.fsync(file.fileno())
+            except OSError:
+                os.ftruncate(file.fileno(), before_bytes)
+                raise
 
+    @patient
     def upload(self, folder: Path, name: str, *, last: str) -> None:
         """A local folder to `name`; the file `last` arrives last and so proves the rest whole."""
         if self.local is not None:
@@ -110,6 +128,7 @@ class Store:
         for path in sorted(files, key=lambda p: p.name == last):
             self.write(f"{name}/{path.relative_to(folder).as_posix()}", path.read_bytes())
 
+    @patient
     def download(self, name: str, folder: Path) -> Path:
         """A local folder with the content of `name`: itself when the store is local."""
         if self.local is not None:
@@ -123,6 +142,7 @@ class Store:
         )
         return folder
 
+    @patient
     def delete(self, name: str) -> None:
         """A file or folder; nothing happens when it is absent."""
         info = self.filesystem.get_file_info(self._path(name))

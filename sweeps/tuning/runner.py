@@ -36,7 +36,7 @@ from sweeps.records.evaluations import evaluation_record
 from sweeps.records.ledger import EvaluationRecord, TrialRecord, searched
 from sweeps.tuning import lanes as lane_module
 from sweeps.tuning import search
-from sweeps.tuning.failures import failure_of, reason_of
+from sweeps.tuning.failures import failure_of, reason_of, stop_for_storage
 from sweeps.tuning.gauges import SweepGauges
 from sweeps.tuning.lane_worker import lane_loop
 from sweeps.tuning.open_trials import (
@@ -297,7 +297,11 @@ class _Book(tune.Callback):  # type: ignore[misc]
         drawn = DrawnPoint(**trial.config)
         self.end(drawn, ledger.FINISHED if self._is_trained(drawn.trial) else ledger.STOPPED)
 
+    def on_trial_recover(self, iteration: int, trials: list[Any], trial: Any, **_: Any) -> None:
+        stop_for_storage(trial.get_error())
+
     def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **_: Any) -> None:
+        stop_for_storage(trial.get_error())
         drawn = DrawnPoint(**trial.config)
         if not self._end_as_noted(drawn):
             error = trial.get_error() or RuntimeError("the trial's driver died")

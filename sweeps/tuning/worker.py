@@ -16,6 +16,7 @@ from typing import Any
 from dpo_core.evaluation import Outcomes, whole_outcomes, write_outcomes
 from dpo_core.health import health, largest_drift
 from dpo_core.hyperparams import DPOHyperparams
+from dpo_core.patience import room_in
 from dpo_core.store import Store
 from sweeps.paths import SweepPaths
 from sweeps.prepare import Prepared, read_config, read_encoded, read_reference
@@ -163,7 +164,10 @@ class _Reporter:
             "weights_sha256": self.prepared.weights_sha256,
             "data_sha256": self.prepared.data_sha256,
         }
-        with tempfile.TemporaryDirectory(prefix="dpo-sweeps-", dir=self.paths.scratch) as scratch:
+        with (
+            room_in(self.paths.store),
+            tempfile.TemporaryDirectory(prefix="dpo-sweeps-", dir=self.paths.scratch) as scratch,
+        ):
             folder = Path(scratch) / "checkpoint"
             evaluation.save(folder)
             write_manifest(folder, about)
