@@ -13,6 +13,7 @@ from browser import chromium, open_report, requested, set_width, wait_for
 from toy_sweeps import ScriptedSweep
 from toys import text_pair, toy_pairs
 
+from dpo_core.hardware import describe_hardware
 from sweeps.report.write import write_report
 
 HOSTILE = '<script>window.pwned = 1</script><img src=x onerror="window.pwned = 1">'
@@ -20,7 +21,8 @@ CLOSING = "</script><script>window.pwned = 2</script>"
 GUARDED = "selection.guardrails={drift_chosen: {limit: 0.05}}"
 PLOTS = {
     "compared", "slices", "margins", "pareto", "sides", "axis-beta", "axis-learning_rate",
-    "axis-gamma_ratio", "parallel", "curves", "importance", "nights", "nights-trials", "nights-cost",
+    "axis-gamma_ratio", "parallel", "curves", "importance", "nights", "nights-trials",
+    "nights-cost", "lengths",
 }  # fmt: skip
 
 
@@ -104,7 +106,16 @@ def ended(tmp_path_factory: pytest.TempPathFactory) -> Path:
     store.write(paths.trend, json.dumps([night(1), night(2, final=None), night(3)]).encode())
     prepared = json.loads(store.read(paths.prepared))
     prepared["findings"][0]["message"] = HOSTILE
-    store.write(paths.prepared, json.dumps(prepared).encode())
+    parts = ("prompt", "chosen", "rejected")
+    audit = {
+        "findings": prepared["findings"],
+        "annotator_agreement": {HOSTILE: 0.71},
+        "histogram": {
+            part: {"counts": [3, 9, 1], "edges": [1.0, 5.0, 9.0, 13.0]} for part in parts
+        },
+    }
+    store.write(paths.audit, json.dumps(audit).encode())
+    store.write(paths.node(HOSTILE), json.dumps({**describe_hardware(), "host": HOSTILE}).encode())
     write_report(paths)
     return folder / "report" / "index.html"
 
@@ -125,7 +136,7 @@ def test_every_plot_is_drawn(page: Any) -> None:
     assert set(drawn) == PLOTS
     points = page.execute_script(
         "return [...document.querySelectorAll('.js-plotly-plot')]"
-        ".map(p => p.querySelectorAll('.point').length)"
+        ".map(p => p.querySelectorAll('.point, .js-line').length)"
     )
     assert min(points) > 0, "a plot without anything in it"
 

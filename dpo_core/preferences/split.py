@@ -5,11 +5,15 @@ from __future__ import annotations
 import hashlib
 import json
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
+import numpy as np
+
 from dpo_core.errors import DataError, SettingsError
+from dpo_core.preferences.near import first_question, representatives
 from dpo_core.preferences.pairs import PreferencePair, to_row
+from dpo_core.preferences.table import PairTable
 
 SPLITS = ("train", "select", "final")
 
@@ -18,9 +22,9 @@ SPLITS = ("train", "select", "final")
 class PreferenceSplits:
     """Pairs in the order they were read; no prompt group is in two of the three."""
 
-    train: tuple[PreferencePair, ...]
-    select: tuple[PreferencePair, ...]
-    final: tuple[PreferencePair, ...]
+    train: Sequence[PreferencePair]
+    select: Sequence[PreferencePair]
+    final: Sequence[PreferencePair]
 
 
 def split_pairs(
@@ -28,16 +32,20 @@ def split_pairs(
 ) -> PreferenceSplits:
     """Deal prompt groups out to the splits, in about these fractions of the groups.
 
-    Where a group goes depends on it and on `seed` alone, so new rows move no old pair.
+    Where a group goes depends on it and on `seed` alone, or, where an earlier group asks nearly the
+    same, on that one: so near duplicates stay together, and rows appended later move no old pair.
     Raises SettingsError for fractions that are none, DataError if a split stays empty.
     """
     _check_fractions(select_fraction, final_fraction)
-    parts: dict[str, list[PreferencePair]] = {name: [] for name in SPLITS}
-    for pair in pairs:
-        draw = group_draw(seed, pair.group)
-        parts[_split_of(draw, select_fraction, final_fraction)].append(pair)
-    _check_none_empty(parts, select_fraction, final_fraction)
-    return PreferenceSplits(**{name: tuple(part) for name, part in parts.items()})
+    table = PairTable.of(pairs)
+    groups = table.groups
+    questions = (first_question(pair.prompt) for pair in table.at(groups.first))
+    draws = (group_draw(seed, groups.names[i]) for i in representatives(questions))
+    homes = np.array([_split_of(d, select_fraction, final_fraction) for d in draws], dtype=str)
+    of_pair = homes[groups.of_pair]
+    parts = {name: table.at(np.flatnonzero(of_pair == name)) for name in SPLITS}
+    _check_none_empty(parts, len(groups.names), select_fraction, final_fraction)
+    return PreferenceSplits(**parts)
 
 
 def group_draw(seed: int, group: str) -> float:
@@ -66,16 +74,15 @@ def _check_fractions(select_fraction: float, final_fraction: float) -> None:
 
 
 def _check_none_empty(
-    parts: dict[str, list[PreferencePair]], select_fraction: float, final_fraction: float
+    parts: Mapping[str, PairTable], groups: int, select_fraction: float, final_fraction: float
 ) -> None:
-    groups = len({pair.group for part in parts.values() for pair in part})
     fractions = {
         "train": 1 - select_fraction - final_fraction,
         "select": select_fraction,
         "final": final_fraction,
     }
     for name, part in parts.items():
-        if not part:
+        if not len(part) and fractions[name] > 0:
             raise DataError(_empty_split(name, fractions[name], groups))
 
 
@@ -90,6 +97,6 @@ def _empty_split(name: str, fraction: float, groups: int) -> str:
     )
 
 
-def split_lines(pairs: Iterable[PreferencePair]) -> bytes:
-    """A split as the JSONL that `load_pairs` reads back, with the same ids."""
-    return "".join(json.dumps(to_row(p), ensure_ascii=False) + "\n" for p in pairs).encode()
+def split_lines(pairs: Iterable[PreferencePair]) -> Iterator[bytes]:
+    """A split as the lines of JSON that `load_pairs` reads back, with the same ids."""
+    return (f"{json.dumps(to_row(pair), ensure_ascii=False)}\n".encode() for pair in pairs)

@@ -42,6 +42,8 @@ class Evidence:
     audit: Json
     outcomes: Mapping[str, Outcomes]
     """Of the subject, by split, where they are stored."""
+    nodes: Sequence[Json]
+    """What the nodes that trained are made of."""
     answers: Json
     nights: Sequence[Json]
     pairs: Mapping[str, Json]
@@ -101,7 +103,7 @@ def read_evidence(paths: SweepPaths) -> Evidence:
     open_ = _open_trials(paths, config, {record.trial for record in ended}) if prepared else []
     selection = _json(paths, paths.selection)
     subject = subject_of(selection, [*ended, *open_], config.selection.objective)
-    outcomes = _outcomes(paths, subject) if subject else {}
+    outcomes = _outcomes(paths, subject, selection) if subject else {}
     return Evidence(
         folder=paths.store.uri,
         sweep_id=paths.sweep_id,
@@ -113,6 +115,7 @@ def read_evidence(paths: SweepPaths) -> Evidence:
         selection=selection,
         audit=_json(paths, paths.audit),
         outcomes=outcomes,
+        nodes=[_json(paths, f"{paths.nodes}/{name}") for name in paths.store.names(paths.nodes)],
         answers=read_answers(paths),
         nights=_json(paths, paths.trend) or [],
         pairs=_rows_by_id(paths, "final" if "final" in outcomes else "select"),
@@ -152,9 +155,12 @@ def _so_far(
     )
 
 
-def _outcomes(paths: SweepPaths, subject: tuple[str, int]) -> dict[str, Outcomes]:
+def _outcomes(paths: SweepPaths, subject: tuple[str, int], selection: Json) -> dict[str, Outcomes]:
+    """`final` of a winner alone: nobody may look at it before there is one."""
     trial, step = subject
-    names = {"select": paths.outcome(trial, step), "final": paths.final_outcome(trial, step)}
+    names = {"select": paths.outcome(trial, step)}
+    if selection.get("winner"):
+        names["final"] = paths.final_outcome(trial, step)
     return {
         split: read_outcomes(paths.store.read(name))[0]
         for split, name in names.items()

@@ -9,8 +9,8 @@ import numpy as np
 
 from sweeps.answers import name_of
 from sweeps.records.verdict import INCUMBENT, REFERENCE
-from sweeps.report import shown
-from sweeps.report.blocks import Answers, Block, Column, Row, Section, Text, number, table
+from sweeps.report import shown, spans, text_plots
+from sweeps.report.blocks import Answers, Block, Column, Plot, Row, Section, Text, number, table
 from sweeps.report.evidence import Evidence
 
 _MOST_ANSWERS, _MOST_MISTAKES = 12, 3
@@ -30,6 +30,10 @@ def audit_section(evidence: Evidence) -> Section:
             for split, report in prepared["reports"].items()
         ]
         blocks.append(table("Splits, and what was cut to data.max_tokens", columns, rows))
+    if audit.get("histogram"):
+        blocks.append(_lengths(audit))
+    for source, alpha in (audit.get("annotator_agreement") or {}).items():
+        blocks.append(Text(f"Annotators of {source} agree with Krippendorff's α = {alpha:.2f}."))
     findings = audit.get("findings") or prepared.get("findings") or []
     if findings:
         columns = [Column("severity"), number("number"), Column("finding", wide=True)]
@@ -39,6 +43,20 @@ def audit_section(evidence: Evidence) -> Section:
     else:
         blocks.append(Text("The audit found nothing to say.", "note"))
     return Section("data", "Data", tuple(blocks))
+
+
+def _lengths(audit: Mapping[str, Any]) -> Plot:
+    """How long prompts and answers are, of all splits."""
+    parts = audit["histogram"]
+    figure = spans.profiles(
+        {part: (h["edges"], h["counts"]) for part, h in parts.items()}, "tokens"
+    )
+    lines = tuple(
+        f"{part:<9} {text_plots.sparkline(h['counts'], 0, max(h['counts']))}  "
+        f"{h['edges'][0]:.0f} to {h['edges'][-1]:.0f} tokens"
+        for part, h in parts.items()
+    )
+    return Plot("lengths", "Tokens of prompts and answers, all splits", figure, lines)
 
 
 def answers_section(evidence: Evidence) -> Section:
