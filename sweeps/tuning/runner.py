@@ -46,6 +46,7 @@ from sweeps.tuning.open_trials import (
     first_free_number,
     not_ended,
 )
+from sweeps.tuning.private_keys import keep_keys_home
 from sweeps.tuning.resources import driver_bundle
 from sweeps.tuning.search import METRIC, TIME, DrawnPoint
 from sweeps.tuning.shared_study import SharedStudy, study_name
@@ -181,6 +182,7 @@ def _fit(
     trainable: Callable[[dict[str, Any]], None],
     scheduler: Any = None,
 ) -> None:
+    keep_keys_home()
     tuner = tune.Tuner(
         tune.with_resources(
             trainable, tune.PlacementGroupFactory([driver_bundle(config.resources)])
