@@ -7,27 +7,29 @@ care; `info`, that it is good to know.
 
 from __future__ import annotations
 
+import hashlib
 import math
-from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
+import pyarrow.compute as pc
 
-from dpo_core.encode import EncodedPair
+from dpo_core.preferences import near
+from dpo_core.preferences.near import first_question
 from dpo_core.preferences.pairs import PreferencePair, chat_answer, chat_prompt
+from dpo_core.preferences.table import PairTable
+from dpo_core.tokens import EncodedPair, TokenTable
 
 INFO, WARNING, SEVERE = "info", "warning", "severe"
 Splits = Mapping[str, Sequence[PreferencePair]]
 Tokens = Mapping[str, Sequence[EncodedPair]]
-Columns = Mapping[str, Any]
 
 CUT_WARNING, CUT_SEVERE = 0.05, 0.25
 LONGER_WINS_WARNING = 0.65
-NEAR_DUPLICATE = 0.7  # Jaccard similarity of word triples
 FEW_PAIRS = 100
-OUT_OF_DISTRIBUTION_WARNING = 0.1
 _SHOWN = 5
 
 
@@ -49,57 +51,37 @@ class Finding:
 
 def audit(splits: Splits, tokens: Tokens, max_tokens: int) -> list[Finding]:
     """Everything that pairs and their tokens tell; severe findings first."""
-    pairs = [pair for split in splits.values() for pair in split]
-    encoded = [pair for split in tokens.values() for pair in split]
-    places = {pair.id: place(pair) for pair in pairs}
+    tables = {split: PairTable.of(pairs) for split, pairs in splits.items()}
+    encoded = TokenTable.joined(map(TokenTable.of, tokens.values()))
+    places = _Places(list(tables.values()))
     found = [
         *_cut(encoded, max_tokens, places),
         *_longer_wins(encoded),
-        *_repeated(pairs),
-        *_contradicting(pairs),
-        *_near_duplicates(splits),
+        *_repeated(encoded, places),
+        *_contradicting(tables.values(), places),
+        *_near_duplicates(tables),
         *_indistinct(encoded, places),
         *_special_words(encoded, places),
-        *_small_splits(splits),
+        *_small_splits(tables),
     ]
     return by_severity(found)
 
 
-def audit_reference(encoded: Sequence[EncodedPair], reference: Columns) -> list[Finding]:
-    """What the reference model's log-probs of these pairs add."""
-    chosen = reference["chosen"] / reference["chosen_tokens"]
-    rejected = reference["rejected"] / reference["rejected_tokens"]
-    right = float(np.mean(reference["chosen"] > reference["rejected"]))
-    # What people wrote and preferred says how unlikely an answer may be.
-    limit = float(np.quantile(chosen, 0.01))
-    out = rejected < limit
-    share = float(np.mean(out))
-    examples = tuple(f"pair {encoded[i].id}" for i in np.flatnonzero(out)[:_SHOWN])
-    return [
-        Finding(
-            "reference_ranks_right",
-            INFO,
-            right,
-            "of pairs the untouched model already finds the chosen answer more likely",
-            is_share=True,
-        ),
-        Finding(
-            "mean_logp",
-            INFO,
-            float(np.mean(rejected)),
-            f"nats a token on average for rejected answers, {np.mean(chosen):.2f} for chosen ones",
-        ),
-        Finding(
-            "out_of_distribution",
-            WARNING if share > OUT_OF_DISTRIBUTION_WARNING else INFO,
-            share,
-            f"of rejected answers are less likely a token than 99 % of the chosen ones "
-            f"(below {limit:.2f} nats): they give hardly any gradient",
-            "use golden answers against the model's own (data.sources, kind: golden)",
-            examples,
-            is_share=True,
-        ),
-    ]
+class _Places:
+    """Where the pairs of all splits, one split after the other, were read."""
+
+    def __init__(self, tables: Sequence[PairTable]) -> None:
+        self.tables = tables
+        self.ends = np.cumsum([len(table) for table in tables])
+
+    def __getitem__(self, index: int) -> str:
+        number = int(np.searchsorted(self.ends, index, side="right"))
+        table = self.tables[number]
+        return place(table[int(index - self.ends[number] + len(table))])
+
+    def of(self, mask: npt.NDArray[np.bool_]) -> tuple[str, ...]:
+        """The first few where the mask is set."""
+        return tuple(self[int(i)] for i in np.flatnonzero(mask)[:_SHOWN])
 
 
 def by_severity(findings: Iterable[Finding]) -> list[Finding]:
@@ -107,14 +89,12 @@ def by_severity(findings: Iterable[Finding]) -> list[Finding]:
     return sorted(findings, key=lambda finding: order.index(finding.severity))
 
 
-def lengths(encoded: Sequence[EncodedPair]) -> dict[str, dict[str, float]]:
+def lengths(encoded: TokenTable) -> dict[str, dict[str, float]]:
     """Percentiles of the tokens of prompt, chosen and rejected."""
-    parts = ("prompt", "chosen", "rejected")
-    columns = {part: [len(getattr(pair, part)) for pair in encoded] for part in parts}
     levels = (5, 50, 95, 99, 100)
     return {
         part: {f"p{level}": float(np.percentile(column, level)) for level in levels}
-        for part, column in columns.items()
+        for part, column in encoded.lengths.items()
     }
 
 
@@ -122,17 +102,12 @@ def place(pair: PreferencePair) -> str:
     return f"{pair.source or 'data'}:{pair.line}"
 
 
-def _cut(
-    encoded: Sequence[EncodedPair], max_tokens: int, places: Mapping[str, str]
-) -> Iterator[Finding]:
-    cut = [pair for pair in encoded if pair.cut_prompt or pair.cut_answers]
-    if not cut:
+def _cut(encoded: TokenTable, max_tokens: int, places: _Places) -> Iterator[Finding]:
+    if not encoded.cut.any():
         return
-    share = len(cut) / len(encoded)
-    full = sorted(
-        len(p.prompt) + max(len(p.chosen), len(p.rejected)) + p.cut_prompt + p.cut_answers
-        for p in encoded
-    )
+    share = float(encoded.cut.mean())
+    cuts = encoded.column("cut_prompt") + encoded.column("cut_answers")
+    full = np.sort(encoded.sequence_lengths + cuts)
     # Both answers' cuts are counted together, so this is enough and may be more than enough.
     enough = full[math.ceil(0.99 * len(full)) - 1]
     severity = SEVERE if share > CUT_SEVERE else WARNING if share > CUT_WARNING else INFO
@@ -142,13 +117,13 @@ def _cut(
         share,
         f"of pairs are longer than data.max_tokens ({max_tokens}) and are cut",
         f"data.max_tokens: {enough} would keep at least 99 % of all pairs whole",
-        tuple(places[pair.id] for pair in cut[:_SHOWN]),
+        places.of(encoded.cut),
         is_share=True,
     )
 
 
-def _longer_wins(encoded: Sequence[EncodedPair]) -> Iterator[Finding]:
-    gap = np.array([len(pair.chosen) - len(pair.rejected) for pair in encoded])
+def _longer_wins(encoded: TokenTable) -> Iterator[Finding]:
+    gap = encoded.lengths["chosen"] - encoded.lengths["rejected"]
     unequal = gap[gap != 0]
     if not len(unequal):
         return
@@ -166,62 +141,67 @@ def _longer_wins(encoded: Sequence[EncodedPair]) -> Iterator[Finding]:
     )
 
 
-def _repeated(pairs: Sequence[PreferencePair]) -> Iterator[Finding]:
+def _repeated(encoded: TokenTable, places: _Places) -> Iterator[Finding]:
     # The loader ends the id of the n-th identical pair in -n.
-    repeats = [pair for pair in pairs if "-" in pair.id]
-    if repeats:
+    repeats = pc.match_substring(encoded.table["id"], "-").to_numpy()
+    count = int(repeats.sum())
+    if count:
         yield Finding(
             "repeated",
-            WARNING if len(repeats) > 0.01 * len(pairs) else INFO,
-            len(repeats),
+            WARNING if count > 0.01 * len(encoded) else INFO,
+            count,
             "pairs repeat another one word for word; each counts once more",
             "drop them, or give a source a weight instead",
-            tuple(map(place, repeats[:_SHOWN])),
+            places.of(repeats),
         )
 
 
-def _contradicting(pairs: Sequence[PreferencePair]) -> Iterator[Finding]:
-    seen: dict[tuple[str, str, str], PreferencePair] = {}
-    both: list[str] = []
-    for pair in pairs:
-        sides = chat_prompt(pair.prompt), chat_answer(pair.chosen), chat_answer(pair.rejected)
-        prompt, chosen, rejected = map(str, sides)
-        other = seen.get((prompt, rejected, chosen))
-        if other is not None:
-            both.append(f"{place(other)} and {place(pair)}")
-        seen[prompt, chosen, rejected] = pair
+def _contradicting(tables: Iterable[PairTable], places: _Places) -> Iterator[Finding]:
+    # Sixty-four bits stand for the texts, of which there may be millions.
+    digests = (digest for table in tables for pair in table for digest in _both_ways(pair))
+    ours, theirs = np.fromiter(digests, np.uint64).reshape(-1, 2).T
+    opposed = np.flatnonzero(np.isin(ours, theirs)).tolist()
+    first = {int(ours[i]): i for i in reversed(opposed)}
+    both = [(first[int(theirs[j])], j) for j in opposed if first[int(theirs[j])] < j]
     if both:
         yield Finding(
             "contradicting",
-            SEVERE if len(both) > 0.01 * len(pairs) else WARNING,
+            SEVERE if len(both) > 0.01 * len(ours) else WARNING,
             len(both),
             "times the same two answers are preferred both ways",
             "let a majority decide, or drop both",
-            tuple(both[:_SHOWN]),
+            tuple(f"{places[i]} and {places[j]}" for i, j in both[:_SHOWN]),
         )
 
 
-def _near_duplicates(splits: Splits) -> Iterator[Finding]:
-    """Prompt groups that say nearly the same and went to different splits."""
-    from datasketch import MinHash, MinHashLSH
+def _both_ways(pair: PreferencePair) -> tuple[int, int]:
+    """A number for the pair as it is, and one for it with its answers exchanged."""
+    prompt, chosen, rejected = (
+        str(side)
+        for side in (chat_prompt(pair.prompt), chat_answer(pair.chosen), chat_answer(pair.rejected))
+    )
+    texts = (f"{prompt}\0{chosen}\0{rejected}", f"{prompt}\0{rejected}\0{chosen}")
+    one, other = (hashlib.blake2b(t.encode(), digest_size=8).digest() for t in texts)
+    return int.from_bytes(one, "big"), int.from_bytes(other, "big")
 
-    index = MinHashLSH(threshold=NEAR_DUPLICATE, num_perm=128)
-    known: dict[str, tuple[str, PreferencePair]] = {}
+
+def _near_duplicates(tables: Mapping[str, PairTable]) -> Iterator[Finding]:
+    """Prompts that are the same or nearly so, and are in different splits."""
+    firsts = [(s, table.at(table.groups.first)) for s, table in tables.items()]
+    pairs = [(split, pair) for split, table in firsts for pair in table][: near.MOST]
+    groups = sum(len(table) for _, table in firsts)
     leaks: list[str] = []
-    for split, pairs in splits.items():
-        for pair in pairs:
-            if pair.group in known:
-                continue
-            sketch = MinHash(num_perm=128)
-            sketch.update_batch(list(_shingles(pair)))
-            for group in sorted(index.query(sketch)):
-                other_split, other = known[group]
-                if other_split != split:
-                    leaks.append(f"{place(other)} ({other_split}) and {place(pair)} ({split})")
-            index.insert(pair.group, sketch)
-            known[pair.group] = split, pair
+    for position, earlier in enumerate(
+        near.near_earlier(first_question(p.prompt) for _, p in pairs)
+    ):
+        split, pair = pairs[position]
+        other_split, other = next(
+            (pairs[other] for other in earlier if pairs[other][0] != split), (split, pair)
+        )
+        if other_split != split:
+            leaks.append(f"{place(other)} ({other_split}) and {place(pair)} ({split})")
     if leaks:
-        share = len(leaks) / len(known)
+        share = len(leaks) / groups
         yield Finding(
             "near_duplicates",
             SEVERE if share > 0.05 else WARNING,
@@ -231,55 +211,54 @@ def _near_duplicates(splits: Splits) -> Iterator[Finding]:
             "drop or merge near duplicates",
             tuple(leaks[:_SHOWN]),
         )
+    if groups > near.MOST:
+        yield Finding(
+            "not_compared",
+            INFO,
+            groups - near.MOST,
+            f"prompts beyond the first {near.MOST:,} were compared word for word only, not for near "
+            "duplicates",
+        )
 
 
-def _shingles(pair: PreferencePair) -> Iterator[bytes]:
-    question = next(m["content"] for m in chat_prompt(pair.prompt) if m["role"] == "user")
-    words = question.casefold().split()
-    for start in range(max(1, len(words) - 2)):
-        yield " ".join(words[start : start + 3]).encode()
-
-
-def _indistinct(encoded: Sequence[EncodedPair], places: Mapping[str, str]) -> Iterator[Finding]:
-    same = [pair for pair in encoded if not pair.distinct]
-    if same:
+def _indistinct(encoded: TokenTable, places: _Places) -> Iterator[Finding]:
+    same = ~encoded.distinct
+    if same.any():
         yield Finding(
             "indistinct",
             WARNING,
-            len(same),
+            int(same.sum()),
             "pairs have the same tokens on both sides after cutting; they cannot be learnt and "
             "count as ties",
             "raise data.max_tokens",
-            tuple(places[pair.id] for pair in same[:_SHOWN]),
+            places.of(same),
         )
 
 
-def _special_words(encoded: Sequence[EncodedPair], places: Mapping[str, str]) -> Iterator[Finding]:
-    spelled = [pair for pair in encoded if pair.special_words]
-    if spelled:
+def _special_words(encoded: TokenTable, places: _Places) -> Iterator[Finding]:
+    spelled = encoded.column("special_words") > 0
+    if spelled.any():
         yield Finding(
             "special_words",
             INFO,
-            len(spelled),
+            int(spelled.sum()),
             "pairs spell special tokens of the tokenizer; they are kept as plain text",
             "look at them: markup that was left in, or somebody's trick",
-            tuple(places[pair.id] for pair in spelled[:_SHOWN]),
+            places.of(spelled),
         )
 
 
-def _small_splits(splits: Splits) -> Iterator[Finding]:
-    groups: dict[str, set[str]] = defaultdict(set)
-    for split, pairs in splits.items():
-        groups[split] |= {pair.group for pair in pairs}
+def _small_splits(tables: Mapping[str, PairTable]) -> Iterator[Finding]:
     for split in ("select", "final"):
-        count = len(splits.get(split, ()))
+        count = len(tables[split]) if split in tables else 0
         if count < FEW_PAIRS:
+            groups = len(tables[split].groups.names) if split in tables else 0
             error = 50 / max(1, count) ** 0.5
             yield Finding(
                 f"small_{split}",
                 WARNING,
                 count,
-                f"pairs of {len(groups[split])} prompts in {split}: one accuracy has a standard "
+                f"pairs of {groups} prompts in {split}: one accuracy has a standard "
                 f"error of {error:.1f} points",
                 f"add data, or raise data.{split}_fraction; {FEW_PAIRS} pairs are a start",
             )

@@ -10,85 +10,19 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterable, Sequence
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Iterable, Iterator
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
-
-import pyarrow as pa
-import pyarrow.parquet as pq
 
 from dpo_core.errors import DataError
 from dpo_core.plain_text import PlainText
+from dpo_core.tokens import EncodedPair, TokenIds
 
 if TYPE_CHECKING:
     from dpo_core.preferences.pairs import PreferencePair
 
-TokenIds = tuple[int, ...]
 # At least this share of `max_tokens` stays with a prompt that has to be cut.
 PROMPT_SHARE = 0.5
-
-
-@dataclass(frozen=True)
-class EncodedPair:
-    """Token ids of one pair. `cut_prompt` and `cut_answers` count the tokens truncation removed."""
-
-    id: str
-    prompt: TokenIds
-    chosen: TokenIds
-    rejected: TokenIds
-    cut_prompt: int = 0
-    cut_answers: int = 0
-    merged: bool = False  # the rendered prompt was no prefix of prompt + answer
-    special_words: int = 0  # special tokens that the pair's text spells, and that are text here
-    source: str | None = None
-    category: str | None = None
-
-    @property
-    def tokens(self) -> int:
-        """Tokens of the shared-prompt row: P + C + R."""
-        return len(self.prompt) + len(self.chosen) + len(self.rejected)
-
-    @property
-    def distinct(self) -> bool:
-        """False when truncation left the same text on both sides: scored as a tie, never trained."""
-        return self.chosen != self.rejected
-
-
-@dataclass(frozen=True)
-class EncodingReport:
-    """What encoding did to a split; shown by `plan` and kept with the sweep."""
-
-    pairs: int
-    prompts_cut: int
-    answers_cut: int
-    indistinct: int
-    merged: int
-    with_special_words: int
-    prompt_tokens: int
-    chosen_tokens: int
-    rejected_tokens: int
-
-    @property
-    def mean_response_tokens(self) -> float:
-        """L̄: mean length of an answer, over chosen and rejected."""
-        return (self.chosen_tokens + self.rejected_tokens) / max(1, 2 * self.pairs)
-
-    def as_dict(self) -> dict[str, Any]:
-        return {**asdict(self), "mean_response_tokens": self.mean_response_tokens}
-
-
-def report(encoded: Sequence[EncodedPair]) -> EncodingReport:
-    return EncodingReport(
-        pairs=len(encoded),
-        prompts_cut=sum(p.cut_prompt > 0 for p in encoded),
-        answers_cut=sum(p.cut_answers > 0 for p in encoded),
-        indistinct=sum(not p.distinct for p in encoded),
-        merged=sum(p.merged for p in encoded),
-        with_special_words=sum(p.special_words > 0 for p in encoded),
-        prompt_tokens=sum(len(p.prompt) for p in encoded),
-        chosen_tokens=sum(len(p.chosen) for p in encoded),
-        rejected_tokens=sum(len(p.rejected) for p in encoded),
-    )
 
 
 def encode(
@@ -96,13 +30,13 @@ def encode(
     tokenizer: Any,
     max_tokens: int,
     special_tokens: str = "as_text",
-) -> list[EncodedPair]:
+) -> Iterator[EncodedPair]:
     """Tokens of every pair, in order; none is dropped. Raises DataError on an empty side.
 
     What spells a special token in the pairs is tokenized `as_text`, or becomes the token (`keep`).
     """
     plain = PlainText(tokenizer) if special_tokens == "as_text" else None
-    return [truncate(_tokenize(pair, tokenizer, plain), max_tokens) for pair in pairs]
+    return (truncate(_tokenize(pair, tokenizer, plain), max_tokens) for pair in pairs)
 
 
 def prompt_tokens(prompt: Any, tokenizer: Any, special_tokens: str = "as_text") -> TokenIds:
@@ -127,14 +61,6 @@ def tokenizer_fingerprint(tokenizer: Any) -> str:
     """sha256 over what decides tokens: vocabulary, merges, template, special tokens."""
     parts = [_core(tokenizer), tokenizer.chat_template, _special_tokens(tokenizer)]
     return hashlib.sha256(json.dumps(parts).encode()).hexdigest()
-
-
-def rows_fingerprint(encoded: Iterable[EncodedPair]) -> str:
-    """sha256 over ids and tokens in order: what a reference pass over these rows depends on."""
-    digest = hashlib.sha256()
-    for pair in encoded:
-        digest.update(repr((pair.id, pair.prompt, pair.chosen, pair.rejected)).encode())
-    return digest.hexdigest()
 
 
 def _tokenize(pair: PreferencePair, tokenizer: Any, plain: PlainText | None) -> EncodedPair:
@@ -265,39 +191,3 @@ def _core(tokenizer: Any) -> dict[str, Any]:
 
 def _special_tokens(tokenizer: Any) -> dict[str, Any]:
     return {k: str(v) for k, v in sorted(tokenizer.special_tokens_map.items())}
-
-
-def to_parquet(encoded: Sequence[EncodedPair]) -> bytes:
-    """One row a pair; the inverse of `from_parquet`."""
-    table = pa.table({name: [getattr(p, name) for p in encoded] for name in _FIELDS}, _SCHEMA)
-    sink = pa.BufferOutputStream()
-    pq.write_table(table, sink)
-    content: bytes = sink.getvalue().to_pybytes()
-    return content
-
-
-def from_parquet(content: bytes) -> list[EncodedPair]:
-    rows: list[dict[str, Any]] = pq.read_table(pa.BufferReader(content)).to_pylist()
-    return [EncodedPair(**{k: _frozen(v) for k, v in row.items()}) for row in rows]
-
-
-def _frozen(value: Any) -> Any:
-    return tuple(value) if isinstance(value, list) else value
-
-
-_IDS = pa.list_(pa.int32())
-_SCHEMA = pa.schema(
-    {
-        "id": pa.string(),
-        "prompt": _IDS,
-        "chosen": _IDS,
-        "rejected": _IDS,
-        "cut_prompt": pa.int32(),
-        "cut_answers": pa.int32(),
-        "merged": pa.bool_(),
-        "special_words": pa.int32(),
-        "source": pa.string(),
-        "category": pa.string(),
-    }
-)
-_FIELDS = tuple(_SCHEMA.names)

@@ -11,10 +11,10 @@ from typing import Any
 
 import torch
 
-from dpo_core.encode import EncodedPair
 from dpo_core.logprobs import row_logps
 from dpo_core.rows import build_row
 from dpo_core.settings import DEFAULT_ROW_TOKENS
+from dpo_core.tokens import EncodedPair
 
 # The share of a device that may be filled: allocators waste some, estimates are estimates.
 USABLE = 0.8

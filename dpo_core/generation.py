@@ -8,10 +8,11 @@ from typing import Any
 
 import torch
 
-from dpo_core.encode import TokenIds, prompt_tokens
+from dpo_core.encode import prompt_tokens
 from dpo_core.models import load_model, load_tokenizer, quiet
 from dpo_core.scoring import best_device
 from dpo_core.settings import ModelSettings
+from dpo_core.tokens import TokenIds
 
 
 def answers(

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
+from dpo_core.mapped import chunks
 from dpo_core.preferences.golden import answered, is_waiting
 from dpo_core.preferences.messages import Turns
 from dpo_core.preferences.pairs import PreferencePair
@@ -24,25 +25,40 @@ class Filled:
     dropped: list[str]
 
 
-def fill_in(
-    pairs: Sequence[PreferencePair], generate: Generate, store: Store, about: Sequence[str]
-) -> Filled:
-    """Give each waiting pair the model's answer. `generate(prompts, seed)` makes one a prompt; the
-    seed is a part's own, so that an answer is the same wherever its part stands.
+def parts_of(pairs: Iterable[PreferencePair]) -> list[list[PreferencePair]]:
+    """Those that wait for an answer, in the batches in which they are answered."""
+    return list(chunks(filter(is_waiting, pairs), PART))
 
-    `about` names everything else that an answer depends on (weights, tokenizer, sampling). Parts
-    that are in the store are not generated again, so a killed run goes on where it stopped.
+
+def answer_parts(
+    parts: Iterable[Sequence[PreferencePair]],
+    generate: Generate,
+    store: Store,
+    about: Sequence[str],
+) -> int:
+    """Have the parts answered that are not; returns how many were not.
+
+    `generate(prompts, seed)` makes one answer a prompt; the seed is a part's own, so that an answer
+    is the same wherever its part stands and whoever makes it. `about` names everything else that an
+    answer depends on (weights, tokenizer, sampling). A part is kept as soon as it is made, so a
+    killed run goes on where it stopped.
     """
-    waiting = [pair for pair in pairs if is_waiting(pair)]
-    answers: dict[str, str] = {}
-    for start in range(0, len(waiting), PART):
-        part = waiting[start : start + PART]
+    made = 0
+    for part in parts:
         key = _key(part, about)
-        name = f"{key}.json"
-        texts = store.read_json(name)
-        if texts is None:
+        if store.read_json(f"{key}.json") is None:
             texts = generate([pair.prompt for pair in part], int(key[:8], 16))
-            store.write(name, json.dumps(texts).encode())
+            store.write(f"{key}.json", json.dumps(texts).encode())
+            made += 1
+    return made
+
+
+def fill_in(pairs: Sequence[PreferencePair], store: Store, about: Sequence[str]) -> Filled:
+    """Give each waiting pair the answer that was made for it. Raises FileNotFoundError when one was
+    not made."""
+    answers: dict[str, str] = {}
+    for part in parts_of(pairs):
+        texts = json.loads(store.read(f"{_key(part, about)}.json"))
         answers |= {pair.id: text for pair, text in zip(part, texts, strict=True)}
     kept: list[PreferencePair] = []
     dropped: list[str] = []

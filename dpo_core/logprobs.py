@@ -12,9 +12,9 @@ import torch
 from torch import Tensor
 
 from dpo_core.attention import PACKED, answer_masks
-from dpo_core.encode import EncodedPair
 from dpo_core.head import answer_logps, logps_of
-from dpo_core.rows import Row, pack_rows
+from dpo_core.rows import Row, build_row, pack
+from dpo_core.tokens import EncodedPair
 
 
 @dataclass(frozen=True)
@@ -117,7 +117,8 @@ def score_pairs(
     model: Any, pairs: Sequence[EncodedPair], row_tokens: int, shared: bool = True
 ) -> PairLogps:
     """Sums and lengths of all `pairs`, in order, in one process."""
-    return stack(score_rows(model, pack_rows(pairs, row_tokens), shared), len(pairs))
+    rows = (build_row([pairs[i] for i in row], row) for row in pack(pairs, row_tokens))
+    return stack(score_rows(model, rows, shared), len(pairs))
 
 
 def stack(results: dict[int, PairLogps], count: int) -> PairLogps:

@@ -17,8 +17,8 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from dpo_core.encode import EncodedPair, rows_fingerprint
 from dpo_core.store import Store
+from dpo_core.tokens import EncodedPair, TokenTable
 
 COLUMNS = (
     "chosen",
@@ -36,13 +36,15 @@ def reference_key(
     pairs: Sequence[EncodedPair], *, weights: str, tokenizer: str, max_tokens: int, dtype: str
 ) -> str:
     """sha256 hex. `weights` and `tokenizer` are fingerprints; rows count in order and content."""
-    parts = [weights, tokenizer, str(max_tokens), dtype, rows_fingerprint(pairs)]
+    parts = [weights, tokenizer, str(max_tokens), dtype, TokenTable.of(pairs).fingerprint()]
     return hashlib.sha256("\0".join(parts).encode()).hexdigest()[:32]
 
 
 def verdict_key(pairs: Sequence[EncodedPair], *about: str) -> str:
     """sha256 hex of what decides whether prompts can be shared (see `sharing`)."""
-    return hashlib.sha256("\0".join([*about, rows_fingerprint(pairs)]).encode()).hexdigest()[:32]
+    return hashlib.sha256(
+        "\0".join([*about, TokenTable.of(pairs).fingerprint()]).encode()
+    ).hexdigest()[:32]
 
 
 def obtain(
@@ -77,7 +79,7 @@ def load(store: Store, key: str, pairs: Sequence[EncodedPair]) -> Columns | None
     if not {"id", *COLUMNS} <= set(table.column_names):  # written by another version
         return None
     columns = {name: table[name].to_numpy() for name in COLUMNS}
-    same_rows = table["id"].to_pylist() == [p.id for p in pairs]
+    same_rows = table["id"].to_pylist() == TokenTable.of(pairs).ids
     return columns if same_rows and _finite(columns) else None
 
 
@@ -85,7 +87,7 @@ def save(store: Store, key: str, pairs: Sequence[EncodedPair], columns: Columns)
     """Raises ValueError on a missing or non-finite value: such a number must never pass."""
     if any(len(columns[name]) != len(pairs) for name in COLUMNS) or not _finite(columns):
         raise ValueError("the reference gives no finite log-probability for every pair")
-    table = pa.table({"id": [p.id for p in pairs], **{n: columns[n] for n in COLUMNS}})
+    table = pa.table({"id": TokenTable.of(pairs).ids, **{n: columns[n] for n in COLUMNS}})
     sink = pa.BufferOutputStream()
     pq.write_table(table, sink)
     content = sink.getvalue().to_pybytes()

@@ -13,10 +13,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
-from dpo_core.encode import EncodedPair
+from dpo_core.tokens import EncodedPair, token_counts
 
 PROMPT, CHOSEN, REJECTED = 0, 1, 2
 
@@ -122,19 +123,46 @@ def pack(pairs: Sequence[EncodedPair], row_tokens: int) -> list[tuple[int, ...]]
     Longest first, each into the first row with room: a function of the lengths alone, so every
     caller that packs the same pairs gets the same rows, and with them the same floats.
     """
-    order = sorted(range(len(pairs)), key=lambda i: (-pairs[i].tokens, i))
+    tokens = token_counts(pairs)
+    order = np.argsort(-tokens, kind="stable").tolist()
     rows: list[list[int]] = []
-    room: list[int] = []
+    room = _FirstWithRoom(len(order))
     for index in order:
-        tokens = pairs[index].tokens
-        fit = next((r for r, left in enumerate(room) if left >= tokens), None)
-        if fit is None:
+        needed = int(tokens[index])
+        row = room.find(needed)
+        if row is None:
+            row = len(rows)
             rows.append([])
-            room.append(row_tokens)
-            fit = len(rows) - 1
-        rows[fit].append(index)
-        room[fit] -= tokens
+            room.set(row, row_tokens)
+        rows[row].append(index)
+        room.set(row, room.of(row) - needed)
     return [tuple(sorted(row)) for row in rows]
+
+
+class _FirstWithRoom:
+    """The first of n rows with room, in log n steps: a tree whose nodes hold the most room below."""
+
+    def __init__(self, rows: int) -> None:
+        self.leaves = 1 << max(0, rows - 1).bit_length()
+        self.most = [-1] * (2 * self.leaves)
+
+    def of(self, row: int) -> int:
+        return self.most[self.leaves + row]
+
+    def set(self, row: int, room: int) -> None:
+        node = self.leaves + row
+        self.most[node] = room
+        while node > 1:
+            node //= 2
+            self.most[node] = max(self.most[2 * node], self.most[2 * node + 1])
+
+    def find(self, needed: int) -> int | None:
+        if self.most[1] < needed:
+            return None
+        node = 1
+        while node < self.leaves:
+            node = 2 * node if self.most[2 * node] >= needed else 2 * node + 1
+        return node - self.leaves
 
 
 def pack_rows(pairs: Sequence[EncodedPair], row_tokens: int) -> list[Row]:

@@ -8,12 +8,12 @@ from typing import Any
 
 import torch
 
-from dpo_core.encode import EncodedPair
 from dpo_core.logprobs import score_pairs
 from dpo_core.models import autocast, load_model
 from dpo_core.reference import Columns
 from dpo_core.settings import DEFAULT_ROW_TOKENS, ModelSettings
 from dpo_core.sharing import why_not_shared
+from dpo_core.tokens import EncodedPair
 
 
 def best_device() -> str:

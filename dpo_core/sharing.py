@@ -11,11 +11,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
 import torch
 
-from dpo_core.encode import EncodedPair
 from dpo_core.logprobs import token_logps, token_logps_unshared
 from dpo_core.rows import build_row
+from dpo_core.tokens import EncodedPair, TokenTable
 
 # Largest difference of a token's log-probability that is float noise, nats. Lower precision has
 # noise of its own, and a wrong mask gives whole nats, so there the mean decides.
@@ -25,7 +26,7 @@ _PROBED = 4
 
 def why_not_shared(model: Any, pairs: Sequence[EncodedPair]) -> str | None:
     """The reason why packed rows would not be exact for `pairs`, or None when they are."""
-    longest = max(len(p.prompt) + max(len(p.chosen), len(p.rejected)) for p in pairs)
+    longest = int(TokenTable.of(pairs).sequence_lengths.max())
     return _too_long(model.config.get_text_config(), longest) or _measured(model, pairs)
 
 
@@ -48,7 +49,8 @@ def _too_long(config: Any, longest: int) -> str | None:
 
 @torch.no_grad()
 def _measured(model: Any, pairs: Sequence[EncodedPair]) -> str | None:
-    few = sorted(pairs, key=lambda p: p.tokens)[:_PROBED]
+    shortest = np.argsort(TokenTable.of(pairs).tokens, kind="stable")[:_PROBED]
+    few = [pairs[int(i)] for i in shortest]
     row = build_row(few, range(len(few))).to(next(model.parameters()).device)
     plain = token_logps_unshared(model, row)
     try:

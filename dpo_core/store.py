@@ -6,10 +6,14 @@ that is out of reach is waited for; see `patience`.
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
+import shutil
+import tempfile
 import uuid
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -18,7 +22,7 @@ import pyarrow.fs as pafs
 from filelock import FileLock
 
 from dpo_core.errors import SettingsError
-from dpo_core.patience import patient
+from dpo_core.patience import patient, room_in
 
 
 @dataclass(frozen=True)
@@ -118,6 +122,52 @@ class Store:
                 os.ftruncate(file.fileno(), before_bytes)
                 raise
 
+    @contextmanager
+    def writing(self, name: str) -> Iterator[Path]:
+        """A path of this machine to write a large file to; it becomes `name` when the block ends,
+        and is gone when the block fails."""
+        target = Path(self._path(name)) if self.local else None
+        if target:
+            target.parent.mkdir(parents=True, exist_ok=True)
+        with (
+            room_in(self),
+            tempfile.TemporaryDirectory(dir=target and target.parent, prefix=_ASIDE) as folder,
+        ):
+            aside = Path(folder) / PurePosixPath(name).name
+            yield aside
+            if target:
+                with open(aside, "rb+") as file:
+                    os.fsync(file.fileno())
+                os.replace(aside, target)
+                return
+            self._put(aside, name)
+
+    @patient
+    def local_file(self, name: str) -> Path:
+        """A path of this machine that holds `name`, to be mapped: itself, or a copy that all
+        processes of the machine share. Raises FileNotFoundError."""
+        if self.local is not None:
+            path = Path(self._path(name))
+            if not path.is_file():
+                raise FileNotFoundError(str(path))
+            return path
+        info = self.filesystem.get_file_info(self._path(name))
+        if info.type != pafs.FileType.File:
+            raise FileNotFoundError(f"{self.uri}/{name}")
+        about = f"{self.uri}/{name} {info.size} {info.mtime_ns}"
+        folder = Path(tempfile.gettempdir()) / f"dpo-sweeps-{os.getuid()}"
+        folder.mkdir(mode=0o700, exist_ok=True)
+        copy = (
+            folder / f"{hashlib.sha256(about.encode()).hexdigest()[:32]}{PurePosixPath(name).name}"
+        )
+        with FileLock(f"{copy}.lock"):
+            if not copy.exists():
+                aside = copy.with_name(f"{_ASIDE}{uuid.uuid4().hex}")
+                with self.filesystem.open_input_stream(info.path) as stream, aside.open("wb") as to:
+                    shutil.copyfileobj(stream, to, _COPIED_BYTES)
+                aside.rename(copy)
+        return copy
+
     @patient
     def upload(self, folder: Path, name: str, *, last: str) -> None:
         """A local folder to `name`; the file `last` arrives last and so proves the rest whole."""
@@ -165,6 +215,13 @@ class Store:
             raise ValueError(f"{name!r} leaves the folder {self.uri}")
         return f"{self.root}/{name}".rstrip("/")
 
+    @patient
+    def _put(self, source: Path, name: str) -> None:
+        path = self._path(name)
+        self.filesystem.create_dir(str(PurePosixPath(path).parent), recursive=True)
+        with open(source, "rb") as file, self.filesystem.open_output_stream(path) as stream:
+            shutil.copyfileobj(file, stream, _COPIED_BYTES)
+
     def _move_in(self, folder: Path, name: str) -> None:
         target = Path(self._path(name))
         target.parent.mkdir(parents=True, exist_ok=True)
@@ -176,11 +233,10 @@ class Store:
 
 
 _ASIDE = ".writing-"
+_COPIED_BYTES = 2**20
 
 
 def _copy_tree(source: Path, target: Path) -> None:
-    import shutil
-
     try:
         source.rename(target)  # the same disk: no copy at all
     except OSError:

@@ -31,7 +31,6 @@ from trl import DPOConfig, DPOTrainer
 
 from dpo_core import checkpoints
 from dpo_core.batches import batch_order, weighted_order
-from dpo_core.encode import EncodedPair, report
 from dpo_core.errors import TrialFailed
 from dpo_core.evaluation import TIE_NATS, Outcomes
 from dpo_core.fused_lora import fuse_lora
@@ -42,6 +41,7 @@ from dpo_core.objective import dpo_losses, preference_score
 from dpo_core.reference import COLUMNS, Columns
 from dpo_core.rows import build_row, pack, pack_rows
 from dpo_core.settings import DEFAULT_ROW_TOKENS, ModelSettings, TrainingSettings
+from dpo_core.tokens import EncodedPair, TokenTable, report
 
 
 @dataclass(frozen=True)
@@ -117,13 +117,14 @@ class SharedPromptDPOTrainer(DPOTrainer):  # type: ignore[misc]
         rank, world = _rank_and_world()
         self.data, self.point, self.model_settings = data, point, model_settings
         self.row_tokens = training.row_tokens or DEFAULT_ROW_TOKENS
-        self.loss_beta = point.loss_beta(report(data.train).mean_response_tokens)
+        train = TokenTable.of(data.train)
+        self.loss_beta = point.loss_beta(report(train).mean_response_tokens)
         # A pair that truncation made equal has no gradient; it is scored, as a tie, not trained.
-        self.trainable = [i for i, pair in enumerate(data.train) if pair.distinct]
+        self.trainable = np.flatnonzero(train.distinct)
         steps = training.steps(len(self.trainable))
         self.evaluation_steps = frozenset(training.evaluation_steps(steps))
         order = self._order(steps, training.batch_pairs, seed)
-        self.my_batches = np.asarray(self.trainable)[order][:, rank::world]
+        self.my_batches = self.trainable[order][:, rank::world]
         self.step_losses: list[float] = []
         adapter = model_settings.adapter
         with _no_weight_hash():
@@ -147,7 +148,8 @@ class SharedPromptDPOTrainer(DPOTrainer):  # type: ignore[misc]
         """Positions in `trainable`, shape (steps, batch_pairs); the same for every trial."""
         if not self.data.weights:
             return batch_order(len(self.trainable), steps=steps, batch_pairs=batch_pairs, seed=seed)
-        sources = [self.data.train[i].source for i in self.trainable]
+        labels = TokenTable.of(self.data.train).labels("source")
+        sources = [labels[i] for i in self.trainable]
         return weighted_order(
             sources, self.data.weights, steps=steps, batch_pairs=batch_pairs, seed=seed
         )
@@ -295,7 +297,7 @@ def outcomes_of(
 ) -> Outcomes:
     """Per-pair outcomes of `pairs` from the policy's and the reference's columns."""
     return Outcomes(
-        ids=tuple(p.id for p in pairs),
+        ids=tuple(TokenTable.of(pairs).ids),
         chosen_logp=policy["chosen"].astype(np.float64),
         rejected_logp=policy["rejected"].astype(np.float64),
         ref_chosen_logp=reference["chosen"].astype(np.float64),

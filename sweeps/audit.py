@@ -5,22 +5,17 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from dpo_core import audit as core
 from dpo_core.audit import Finding
 from dpo_core.errors import SettingsError
-from dpo_core.preferences.golden import is_waiting
 from dpo_core.store import Store
+from sweeps.audited import audited
 from sweeps.config import SweepConfig
-from sweeps.paths import SPLITS, SweepPaths
-from sweeps.prepare import (
-    encode_splits,
-    expected_pairs,
-    fingerprints,
-    read_data,
-    skipped_rows,
-    split_data,
-)
+from sweeps.data import said_of
+from sweeps.paths import SweepPaths
+from sweeps.preparation import of_reference
+from sweeps.prepare import fingerprints
 from sweeps.reference_pass import columns_of, settle_rows
+from sweeps.rehearsal import Rehearsal, rehearsed
 
 HISTOGRAM_BARS = "▁▂▃▄▅▆▇█"
 
@@ -30,44 +25,21 @@ def make_audit(config: SweepConfig, with_model: bool) -> dict[str, Any]:
 
     With the model, its reference pass is run here and kept for the sweep.
     """
-    from dpo_core.models import load_tokenizer, quiet
+    with rehearsed(config) as rehearsal:
+        return _audit(config, rehearsal, with_model)
 
-    quiet()
-    data = read_data(config)
-    if with_model and any(map(is_waiting, data.pairs)):
+
+def _audit(config: SweepConfig, rehearsal: Rehearsal, with_model: bool) -> dict[str, Any]:
+    data, splits, tokens = rehearsal.data, rehearsal.splits, rehearsal.tokens
+    if with_model and data.pairs.waiting:
         raise SettingsError(
-            "--with-model: golden answers have no rejected side before the sweep has run; audit "
-            "without the model"
+            "--with-model: golden answers have no rejected side before the sweep has run, which then "
+            f"leaves its audit in {SweepPaths.audit}; audit without the model"
         )
-    splits = split_data(config, expected_pairs(data))
-    tokenizer = load_tokenizer(config.model)
-    splits, tokens = encode_splits(config, splits, tokenizer)
-    by_split = {split: getattr(splits, split) for split in SPLITS}
-    findings = core.audit(by_split, tokens, config.data.max_tokens)
+    findings = [*rehearsal.findings]
     if with_model:
-        findings = core.by_severity([*findings, *_of_model(config, tokens, tokenizer)])
-    if data.skipped:
-        findings.insert(0, _skipped(data.skipped))
-    encoded = [pair for split in SPLITS for pair in tokens[split]]
-    return {
-        "pairs": {split: len(pairs) for split, pairs in by_split.items()},
-        "prompts": len({pair.group for split in SPLITS for pair in by_split[split]}),
-        "annotator_agreement": data.agreement,
-        "lengths": core.lengths(encoded),
-        "histogram": {
-            part: histogram([len(getattr(pair, part)) for pair in encoded])
-            for part in ("prompt", "chosen", "rejected")
-        },
-        "findings": [finding.as_dict() for finding in core.by_severity(findings)],
-    }
-
-
-def histogram(values: list[int], bars: int = 16) -> dict[str, list[float]]:
-    """Counts between evenly spaced edges."""
-    import numpy as np
-
-    counts, edges = np.histogram(values, bins=bars)
-    return {"counts": counts.tolist(), "edges": edges.tolist()}
+        findings += _of_model(config, rehearsal)
+    return audited(splits, tokens, findings, said_of(data))
 
 
 def audit_lines(audit: dict[str, Any]) -> list[str]:
@@ -104,16 +76,12 @@ def _bars(counts: list[int]) -> str:
     return "".join(HISTOGRAM_BARS[round(steps * count / most)] for count in counts)
 
 
-def _skipped(reasons: tuple[str, ...]) -> Finding:
-    message = skipped_rows(reasons).partition(" ")[2]
-    return Finding("skipped", core.WARNING, len(reasons), message, "correct the rows")
-
-
-def _of_model(config: SweepConfig, tokens: Any, tokenizer: Any) -> list[Finding]:
+def _of_model(config: SweepConfig, rehearsal: Rehearsal) -> list[Finding]:
     from dpo_core.scoring import Scorer
 
+    tokens, tokenizer = rehearsal.tokens, rehearsal.tokenizer
     paths, scorer = SweepPaths(Store.open(config.storage), "audit"), Scorer(config.model)
     prints = fingerprints(config, tokenizer)
     settle_rows(config, paths, tokens, prints, scorer)
     _, columns, _ = columns_of(config, paths, tokens["train"], prints, scorer)
-    return core.audit_reference(tokens["train"], columns)
+    return of_reference(config, rehearsal.splits, tokens, columns)

@@ -21,6 +21,7 @@ from sweeps.night_settings import NightSettings
 from sweeps.selection_settings import SelectionSettings
 from sweeps.strict_yaml import load_yaml
 from sweeps.study_settings import check_study_url
+from sweeps.tracker_settings import TrackerSettings
 
 NAME = r"^[a-z0-9][-a-z0-9]{0,40}$"
 _PROBES = 64
@@ -97,6 +98,7 @@ class SweepConfig(Settings):
     search: SearchSettings = SearchSettings()
     selection: SelectionSettings = SelectionSettings()
     resources: ResourceSettings = ResourceSettings()
+    trackers: TrackerSettings = TrackerSettings()
     nightly: NightSettings = NightSettings()
 
     @field_validator("storage")
@@ -256,6 +258,7 @@ def resolved(config: SweepConfig, storage: str) -> dict[str, Any]:
     """Plain data that `parse_sweep` reads back anywhere: local paths absolute, defaults filled in."""
     tree = config.model_dump(mode="json")
     parts = [(part, "path") for part in (tree["model"], tree["data"], *tree["data"]["sources"])]
+    parts += [(tree["data"], "select_path"), (tree["data"], "final_path")]
     for part, key in [*parts, (tree["selection"], "incumbent")]:
         path = Path(part[key] or "").expanduser()
         if part[key] and path.exists():

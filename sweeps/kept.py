@@ -7,42 +7,43 @@ again is.
 
 from __future__ import annotations
 
-import json
-from collections.abc import Sequence
+from typing import Any
 
 from dpo_core import reference
-from dpo_core.encode import EncodedPair
-from dpo_core.preferences import PreferencePair, PreferenceSplits, data_fingerprint, pair_of_row
+from dpo_core.preferences import PreferenceSplits, data_fingerprint
+from dpo_core.tokens import TokenTable
+from sweeps.audited import Said
 from sweeps.paths import SPLITS, SweepPaths
-from sweeps.prepare import Prepared, read_encoded
+from sweeps.prepare import Prepared, read_encoded, read_pairs
 
 
 def kept_prepared(paths: SweepPaths) -> Prepared | None:
-    """None unless everything that a trial reads is there and whole."""
+    """None unless everything that a trial, the choice and the report read is there and whole."""
     prepared = _prepared(paths)
-    if prepared is None or kept_splits(paths) is None:
+    if prepared is None or kept_data(paths) is None:
         return None
-    for split, key in prepared.reference_keys.items():
-        pairs = _encoded(paths, split)
-        if pairs is None or reference.load(paths.reference_cache, key, pairs) is None:
-            return None
-    return prepared
+    tokens = {split: _tokens(paths, split) for split in SPLITS}
+    ids = [id for table in tokens.values() for id in (table.ids if table is not None else ())]
+    if data_fingerprint(ids) != prepared.data_sha256:
+        return None
+    whole = all(
+        table is not None
+        and _lines(paths, split) == len(table)
+        and reference.load(paths.reference_cache, prepared.reference_keys[split], table) is not None
+        for split, table in tokens.items()
+    )
+    return prepared if whole else None
 
 
-def kept_splits(paths: SweepPaths) -> PreferenceSplits | None:
-    """The pairs of each split as they were divided, if they prove to be all of them."""
-    found = {split: _split(paths, split) for split in SPLITS}
-    pairs = [pair for split in found.values() for pair in split or ()]
-    prepared = _prepared(paths)
-    if prepared is not None:
-        whole = data_fingerprint(pairs) == prepared.data_sha256
-    else:
-        whole = all(
-            found[split] and _ids(found[split]) == _ids(_encoded(paths, split)) for split in SPLITS
-        )
-    if not whole:
+def kept_data(paths: SweepPaths) -> tuple[PreferenceSplits, Said] | None:
+    """The pairs as they were read and divided, and what was said of them."""
+    said = paths.store.read_json(paths.audit) or {}
+    try:
+        splits = read_pairs(paths)
+    except (FileNotFoundError, ValueError, OSError):  # what Arrow says of a part of a file
         return None
-    return PreferenceSplits(**{split: tuple(part or ()) for split, part in found.items()})
+    nothing: dict[str, Any] = {"annotator_agreement": {}, "rows_skipped": []}
+    return splits, {name: said.get(name, otherwise) for name, otherwise in nothing.items()}
 
 
 def _prepared(paths: SweepPaths) -> Prepared | None:
@@ -53,20 +54,17 @@ def _prepared(paths: SweepPaths) -> Prepared | None:
         return None
 
 
-def _split(paths: SweepPaths, split: str) -> list[PreferencePair] | None:
-    try:
-        rows = paths.store.read(paths.split(split)).splitlines()
-        return [pair_of_row(json.loads(row)) for row in rows]
-    except (FileNotFoundError, ValueError, TypeError, KeyError):
-        return None
-
-
-def _encoded(paths: SweepPaths, split: str) -> list[EncodedPair] | None:
+def _tokens(paths: SweepPaths, split: str) -> TokenTable | None:
     try:
         return read_encoded(paths, split)
-    except (FileNotFoundError, ValueError):  # what ArrowInvalid is
+    except (FileNotFoundError, ValueError, OSError):
         return None
 
 
-def _ids(pairs: Sequence[PreferencePair | EncodedPair] | None) -> list[str]:
-    return [pair.id for pair in pairs or ()]
+def _lines(paths: SweepPaths, split: str) -> int | None:
+    """Of the split's JSONL; None when the last one is torn, or the file is not there."""
+    try:
+        content = paths.store.read(paths.split(split))
+    except FileNotFoundError:
+        return None
+    return content.count(b"\n") if content.endswith(b"\n") else None

@@ -3,13 +3,15 @@
 <storage>/<sweep id>/
     config.yaml                          the resolved config
     splits/{train,select,final}.jsonl    normalized pairs, each with a stable id
-    encoded/{train,select,final}.parquet their tokens
+    pairs/{train,select,final}.arrow     the same as they were read, before the model answered any
+    encoded/{train,select,final}.arrow   their tokens, mapped into memory by whoever needs them
     prepared.json                        hashes, encoding report, reference keys
     trials/t0003.json                    a point, written when it is drawn
     trials/t0003-s1.json                 the same point with another seed
     outcomes/t0003-step-000040.parquet   per-pair numbers of one evaluation
     checkpoints/t0003/step-000040/       what can still win, and what can still be resumed
     failures/t0003.json                  why a trial failed
+    nodes/gpu-7.json                     what a node that trained is made of
     ledger.jsonl                         one record per ended trial: the truth
     study.db                             the same for optuna-dashboard
     answers.json                         generated answers of those who could win
@@ -90,6 +92,7 @@ class SweepPaths:
     trend = "trend.json"
     report_page = "report/index.html"
     report_markdown = "report/report.md"
+    nodes = "nodes"
     trials = "trials"
     outcomes = "outcomes"
     checkpoints = "checkpoints"
@@ -101,8 +104,12 @@ class SweepPaths:
         return f"splits/{name}.jsonl"
 
     @staticmethod
+    def pairs(name: str) -> str:
+        return f"pairs/{name}.arrow"
+
+    @staticmethod
     def encoded(name: str) -> str:
-        return f"encoded/{name}.parquet"
+        return f"encoded/{name}.arrow"
 
     @staticmethod
     def point(trial: str) -> str:
@@ -111,6 +118,10 @@ class SweepPaths:
     @staticmethod
     def failure(trial: str) -> str:
         return f"failures/{trial}.json"
+
+    @staticmethod
+    def node(host: str) -> str:
+        return f"nodes/{re.sub(r'[^A-Za-z0-9.-]', '_', host)}.json"
 
     @staticmethod
     def outcome(trial: str, step: int) -> str:

@@ -8,40 +8,31 @@ from __future__ import annotations
 from collections import Counter
 from typing import Any
 
-from dpo_core.audit import INFO, audit
-from dpo_core.encode import report
-from dpo_core.preferences.golden import is_waiting
+from dpo_core.audit import INFO
 from dpo_core.rows import pack
 from dpo_core.settings import DEFAULT_ROW_TOKENS
+from dpo_core.tokens import report
 from sweeps.audit import finding_lines
+from sweeps.audited import skipped_rows
 from sweeps.config import SweepConfig
 from sweeps.memory import count_parameters, memory_bytes
 from sweeps.paths import SPLITS
-from sweeps.prepare import (
-    check_trl_fields,
-    encode_splits,
-    expected_pairs,
-    read_data,
-    skipped_rows,
-    split_data,
-)
+from sweeps.prepare import check_trl_fields
 from sweeps.records.statistics import detectable_gain
+from sweeps.rehearsal import Rehearsal, rehearsed
 
 GIB = 2**30
 
 
 def make_plan(config: SweepConfig) -> dict[str, Any]:
     """Numbers in units of their names. Raises UserError as `run` would."""
-    from dpo_core.models import load_tokenizer, quiet
-
-    quiet()
     check_trl_fields(config.training)
-    data = read_data(config)
-    waiting = sum(map(is_waiting, data.pairs))
-    splits = split_data(config, expected_pairs(data))
-    tokenizer = load_tokenizer(config.model)
-    splits, tokens = encode_splits(config, splits, tokenizer)
-    findings = audit({s: getattr(splits, s) for s in SPLITS}, tokens, config.data.max_tokens)
+    with rehearsed(config) as rehearsal:
+        return _plan(config, rehearsal)
+
+
+def _plan(config: SweepConfig, rehearsal: Rehearsal) -> dict[str, Any]:
+    data, tokens = rehearsal.data, rehearsal.tokens
     reports = {split: report(tokens[split]) for split in SPLITS}
     train = reports["train"]
     steps = config.training.steps(train.pairs - train.indistinct)
@@ -53,7 +44,7 @@ def make_plan(config: SweepConfig) -> dict[str, Any]:
     select_tokens = _tokens(reports["select"])
     parameters = count_parameters(config.model)
     rows = pack(tokens["train"], config.training.row_tokens or DEFAULT_ROW_TOKENS)
-    longest = max(sum(tokens["train"][i].tokens for i in row) for row in rows)
+    longest = max(int(tokens["train"].tokens[list(row)].sum()) for row in rows)
     return {
         "name": config.name,
         "trials": trials,
@@ -65,15 +56,13 @@ def make_plan(config: SweepConfig) -> dict[str, Any]:
         "steps_per_trial": steps,
         "evaluation_steps": list(evaluations),
         "pairs": {s: reports[s].pairs for s in SPLITS},
-        "pairs_by_source": dict(Counter(pair.source for pair in data.pairs)),
-        "golden_waiting": waiting,
-        "findings": [finding.as_dict() for finding in findings],
+        "pairs_by_source": dict(Counter(data.pairs.column("source"))),
+        "golden_waiting": data.pairs.waiting,
+        "findings": [finding.as_dict() for finding in rehearsal.findings],
         "annotator_agreement": data.agreement,
         "rows_skipped": list(data.skipped),
         # Once a pair, though both its prompt and its answers may have been cut.
-        "pairs_cut": {
-            s: sum(p.cut_prompt > 0 or p.cut_answers > 0 for p in tokens[s]) for s in SPLITS
-        },
+        "pairs_cut": {s: int(tokens[s].cut.sum()) for s in SPLITS},
         "pairs_indistinct": {s: reports[s].indistinct for s in SPLITS},
         "mean_response_tokens": train.mean_response_tokens,
         "beta_per_token_factor": train.mean_response_tokens,

@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from functools import partial
 from typing import Any
 
 from dpo_core import reference
-from dpo_core.encode import EncodedPair
 from dpo_core.reference import Columns
 from dpo_core.settings import DEFAULT_ROW_TOKENS
+from dpo_core.tokens import TokenTable
 from sweeps.config import SweepConfig
 from sweeps.memory import count_parameters, memory_bytes
 from sweeps.paths import SPLITS, SweepPaths
 
-Encoded = Mapping[str, Sequence[EncodedPair]]
+Encoded = Mapping[str, TokenTable]
 Prints = Mapping[str, str]
 
 
@@ -33,7 +33,7 @@ def settle_rows(
 def columns_of(
     config: SweepConfig,
     paths: SweepPaths,
-    pairs: Sequence[EncodedPair],
+    pairs: TokenTable,
     prints: Prints,
     scorer: Any,
 ) -> tuple[str, Columns, bool]:
@@ -56,7 +56,7 @@ def needs_checkpointing(config: SweepConfig, tokens: Encoded, device: str) -> bo
     if config.training.gradient_checkpointing is not None:
         return config.training.gradient_checkpointing
     row = config.training.row_tokens or DEFAULT_ROW_TOKENS
-    longest = max(row, *(pair.tokens for pair in tokens["train"]))
+    longest = max(row, int(tokens["train"].tokens.max()))
     needed = memory_bytes(config, count_parameters(config.model), longest)
     share = config.resources.gpus_per_worker if device == "cuda" else 1 / config.search.concurrent
     return not fits(needed, device_bytes(device) * min(1.0, share))
@@ -66,7 +66,7 @@ def _sharing_verdict(
     config: SweepConfig, paths: SweepPaths, tokens: Encoded, prints: Prints, scorer: Any
 ) -> str | None:
     """Why prompts cannot be shared, or None; kept beside the references, which depend on it."""
-    pairs = [pair for split in SPLITS for pair in tokens[split]]
+    pairs = TokenTable.joined(tokens[split] for split in SPLITS)
     about = (prints["weights_sha256"], _precision(config), config.model.attention)
     name = f"sharing/{reference.verdict_key(pairs, *about)}.json"
     kept: dict[str, str | None] | None = paths.reference_cache.read_json(name)

@@ -9,25 +9,22 @@ from dpo_core.audit import INFO
 from dpo_core.errors import UserError
 from dpo_core.preferences import PreferenceSplits
 from sweeps.audit import finding_lines
+from sweeps.audited import Said, skipped_rows
 from sweeps.calls import call_of
 from sweeps.cluster import connected, dashboard_url
 from sweeps.conclude import conclude
 from sweeps.config import SweepConfig
 from sweeps.contenders import Field
+from sweeps.data import read_data, said_of, split_data
 from sweeps.incumbent import find_incumbent
-from sweeps.kept import kept_prepared, kept_splits
+from sweeps.kept import kept_data, kept_prepared
 from sweeps.lease import held
 from sweeps.paths import SweepPaths
-from sweeps.prepare import (
-    Prepared,
-    prepare,
-    read_data,
-    skipped_rows,
-    split_data,
-    write_config,
-)
+from sweeps.preparation import prepare
+from sweeps.prepare import Prepared, write_config
 from sweeps.report.write import try_write_report
 from sweeps.study_settings import check_study_driver
+from sweeps.tracker_settings import check_trackers
 
 Say = Callable[[str], None]
 
@@ -43,7 +40,8 @@ def run_sweep(config: SweepConfig, paths: SweepPaths, say: Say, tell: Any) -> di
     runs the sweep, and NoWinner at the end when every trial failed.
     """
     check_study_driver(config.search.study)
-    made = kept_prepared(paths) or kept_splits(paths) or _read_splits(config, say)
+    check_trackers(config.trackers)
+    made = kept_prepared(paths) or kept_data(paths) or _read(config, say)
     find_incumbent(config)  # a wrong path is told before anything runs
     with held(paths.leases, paths.sweep_id), connected():
         import ray
@@ -60,7 +58,7 @@ def run_sweep(config: SweepConfig, paths: SweepPaths, say: Say, tell: Any) -> di
         call = call_of(config, lanes)
         if not paths.store.exists(paths.config):
             write_config(config, paths)
-        prepared = made if isinstance(made, Prepared) else prepare(config, paths, made, call)
+        prepared = made if isinstance(made, Prepared) else prepare(config, paths, *made, call)
         _say_prepared(prepared, say)
         records = run_trials(config, paths, prepared, tell, lanes)
         found = Field(paths, config.selection).finalists(records)
@@ -82,7 +80,7 @@ def run_sweep(config: SweepConfig, paths: SweepPaths, say: Say, tell: Any) -> di
     return selection
 
 
-def _read_splits(config: SweepConfig, say: Say) -> PreferenceSplits:
+def _read(config: SweepConfig, say: Say) -> tuple[PreferenceSplits, Said]:
     data = read_data(config)
     splits = split_data(config, data)
     if data.skipped:
@@ -91,7 +89,7 @@ def _read_splits(config: SweepConfig, say: Say) -> PreferenceSplits:
         f"{len(splits.train)} train, {len(splits.select)} select, {len(splits.final)} final pairs "
         f"from {', '.join(source.path for source in config.data.all_sources)}"
     )
-    return splits
+    return splits, said_of(data)
 
 
 def read_selection(paths: SweepPaths) -> dict[str, Any]:
@@ -108,7 +106,7 @@ def _say_prepared(prepared: Prepared, say: Say) -> None:
     if prepared.not_shared:
         say(f"prompts are not shared, which costs time: {prepared.not_shared}")
     for finding in prepared.findings:
-        if finding["severity"] != INFO:
+        if finding["severity"] != INFO and finding["code"] != "skipped":  # already said
             say("\n".join(finding_lines(finding)))
     if prepared.golden_dropped:
         say(skipped_rows(prepared.golden_dropped))

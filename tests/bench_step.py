@@ -9,8 +9,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from dpo_core.encode import EncodedPair
 from dpo_core.preferences import PreferencePair
+from dpo_core.tokens import EncodedPair
 from tests.bench_flops import PairTokens, Shape, step_flops
 from tests.bench_probe import say
 from tests.bench_table import Row
@@ -156,7 +156,7 @@ class _StepBench:
         chat = uses_chat_template(self.tokenizer, "auto")
         needed = steps * BATCH_PAIRS
         self.pairs = [as_chat(p) if chat else p for p in pairs[:needed]]
-        self.encoded = encode(self.pairs, self.tokenizer, _MAX_TOKENS)
+        self.encoded = list(encode(self.pairs, self.tokenizer, _MAX_TOKENS))
         assert all(pair.distinct for pair in self.encoded)
         self.order = batch_order(len(self.pairs), steps=steps, batch_pairs=BATCH_PAIRS, seed=0)
         self.reference = Scorer(self.settings)(self.encoded)

@@ -9,22 +9,20 @@ import sys
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 import yaml
-from toys import text_pair, toy_encoded, toy_pairs
+from toys import text_pair, toy_pairs
 
 from dpo_core.audit import (
     INFO,
     SEVERE,
     WARNING,
     audit,
-    audit_reference,
     by_severity,
     lengths,
 )
-from dpo_core.encode import EncodedPair
 from dpo_core.preferences.pairs import PreferencePair, number_repeats
+from dpo_core.tokens import EncodedPair, TokenTable
 
 
 def pair(prompt: str, chosen: str = "yes", rejected: str = "no") -> PreferencePair:
@@ -39,8 +37,10 @@ def found(splits: dict[str, Any], tokens: Any = None) -> dict[str, Any]:
     """Findings by code; each split is filled up with harmless pairs to 150."""
     numbers = iter(range(10**6))
     splits = {
-        split: number_repeats(
-            [*given, *(pair(f"{next(numbers)} asks about {split} things") for _ in range(150))]
+        split: list(
+            number_repeats(
+                [*given, *(pair(f"{next(numbers)} asks about {split} things") for _ in range(150))]
+            )
         )
         for split, given in splits.items()
     }
@@ -114,24 +114,6 @@ def test_small_splits() -> None:
     assert "50.0 points" in codes["small_final"].message
 
 
-def test_what_the_reference_adds() -> None:
-    encoded = toy_encoded(100)
-    chosen = np.linspace(-2, -1, 100)
-    rejected = np.where(np.arange(100) < 20, -9.0, -1.2)  # twenty that nobody would write
-    ten = np.full(100, 10)
-    columns = {
-        "chosen": 10 * chosen,
-        "rejected": 10 * rejected,
-        "chosen_tokens": ten,
-        "rejected_tokens": ten,
-    }
-    findings = {f.code: f for f in audit_reference(encoded, columns)}
-    assert findings["out_of_distribution"].number == pytest.approx(0.2)
-    assert findings["out_of_distribution"].severity == WARNING
-    assert "golden" in findings["out_of_distribution"].remedy
-    assert findings["reference_ranks_right"].number == pytest.approx(np.mean(chosen > rejected))
-
-
 def test_severe_findings_come_first() -> None:
     both = [pair("Is it safe?", "yes", "no"), pair("Is it safe?", "no", "yes")] * 10
     order = [f.severity for f in by_severity(found({**SPLITS, "train": both}).values())]
@@ -140,7 +122,13 @@ def test_severe_findings_come_first() -> None:
 
 def test_percentiles_of_lengths() -> None:
     pairs = [EncodedPair(str(n), (1,) * n, (1,), (1, 2)) for n in range(1, 102)]
-    assert lengths(pairs)["prompt"] == {"p5": 6, "p50": 51, "p95": 96, "p99": 100, "p100": 101}
+    assert lengths(TokenTable.of(pairs))["prompt"] == {
+        "p5": 6,
+        "p50": 51,
+        "p95": 96,
+        "p99": 100,
+        "p100": 101,
+    }
 
 
 @pytest.mark.integration

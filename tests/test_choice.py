@@ -91,7 +91,7 @@ fields = st.lists(
 def field(rows, seed: int = 0) -> list[Contender]:
     """Contenders whose luck is their own: right on about 50 to 85 % of the pairs."""
     found = []
-    for number, (skill, drift, _over) in enumerate(rows):
+    for number, (skill, drift, over) in enumerate(rows):
         rng = np.random.default_rng((seed, number))
         scores = (rng.random(PAIRS) < 0.5 + skill / 20).astype(np.float64)
         found.append(
@@ -102,7 +102,7 @@ def field(rows, seed: int = 0) -> list[Contender]:
                 {},
                 scores,
                 drift,
-                BROKEN if broken else {},
+                BROKEN if over else {},
             )
         )
     return found

@@ -7,21 +7,17 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from toys import CHAT_TEMPLATE, END_OF_TURN, text_pair, toy_encoded, toy_pairs, toy_tokenizer
+from toys import CHAT_TEMPLATE, END_OF_TURN, text_pair, toy_pairs, toy_tokenizer
 
 from dpo_core.encode import (
-    EncodedPair,
     encode,
-    from_parquet,
-    report,
-    rows_fingerprint,
-    to_parquet,
     tokenizer_fingerprint,
     truncate,
     uses_chat_template,
 )
 from dpo_core.errors import DataError
 from dpo_core.preferences.pairs import make_pair
+from dpo_core.tokens import EncodedPair, report
 
 
 @pytest.fixture(scope="module")
@@ -113,17 +109,17 @@ def test_text_needs_a_tokenizer_that_can_end_it() -> None:
     tokenizer = toy_tokenizer()
     tokenizer.eos_token = None
     with pytest.raises(DataError, match="no end-of-sequence token"):
-        encode([text_pair("Question:", " Yes.", " No.")], tokenizer, 512)
+        list(encode([text_pair("Question:", " Yes.", " No.")], tokenizer, 512))
 
 
 def test_chat_without_a_template_is_refused() -> None:
     with pytest.raises(DataError, match="no chat template; use a chat model, or plain strings"):
-        encode(toy_pairs(1), toy_tokenizer(chat_template=None), 512)
+        list(encode(toy_pairs(1), toy_tokenizer(chat_template=None), 512))
 
 
 def test_an_empty_side_is_named_with_its_line(tokenizer: Any) -> None:
     with pytest.raises(DataError, match="line 1: the prompt has no tokens"):
-        encode([text_pair("", "Yes", "No")], tokenizer, 512)
+        list(encode([text_pair("", "Yes", "No")], tokenizer, 512))
 
 
 @pytest.mark.parametrize(
@@ -232,7 +228,7 @@ def test_no_token_is_wasted(prompt: Any, chosen: Any, rejected: Any, max_tokens:
 
 def test_encode_truncates_every_pair_and_drops_none(tokenizer: Any) -> None:
     pairs = toy_pairs(16)
-    encoded = encode(pairs, tokenizer, 48)
+    encoded = list(encode(pairs, tokenizer, 48))
     assert [p.id for p in encoded] == [p.id for p in pairs]
     assert all(len(p.prompt) + max(len(p.chosen), len(p.rejected)) <= 48 for p in encoded)
     assert all(tokenizer.decode(p.prompt).endswith("assistant\n") for p in encoded)
@@ -294,26 +290,3 @@ def test_fingerprint_moves_with_template_vocabulary_and_special_tokens(tokenizer
     special.eos_token = "<|endoftext|>"
     all_of_them = [tokenizer, template, vocabulary, special, toy_tokenizer(None)]
     assert len({tokenizer_fingerprint(t) for t in all_of_them}) == 5
-
-
-def test_rows_fingerprint_moves_with_content_id_and_order() -> None:
-    first, second = toy_encoded(2)
-    renamed = EncodedPair("other", first.prompt, first.chosen, first.rejected)
-    swapped = EncodedPair(first.id, first.prompt, first.rejected, first.chosen)
-    variants = [[first, second], [second, first], [renamed, second], [swapped, second], [first]]
-    assert len({rows_fingerprint(v) for v in variants}) == 5
-
-
-def test_rows_fingerprint_ignores_how_the_tokens_came_about() -> None:
-    (pair,) = toy_encoded(1)
-    cut = EncodedPair(pair.id, pair.prompt, pair.chosen, pair.rejected, cut_prompt=3, merged=True)
-    assert rows_fingerprint([pair]) == rows_fingerprint([cut])
-
-
-# --- files ------------------------------------------------------------------------------------
-
-
-def test_encoded_pairs_go_to_a_file_and_back() -> None:
-    pairs = [*toy_encoded(3), EncodedPair("cut", (1,), (2,), (3,), 5, 7, merged=True)]
-    assert from_parquet(to_parquet(pairs)) == pairs
-    assert from_parquet(to_parquet([])) == []

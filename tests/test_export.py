@@ -16,6 +16,7 @@ from dpo_core.errors import UserError
 from dpo_core.models import load_model, load_tokenizer, lora_config
 from dpo_core.store import Store
 from sweeps.config import parse_sweep
+from sweeps.data import load_splits
 from sweeps.export import (
     ADAPTER,
     copy_best,
@@ -25,7 +26,7 @@ from sweeps.export import (
     write_card,
 )
 from sweeps.paths import SweepPaths
-from sweeps.prepare import _prepare_remotely, load_splits, write_config
+from sweeps.preparation import prepare
 
 # The card
 
@@ -143,8 +144,8 @@ def prepared(tmp_path: Path, base: Path):
             source="sweep.yaml",
         )
         paths = SweepPaths(Store.open(storage), "toy-1")
-        write_config(config, paths)
-        _prepare_remotely(paths.storage.uri, paths.sweep_id, load_splits(config))
+        said = {"annotator_agreement": {}, "rows_skipped": []}
+        prepare(config, paths, load_splits(config), said, lambda run, *given: run(*given))
         model = load_model(config.model)
         if config.model.adapter is not None:
             from peft import get_peft_model

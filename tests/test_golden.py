@@ -13,7 +13,7 @@ from toys import toy_llama, toy_tokenizer
 from dpo_core.encode import prompt_tokens
 from dpo_core.errors import DataError
 from dpo_core.generation import generate
-from dpo_core.golden_answers import PART, fill_in
+from dpo_core.golden_answers import PART, Filled, answer_parts, fill_in, parts_of
 from dpo_core.preferences.golden import is_waiting, read_golden, stand_in
 from dpo_core.preferences.readers import Record
 from dpo_core.store import Store
@@ -61,28 +61,33 @@ class Model:
         return [f"I say {prompt} {seed}" for prompt in prompts]
 
 
+def fill(pairs: list[Any], model: Any, store: Store, about: list[str]) -> Filled:
+    answer_parts(parts_of(pairs), model, store, about)
+    return fill_in(pairs, store, about)
+
+
 def test_answers_are_made_once_and_survive_a_kill(tmp_path: Path) -> None:
     pairs, store = golden(2 * PART + 3), Store.open(tmp_path)
     with pytest.raises(KeyboardInterrupt):
-        fill_in(pairs, Model(dies_at=f"Question {PART}?"), store, ["w"])
+        fill(pairs, Model(dies_at=f"Question {PART}?"), store, ["w"])
     second = Model()
-    filled = fill_in(pairs, second, store, ["w"])
+    filled = fill(pairs, second, store, ["w"])
     assert len(second.asked) == PART + 3, "the first part was kept"
     said = [str(p.rejected).rpartition(" ") for p in filled.pairs]
     assert [text for text, _, _ in said] == [f"I say {p.prompt}" for p in pairs]
     assert len({seed for _, _, seed in said}) == 3, "a seed for each part"
-    moved = fill_in(pairs[PART:], Model(), Store.open(tmp_path / "other"), ["w"])
+    moved = fill(pairs[PART:], Model(), Store.open(tmp_path / "other"), ["w"])
     assert moved.pairs == filled.pairs[PART:], "an answer is the same wherever its part stands"
     third = Model()
-    assert fill_in(pairs, third, store, ["w"]) == filled
+    assert fill(pairs, third, store, ["w"]) == filled
     assert third.asked == []
-    fill_in(pairs, third, store, ["other weights"])
+    fill(pairs, third, store, ["other weights"])
     assert len(third.asked) == len(pairs)
 
 
 def test_answers_that_teach_nothing_are_dropped_and_said(tmp_path: Path) -> None:
     pairs = golden(3)
-    filled = fill_in(pairs, lambda *_: ["Answer 0. ", "", "No."], Store.open(tmp_path), [])
+    filled = fill(pairs, lambda *_: ["Answer 0. ", "", "No."], Store.open(tmp_path), [])
     assert [pair.rejected for pair in filled.pairs] == ["No."]
     assert filled.dropped == [
         "line 1: the model gives the golden answer already",
@@ -92,7 +97,7 @@ def test_answers_that_teach_nothing_are_dropped_and_said(tmp_path: Path) -> None
 
 def test_other_pairs_are_left_alone(tmp_path: Path) -> None:
     whole = stand_in(golden(1)[0])
-    assert fill_in([whole], Model(), Store.open(tmp_path), []).pairs == [whole]
+    assert fill([whole], Model(), Store.open(tmp_path), []).pairs == [whole]
 
 
 def test_generation_is_batched_and_seeded() -> None:

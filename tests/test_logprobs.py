@@ -11,7 +11,6 @@ from toys import VOCABULARY, toy_encoded, toy_llama
 from transformers import AutoConfig, AutoModelForCausalLM
 
 from dpo_core.attention import PACKED
-from dpo_core.encode import EncodedPair
 from dpo_core.fused_lora import fuse_lora
 from dpo_core.logprobs import (
     PairLogps,
@@ -24,6 +23,7 @@ from dpo_core.logprobs import (
     token_logps_unshared,
 )
 from dpo_core.rows import Row, build_row, pack_rows
+from dpo_core.tokens import EncodedPair
 
 _SIZES = {
     "vocab_size": VOCABULARY,

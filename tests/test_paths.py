@@ -18,7 +18,7 @@ def paths(tmp_path: Path) -> SweepPaths:
 
 def test_names() -> None:
     assert SweepPaths.split("train") == "splits/train.jsonl"
-    assert SweepPaths.encoded("final") == "encoded/final.parquet"
+    assert SweepPaths.encoded("final") == "encoded/final.arrow"
     assert SweepPaths.trial_name(3) == "t0003"
     assert SweepPaths.trial_name(12345) == "t12345"
     assert SweepPaths.point("t0003") == "trials/t0003.json"

@@ -43,7 +43,8 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
 @pytest.fixture(scope="module")
 def pairs(folder: Path) -> list[Any]:
     source = str(files("sweeps.demo") / "pharmacy.jsonl")
-    return encode(map(as_chat, load_pairs(source)[:8]), load_tokenizer(SETTINGS), 256)
+    pairs = map(as_chat, load_pairs(source)[:8])
+    return list(encode(pairs, load_tokenizer(SETTINGS), 256))
 
 
 def test_it_is_kept_and_holds_safetensors_only(folder: Path) -> None:

@@ -13,6 +13,8 @@ from browser import chromium, open_report, requested, set_width, wait_for
 from toy_sweeps import ScriptedSweep
 from toys import text_pair, toy_pairs
 
+from dpo_core.hardware import describe_hardware
+from sweeps.records.trend import night_row, trend
 from sweeps.report.write import write_report
 
 HOSTILE = '<script>window.pwned = 1</script><img src=x onerror="window.pwned = 1">'
@@ -20,7 +22,8 @@ CLOSING = "</script><script>window.pwned = 2</script>"
 GUARDED = "selection.guardrails={drift_chosen: {limit: 0.05}}"
 PLOTS = {
     "compared", "slices", "margins", "pareto", "sides", "axis-beta", "axis-learning_rate",
-    "axis-gamma_ratio", "parallel", "curves", "importance", "nights", "nights-trials", "nights-cost",
+    "axis-gamma_ratio", "parallel", "curves", "importance", "nights", "nights-trials",
+    "nights-cost", "lengths",
 }  # fmt: skip
 
 
@@ -63,29 +66,24 @@ def told(selection: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def night(day: int, **changes: Any) -> dict[str, Any]:
-    """A row of the trend as `nightly` writes it."""
-    return {
-        "night": f"2026-01-0{day}",
-        "sweep": f"x-2026010{day}",
-        "verdict": HOSTILE,
-        "difference": 0.01,
-        "final": 0.6 + day / 100,
-        "final_interval": [0.55 + day / 100, 0.65 + day / 100],
-        "promoted": day == 3,
-        "incumbent_final": 0.6,
-        "reference_final": 0.5,
-        "control": 0.61,
-        "trials": 14,
-        "finished": 12,
-        "stopped": 0,
-        "failed": 2,
-        "worker_hours": 3.5,
-        "gpu_hours": 0.0,
-        "data_changed": day == 2,
-        "code_changed": None,
-        **changes,
+def nights(selection: dict[str, Any]) -> list[dict[str, Any]]:
+    """Three nights as `nightly` tells them, the second without a winner."""
+    about = {
+        "workers": 1,
+        "gpus_per_worker": 0,
+        "promoted": False,
+        "control": "t0001",
+        "warm_started": 5,
+        "data_sha256": "d",
+        "code": {"commit": "c"},
     }
+    lost = {**selection, "winner": None, "final": None, "select": None, "reference": None}
+    rows = [
+        night_row({**about, "night": "2026-01-01"}, selection),
+        night_row({**about, "night": "2026-01-02", "data_sha256": "e"}, lost),
+        night_row({**about, "night": f"2026-01-03 {HOSTILE}", "promoted": True}, selection),
+    ]
+    return trend(rows)
 
 
 @pytest.fixture(scope="module")
@@ -99,12 +97,21 @@ def ended(tmp_path_factory: pytest.TempPathFactory) -> Path:
     sweep.end(12, "failed", reason=HOSTILE, detail=CLOSING, steps=(10,))
     sweep.end(13, "failed", reason="nan", detail="| a | b |\n# c", steps=())
     sweep.answer = f"{{{{{{{{ 7 * 7 }}}}}}}}\n{HOSTILE}{CLOSING}"
-    sweep.select(**told(sweep.select()))
+    selection = sweep.select(**told(sweep.select()))
     store, paths = sweep.paths.store, sweep.paths
-    store.write(paths.trend, json.dumps([night(1), night(2, final=None), night(3)]).encode())
+    store.write(paths.trend, json.dumps(nights(selection)).encode())
     prepared = json.loads(store.read(paths.prepared))
     prepared["findings"][0]["message"] = HOSTILE
-    store.write(paths.prepared, json.dumps(prepared).encode())
+    parts = ("prompt", "chosen", "rejected")
+    audit = {
+        "findings": prepared["findings"],
+        "annotator_agreement": {HOSTILE: 0.71},
+        "histogram": {
+            part: {"counts": [3, 9, 1], "edges": [1.0, 5.0, 9.0, 13.0]} for part in parts
+        },
+    }
+    store.write(paths.audit, json.dumps(audit).encode())
+    store.write(paths.node(HOSTILE), json.dumps({**describe_hardware(), "host": HOSTILE}).encode())
     write_report(paths)
     return folder / "report" / "index.html"
 
@@ -125,7 +132,7 @@ def test_every_plot_is_drawn(page: Any) -> None:
     assert set(drawn) == PLOTS
     points = page.execute_script(
         "return [...document.querySelectorAll('.js-plotly-plot')]"
-        ".map(p => p.querySelectorAll('.point').length)"
+        ".map(p => p.querySelectorAll('.point, .js-line').length)"
     )
     assert min(points) > 0, "a plot without anything in it"
 

@@ -9,8 +9,8 @@ import torch
 from toys import VOCABULARY, toy_encoded, toy_llama
 from transformers import AutoConfig, AutoModelForCausalLM
 
-from dpo_core.encode import EncodedPair
 from dpo_core.sharing import why_not_shared
+from dpo_core.tokens import EncodedPair
 
 PAIRS = toy_encoded(6)
 

@@ -8,6 +8,7 @@ from tempfile import TemporaryDirectory
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from toys import text_pair
 
 from dpo_core.errors import DataError, SettingsError
 from dpo_core.preferences import (
@@ -33,8 +34,8 @@ BASE = [pair(question, answer) for question in range(200) for answer in range(2)
 seeds = st.integers(0, 1000)
 more = st.lists(st.builds(pair, st.integers(0, 400), st.integers(0, 5)), max_size=30)
 
-# Hundreds of pairs an example, and files: a busy machine is no failure.
-unhurried = settings(deadline=None)
+# Hundreds of sketches an example, and files: eight are enough, and a busy machine is no failure.
+unhurried = settings(deadline=None, max_examples=8)
 
 
 def split(pairs: list[PreferencePair], seed: int = 0) -> PreferenceSplits:
@@ -65,7 +66,7 @@ def test_fractions_are_those_of_the_draws() -> None:
 @given(seed=seeds, added=more)
 def test_appended_rows_move_no_pair(seed: int, added: list[PreferencePair]) -> None:
     before = homes(split(BASE, seed))
-    after = homes(split(number_repeats(BASE + added), seed))
+    after = homes(split(list(number_repeats(BASE + added)), seed))
     assert before.items() <= after.items()
 
 
@@ -143,15 +144,43 @@ def test_no_pairs_at_all() -> None:
 @unhurried
 @given(added=more, chat=st.booleans())
 def test_splits_written_are_the_splits_read(added: list[PreferencePair], chat: bool) -> None:
-    pairs = number_repeats(BASE[:80] + added)
+    pairs = list(number_repeats(BASE[:80] + added))
     splits = split([as_chat(p) for p in pairs] if chat else pairs)
     for name in ("train", "select", "final"):
         with TemporaryDirectory() as folder:
             path = Path(folder) / f"{name}.jsonl"
-            path.write_bytes(split_lines(getattr(splits, name)))
+            path.write_bytes(b"".join(split_lines(getattr(splits, name))))
             read = load_pairs(str(path))
         # Repeats are numbered within a file; everything else is as it was.
         assert [(p.group, p.prompt, p.chosen, p.rejected) for p in read] == [
             (p.group, p.prompt, p.chosen, p.rejected) for p in getattr(splits, name)
         ]
         assert [p.id for p in read] == [p.id for p in getattr(splits, name)]
+
+
+# Near duplicates
+
+DOSE = "How many tablets of {} may I take on one day if I am {} years old and weigh {} kilograms?"
+NEAR = [
+    text_pair(f"{DOSE.format(drug, age, 70)}{end}", "Ask.", "Ten.")
+    for drug in ("ibuprofen", "aspirin", "codeine", "naproxen", "tramadol", "cetirizine")
+    for age, end in ((30, ""), (30, " Please!"), (30, " Thanks."))
+]
+
+
+@unhurried
+@given(seed=seeds)
+def test_prompts_that_ask_nearly_the_same_stay_together(seed: int) -> None:
+    places = homes(split(BASE + NEAR, seed))
+    exact = {group_draw(seed, p.group) for p in NEAR}
+    assert len(exact) == len(NEAR)  # each would have gone its own way
+    for start in range(0, len(NEAR), 3):
+        assert len({places[pair.id] for pair in NEAR[start : start + 3]}) == 1
+
+
+@unhurried
+@given(seed=seeds, first=st.integers(1, len(NEAR)))
+def test_near_duplicates_that_are_appended_move_no_pair(seed: int, first: int) -> None:
+    before = homes(split(BASE + NEAR[:first], seed))
+    after = homes(split(BASE + NEAR, seed))
+    assert before.items() <= after.items()

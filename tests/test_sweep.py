@@ -125,7 +125,14 @@ def test_a_failed_trial_is_recorded_and_the_sweep_goes_on(finished: dict[str, An
 def test_the_folder_keeps_what_it_promises(finished: dict[str, Any]) -> None:
     selection = finished["selection"]
     folder = Path(selection["folder"])
-    for name in ("config.yaml", "ledger.jsonl", "selection.json", "study.db", "best/README.md"):
+    for name in (
+        "config.yaml",
+        "audit.json",
+        "ledger.jsonl",
+        "selection.json",
+        "study.db",
+        "best/README.md",
+    ):
         assert (folder / name).is_file(), name
     assert json.loads((folder / "selection.json").read_text()) == selection
     rows = [json.loads(s) for s in (folder / "splits/select.jsonl").read_text().splitlines()]
@@ -134,6 +141,20 @@ def test_the_folder_keeps_what_it_promises(finished: dict[str, Any]) -> None:
     )
     assert sorted(outcomes.ids) == sorted(row["id"] for row in rows)
     assert about["step"] == 4
+
+
+def test_a_run_leaves_a_report(finished: dict[str, Any]) -> None:
+    folder = Path(finished["selection"]["folder"])
+    [node] = [json.loads(path.read_text()) for path in (folder / "nodes").iterdir()]
+    told = (folder / "report" / "report.md").read_text()
+    page = (folder / "report" / "index.html").read_text()
+    assert finished["selection"]["verdict"]["sentence"].split(",")[0] in page
+    assert f"{node['host']} | {node['cpu']} | {node['cores']} |" in told.replace("\\", "")
+    assert "No answers" not in told, "reference and winner have answered"
+    before = page
+    done = run("report", str(folder))
+    assert (done.returncode, done.stdout) == (0, f"{folder}/report/index.html\n")
+    assert (folder / "report" / "index.html").read_text() == before
 
 
 def test_only_what_can_still_win_stays_on_disk(finished: dict[str, Any]) -> None:

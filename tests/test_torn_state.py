@@ -24,12 +24,16 @@ from toys import LENIENT
 from dpo_core.checkpoints import write_manifest
 from dpo_core.errors import UserError
 from dpo_core.evaluation import Outcomes, write_outcomes
+from dpo_core.preferences import PreferenceSplits
 from dpo_core.store import Store
-from sweeps.config import parse_sweep
+from sweeps.audited import Said
+from sweeps.config import SweepConfig, parse_sweep
+from sweeps.data import read_data, said_of, split_data
 from sweeps.export import exported, final_outcomes
-from sweeps.kept import kept_prepared, kept_splits
+from sweeps.kept import kept_data, kept_prepared
 from sweeps.paths import SweepPaths
-from sweeps.prepare import Prepared, load_splits, prepare, read_config, read_encoded
+from sweeps.preparation import prepare
+from sweeps.prepare import Prepared, read_config, read_encoded
 from sweeps.records.openings import open_final, read_openings
 from sweeps.strict_yaml import dump_yaml
 from sweeps.sweep import read_selection
@@ -43,6 +47,11 @@ POINT = {"beta": 0.1, "learning_rate": 0.003, "length_norm": "none"}
 FINISHED, FAILED, OPEN = (
     DrawnPoint(f"t{n:04d}", {**POINT, "beta": b}, SEED) for n, b in enumerate((0.1, 0.2, 0.3))
 )
+
+
+def source(config: SweepConfig) -> tuple[PreferenceSplits, Said]:
+    data = read_data(config)
+    return split_data(config, data), said_of(data)
 
 
 def here(function: Callable[..., Any], *arguments: Any) -> Any:
@@ -67,7 +76,7 @@ def left_behind(
     }
     config = parse_sweep(dump_yaml(tree), source="sweep.yaml")
     paths = SweepPaths(Store.open(storage), "torn")
-    prepared = prepare(config, paths, load_splits(config), here)
+    prepared = prepare(config, paths, *source(config), here)
     book = _Book(config, paths, prepared, lambda _: None)
     for drawn in (FINISHED, FAILED, OPEN):
         paths.store.write(paths.point(drawn.trial), dump_json(drawn.as_dict()))
@@ -120,7 +129,7 @@ def resumed(paths: SweepPaths) -> Resumed:
     """The reading that `resume` does, with the product's own functions, up to the first training."""
     config = read_config(paths)
     prepared = kept_prepared(paths)
-    known = prepared or prepare(config, paths, kept_splits(paths) or load_splits(config), here)
+    known = prepared or prepare(config, paths, *(kept_data(paths) or source(config)), here)
     book = _Book(config, paths, known, lambda _: None)
     goes_on = {}
     for drawn in book.to_be_run(drawn_but_open(paths, book.records, SEED)):
@@ -223,7 +232,7 @@ def test_a_damaged_newest_state_costs_one_step_and_not_all(
         assert found.goes_on == {"t0002": 2}
 
 
-@pytest.mark.parametrize("folder", ["encoded", "splits", "prepared.json", ".cache"])
+@pytest.mark.parametrize("folder", ["encoded", "pairs", "splits", "prepared.json", ".cache"])
 def test_what_can_be_made_again_is(
     copied: Callable[[], SweepPaths], folder: str, pairs_file: Path
 ) -> None:
@@ -248,15 +257,14 @@ def test_what_can_be_made_again_is(
 
 def test_pairs_that_changed_meanwhile_do_not_slip_in(copied: Callable[[], SweepPaths]) -> None:
     paths = copied()
-    lines = paths.store.read("splits/select.jsonl").splitlines(keepends=True)
-    paths.store.write("splits/select.jsonl", b"".join(lines[:-1]))
+    paths.store.write("pairs/select.arrow", paths.store.read("pairs/select.arrow")[:-1])
     config = read_config(paths)
-    now = load_splits(config)
+    now, said = source(config)
     other = replace(now, train=now.train[1:])
     with pytest.raises(UserError, match="the data has changed since"):
-        prepare(config, paths, kept_splits(paths) or other, here)
-    prepare(config, paths, kept_splits(paths) or now, here)
-    assert kept_splits(paths) is not None
+        prepare(config, paths, other, said, here)
+    prepare(config, paths, now, said, here)
+    assert kept_prepared(paths) is not None
 
 
 def test_the_config_says_that_it_is_whole(copied: Callable[[], SweepPaths]) -> None:

@@ -29,7 +29,7 @@ from transformers import AutoModelForCausalLM
 from trl import DPOConfig, DPOTrainer
 
 from dpo_core.checkpoints import write_manifest
-from dpo_core.encode import EncodedPair, encode
+from dpo_core.encode import encode
 from dpo_core.errors import TrialFailed
 from dpo_core.evaluation import Count
 from dpo_core.hyperparams import DPOHyperparams
@@ -37,6 +37,7 @@ from dpo_core.logprobs import score_pairs
 from dpo_core.models import autocast, load_model, lora_config
 from dpo_core.preferences import PreferencePair
 from dpo_core.settings import LoraSettings, ModelSettings, TrainingSettings
+from dpo_core.tokens import EncodedPair
 from dpo_core.training import Evaluation, SharedPromptDPOTrainer, TrialData, train
 
 ROW_TOKENS = 96
@@ -177,7 +178,7 @@ def test_loss_and_gradient_are_those_of_trl(
     length_norm: str, adapter: LoraSettings | None, tmp_path: Path
 ) -> None:
     base, tokenizer = toy_llama(), toy_tokenizer()
-    pairs = encode(toy_pairs(6), tokenizer, 512)
+    pairs = list(encode(toy_pairs(6), tokenizer, 512))
     reference = score_pairs(base, pairs, 512).numpy()
     ours = SharedPromptDPOTrainer(
         copy.deepcopy(base),
@@ -217,7 +218,7 @@ def test_loss_and_gradient_are_those_of_trl(
 )
 def test_tokens_are_those_of_trl(pairs: list[PreferencePair], tmp_path: Path) -> None:
     trl = trl_trainer(toy_llama(), LORA, tmp_path, pairs).train_dataset
-    encoded = encode(pairs, toy_tokenizer(), 512)
+    encoded = list(encode(pairs, toy_tokenizer(), 512))
     assert trl["prompt_ids"][:] == [list(p.prompt) for p in encoded]
     assert trl["chosen_ids"][:] == [list(p.chosen) for p in encoded]
     assert trl["rejected_ids"][:] == [list(p.rejected) for p in encoded]

@@ -15,17 +15,17 @@ from typing import Any
 
 import numpy as np
 
-from dpo_core import encode
-from dpo_core.encode import EncodedPair
 from dpo_core.evaluation import Outcomes, write_outcomes
 from dpo_core.hyperparams import DPOHyperparams
-from dpo_core.preferences import LoadedData, PreferencePair, split_lines
+from dpo_core.preferences import LoadedData, PairTable, PreferencePair, split_lines
 from dpo_core.store import Store
+from dpo_core.tokens import EncodedPair, TokenTable, report
 from sweeps.conclude import conclude
 from sweeps.config import SweepConfig, parse_sweep, resolved
+from sweeps.data import split_data
 from sweeps.export import export_and_score
 from sweeps.paths import SPLITS, SweepPaths
-from sweeps.prepare import Prepared, split_data
+from sweeps.prepare import Prepared
 from sweeps.records import ledger
 from sweeps.records.evaluations import evaluation_record
 from sweeps.records.ledger import TrialRecord
@@ -56,7 +56,7 @@ class ScriptedSweep:
         storage, _, sweep_id = str(folder).rpartition("/")
         self.config: SweepConfig = parse_sweep(YAML, source="sweep.yaml", overrides=overrides)
         self.paths = SweepPaths(Store.open(storage), sweep_id)
-        self.splits = split_data(self.config, LoadedData(list(pairs), (), {}))
+        self.splits = split_data(self.config, LoadedData(PairTable.of(pairs), {}))
         self.encoded = {s: _encoded(getattr(self.splits, s)) for s in SPLITS}
         self.answer = "Please ask the pharmacist, says {whom}."
         self.points = self._draw(random.Random(self.config.seed))
@@ -165,15 +165,16 @@ class ScriptedSweep:
     def _write_prepared(self) -> None:
         store, paths = self.paths.store, self.paths
         text = dump_yaml(resolved(self.config, paths.storage.uri))
-        store.write(paths.config, text.encode())
+        store.write(paths.config, f"{text}...\n".encode())
         for split in SPLITS:
-            store.write(paths.split(split), split_lines(getattr(self.splits, split)))
-            store.write(paths.encoded(split), encode.to_parquet(self.encoded[split]))
+            store.write(paths.split(split), b"".join(split_lines(getattr(self.splits, split))))
+            with store.writing(paths.encoded(split)) as file:
+                TokenTable.write(self.encoded[split], file)
         prepared = Prepared(
             data_sha256="d" * 64,
             weights_sha256="e" * 64,
             tokenizer_sha256="f" * 64,
-            reports={s: encode.report(self.encoded[s]).as_dict() for s in SPLITS},
+            reports={s: report(self.encoded[s]).as_dict() for s in SPLITS},
             reference_keys=dict.fromkeys(SPLITS, "key"),
             reference_computed=dict.fromkeys(SPLITS, True),
             findings=[

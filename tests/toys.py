@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from dpo_core.encode import EncodedPair
 from dpo_core.preferences.pairs import PreferencePair, make_pair
+from dpo_core.tokens import EncodedPair
 
 if TYPE_CHECKING:
     from dpo_core.training import TrialData

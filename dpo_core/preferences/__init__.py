@@ -1,16 +1,16 @@
 """Files and hub data sets become preference pairs, split by prompt group.
 
-    load_data -> list[PreferencePair] -> split_pairs -> PreferenceSplits -> split_lines
+    load_data -> PairTable -> split_pairs -> PreferenceSplits -> split_lines
 
 The street of the modules, each knowing only those before it:
-messages, dialogue, pairs, rows, strict_json, readers, rankings, red_team, golden, sources,
-split.
+messages, dialogue, pairs, rows, table, near, strict_json, readers, rankings, red_team, golden,
+sources, split.
 """
 
 from __future__ import annotations
 
 from dpo_core.preferences.messages import Message
-from dpo_core.preferences.pairs import PreferencePair, as_chat, chat_prompt, pair_of_row, to_row
+from dpo_core.preferences.pairs import PreferencePair, as_chat, chat_prompt, to_row
 from dpo_core.preferences.rows import pair_from_row
 from dpo_core.preferences.sources import LoadedData, data_fingerprint, load_data, load_pairs
 from dpo_core.preferences.split import (
@@ -18,10 +18,12 @@ from dpo_core.preferences.split import (
     split_lines,
     split_pairs,
 )
+from dpo_core.preferences.table import PairTable
 
 __all__ = [
     "LoadedData",
     "Message",
+    "PairTable",
     "PreferencePair",
     "PreferenceSplits",
     "as_chat",
@@ -30,7 +32,6 @@ __all__ = [
     "load_data",
     "load_pairs",
     "pair_from_row",
-    "pair_of_row",
     "split_lines",
     "split_pairs",
     "to_row",

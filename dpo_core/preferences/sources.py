@@ -5,8 +5,8 @@ from __future__ import annotations
 import difflib
 import hashlib
 import re
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -18,6 +18,7 @@ from dpo_core.preferences.rankings import agreement, ranking_pairs, read_ranking
 from dpo_core.preferences.readers import READERS, Record, read_file
 from dpo_core.preferences.red_team import read_red_team, red_team_pairs
 from dpo_core.preferences.rows import pair_from_row
+from dpo_core.preferences.table import PairTable
 from dpo_core.settings import SourceSettings
 
 T = TypeVar("T")
@@ -30,28 +31,32 @@ _SPLIT_WORDS = ("train", "test", "valid", "val", "dev", "eval")
 class LoadedData:
     """Pairs of all sources, each with its source's label, and what is to be said about them."""
 
-    pairs: list[PreferencePair]
+    pairs: PairTable
     agreement: dict[str, float]
     """Krippendorff's α by source; only of rankings that several annotators made."""
     skipped: tuple[str, ...] = ()
     """Why rows were left out, one message each, with file and line."""
+    given: Mapping[str, PairTable] = field(default_factory=dict)
+    """Pairs of the splits that have a file of their own, by split."""
 
 
 def load_data(sources: Sequence[SourceSettings], *, skip_bad_rows: bool = False) -> LoadedData:
     """Every pair of every source. Raises DataError, also for a source that gives no pair."""
-    pairs: list[PreferencePair] = []
     agreed: dict[str, float] = {}
     skipped: list[str] = []
-    for source in sources:
-        rows = _Rows(_records(source.path, source.split), skip_bad_rows)
-        found, alpha = _load_source(source, rows)
-        if not found:
-            raise DataError(_no_pair(source, rows.skipped))
-        pairs += [replace(pair, source=source.label) for pair in found]
-        skipped += rows.skipped
-        if alpha is not None:
-            agreed[source.label] = alpha
-    return LoadedData(number_repeats(pairs), agreed, tuple(skipped))
+
+    def pairs_of(source: SourceSettings) -> Iterator[PreferencePair]:
+        rows = _Rows(_records(source.path, source.split), skip_bad_rows, skipped)
+        known, empty = len(skipped), True
+        for pair in _pairs(source, rows, agreed):
+            empty = False
+            yield replace(pair, source=source.label)
+        if empty:
+            raise DataError(_no_pair(source, skipped[known:]))
+
+    # One pair after the other, from the source's file to a file of pairs.
+    pairs = PairTable.of(number_repeats(pair for each in sources for pair in pairs_of(each)))
+    return LoadedData(pairs, agreed, tuple(skipped))
 
 
 def load_pairs(path: str, *, split: str = "train") -> list[PreferencePair]:
@@ -60,41 +65,45 @@ def load_pairs(path: str, *, split: str = "train") -> list[PreferencePair]:
     `split` names a part of a hub data set, of a saved DatasetDict, or of a folder whose files are
     named for their split (`train.jsonl`, `test-00000-of-00002.parquet`). Raises DataError.
     """
-    return load_data([SourceSettings(path=path, split=split)]).pairs
+    return list(load_data([SourceSettings(path=path, split=split)]).pairs)
 
 
 class _Rows:
     """Records of a source, each made into something; bad ones end the reading or are skipped."""
 
-    def __init__(self, records: Iterator[Record], skip: bool) -> None:
-        self.records, self.skip = records, skip
-        self.skipped: list[str] = []
+    def __init__(self, records: Iterator[Record], skip: bool, skipped: list[str]) -> None:
+        self.records, self.skip, self.skipped = records, skip, skipped
 
-    def made(self, make: Callable[[Record], T]) -> list[T]:
-        found = []
+    def made(self, make: Callable[[Record], T]) -> Iterator[T]:
         for record in self.records:
             try:
                 if isinstance(record.row, DataError):
                     raise record.row
-                found.append(make(record))
+                made = make(record)
             except DataError as error:
                 if not self.skip:
                     raise
                 self.skipped.append(str(error))
-        return found
+            else:
+                yield made
 
 
-def _load_source(source: SourceSettings, rows: _Rows) -> tuple[list[PreferencePair], float | None]:
+def _pairs(
+    source: SourceSettings, rows: _Rows, agreed: dict[str, float]
+) -> Iterable[PreferencePair]:
+    """Pairs and golden answers one at a time; what compares rows of a prompt reads them all."""
     cap = source.pairs_per_prompt
     if source.kind == "pairs":
-        return rows.made(_pair), None
+        return rows.made(_pair)
     if source.kind == "golden":
-        return rows.made(read_golden), None
+        return rows.made(read_golden)
     if source.kind == "red_team":
-        return red_team_pairs(rows.made(read_red_team), pairs_per_prompt=cap), None
-    rankings = rows.made(read_ranking)
-    pairs = ranking_pairs(rankings, rule=source.rule, pairs_per_prompt=cap, min_gap=source.min_gap)
-    return pairs, agreement(rankings)
+        return red_team_pairs(list(rows.made(read_red_team)), pairs_per_prompt=cap)
+    rankings = list(rows.made(read_ranking))
+    alpha = agreement(rankings)
+    if alpha is not None:
+        agreed[source.label] = alpha
+    return ranking_pairs(rankings, rule=source.rule, pairs_per_prompt=cap, min_gap=source.min_gap)
 
 
 def _no_pair(source: SourceSettings, skipped: list[str]) -> str:
@@ -105,9 +114,9 @@ def _no_pair(source: SourceSettings, skipped: list[str]) -> str:
     return f"{source.path}: gives no pair ({source.kind}); it must give at least one"
 
 
-def data_fingerprint(pairs: Iterable[PreferencePair]) -> str:
-    """SHA-256 (64 hex digits) of the ids, whatever their order."""
-    return hashlib.sha256("\n".join(sorted(pair.id for pair in pairs)).encode()).hexdigest()
+def data_fingerprint(ids: Iterable[str]) -> str:
+    """SHA-256 (64 hex digits) of the ids of pairs, whatever their order."""
+    return hashlib.sha256("\n".join(sorted(ids)).encode()).hexdigest()
 
 
 def _pair(record: Record) -> PreferencePair:
@@ -147,11 +156,18 @@ def _data_files(folder: Path) -> list[Path]:
     if not folder.is_dir():
         return []
     skipped = "dataset_infos.json"  # the hub's own description of a data set
-    return sorted(
+    found = sorted(
         file
         for file in folder.iterdir()
         if file.suffix.lower() in READERS and file.name != skipped and file.name[0] != "."
     )
+    for file in found:
+        if not file.resolve().is_relative_to(folder.resolve()):
+            raise DataError(
+                f"{file}: is a link to {file.resolve()}, which is outside of the folder; give that "
+                "file's own path, or copy it here"
+            )
+    return found
 
 
 def _files_of(files: list[Path], split: str) -> list[Path]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dpo_core.health import largest_drift
 from sweeps.records.pareto import pareto_front
 from sweeps.records.selection import Candidate
 from sweeps.report import figures, shown, text_plots
@@ -24,14 +25,6 @@ def drift_section(evidence: Evidence) -> Section:
         "note",
     )
     return Section("drift", "Drift from the reference", (Grid(_drift_plots(evidence)), note))
-
-
-def drift_of(candidate: Candidate) -> float:
-    """How far the policy moved: the larger of both sides' drifts, nats a token, without its sign."""
-    sides = candidate.evaluation.health
-    return max(
-        abs(float(sides[name])) for name in ("drift_chosen", "drift_rejected") if name in sides
-    )
 
 
 def _drift_plots(evidence: Evidence) -> tuple[Plot, ...]:
@@ -71,10 +64,10 @@ def _drift_dot(evidence: Evidence, candidate: Candidate) -> Dot:
     return Dot(
         candidate.trial,
         norm_of(candidate.point),
-        drift_of(candidate),
+        largest_drift(candidate.evaluation.health),
         accuracy,
         f"{candidate.trial} step {candidate.step}: {shown.share(accuracy)}, "
-        f"drift {drift_of(candidate):.3f}",
+        f"drift {largest_drift(candidate.evaluation.health):.3f}",
         marked=(candidate.trial, candidate.step) == evidence.subject,
     )
 

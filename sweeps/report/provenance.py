@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping
 from typing import Any
 
 from sweeps.report import shown
-from sweeps.report.blocks import Block, Column, Facts, Row, Section, Source, table
+from sweeps.report.blocks import Block, Column, Facts, Row, Section, Source, number, table
 from sweeps.report.evidence import Evidence
 
 
@@ -22,14 +23,16 @@ def provenance_section(evidence: Evidence) -> Section:
         ("cost of the ended trials", cost(evidence)),
         *((title, str(prepared[key])) for key, title in _HASHES.items() if prepared.get(key)),
     ]
-    hardware: Mapping[str, Any] = prepared.get("hardware") or {}
-    items += [(name, shown.value(value)) for name, value in hardware.items()]
     blocks: list[Block] = [Facts(tuple(items))]
     versions = _versions(evidence)
     if versions:
         columns = [Column("package"), Column("version")]
         rows = [Row((name, ", ".join(sorted(seen)))) for name, seen in versions.items()]
         blocks.append(table("Versions that trained the trials", columns, rows))
+    if evidence.nodes:
+        columns = [Column("node"), Column("CPU"), number("cores"), number("memory"), Column("GPUs")]
+        rows = [_node(node) for node in evidence.nodes]
+        blocks.append(table("Nodes that trained", columns, rows))
     opened = evidence.selection.get("final_opened") or []
     if opened:
         columns = [Column("when"), Column("why", wide=True), Column("forced")]
@@ -52,6 +55,13 @@ def cost(evidence: Evidence) -> str:
         f"{gpus:,.0f} GPU seconds, {cpus:,.0f} CPU seconds" if gpus else f"{cpus:,.0f} CPU seconds"
     )
     return f"{shown.duration(seconds)} of trials: {held}"
+
+
+def _node(node: Mapping[str, Any]) -> Row:
+    counted = Counter(gpu["name"] for gpu in node["gpus"])
+    gpus = ", ".join(f"{count} × {name}" for name, count in counted.items())
+    memory = f"{node['memory_bytes'] / 2**30:.1f} GiB"
+    return Row((node["host"], node["cpu"], str(node["cores"]), memory, gpus or shown.MISSING))
 
 
 _HASHES = {

@@ -110,3 +110,20 @@ def columns(nights: Sequence[str], parts: Mapping[str, Sequence[float]], y_title
     figure.update_yaxes(title=y_title, rangemode="tozero")
     figure.update_layout(barmode="stack")
     return laid_out(figure)
+
+
+def profiles(parts: Mapping[str, tuple[Sequence[float], Sequence[int]]], x_title: str) -> go.Figure:
+    """Histograms that were counted elsewhere, as (edges, counts), in outline over each other."""
+    figure = go.Figure()
+    for part, (edges, counts) in parts.items():
+        figure.add_scatter(
+            x=list(edges),
+            y=[*counts, 0],
+            mode="lines",
+            name=label(part),
+            line={"shape": "hv", "color": colour(part, tuple(parts))},
+            hovertemplate="from %{x:.0f}: %{y} pairs<extra></extra>",
+        )
+    figure.update_xaxes(title=x_title, rangemode="tozero")
+    figure.update_yaxes(title="pairs", rangemode="tozero")
+    return laid_out(figure)

@@ -5,15 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-import numpy as np
-
 from sweeps.answers import name_of
 from sweeps.records.verdict import INCUMBENT, REFERENCE
-from sweeps.report import shown
-from sweeps.report.blocks import Answers, Block, Column, Row, Section, Text, number, table
+from sweeps.report import shown, spans, text_plots
+from sweeps.report.blocks import Answers, Block, Column, Plot, Row, Section, Text, number, table
 from sweeps.report.evidence import Evidence
 
-_MOST_ANSWERS, _MOST_MISTAKES = 12, 3
+_MOST_ANSWERS = 12
 _SHOWN_CHARACTERS = 2000
 
 
@@ -30,6 +28,10 @@ def audit_section(evidence: Evidence) -> Section:
             for split, report in prepared["reports"].items()
         ]
         blocks.append(table("Splits, and what was cut to data.max_tokens", columns, rows))
+    if audit.get("histogram"):
+        blocks.append(_lengths(audit))
+    for source, alpha in (audit.get("annotator_agreement") or {}).items():
+        blocks.append(Text(f"Annotators of {source} agree with Krippendorff's α = {alpha:.2f}."))
     findings = audit.get("findings") or prepared.get("findings") or []
     if findings:
         columns = [Column("severity"), number("number"), Column("finding", wide=True)]
@@ -41,6 +43,20 @@ def audit_section(evidence: Evidence) -> Section:
     return Section("data", "Data", tuple(blocks))
 
 
+def _lengths(audit: Mapping[str, Any]) -> Plot:
+    """How long prompts and answers are, of all splits."""
+    parts = audit["histogram"]
+    figure = spans.profiles(
+        {part: (h["edges"], h["counts"]) for part, h in parts.items()}, "tokens"
+    )
+    lines = tuple(
+        f"{part:<9} {text_plots.sparkline(h['counts'], 0, max(h['counts']))}  "
+        f"{h['edges'][0]:.0f} to {h['edges'][-1]:.0f} tokens"
+        for part, h in parts.items()
+    )
+    return Plot("lengths", "Tokens of prompts and answers, all splits", figure, lines)
+
+
 def answers_section(evidence: Evidence) -> Section:
     """What the models answer to held-out prompts, and the pairs that the winner ranks most wrongly."""
     blocks: list[Block] = list(_side_by_side(evidence))
@@ -49,7 +65,7 @@ def answers_section(evidence: Evidence) -> Section:
     mistakes = _mistakes(evidence)
     if mistakes:
         who = f"policy ({evidence.subject_name})"
-        blocks += [Text(f"Held-out pairs that the {who} ranks most wrongly:"), *mistakes]
+        blocks += [Text(f"Pairs of the select split that the {who} ranks most wrongly:"), *mistakes]
     return Section("answers", "Side by side", tuple(blocks))
 
 
@@ -92,23 +108,16 @@ def _finding(finding: Mapping[str, Any]) -> Row:
 
 
 def _mistakes(evidence: Evidence) -> list[Answers]:
-    split = evidence.judged_split
-    if split is None:
-        return []
-    outcomes = evidence.outcomes[split]
-    margins = outcomes.margins(evidence.objective)
-    order = [int(i) for i in np.argsort(margins)[:_MOST_MISTAKES] if margins[i] < 0]
-    found = [(evidence.pairs.get(outcomes.ids[i]), float(margins[i])) for i in order]
+    unit = "nats a token" if evidence.objective == "token_reward_accuracy" else "nats"
     return [
         Answers(
             _text(row["prompt"]),
             (
                 ("people preferred", _text(row["chosen"])),
-                (f"the policy, by {-margin:.1f} nats", _text(row["rejected"])),
+                (f"the policy, by {-margin:.1f} {unit}", _text(row["rejected"])),
             ),
         )
-        for row, margin in found
-        if row
+        for row, margin in evidence.mistakes
     ]
 
 

@@ -53,7 +53,8 @@ def is_elsewhere(error: BaseException) -> bool:
 def cause_of(error: BaseException) -> BaseException:
     """What the first worker died of, where Ray Train tells it."""
     for failure in getattr(error, "worker_failures", {}).values():
-        return getattr(failure, "_base_exc", failure)
+        cause: BaseException = getattr(failure, "_base_exc", failure)
+        return cause
     return error
 
 

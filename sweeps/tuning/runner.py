@@ -46,9 +46,11 @@ from sweeps.tuning.open_trials import (
     first_free_number,
     not_ended,
 )
+from sweeps.tuning.private_keys import keep_keys_home
 from sweeps.tuning.resources import driver_bundle
 from sweeps.tuning.search import METRIC, TIME, DrawnPoint
 from sweeps.tuning.shared_study import SharedStudy, study_name
+from sweeps.tuning.trackers import tracker_callbacks
 from sweeps.tuning.trial import run_trial
 from sweeps.tuning.worker import stored
 
@@ -180,6 +182,7 @@ def _fit(
     trainable: Callable[[dict[str, Any]], None],
     scheduler: Any = None,
 ) -> None:
+    keep_keys_home()
     tuner = tune.Tuner(
         tune.with_resources(
             trainable, tune.PlacementGroupFactory([driver_bundle(config.resources)])
@@ -196,7 +199,7 @@ def _fit(
         run_config=tune.RunConfig(
             name=f"tune-{int(time.time())}",
             storage_path=f"{paths.store.uri}/{paths.ray}",
-            callbacks=[book],
+            callbacks=[book, *tracker_callbacks(config.trackers, config.name, paths.sweep_id)],
             failure_config=tune.FailureConfig(max_failures=config.search.retries),
             verbose=0,
         ),

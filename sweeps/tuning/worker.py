@@ -6,6 +6,7 @@ Every file a trial leaves (outcomes, checkpoints, the reason of a failure) is wr
 
 from __future__ import annotations
 
+import json
 import tempfile
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
@@ -14,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from dpo_core.evaluation import Outcomes, whole_outcomes, write_outcomes
+from dpo_core.hardware import describe_hardware
 from dpo_core.health import health, largest_drift
 from dpo_core.hyperparams import DPOHyperparams
 from dpo_core.patience import room_in
@@ -72,6 +74,7 @@ class Resident:
         self.model = resident_model.ResidentModel(self.config.model, device)
         pairs = self.config.training.batch_pairs
         self.gauges = TrialGauges(paths.sweep_id, pairs) if rank() == 0 else None
+        note_node(paths)
 
     def train(
         self,
@@ -175,6 +178,12 @@ class _Reporter:
         metadata = {"trial": job.trial, "step": step, "loss": evaluation.loss, "split": "select"}
         content = write_outcomes(evaluation.outcomes, metadata)
         self.paths.store.write(self.paths.outcome(job.trial, step), content)
+
+
+def note_node(paths: SweepPaths) -> None:
+    """What this worker's node is made of, for the report: a number of seconds says little alone."""
+    made_of = describe_hardware()
+    paths.store.write(paths.node(made_of["host"]), json.dumps(made_of).encode())
 
 
 def _merit(outcomes: Outcomes, objective: str) -> tuple[float, float]:

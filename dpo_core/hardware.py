@@ -1,0 +1,37 @@
+"""What a process computes on, for the record: seconds mean something else on another machine."""
+
+from __future__ import annotations
+
+import os
+import platform
+from pathlib import Path
+from typing import Any
+
+_CPUS = Path("/proc/cpuinfo")
+
+
+def describe_hardware() -> dict[str, Any]:
+    """Of this node: host, platform, CPU, cores that may be used, memory, and each visible GPU."""
+    import torch
+
+    gpus = [torch.cuda.get_device_properties(i) for i in range(torch.cuda.device_count())]
+    return {
+        "host": platform.node(),
+        "platform": platform.platform(),
+        "cpu": cpu_name(),
+        "cores": len(os.sched_getaffinity(0))
+        if hasattr(os, "sched_getaffinity")
+        else os.cpu_count(),
+        "memory_bytes": os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"),
+        "gpus": [{"name": gpu.name, "memory_bytes": gpu.total_memory} for gpu in gpus],
+    }
+
+
+def cpu_name() -> str:
+    """As the kernel tells it; the architecture where it does not."""
+    if _CPUS.is_file():
+        for line in _CPUS.read_text("utf-8", errors="replace").splitlines():
+            name, _, value = line.partition(":")
+            if name.strip() == "model name":
+                return value.strip()
+    return platform.processor() or platform.machine()

@@ -1,0 +1,135 @@
+"""Preference pairs on disk: as many as there are, of which only those in use are in memory."""
+
+from __future__ import annotations
+
+import json
+import tempfile
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any, overload
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from dpo_core.mapped import BATCH_ROWS, map_rows, write_rows
+from dpo_core.preferences.pairs import PreferencePair
+
+Indices = npt.NDArray[np.int64]
+
+
+class PairTable(Sequence[PreferencePair]):
+    """Pairs of a mapped Arrow file, all of them or those at `order`."""
+
+    def __init__(self, table: pa.Table, order: Indices | None = None, keep: Any = None) -> None:
+        """`keep` is held as long as the table is: the folder of a file that nobody else owns."""
+        self.table, self.keep = table, keep
+        self.order: Indices = np.arange(table.num_rows) if order is None else order
+
+    @classmethod
+    def of(cls, pairs: Iterable[PreferencePair]) -> PairTable:
+        """A table as it is; anything else is written to a file that lives as long as the table."""
+        if isinstance(pairs, cls):
+            return pairs
+        folder = tempfile.TemporaryDirectory(prefix="dpo-sweeps-pairs-")
+        table = cls.write(pairs, Path(folder.name) / "pairs.arrow")
+        return cls(table.table, keep=folder)
+
+    @classmethod
+    def write(cls, pairs: Iterable[PreferencePair], path: Path) -> PairTable:
+        write_rows(path, _SCHEMA, map(_values, pairs))
+        return cls.open(path)
+
+    @classmethod
+    def open(cls, path: Path) -> PairTable:
+        return cls(map_rows(path))
+
+    def at(self, order: Indices) -> PairTable:
+        """Those at these positions of this table, in this order; nothing is copied."""
+        return PairTable(self.table, self.order[order], self.keep)
+
+    def __len__(self) -> int:
+        return len(self.order)
+
+    @overload
+    def __getitem__(self, index: int) -> PreferencePair: ...
+    @overload
+    def __getitem__(self, index: slice) -> Sequence[PreferencePair]: ...
+    def __getitem__(self, index: int | slice) -> PreferencePair | Sequence[PreferencePair]:
+        if isinstance(index, slice):
+            return [*self.at(np.arange(len(self))[index])]
+        [row] = self.table.take([self.order[range(len(self))[index]]]).to_pylist()
+        return _pair(row)
+
+    def __iter__(self) -> Iterator[PreferencePair]:
+        for start in range(0, len(self), BATCH_ROWS):
+            rows = self.table.take(self.order[start : start + BATCH_ROWS])
+            yield from map(_pair, rows.to_pylist())
+
+    def column(self, name: str) -> list[Any]:
+        return list(self.table[name].take(self.order).to_pylist())
+
+    @property
+    def waiting(self) -> int:
+        """How many are golden answers without a rejected side yet."""
+        empty = pc.equal(self.table["rejected"].take(self.order), json.dumps(()))
+        return int(pc.sum(empty).as_py() or 0)
+
+    @cached_property
+    def groups(self) -> Groups:
+        encoded = self.table["group"].take(self.order).combine_chunks().dictionary_encode()
+        numbers = encoded.indices.to_numpy().astype(np.int64)
+        first: Indices = np.unique(numbers, return_index=True)[1]
+        return Groups(list(encoded.dictionary.to_pylist()), numbers, first)
+
+
+@dataclass(frozen=True)
+class Groups:
+    """Prompt groups in the order of their first pair."""
+
+    names: list[str]
+    of_pair: Indices
+    """Which group each pair is in, shape (pairs,)."""
+    first: Indices
+    """Position of each group's first pair, shape (groups,)."""
+
+
+def _values(pair: PreferencePair) -> list[Any]:
+    return [
+        pair.id,
+        pair.group,
+        *(
+            json.dumps(side, ensure_ascii=False)
+            for side in (pair.prompt, pair.chosen, pair.rejected)
+        ),
+        pair.line,
+        pair.category,
+        pair.source,
+    ]
+
+
+def _pair(row: dict[str, Any]) -> PreferencePair:
+    sides = {name: _side(row[name]) for name in ("prompt", "chosen", "rejected")}
+    return PreferencePair(**{**row, **sides})
+
+
+def _side(text: str) -> Any:
+    side = json.loads(text)
+    return side if isinstance(side, str) else tuple(side)
+
+
+_SCHEMA = pa.schema(
+    {
+        "id": pa.string(),
+        "group": pa.string(),
+        "prompt": pa.large_string(),
+        "chosen": pa.large_string(),
+        "rejected": pa.large_string(),
+        "line": pa.int64(),
+        "category": pa.string(),
+        "source": pa.string(),
+    }
+)

@@ -1,0 +1,114 @@
+"""A sweep's folder after `prepare`: golden answers dealt and kept, tokens mapped, the audit left."""
+
+from __future__ import annotations
+
+import json
+import threading
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pytest
+from toys import write_toy_pairs
+
+from dpo_core.errors import UserError
+from dpo_core.golden_answers import PART
+from dpo_core.store import Store
+from sweeps.config import SweepConfig, parse_sweep
+from sweeps.data import read_data, said_of, split_data
+from sweeps.kept import kept_prepared
+from sweeps.paths import SPLITS, SweepPaths
+from sweeps.preparation import prepare
+from sweeps.prepare import Prepared, read_encoded, read_pairs
+
+GOLDEN = 5 * PART
+
+
+@pytest.fixture
+def config(toy_model: Path, tmp_path: Path) -> SweepConfig:
+    rows = [
+        {"prompt": f"{n}: may I take {n} of them?", "golden": f"Ask about {n} first."}
+        for n in range(GOLDEN)
+    ]
+    experts = tmp_path / "experts.jsonl"
+    experts.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    write_toy_pairs(tmp_path / "humans.jsonl", 60)
+    return parse_sweep(
+        f"name: toy\nstorage: {tmp_path}/runs\nmodel: {{path: {toy_model}}}\nspace: lora\n"
+        f"data:\n  sources: [{{path: {tmp_path}/humans.jsonl}}, "
+        f"{{path: {experts}, kind: golden}}]\n  generation: {{max_new_tokens: 4}}\n"
+        "training: {max_steps: 4}\nsearch: {concurrent: 2}\n",
+        source="sweep.yaml",
+    )
+
+
+class Here:
+    """Runs calls in this process, whoever asks; counts them and may die at one."""
+
+    def __init__(self, dies_at: int = -1) -> None:
+        self.calls: list[tuple[str, Any, int]] = []
+        self.dies_at = dies_at
+
+    def __call__(self, function: Callable[..., Any], *arguments: Any) -> Any:
+        if len(self.calls) == self.dies_at:
+            raise UserError("killed")
+        self.calls.append((function.__name__, arguments[2:], threading.get_ident()))
+        return function(*arguments)
+
+
+def prepared(config: SweepConfig, sweep_id: str, call: Here) -> tuple[SweepPaths, Prepared]:
+    paths = SweepPaths(Store.open(config.storage), sweep_id)
+    data = read_data(config)
+    return paths, prepare(config, paths, split_data(config, data), said_of(data), call)
+
+
+def test_golden_prompts_are_dealt_to_all_workers_and_go_on_after_a_kill(
+    config: SweepConfig,
+) -> None:
+    with pytest.raises(UserError, match="killed"):
+        prepared(config, "toy-1", Here(dies_at=1))
+    cache = Store.open(config.storage).at(".cache/reference/golden")
+    for thread in threading.enumerate():  # `prepare` did not wait for the other share
+        if "ThreadPoolExecutor" in thread.name:
+            thread.join()
+    first = {name: cache.read(name) for name in cache.names()}
+    assert 0 < len(first) < GOLDEN // PART + 3, "one share was answered and kept"
+    call = Here()
+    paths, made = prepared(config, "toy-1", call)
+    names, shares, threads = zip(*call.calls, strict=True)
+    assert names == ("_answer_remotely", "_answer_remotely", "_prepare_remotely")
+    assert {tuple(share) for share in shares[:2]} == {(0, 2), (1, 2)}
+    assert threading.get_ident() not in threads[:2], "each share has a thread that waits for it"
+    every = {name: cache.read(name) for name in cache.names()}
+    assert every.items() > first.items()
+    answers = {text for content in every.values() for text in json.loads(content)}
+    pairs = [
+        json.loads(s) for split in SPLITS for s in paths.store.read(paths.split(split)).splitlines()
+    ]
+    own = [pair for pair in pairs if pair["source"] == "experts"]
+    assert len(own) + len(made.golden_dropped) == GOLDEN
+    assert {pair["rejected"][-1]["content"] for pair in own} <= answers
+    assert sum(table.waiting for table in vars(read_pairs(paths)).values()) == GOLDEN
+    assert kept_prepared(paths) == Prepared.read(paths), "a prepared sweep asks nobody"
+
+
+def test_the_audit_is_left_for_the_report(config: SweepConfig) -> None:
+    paths, made = prepared(config, "toy-2", Here())
+    audit = json.loads(paths.store.read(paths.audit))
+    assert audit["pairs"] == {split: len(read_encoded(paths, split)) for split in SPLITS}
+    assert audit["prompts"] == sum(audit["pairs"].values())
+    findings = {finding["code"]: finding for finding in audit["findings"]}
+    assert "without the golden answers" in findings["out_of_distribution"]["message"]
+    assert findings["reference_ranks_right"]["is_share"]
+    assert list(made.findings) == audit["findings"]
+    assert sum(audit["histogram"]["chosen"]["counts"]) == sum(audit["pairs"].values())
+    assert set(audit["lengths"]["prompt"]) == {"p5", "p50", "p95", "p99", "p100"}
+
+
+def test_tokens_are_mapped_and_not_copied(config: SweepConfig) -> None:
+    paths, _ = prepared(config, "toy-3", Here())
+    before = pa.total_allocated_bytes()
+    tables = [read_encoded(paths, "train") for _ in range(20)]
+    assert all(len(table) for table in tables)
+    assert pa.total_allocated_bytes() == before, "twenty trials, no copy"
