@@ -108,7 +108,7 @@ class Store:
         rewrite the file."""
         if self.local is None:
             before = self.read(name) if self.exists(name) else b""
-            self.write(name, before + content)
+            self.write(name, before + content)  # the same content, however often it is tried
             return
         path = Path(self._path(name))
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -226,10 +226,14 @@ class Store:
         target = Path(self._path(name))
         target.parent.mkdir(parents=True, exist_ok=True)
         aside = target.parent / f"{_ASIDE}{uuid.uuid4().hex}"
-        _copy_tree(folder, aside)
-        if target.exists():
-            self.delete(name)
-        aside.rename(target)
+        try:
+            _copy_tree(folder, aside)
+            if target.exists():
+                self.delete(name)
+            aside.rename(target)
+        except OSError:
+            shutil.rmtree(aside, ignore_errors=True)  # a full disk needs the room
+            raise
 
 
 _ASIDE = ".writing-"
