@@ -58,10 +58,10 @@ def cause_of(error: BaseException) -> BaseException:
     return error
 
 
-def stop_for_storage(error: BaseException | str | None) -> None:
+def stop_for_storage(text: str) -> None:
     """Raises StorageError when that is what a trial ended with: the next one would too, and none of
     them has failed."""
-    found = _STORAGE.search(str(error))
+    found = _STORAGE.search(text)
     if found:
         raise StorageError(found[1])
 

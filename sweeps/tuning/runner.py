@@ -301,10 +301,10 @@ class _Book(tune.Callback):  # type: ignore[misc]
         self.end(drawn, ledger.FINISHED if self._is_trained(drawn.trial) else ledger.STOPPED)
 
     def on_trial_recover(self, iteration: int, trials: list[Any], trial: Any, **_: Any) -> None:
-        stop_for_storage(trial.get_error())
+        stop_for_storage(_last_words(trial))
 
     def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **_: Any) -> None:
-        stop_for_storage(trial.get_error())
+        stop_for_storage(_last_words(trial))
         drawn = DrawnPoint(**trial.config)
         if not self._end_as_noted(drawn):
             error = trial.get_error() or RuntimeError("the trial's driver died")
@@ -428,6 +428,12 @@ class _Book(tune.Callback):  # type: ignore[misc]
     def _evaluations(self, trial: str) -> tuple[EvaluationRecord, ...]:
         found = stored(self.paths, trial)
         return tuple(evaluation_record(m, o, self.labels) for m, o in found)
+
+
+def _last_words(trial: Any) -> str:
+    """What Tune noted on this machine of a trial's errors; the copy in the storage comes later."""
+    file = trial.error_file
+    return Path(file).read_text() if file and Path(file).is_file() else ""
 
 
 def _trained_pairs(paths: SweepPaths) -> int:
