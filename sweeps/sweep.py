@@ -8,6 +8,7 @@ from typing import Any
 
 from dpo_core.audit import INFO
 from dpo_core.errors import UserError
+from sweeps.access import how_to_enter
 from sweeps.audit import finding_lines
 from sweeps.audited import skipped_rows
 from sweeps.calls import call_of
@@ -58,7 +59,7 @@ def run_sweep(config: SweepConfig, paths: SweepPaths, say: Say, tell: Any) -> di
         check_resources(config.resources, config.search.concurrent, ray.cluster_resources())
         say(f"sweep {paths.sweep_id} in {paths.store.uri}")
         if dashboard_url():
-            say(f"dashboard {dashboard_url()}")
+            say(f"dashboard {dashboard_url()}{how_to_enter()}")
         # Only a sweep that ends closes its lanes: an interrupted one must not wait for them.
         lanes = open_lanes(config, paths)
         call = call_of(config, lanes)
