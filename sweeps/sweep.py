@@ -39,6 +39,11 @@ def run_sweep(config: SweepConfig, paths: SweepPaths, say: Say, tell: Any) -> di
     Raises UserError for the user's mistakes before anything is written, Busy when another process
     runs the sweep, and NoWinner at the end when every trial failed.
     """
+    if config.model.trust_remote_code:
+        say(
+            f"warning: model.trust_remote_code: code that ships with {config.model.path} runs on "
+            "every worker, with all that this job may do and read"
+        )
     check_study_driver(config.search.study)
     check_trackers(config.trackers)
     data = read_data(config)
