@@ -153,6 +153,21 @@ def test_every_plot_but_three_is_there_as_text(sweep: ScriptedSweep) -> None:
     assert {"compared", "curves", "pareto", "margins", "axis-beta"} < {p.name for p in plots}
 
 
+def test_of_very_many_trials_the_best_are_drawn(
+    sweep: ScriptedSweep, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("sweeps.report.searched._MOST_LINES", 3)
+    evidence = read_evidence(sweep.paths)
+    assert evidence.subject is not None
+    sections = {section.name: section for section in sections_of(evidence)}
+    for name in ("curves", "parallel"):
+        [plot] = sections[name].blocks
+        assert "(the best 3 of 10)" in plot.caption
+        assert len([trace for trace in plot.figure.data if trace.meta]) == 3
+    [curves] = sections["curves"].blocks
+    assert evidence.subject[0] in {trace.meta for trace in curves.figure.data}
+
+
 def test_importance_names_what_was_scripted(tmp_path: Path) -> None:
     """Only the learning rate moves the outcome here."""
     keys = ["search.trials=60", 'space={"beta": 0.1, "learning_rate": {"log_uniform": [1e-6, 1e-4]},'
