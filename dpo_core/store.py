@@ -20,6 +20,7 @@ import pyarrow.fs as pafs
 from filelock import FileLock
 
 from dpo_core.errors import SettingsError
+from dpo_core.own_folder import own_folder
 
 
 @dataclass(frozen=True)
@@ -129,11 +130,8 @@ class Store:
         if info.type != pafs.FileType.File:
             raise FileNotFoundError(f"{self.uri}/{name}")
         about = f"{self.uri}/{name} {info.size} {info.mtime_ns}"
-        folder = Path(tempfile.gettempdir()) / f"dpo-sweeps-{os.getuid()}"
-        folder.mkdir(mode=0o700, exist_ok=True)
-        copy = (
-            folder / f"{hashlib.sha256(about.encode()).hexdigest()[:32]}{PurePosixPath(name).name}"
-        )
+        digest = hashlib.sha256(about.encode()).hexdigest()[:32]
+        copy = own_folder() / f"{digest}{PurePosixPath(name).name}"
         with FileLock(f"{copy}.lock"):
             if not copy.exists():
                 aside = copy.with_name(f"{_ASIDE}{uuid.uuid4().hex}")

@@ -8,6 +8,7 @@ from typing import Any
 
 from dpo_core.audit import INFO
 from dpo_core.errors import UserError
+from sweeps.access import how_to_enter
 from sweeps.audit import finding_lines
 from sweeps.audited import skipped_rows
 from sweeps.calls import call_of
@@ -38,6 +39,11 @@ def run_sweep(config: SweepConfig, paths: SweepPaths, say: Say, tell: Any) -> di
     Raises UserError for the user's mistakes before anything is written, Busy when another process
     runs the sweep, and NoWinner at the end when every trial failed.
     """
+    if config.model.trust_remote_code:
+        say(
+            f"warning: model.trust_remote_code: code that ships with {config.model.path} runs on "
+            "every worker, with all that this job may do and read"
+        )
     check_study_driver(config.search.study)
     check_trackers(config.trackers)
     data = read_data(config)
@@ -58,7 +64,7 @@ def run_sweep(config: SweepConfig, paths: SweepPaths, say: Say, tell: Any) -> di
         check_resources(config.resources, config.search.concurrent, ray.cluster_resources())
         say(f"sweep {paths.sweep_id} in {paths.store.uri}")
         if dashboard_url():
-            say(f"dashboard {dashboard_url()}")
+            say(f"dashboard {dashboard_url()}{how_to_enter()}")
         # Only a sweep that ends closes its lanes: an interrupted one must not wait for them.
         lanes = open_lanes(config, paths)
         call = call_of(config, lanes)

@@ -18,6 +18,7 @@ from dpo_core.evaluation import Outcomes, read_outcomes, write_outcomes
 from dpo_core.hardware import describe_hardware
 from dpo_core.health import health, largest_drift
 from dpo_core.hyperparams import DPOHyperparams
+from dpo_core.own_folder import own_folder
 from dpo_core.store import Store
 from sweeps.paths import SweepPaths
 from sweeps.prepare import Prepared, read_config, read_encoded, read_reference
@@ -96,7 +97,7 @@ class Resident:
                     model_settings=self.config.model,
                     training=self.prepared.fitted(self.config.training),
                     seed=job.seed,
-                    workdir=Path(tempfile.gettempdir()) / "dpo-sweeps-trl",
+                    workdir=own_folder() / "trl",
                     on_evaluation=reporter.on_evaluation,
                     on_step=reporter.on_step,
                     resume_from=resume_from,
