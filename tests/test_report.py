@@ -233,10 +233,10 @@ def test_a_hostile_report_has_one_link_and_no_markup(tmp_path: Path) -> None:
 
 def test_secrets_are_not_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Neither a password in a URI nor the value of a secret variable, wherever they got in."""
-    monkeypatch.setenv("SOME_TOKEN", "planted-of-the-environment")
-    model = json.dumps("s3://KEY:planted-of-a-uri@bucket/model?secret=planted-of-a-query")
-    sweep = ScriptedSweep(tmp_path / "a", toy_pairs(60), [f"model.path={model}"])
-    detail = "401 for planted-of-the-environment"
+    monkeypatch.setenv("SOME_TOKEN", "planted-in-the-environment")
+    sweep = ScriptedSweep(tmp_path / "a", toy_pairs(60))
+    uri = "s3://KEY:planted-in-a-uri@bucket/model?secret=planted-in-a-query"
+    detail = f"401 for planted-in-the-environment at {uri}"
     sweep.end(0, "failed", reason="exception", detail=detail, steps=())
     write_report(sweep.paths)
     for name in (sweep.paths.report_page, sweep.paths.report_markdown):
