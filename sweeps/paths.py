@@ -97,6 +97,7 @@ class SweepPaths:
     trials = "trials"
     outcomes = "outcomes"
     checkpoints = "checkpoints"
+    failures = "failures"
     ray = "ray"
 
     @staticmethod

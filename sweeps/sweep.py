@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
 from typing import Any
 
 from dpo_core.audit import INFO
 from dpo_core.errors import UserError
+from dpo_core.preferences import PreferenceSplits
 from sweeps.access import how_to_enter
 from sweeps.audit import finding_lines
-from sweeps.audited import skipped_rows
+from sweeps.audited import Said, skipped_rows
 from sweeps.calls import call_of
 from sweeps.cluster import connected, dashboard_url
 from sweeps.conclude import conclude
@@ -18,10 +18,11 @@ from sweeps.config import SweepConfig
 from sweeps.contenders import Field
 from sweeps.data import read_data, said_of, split_data
 from sweeps.incumbent import find_incumbent
+from sweeps.kept import kept_data, kept_prepared
 from sweeps.lease import held
 from sweeps.paths import SweepPaths
 from sweeps.preparation import prepare
-from sweeps.prepare import Prepared
+from sweeps.prepare import Prepared, write_config
 from sweeps.report.write import try_write_report
 from sweeps.study_settings import check_study_driver
 from sweeps.tracker_settings import check_trackers
@@ -46,15 +47,8 @@ def run_sweep(config: SweepConfig, paths: SweepPaths, say: Say, tell: Any) -> di
         )
     check_study_driver(config.search.study)
     check_trackers(config.trackers)
-    data = read_data(config)
-    splits = split_data(config, data)
+    made = kept_prepared(paths) or kept_data(paths) or _read(config, say)
     find_incumbent(config)  # a wrong path is told before anything runs
-    if data.skipped:
-        say(skipped_rows(data.skipped))
-    say(
-        f"{len(splits.train)} train, {len(splits.select)} select, {len(splits.final)} final pairs "
-        f"from {', '.join(source.path for source in config.data.all_sources)}"
-    )
     with held(paths.leases, paths.sweep_id), connected():
         import ray
 
@@ -68,7 +62,9 @@ def run_sweep(config: SweepConfig, paths: SweepPaths, say: Say, tell: Any) -> di
         # Only a sweep that ends closes its lanes: an interrupted one must not wait for them.
         lanes = open_lanes(config, paths)
         call = call_of(config, lanes)
-        prepared = prepare(config, paths, splits, said_of(data), call)
+        if not paths.store.exists(paths.config):
+            write_config(config, paths)
+        prepared = made if isinstance(made, Prepared) else prepare(config, paths, *made, call)
         _say_prepared(prepared, say)
         records = run_trials(config, paths, prepared, tell, lanes)
         found = Field(paths, config.selection).finalists(records)
@@ -90,13 +86,25 @@ def run_sweep(config: SweepConfig, paths: SweepPaths, say: Say, tell: Any) -> di
     return selection
 
 
+def _read(config: SweepConfig, say: Say) -> tuple[PreferenceSplits, Said]:
+    data = read_data(config)
+    splits = split_data(config, data)
+    if data.skipped:
+        say(skipped_rows(data.skipped))
+    say(
+        f"{len(splits.train)} train, {len(splits.select)} select, {len(splits.final)} final pairs "
+        f"from {', '.join(source.path for source in config.data.all_sources)}"
+    )
+    return splits, said_of(data)
+
+
 def read_selection(paths: SweepPaths) -> dict[str, Any]:
     """Raises UserError when the sweep has not ended."""
-    if not paths.store.exists(paths.selection):
+    selection: dict[str, Any] | None = paths.store.read_json(paths.selection)
+    if selection is None:
         raise UserError(
             f"{paths.store.uri}: has no {paths.selection} yet; `dpo-sweeps resume` finishes the sweep"
         )
-    selection: dict[str, Any] = json.loads(paths.store.read(paths.selection))
     return selection
 
 

@@ -108,6 +108,20 @@ def ray_processes() -> list[psutil.Process]:
     return psutil.Process(int(os.environ["TEST_RAY_HEAD"])).children(recursive=True)
 
 
+def leaked() -> list[str]:
+    """Worker groups and CPUs of the session's cluster that are held, though nothing runs."""
+    import ray
+    from ray.util.placement_group import placement_group_table
+
+    ray.init(address=os.environ["RAY_ADDRESS"], log_to_driver=False, logging_level="ERROR")
+    try:
+        groups = [g for g in placement_group_table().values() if g["state"] != "REMOVED"]
+        missing = ray.cluster_resources()["CPU"] - ray.available_resources().get("CPU", 0)
+        return [*(str(group) for group in groups), *([f"{missing} CPUs"] if missing else [])]
+    finally:
+        ray.shutdown()
+
+
 def exported_metrics() -> str:
     """What the cluster's node exports to Prometheus; empty before it does."""
     with contextlib.suppress(OSError):
