@@ -6,6 +6,7 @@ import json
 from collections.abc import Sequence
 from pathlib import Path
 
+from dpo_core.errors import DataError
 from dpo_core.preferences import PreferencePair, to_row
 from dpo_core.preferences.split import split_pairs
 
@@ -19,17 +20,29 @@ def pick(
 ) -> tuple[list[PreferencePair], int]:
     """Pairs in file order, and the sweep's seed with which they fall into splits of these sizes.
 
-    A pair's split depends on its prompt and the seed alone, so leaving others out moves none.
     Longer pairs are left out: the two sides would truncate them differently. Raises ValueError.
     """
     short = [pair for pair in pairs if _characters(pair) <= most_characters]
     for seed in range(_SEEDS):
-        splits = split_pairs(short, seed=seed, select_fraction=FRACTION, final_fraction=FRACTION)
-        parts = {name: getattr(splits, name) for name in wanted}
-        if all(len(parts[name]) >= count for name, count in wanted.items()):
-            kept = {id(pair) for name, count in wanted.items() for pair in parts[name][:count]}
-            return [pair for pair in short if id(pair) in kept], seed
+        parts = _split(short, seed)
+        kept = {pair.id for name, count in wanted.items() for pair in parts[name][:count]}
+        picked = [pair for pair in short if pair.id in kept]
+        # A prompt goes where the first that is nearly the same goes, which may have been left out.
+        if _sizes(_split(picked, seed)) == wanted:
+            return picked, seed
     raise ValueError(f"{len(short)} pairs cannot be dealt out as {wanted}; give a larger file")
+
+
+def _split(pairs: Sequence[PreferencePair], seed: int) -> dict[str, Sequence[PreferencePair]]:
+    try:
+        splits = split_pairs(pairs, seed=seed, select_fraction=FRACTION, final_fraction=FRACTION)
+    except DataError:  # one split stays empty
+        return dict.fromkeys(WANTED, ())
+    return {name: getattr(splits, name) for name in WANTED}
+
+
+def _sizes(parts: dict[str, Sequence[PreferencePair]]) -> dict[str, int]:
+    return {name: len(part) for name, part in parts.items()}
 
 
 def write(pairs: Sequence[PreferencePair], file: Path) -> Path:
