@@ -65,7 +65,7 @@ def test_submit_look_stop_and_go_on(ray_cluster: str, submitted: Path, call: Cal
     assert code == 2
     assert "with another config; give another --id" in err
 
-    wait_for(lambda: list(folder.glob("checkpoints/t0000/step-000050/manifest.json")))
+    wait_for(lambda: "t0000 step 50/100" in call("logs", "night", *at)[1])
     assert call("status", "night", *at)[0] == 75
     code, out, _ = call("stop", "night", *at)
     assert (code, out) == (0, "night: stopped\n")
