@@ -6,8 +6,9 @@ import json
 from collections.abc import Sequence
 from pathlib import Path
 
+from dpo_core.errors import DataError
 from dpo_core.preferences import PreferencePair, to_row
-from dpo_core.preferences.split import split_pairs
+from dpo_core.preferences.split import SPLITS, split_pairs
 
 FRACTION = 0.2  # of select and of final, as the sweep's default has it
 WANTED = {"train": 96, "select": 32, "final": 32}
@@ -19,17 +20,25 @@ def pick(
 ) -> tuple[list[PreferencePair], int]:
     """Pairs in file order, and the sweep's seed with which they fall into splits of these sizes.
 
-    A pair's split depends on its prompt and the seed alone, so leaving others out moves none.
     Longer pairs are left out: the two sides would truncate them differently. Raises ValueError.
     """
     short = [pair for pair in pairs if _characters(pair) <= most_characters]
-    for seed in range(_SEEDS):
-        splits = split_pairs(short, seed=seed, select_fraction=FRACTION, final_fraction=FRACTION)
-        parts = {name: getattr(splits, name) for name in wanted}
-        if all(len(parts[name]) >= count for name, count in wanted.items()):
-            kept = {id(pair) for name, count in wanted.items() for pair in parts[name][:count]}
-            return [pair for pair in short if id(pair) in kept], seed
+    for seed in range(_SEEDS if len(short) >= sum(wanted.values()) else 0):
+        parts = _dealt(short, seed)
+        kept = {pair.id for name, count in wanted.items() for pair in parts[name][:count]}
+        picked = [pair for pair in short if pair.id in kept]
+        # Without those left out, a near duplicate of one may fall into another split.
+        if {name: len(part) for name, part in _dealt(picked, seed).items()} == wanted:
+            return picked, seed
     raise ValueError(f"{len(short)} pairs cannot be dealt out as {wanted}; give a larger file")
+
+
+def _dealt(pairs: Sequence[PreferencePair], seed: int) -> dict[str, Sequence[PreferencePair]]:
+    try:
+        splits = split_pairs(pairs, seed=seed, select_fraction=FRACTION, final_fraction=FRACTION)
+    except DataError:  # too few for one of the splits
+        return dict.fromkeys(SPLITS, ())
+    return {name: getattr(splits, name) for name in SPLITS}
 
 
 def write(pairs: Sequence[PreferencePair], file: Path) -> Path:
