@@ -11,11 +11,19 @@ from typing import Any, NoReturn
 from dpo_core.errors import DataError
 
 MAX_LINE_BYTES = 16 * 2**20
+MAX_WHOLE_BYTES = 256 * 2**20
+"""Of a file that is parsed as one value, which takes several times its size."""
 
 
 def read_text(path: Path) -> str:
-    """The text of a file. Raises DataError if it is unreadable, not UTF-8, marked or empty."""
+    """The text of a file. Raises DataError if it is unreadable, too large to be read as one value,
+    not UTF-8, marked or empty."""
     try:
+        if path.stat().st_size > MAX_WHOLE_BYTES:
+            raise DataError(
+                f"{path}: larger than {MAX_WHOLE_BYTES // 2**20} MiB, and has to be read as a whole; "
+                "write it as .jsonl, which is read line by line"
+            )
         raw = path.read_bytes()
     except OSError as error:
         raise _unreadable(path, error) from None
