@@ -21,6 +21,7 @@ from sweeps.night_settings import NightSettings
 from sweeps.selection_settings import SelectionSettings
 from sweeps.strict_yaml import load_yaml
 from sweeps.study_settings import check_study_url
+from sweeps.tracker_settings import TrackerSettings
 
 NAME = r"^[a-z0-9][-a-z0-9]{0,40}$"
 _PROBES = 64
@@ -97,6 +98,7 @@ class SweepConfig(Settings):
     search: SearchSettings = SearchSettings()
     selection: SelectionSettings = SelectionSettings()
     resources: ResourceSettings = ResourceSettings()
+    trackers: TrackerSettings = TrackerSettings()
     nightly: NightSettings = NightSettings()
 
     @field_validator("storage")

@@ -23,6 +23,7 @@ from sweeps.preparation import prepare
 from sweeps.prepare import Prepared
 from sweeps.report.write import try_write_report
 from sweeps.study_settings import check_study_driver
+from sweeps.tracker_settings import check_trackers
 
 Say = Callable[[str], None]
 
@@ -38,6 +39,7 @@ def run_sweep(config: SweepConfig, paths: SweepPaths, say: Say, tell: Any) -> di
     runs the sweep, and NoWinner at the end when every trial failed.
     """
     check_study_driver(config.search.study)
+    check_trackers(config.trackers)
     data = read_data(config)
     splits = split_data(config, data)
     find_incumbent(config)  # a wrong path is told before anything runs

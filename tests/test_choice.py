@@ -102,7 +102,7 @@ def field(rows, seed: int = 0) -> list[Contender]:
                 {},
                 scores,
                 drift,
-                BROKEN if broken else {},
+                BROKEN if over else {},
             )
         )
     return found

@@ -215,7 +215,7 @@ def test_a_config_is_frozen() -> None:
         (
             "modle={path: m}",
             "modle: is an unknown key; known are data, model, name, nightly, resources, search, "
-            "seed, selection, space, storage, training",
+            "seed, selection, space, storage, trackers, training",
         ),
         (
             "search.trails=4",

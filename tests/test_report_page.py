@@ -14,6 +14,7 @@ from toy_sweeps import ScriptedSweep
 from toys import text_pair, toy_pairs
 
 from dpo_core.hardware import describe_hardware
+from sweeps.records.trend import night_row, trend
 from sweeps.report.write import write_report
 
 HOSTILE = '<script>window.pwned = 1</script><img src=x onerror="window.pwned = 1">'
@@ -65,29 +66,24 @@ def told(selection: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def night(day: int, **changes: Any) -> dict[str, Any]:
-    """A row of the trend as `nightly` writes it."""
-    return {
-        "night": f"2026-01-0{day}",
-        "sweep": f"x-2026010{day}",
-        "verdict": HOSTILE,
-        "difference": 0.01,
-        "final": 0.6 + day / 100,
-        "final_interval": [0.55 + day / 100, 0.65 + day / 100],
-        "promoted": day == 3,
-        "incumbent_final": 0.6,
-        "reference_final": 0.5,
-        "control": 0.61,
-        "trials": 14,
-        "finished": 12,
-        "stopped": 0,
-        "failed": 2,
-        "worker_hours": 3.5,
-        "gpu_hours": 0.0,
-        "data_changed": day == 2,
-        "code_changed": None,
-        **changes,
+def nights(selection: dict[str, Any]) -> list[dict[str, Any]]:
+    """Three nights as `nightly` tells them, the second without a winner."""
+    about = {
+        "workers": 1,
+        "gpus_per_worker": 0,
+        "promoted": False,
+        "control": "t0001",
+        "warm_started": 5,
+        "data_sha256": "d",
+        "code": {"commit": "c"},
     }
+    lost = {**selection, "winner": None, "final": None, "select": None, "reference": None}
+    rows = [
+        night_row({**about, "night": "2026-01-01"}, selection),
+        night_row({**about, "night": "2026-01-02", "data_sha256": "e"}, lost),
+        night_row({**about, "night": f"2026-01-03 {HOSTILE}", "promoted": True}, selection),
+    ]
+    return trend(rows)
 
 
 @pytest.fixture(scope="module")
@@ -101,9 +97,9 @@ def ended(tmp_path_factory: pytest.TempPathFactory) -> Path:
     sweep.end(12, "failed", reason=HOSTILE, detail=CLOSING, steps=(10,))
     sweep.end(13, "failed", reason="nan", detail="| a | b |\n# c", steps=())
     sweep.answer = f"{{{{{{{{ 7 * 7 }}}}}}}}\n{HOSTILE}{CLOSING}"
-    sweep.select(**told(sweep.select()))
+    selection = sweep.select(**told(sweep.select()))
     store, paths = sweep.paths.store, sweep.paths
-    store.write(paths.trend, json.dumps([night(1), night(2, final=None), night(3)]).encode())
+    store.write(paths.trend, json.dumps(nights(selection)).encode())
     prepared = json.loads(store.read(paths.prepared))
     prepared["findings"][0]["message"] = HOSTILE
     parts = ("prompt", "chosen", "rejected")

@@ -42,6 +42,7 @@ from sweeps.tuning.lane_worker import lane_loop
 from sweeps.tuning.resources import driver_bundle
 from sweeps.tuning.search import METRIC, TIME, DrawnPoint
 from sweeps.tuning.shared_study import SharedStudy, study_name
+from sweeps.tuning.trackers import tracker_callbacks
 from sweeps.tuning.trial import run_trial
 from sweeps.tuning.worker import stored
 
@@ -194,7 +195,7 @@ def _fit(
         run_config=tune.RunConfig(
             name=f"tune-{int(time.time())}",
             storage_path=f"{paths.store.uri}/{paths.ray}",
-            callbacks=[book],
+            callbacks=[book, *tracker_callbacks(config.trackers, config.name, paths.sweep_id)],
             failure_config=tune.FailureConfig(max_failures=config.search.retries),
             verbose=0,
         ),
