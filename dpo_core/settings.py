@@ -94,6 +94,9 @@ class DataSettings(Settings):
     """Prompt and longer answer together; longer ones lose the start of the prompt first."""
     select_fraction: Fraction = 0.2
     final_fraction: Fraction = 0.2
+    select_path: str | None = Field(None, min_length=1)
+    """Pairs of the select split, instead of a fraction; read like `path`."""
+    final_path: str | None = Field(None, min_length=1)
     generation: GenerationSettings = GenerationSettings()
     on_bad_row: Literal["fail", "skip"] = "fail"
     """`skip` leaves a row out that cannot be read or makes no sense, and says so."""
@@ -112,6 +115,12 @@ class DataSettings(Settings):
     def weights(self) -> dict[str, float]:
         """By source; empty when each has its natural part."""
         return {s.label: s.weight for s in self.sources if s.weight is not None}
+
+    @property
+    def given_splits(self) -> dict[str, SourceSettings]:
+        """Splits that have a file of their own."""
+        paths = {"select": self.select_path, "final": self.final_path}
+        return {name: SourceSettings(path=path) for name, path in paths.items() if path}
 
     @model_validator(mode="after")
     def _consistent_sources(self) -> DataSettings:

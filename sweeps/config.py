@@ -258,6 +258,7 @@ def resolved(config: SweepConfig, storage: str) -> dict[str, Any]:
     """Plain data that `parse_sweep` reads back anywhere: local paths absolute, defaults filled in."""
     tree = config.model_dump(mode="json")
     parts = [(part, "path") for part in (tree["model"], tree["data"], *tree["data"]["sources"])]
+    parts += [(tree["data"], "select_path"), (tree["data"], "final_path")]
     for part, key in [*parts, (tree["selection"], "incumbent")]:
         path = Path(part[key] or "").expanduser()
         if part[key] and path.exists():

@@ -31,7 +31,18 @@ def load_splits(config: SweepConfig) -> PreferenceSplits:
 
 
 def read_data(config: SweepConfig) -> LoadedData:
-    return load_data(config.data.all_sources, skip_bad_rows=config.data.on_bad_row == "skip")
+    """Every pair, those of splits that have a file of their own apart."""
+    skip = config.data.on_bad_row == "skip"
+    loaded = load_data(config.data.all_sources, skip_bad_rows=skip)
+    given = {
+        split: load_data([source], skip_bad_rows=skip)
+        for split, source in config.data.given_splits.items()
+    }
+    return replace(
+        loaded,
+        given={split: part.pairs for split, part in given.items()},
+        skipped=(*loaded.skipped, *(why for part in given.values() for why in part.skipped)),
+    )
 
 
 def expected_pairs(loaded: LoadedData) -> LoadedData:
@@ -49,6 +60,7 @@ def split_data(config: SweepConfig, loaded: LoadedData) -> PreferenceSplits:
         seed=config.seed,
         select_fraction=data.select_fraction,
         final_fraction=data.final_fraction,
+        given=loaded.given,
     )
 
 

@@ -13,8 +13,8 @@ from test_sweep import run, selection_of
 pytestmark = [pytest.mark.ray, pytest.mark.integration]
 
 LIMITS = {
-    "drift_chosen": {"limit": 3.0},
-    "drift_rejected": {"limit": 3.0},
+    "drift_chosen": {"limit": 0.7},
+    "drift_rejected": {"limit": 0.7},
     "length_controlled_loss": {"action": "warn"},
     "repetition": {"action": "warn"},
 }
@@ -24,18 +24,18 @@ LIMITS = {
 def chosen(
     ray_cluster: str, toy_model: Path, pairs_file: Path, tmp_path_factory: pytest.TempPathFactory
 ) -> dict[str, Any]:
-    """A planted bad region: a learning rate that is far too high, which ranks well all the same."""
+    """A planted bad region: a learning rate that drifts twice as far and ranks just as well."""
     folder = tmp_path_factory.mktemp("chosen")
     tree = {
         "name": "toy",
         "storage": str(folder / "runs"),
         "model": {"path": str(toy_model), "adapter": {"rank": 4}},
         "data": {"path": str(pairs_file), "max_tokens": 256},
-        "space": {"beta": 0.1, "learning_rate": {"choice": [0.002, 0.3]}},
+        "space": {"beta": 0.1, "learning_rate": {"choice": [0.002, 0.03]}},
         "training": {"max_steps": 8, "batch_pairs": 4, "evaluations": 1},
         "search": {"trials": 2, "sampler": "random"},
         "selection": {"guardrails": LIMITS, "sample_prompts": 3, "sample_tokens": 8},
-        "seed": 1,
+        "seed": 0,
     }
     path = folder / "sweep.yaml"
     path.write_text(yaml.safe_dump(tree))
@@ -46,9 +46,10 @@ def chosen(
 def test_what_drifted_too_far_is_excluded(chosen: dict[str, Any]) -> None:
     selection = chosen["selection"]
     rows = {row["point"]["learning_rate"]: row for row in selection["candidates"]}
-    assert set(rows) == {0.002, 0.3}, "the seed must draw both"
-    assert not rows[0.3]["admissible"]
-    assert rows[0.3]["drift"] > 3.0
+    assert set(rows) == {0.002, 0.03}, "the seed must draw both"
+    assert rows[0.03]["accuracy"] == max(row["accuracy"] for row in rows.values())
+    assert not rows[0.03]["admissible"]
+    assert rows[0.03]["drift"] > 0.7
     assert selection["winner"]["point"]["learning_rate"] == 0.002
     assert selection["winner"]["trial"] == rows[0.002]["trial"]
 

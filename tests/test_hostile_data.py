@@ -194,3 +194,16 @@ def test_memory_stays_under_three_times_the_file(tmp_path: Path) -> None:
     )
     # Imports and all. The mapped file of pairs counts as far as it was written last.
     assert int(done.stdout) < 3 * size
+
+
+def test_a_link_out_of_the_folder(tmp_path: Path) -> None:
+    outside, folder = tmp_path / "outside.jsonl", tmp_path / "data"
+    folder.mkdir()
+    for file in (outside, folder / "inside.jsonl"):
+        file.write_bytes(LINE)
+    link = folder / "link.jsonl"
+    link.symlink_to(outside)
+    assert f"link.jsonl: is a link to {outside}, which is outside" in refused(folder)
+    link.unlink()
+    link.symlink_to("inside.jsonl")  # one that stays inside is a file like any other
+    assert len(load_pairs(str(folder))) == 2

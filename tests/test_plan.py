@@ -211,3 +211,23 @@ def test_the_command_prints_json_and_nothing_else(
             assert json.loads(out) == make_plan(config())
         else:
             assert out.splitlines() == plan_lines(make_plan(config()))
+
+
+def test_splits_with_files_of_their_own(config, tmp_path: Path) -> None:
+    for name, digit in (("select", 8), ("final", 9)):
+        rows = [
+            {"prompt": f"{digit}{i:03d}", "chosen": "7" * 5, "rejected": "3" * 2} for i in range(7)
+        ]
+        (tmp_path / f"{name}.jsonl").write_text("".join(json.dumps(r) + "\n" for r in rows))
+    both = [f"data.{name}_path={tmp_path}/{name}.jsonl" for name in ("select", "final")]
+    assert make_plan(config(*both))["pairs"] == {"train": PAIRS, "select": 7, "final": 7}
+    one = make_plan(config(both[1]))["pairs"]
+    assert one["final"] == 7
+    assert one["train"] + one["select"] == PAIRS
+    assert one["select"] > 0
+
+
+def test_a_split_that_repeats_training_prompts_is_found_out(config, tmp_path: Path) -> None:
+    plan = make_plan(config(f"data.final_path={tmp_path}/pairs.jsonl"))
+    leak = next(f for f in plan["findings"] if f["code"] == "near_duplicates")
+    assert (leak["severity"], leak["number"]) == ("severe", PAIRS)

@@ -231,3 +231,45 @@ def test_a_remote_lock_lets_everybody_in() -> None:
 def test_an_unknown_scheme_is_the_users_to_mend(uri: str) -> None:
     with pytest.raises(SettingsError, match=rf"storage: {uri} cannot be opened .*; use a folder"):
         Store.open(uri)
+
+
+# --- large files ------------------------------------------------------------------------------
+
+
+def test_a_large_file_is_written_aside_and_mapped_from_this_machine(store: Store) -> None:
+    with store.writing("deep/large.bin") as path:
+        path.write_bytes(b"first")
+        assert not store.exists("deep/large.bin")
+    assert store.local_file("deep/large.bin").read_bytes() == b"first"
+    assert store.names("deep") == ["large.bin"]
+
+
+def test_a_large_file_that_fails_is_not_there(store: Store) -> None:
+    def write_half() -> None:
+        with store.writing("large.bin") as path:
+            path.write_bytes(b"half of it")
+            raise RuntimeError("half")
+
+    with pytest.raises(RuntimeError, match="half"):
+        write_half()
+    assert store.names() == []
+    with pytest.raises(FileNotFoundError):
+        store.local_file("large.bin")
+
+
+def test_a_copy_follows_the_file(store: Store) -> None:
+    for content in (b"first", b"second one"):
+        with store.writing("large.bin") as path:
+            path.write_bytes(content)
+        assert store.local_file("large.bin").read_bytes() == content
+
+
+def test_a_copy_is_made_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    store = Store.open(f"memory://store-{next(_NUMBER)}")
+    store.write("large.bin", b"content")
+    first = store.local_file("large.bin")
+    before = first.stat()
+    assert store.local_file("large.bin") == first
+    assert (first.stat().st_ino, first.stat().st_mtime_ns) == (before.st_ino, before.st_mtime_ns)
+    assert first.is_relative_to(tmp_path)

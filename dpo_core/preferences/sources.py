@@ -5,8 +5,8 @@ from __future__ import annotations
 import difflib
 import hashlib
 import re
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -36,6 +36,8 @@ class LoadedData:
     """Krippendorff's α by source; only of rankings that several annotators made."""
     skipped: tuple[str, ...] = ()
     """Why rows were left out, one message each, with file and line."""
+    given: Mapping[str, PairTable] = field(default_factory=dict)
+    """Pairs of the splits that have a file of their own, by split."""
 
 
 def load_data(sources: Sequence[SourceSettings], *, skip_bad_rows: bool = False) -> LoadedData:
@@ -154,11 +156,18 @@ def _data_files(folder: Path) -> list[Path]:
     if not folder.is_dir():
         return []
     skipped = "dataset_infos.json"  # the hub's own description of a data set
-    return sorted(
+    found = sorted(
         file
         for file in folder.iterdir()
         if file.suffix.lower() in READERS and file.name != skipped and file.name[0] != "."
     )
+    for file in found:
+        if not file.resolve().is_relative_to(folder.resolve()):
+            raise DataError(
+                f"{file}: is a link to {file.resolve()}, which is outside of the folder; give that "
+                "file's own path, or copy it here"
+            )
+    return found
 
 
 def _files_of(files: list[Path], split: str) -> list[Path]:

@@ -28,23 +28,33 @@ class PreferenceSplits:
 
 
 def split_pairs(
-    pairs: Sequence[PreferencePair], *, seed: int, select_fraction: float, final_fraction: float
+    pairs: Sequence[PreferencePair],
+    *,
+    seed: int,
+    select_fraction: float,
+    final_fraction: float,
+    given: Mapping[str, Sequence[PreferencePair]] | None = None,
 ) -> PreferenceSplits:
     """Deal prompt groups out to the splits, in about these fractions of the groups.
 
     Where a group goes depends on it and on `seed` alone, or, where an earlier group asks nearly the
     same, on that one: so near duplicates stay together, and rows appended later move no old pair.
+    Splits that are `given` are taken as they are, and nothing is dealt out to them.
     Raises SettingsError for fractions that are none, DataError if a split stays empty.
     """
-    _check_fractions(select_fraction, final_fraction)
+    given = given or {}
+    fractions = {"select": select_fraction, "final": final_fraction}
+    fractions = {name: f for name, f in fractions.items() if name not in given}
+    _check_fractions(fractions)
     table = PairTable.of(pairs)
     groups = table.groups
     questions = (first_question(pair.prompt) for pair in table.at(groups.first))
     draws = (group_draw(seed, groups.names[i]) for i in representatives(questions))
-    homes = np.array([_split_of(d, select_fraction, final_fraction) for d in draws], dtype=str)
+    homes = np.array([_split_of(draw, fractions) for draw in draws], dtype=str)
     of_pair = homes[groups.of_pair]
     parts = {name: table.at(np.flatnonzero(of_pair == name)) for name in SPLITS}
-    _check_none_empty(parts, len(groups.names), select_fraction, final_fraction)
+    parts |= {name: PairTable.of(part) for name, part in given.items()}
+    _check_none_empty(parts, len(groups.names), fractions)
     return PreferenceSplits(**parts)
 
 
@@ -55,35 +65,34 @@ def group_draw(seed: int, group: str) -> float:
     return (int.from_bytes(digest[:8], "big") >> 11) / 2**53
 
 
-def _split_of(draw: float, select_fraction: float, final_fraction: float) -> str:
-    if draw < final_fraction:
-        return "final"
-    return "select" if draw < final_fraction + select_fraction else "train"
+def _split_of(draw: float, fractions: Mapping[str, float]) -> str:
+    end = 0.0
+    for name in ("final", "select"):
+        end += fractions.get(name, 0.0)
+        if draw < end:
+            return name
+    return "train"
 
 
-def _check_fractions(select_fraction: float, final_fraction: float) -> None:
-    for name, value in (("select_fraction", select_fraction), ("final_fraction", final_fraction)):
+def _check_fractions(fractions: Mapping[str, float]) -> None:
+    for name, value in fractions.items():
         if not 0 < value < 1:
-            raise SettingsError(f"{name}: {value} must be between 0 and 1; 0.2 is a good start")
-    total = select_fraction + final_fraction
+            raise SettingsError(
+                f"{name}_fraction: {value} must be between 0 and 1; 0.2 is a good start"
+            )
+    total = sum(fractions.values())
     if total >= 1:
-        raise SettingsError(
-            f"select_fraction + final_fraction = {total:g} leaves nothing to train on; "
-            "keep the sum below 1"
-        )
+        names = " + ".join(f"{name}_fraction" for name in fractions)
+        raise SettingsError(f"{names} = {total:g} leaves nothing to train on; keep the sum below 1")
 
 
 def _check_none_empty(
-    parts: Mapping[str, PairTable], groups: int, select_fraction: float, final_fraction: float
+    parts: Mapping[str, PairTable], groups: int, fractions: Mapping[str, float]
 ) -> None:
-    fractions = {
-        "train": 1 - select_fraction - final_fraction,
-        "select": select_fraction,
-        "final": final_fraction,
-    }
+    shares = {"train": 1 - sum(fractions.values()), **fractions}
     for name, part in parts.items():
-        if not len(part) and fractions[name] > 0:
-            raise DataError(_empty_split(name, fractions[name], groups))
+        if not len(part):
+            raise DataError(_empty_split(name, shares.get(name, 1.0), groups))
 
 
 def _empty_split(name: str, fraction: float, groups: int) -> str:
