@@ -4,17 +4,22 @@ from __future__ import annotations
 
 import json
 import threading
+import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
 import pytest
+from conftest import ray_processes
 from toys import write_toy_pairs
 
 from dpo_core.errors import UserError
 from dpo_core.golden_answers import PART
 from dpo_core.store import Store
+from sweeps.calls import call_of
+from sweeps.cluster import connected
 from sweeps.config import SweepConfig, parse_sweep
 from sweeps.data import read_data, said_of, split_data
 from sweeps.paths import SPLITS, SweepPaths
@@ -113,3 +118,32 @@ def test_tokens_are_mapped_and_not_copied(config: SweepConfig) -> None:
     tables = [read_encoded(paths, "train") for _ in range(20)]
     assert all(len(table) for table in tables)
     assert pa.total_allocated_bytes() == before, "twenty trials, no copy"
+
+
+@pytest.mark.ray
+@pytest.mark.integration
+def test_two_workers_answer_and_one_that_is_killed_goes_on(
+    config: SweepConfig, ray_cluster: str
+) -> None:
+    """The same answers as in one process, to the last character."""
+    slow = {"generation": config.data.generation.model_copy(update={"max_new_tokens": 100})}
+    config = config.model_copy(update={"data": config.data.model_copy(update=slow)})
+    alone = config.model_copy(update={"storage": f"{config.storage}-alone"})
+    expected = prepared(alone, "toy-1", Here())[0].reference_cache.at("golden")
+    data = read_data(config)
+    paths = SweepPaths(Store.open(config.storage), "toy-1")
+    cache = paths.reference_cache.at("golden")
+    seen: set[int] = set()
+    with connected(), ThreadPoolExecutor(1) as pool:
+        splits, said = split_data(config, data), said_of(data)
+        preparing = pool.submit(prepare, config, paths, splits, said, call_of(config))
+        while not preparing.done():
+            workers = [p for p in ray_processes() if "_answer_remotely" in " ".join(p.cmdline())]
+            if len(seen) < 2 and len(workers) == 2 and cache.names():
+                workers[0].kill()
+            seen |= {worker.pid for worker in workers}
+            time.sleep(0.01)
+        preparing.result()
+    assert len(seen) == 3, "two workers, and one in place of the one that was killed"
+    assert cache.names() == expected.names()
+    assert all(cache.read(name) == expected.read(name) for name in cache.names())
