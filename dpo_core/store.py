@@ -5,7 +5,6 @@ Writes are atomic for a reader: aside and renamed in a directory, a single put e
 
 from __future__ import annotations
 
-import hashlib
 import os
 import shutil
 import tempfile
@@ -20,6 +19,7 @@ import pyarrow.fs as pafs
 from filelock import FileLock
 
 from dpo_core.errors import SettingsError
+from dpo_core.local_copies import local_copy
 
 
 @dataclass(frozen=True)
@@ -129,18 +129,12 @@ class Store:
         if info.type != pafs.FileType.File:
             raise FileNotFoundError(f"{self.uri}/{name}")
         about = f"{self.uri}/{name} {info.size} {info.mtime_ns}"
-        folder = Path(tempfile.gettempdir()) / f"dpo-sweeps-{os.getuid()}"
-        folder.mkdir(mode=0o700, exist_ok=True)
-        copy = (
-            folder / f"{hashlib.sha256(about.encode()).hexdigest()[:32]}{PurePosixPath(name).name}"
-        )
-        with FileLock(f"{copy}.lock"):
-            if not copy.exists():
-                aside = copy.with_name(f"{_ASIDE}{uuid.uuid4().hex}")
-                with self.filesystem.open_input_stream(info.path) as stream, aside.open("wb") as to:
-                    shutil.copyfileobj(stream, to, _COPIED_BYTES)
-                aside.rename(copy)
-        return copy
+
+        def fetch(target: Path) -> None:
+            with self.filesystem.open_input_stream(info.path) as stream, target.open("wb") as file:
+                shutil.copyfileobj(stream, file, _COPIED_BYTES)
+
+        return local_copy(about, PurePosixPath(name).name, fetch)
 
     def upload(self, folder: Path, name: str, *, last: str) -> None:
         """A local folder to `name`; the file `last` arrives last and so proves the rest whole."""
