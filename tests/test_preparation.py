@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import threading
 import time
@@ -10,6 +11,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pyarrow as pa
 import pytest
 from conftest import ray_processes
@@ -138,12 +140,21 @@ def test_two_workers_answer_and_one_that_is_killed_goes_on(
         splits, said = split_data(config, data), said_of(data)
         preparing = pool.submit(prepare, config, paths, splits, said, call_of(config))
         while not preparing.done():
-            workers = [p for p in ray_processes() if "_answer_remotely" in " ".join(p.cmdline())]
+            workers = answering()
             if len(seen) < 2 and len(workers) == 2 and cache.names():
                 workers[0].kill()
             seen |= {worker.pid for worker in workers}
-            time.sleep(0.01)
+            time.sleep(0.05)
         preparing.result()
     assert len(seen) == 3, "two workers, and one in place of the one that was killed"
     assert cache.names() == expected.names()
     assert all(cache.read(name) == expected.read(name) for name in cache.names())
+
+
+def answering() -> list[psutil.Process]:
+    found = []
+    for process in ray_processes():
+        with contextlib.suppress(psutil.Error):  # it just ended
+            if "_answer_remotely" in " ".join(process.cmdline()):
+                found.append(process)
+    return found
