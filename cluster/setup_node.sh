@@ -14,4 +14,4 @@ fi
 PATH=$HOME/.local/bin:$PATH
 [ -x ~/env/bin/python ] || uv venv --quiet --python 3.11 ~/env
 uv pip install --quiet --python ~/env/bin/python \
-    --constraint "$project/cluster/constraints.txt" "$project" "$@"
+    --constraint "$project/cluster/constraints.txt" "${project}[postgres]" "$@"

@@ -15,32 +15,30 @@ from collections.abc import MutableMapping
 from pathlib import Path
 from typing import Any
 
-from dpo_core.errors import SettingsError
-
 MODE, TOKEN, TOKEN_PATH = "RAY_AUTH_MODE", "RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH"
 
 
 def ask_for_token(environment: MutableMapping[str, str] = os.environ) -> str | None:
-    """Call before a Ray is started here. Returns a warning when its owner wants it open.
-
-    Raises SettingsError when the token can be neither read nor written.
-    """
-    if environment.setdefault(MODE, "token") != "token":
+    """Call before a Ray is started here. Returns a warning when its owner wants it open, or when
+    the token cannot be kept in a file: then it lives in this process alone."""
+    if environment.setdefault(MODE, "token").lower() != "token":
         return (
             f"{MODE}={environment[MODE]}: this Ray lets in whoever reaches its ports, to run any "
             f"code; unset {MODE} to have it ask for a token"
         )
+    warning = None
     if not environment.get(TOKEN):
         file = Path(environment.get(TOKEN_PATH) or Path.home() / ".ray" / "auth_token")
         try:
             _keep_private(file)
         except OSError as error:
-            raise SettingsError(
-                f"{file}: no token can be kept there ({error.strerror}); set {TOKEN_PATH} to a file "
-                "that can be written, or give the token in the environment"
-            ) from None
+            environment[TOKEN] = secrets.token_hex(32)
+            warning = (
+                f"{file}: no token can be kept there ({error.strerror}), so the dashboard of this Ray "
+                f"stays closed to you; set {TOKEN_PATH} to a file that can be written"
+            )
     _tell_ray()
-    return None
+    return warning
 
 
 def _keep_private(file: Path) -> None:

@@ -52,6 +52,7 @@ def running(binaries: Path, password: str) -> Iterator[Server]:
         if os.geteuid() == 0:  # PostgreSQL refuses to run as root
             run(["chown", "-R", "postgres", str(folder)], as_postgres=False)
         how = [f"--username={USER}", f"--pwfile={folder / 'password'}", "--auth=scram-sha-256"]
+        how += ["--locale=C", "--encoding=UTF8"]
         run([str(binaries / "initdb"), "-D", str(folder / "data"), "--no-sync", *how])
         server.control("start")
         try:

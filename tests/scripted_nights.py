@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from test_selection import REWARD, evaluation
-from test_terminal import a_selection
+from test_terminal import a_selection, candidate
 
 from sweeps.config import SweepConfig, parse_sweep, resolved
 from sweeps.paths import SweepPaths
@@ -90,6 +90,7 @@ class Scripted:
                 "point": dict(best.point),
                 "path": f"{paths.store.uri}/{paths.best}",
             }
+            told["candidates"] = [candidate(best.trial, told["winner"]["step"])]
             paths.store.write(f"{paths.best}/config.json", b"{}")
         paths.store.write(paths.selection, json.dumps(told).encode())
         if not finished:

@@ -12,7 +12,6 @@ from pathlib import Path
 
 import pytest
 
-from dpo_core.errors import SettingsError
 from sweeps import access
 
 
@@ -57,10 +56,14 @@ def test_an_open_cluster_is_its_owners_choice_and_is_warned_about(tmp_path: Path
     assert not (tmp_path / "token").exists()
 
 
-def test_without_a_place_for_the_token_nothing_is_started(tmp_path: Path) -> None:
+def test_without_a_place_for_the_token_it_lives_in_this_process(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
-    with pytest.raises(SettingsError, match="no token can be kept there"):
-        access.ask_for_token({access.TOKEN_PATH: str(tmp_path / "file" / "token")})
+    environment = {access.TOKEN_PATH: str(tmp_path / "file" / "token")}
+    warning = access.ask_for_token(environment)
+    assert warning is not None
+    assert "no token can be kept there" in warning
+    assert (environment[access.MODE], len(environment[access.TOKEN])) == ("token", 64)
+    assert environment[access.TOKEN] not in warning
 
 
 def answer(url: str, token: str | None) -> int:

@@ -50,20 +50,16 @@ def sweep(
     pairs_file: Path,
     tmp_path_factory: pytest.TempPathFactory,
 ) -> dict[str, Any]:
-    """Two trials, of which one fails, with every tracker and a shared study."""
+    """One trial, with every tracker and a shared study."""
     folder = tmp_path_factory.mktemp("canaries")
     tree = {
         "name": "canary",
         "storage": str(folder / "runs"),
         "model": {"path": str(toy_model), "adapter": {"rank": 4}},
         "data": {"path": str(pairs_file), "max_tokens": 256},
-        "space": {
-            "beta": 0.1,
-            "learning_rate": {"choice": [0.005, 1e30]},
-            "length_norm": "none",
-        },
+        "space": {"beta": 0.1, "learning_rate": 0.005, "length_norm": "none"},
         "training": {"max_steps": 4, "batch_pairs": 4, "evaluations": 2},
-        "search": {"trials": 2, "sampler": "random"},
+        "search": {"trials": 1},
         "trackers": {"mlflow": f"sqlite:///{folder}/mlflow.db", "wandb": "canaries"},
         "selection": LENIENT,
     }
@@ -120,11 +116,12 @@ def test_the_trackers_were_told(sweep: dict[str, Any]) -> None:
 
     client = mlflow.MlflowClient(f"sqlite:///{sweep['folder']}/mlflow.db")
     runs = client.search_runs([client.get_experiment_by_name("canary").experiment_id])
-    assert {run.data.tags["trial_name"] for run in runs} == {"t0000", "t0001"}
-    assert max(run.data.metrics.get("accuracy", 0) for run in runs) > 0
-    boards = list(sweep["folder"].glob("runs/canary/ray/*/t000?-*/events.out.tfevents*"))
-    assert len(boards) == 2
-    assert len(list(sweep["folder"].rglob("offline-run-*/*.wandb"))) == 2
+    [run] = runs
+    assert run.data.tags["trial_name"] == "t0000"
+    assert run.data.metrics["accuracy"] > 0
+    assert list(sweep["folder"].glob("runs/canary/ray/*/t0000-*/events.out.tfevents*"))
+    [board] = sweep["folder"].rglob("offline-run-*/*.wandb")
+    assert board.stat().st_size > 1000
 
 
 def test_the_shared_study_was_told(
@@ -136,7 +133,7 @@ def test_the_shared_study_was_told(
     [name] = optuna.get_all_study_names(open_storage(database.url))
     study = optuna.load_study(study_name=name, storage=open_storage(database.url))
     told = {t.user_attrs["trial"]: t.user_attrs["run"] for t in study.trials}
-    assert told == {"t0000": "canary", "t0001": "canary"}
+    assert told == {"t0000": "canary"}
 
 
 def session_folder() -> Path:

@@ -142,7 +142,7 @@ def test_a_node_installs_the_project_under_the_constraints_twice(tmp_path: Path)
         subprocess.run(script, env=environment, check=True, cwd=tmp_path)
     venv, *installs = (tmp_path / "calls").read_text().splitlines()
     assert venv == f"venv --quiet --python 3.11 {tmp_path}/env"
-    wanted = f"--constraint {CLUSTER}/constraints.txt {ROOT} boto3"
+    wanted = f"--constraint {CLUSTER}/constraints.txt {ROOT}[postgres] boto3"
     assert len(installs) == 2
     assert all(line.startswith("pip install") and line.endswith(wanted) for line in installs)
     assert stat.S_IMODE(token.stat().st_mode) == 0o600
@@ -432,7 +432,7 @@ def test_the_image_is_built_from_the_pins_and_is_not_root() -> None:
     steps = [line.split(maxsplit=1) for line in lines.splitlines() if line and line[0] != "#"]
     assert re.fullmatch(r"python:3\.11-[\w-]+", dict(steps)["FROM"])
     installs = [body for step, body in steps if step == "RUN" and "pip install" in body]
-    assert installs == ["pip install --no-cache-dir -c constraints.txt ."]
+    assert installs == ["pip install --no-cache-dir -c constraints.txt '.[postgres]'"]
     copied = [source for step, body in steps if step == "COPY" for source in body.split()[:-1]]
     ignored = (CLUSTER / "kuberay" / "Dockerfile.dockerignore").read_text("utf-8").splitlines()
     for source in copied:

@@ -10,12 +10,13 @@ from pathlib import Path
 from typing import Any
 from zoneinfo import ZoneInfo
 
+import bucket  # noqa: F401  (registers the scheme)
 import pytest
 from scripted_nights import Scripted, night_config
 
 from dpo_core.errors import SettingsError, UserError
 from dpo_core.store import Store
-from sweeps import warm_start
+from sweeps import lease, warm_start
 from sweeps.code_version import code_version
 from sweeps.config import SweepConfig, parse_sweep
 from sweeps.lease import Busy
@@ -157,6 +158,17 @@ def test_a_night_without_any_evaluation_ends_and_says_so(nights: NightPaths) -> 
     assert night.trend[0]["failures"] == {"nan": 4}
     assert any("ever evaluated" in line for line in said)
     assert pointer(nights, nights.incumbent) is None
+
+
+def test_nights_on_an_object_store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(lease, "_RENEW_S", 0.3)
+    nights = NightPaths(Store.open(f"bucket://{tmp_path}"), "hh")
+    hold(nights, MONDAY, Scripted())
+    run = Scripted()
+    night = hold(nights, TUESDAY, run)
+    assert run.ran[0].selection.incumbent == f"bucket://{tmp_path}/hh-2026-11-23/best"
+    assert night.about["warm_started"] == 2
+    assert [row["promoted"] for row in night.trend] == [True, True]
 
 
 def test_versions_of_data_and_code_are_recorded(nights: NightPaths) -> None:

@@ -104,6 +104,18 @@ def test_a_selection_older_than_verdicts_still_has_a_sentence(tmp_path: Path) ->
     write_report(sweep.paths)
 
 
+def test_the_pairs_that_are_shown_are_the_worst_of_select(sweep: ScriptedSweep) -> None:
+    """Nobody may get used to the final split."""
+    evidence = read_evidence(sweep.paths)
+    margins = evidence.outcomes["select"].margins(sweep.objective)
+    assert [margin for _, margin in evidence.mistakes] == pytest.approx(sorted(margins)[:3])
+    rows = [json.loads(line) for line in sweep.paths.store.read("splits/select.jsonl").splitlines()]
+    ids = evidence.outcomes["select"].ids
+    for row, margin in evidence.mistakes:
+        assert row in rows
+        assert margins[ids.index(row["id"])] == margin
+
+
 def test_where_every_trial_failed_it_says_so(tmp_path: Path) -> None:
     sweep = ScriptedSweep(tmp_path / "a", toy_pairs(60))
     sweep.end(0, "failed", reason="nan", detail="at step 1", steps=())

@@ -13,6 +13,7 @@ from dpo_core.errors import SettingsError
 from sweeps.config import parse_sweep
 from sweeps.tracker_settings import TrackerSettings, check_trackers
 from sweeps.tuning import trackers
+from sweeps.tuning.private_keys import keep_keys_home
 from sweeps.tuning.trackers import Tolerated, tracker_callbacks
 
 CANARY = "canary-of-a-tracker"
@@ -144,3 +145,13 @@ def test_a_password_in_the_trackers_uri_is_refused_and_not_repeated() -> None:
     with pytest.raises(SettingsError, match="MLFLOW_TRACKING_PASSWORD") as told:
         parse_sweep(sweep, source="sweep.yaml", overrides=given)
     assert CANARY not in str(told.value)
+
+
+def test_tune_copies_no_key_of_the_driver_to_its_actors(monkeypatch: pytest.MonkeyPatch) -> None:
+    from ray.tune.execution import class_cache
+
+    names = {"AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "HF_TOKEN", "RAY_CHDIR_TO_TRIAL_DIR"}
+    assert isinstance(class_cache.ENV_VARS_TO_PROPAGATE, set)
+    monkeypatch.setattr(class_cache, "ENV_VARS_TO_PROPAGATE", names)
+    keep_keys_home()
+    assert names == {"RAY_CHDIR_TO_TRIAL_DIR"}

@@ -11,16 +11,19 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
+import numpy as np
+
 from dpo_core.evaluation import Outcomes, read_outcomes
 from sweeps.answers import read_answers
 from sweeps.config import SweepConfig
-from sweeps.paths import SPLITS, SweepPaths
+from sweeps.paths import SweepPaths
 from sweeps.prepare import read_config, read_labels
 from sweeps.records import ledger
 from sweeps.records.evaluations import evaluation_record
 from sweeps.records.ledger import TrialRecord, searched
 from sweeps.records.selection import Candidate, candidates, trial_rows, winner
 
+_MOST_MISTAKES = 3
 OPEN = "open"
 """Status of a trial that was drawn and has no record yet."""
 Json = Mapping[str, Any]
@@ -46,8 +49,10 @@ class Evidence:
     """What the nodes that trained are made of."""
     answers: Json
     nights: Sequence[Json]
-    pairs: Mapping[str, Json]
-    """Rows of the judged split, by id."""
+    labels: Mapping[str, Mapping[str, str | None]]
+    """Source and category of each pair of the judged split."""
+    mistakes: Sequence[tuple[Json, float]]
+    """Pairs of select that the subject ranks most wrongly, with their margins. Final stays shut."""
 
     @property
     def objective(self) -> str:
@@ -118,7 +123,8 @@ def read_evidence(paths: SweepPaths) -> Evidence:
         nodes=[_json(paths, f"{paths.nodes}/{name}") for name in paths.store.names(paths.nodes)],
         answers=read_answers(paths),
         nights=_json(paths, paths.trend) or [],
-        pairs=_rows_by_id(paths, "final" if "final" in outcomes else "select"),
+        labels=read_labels(paths, "final" if "final" in outcomes else "select") if outcomes else {},
+        mistakes=_mistakes(paths, outcomes.get("select"), config.selection.objective),
     )
 
 
@@ -168,13 +174,20 @@ def _outcomes(paths: SweepPaths, subject: tuple[str, int], selection: Json) -> d
     }
 
 
-def _rows_by_id(paths: SweepPaths, split: str) -> dict[str, Json]:
-    assert split in SPLITS
-    name = paths.split(split)
-    if not paths.store.exists(name):
-        return {}
-    rows = (json.loads(line) for line in paths.store.read(name).splitlines())
-    return {row["id"]: row for row in rows}
+def _mistakes(
+    paths: SweepPaths, outcomes: Outcomes | None, objective: str
+) -> list[tuple[Json, float]]:
+    """Reads the rows of the few pairs that are told, not those of all."""
+    if outcomes is None:
+        return []
+    margins = outcomes.margins(objective)
+    worst = [int(i) for i in np.argsort(margins)[:_MOST_MISTAKES] if margins[i] < 0]
+    wanted = {outcomes.ids[i]: float(margins[i]) for i in worst}
+    names = [json.dumps(each).encode() for each in wanted]
+    lines = paths.store.read(paths.split("select")).splitlines()
+    rows = [json.loads(line) for line in lines if any(name in line for name in names)]
+    found = [(row, wanted[row["id"]]) for row in rows if row["id"] in wanted]
+    return sorted(found, key=lambda each: each[1])
 
 
 def _json(paths: SweepPaths, name: str) -> Any:

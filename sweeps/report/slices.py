@@ -55,11 +55,7 @@ def _slices(evidence: Evidence, outcomes: Outcomes) -> list[tuple[str, Count]]:
         ("chosen longer", outcomes.count(evidence.objective, gap > 0)),
         ("chosen shorter", outcomes.count(evidence.objective, gap < 0)),
     ]
-    labels = {
-        kind: {i: row.get(kind) for i, row in evidence.pairs.items()}
-        for kind in ("source", "category")
-    }
-    for kind, values in label_slices(outcomes, evidence.objective, labels).items():
+    for kind, values in label_slices(outcomes, evidence.objective, evidence.labels).items():
         found += [
             (f"{kind}: {name}", Count(of["correct"], of["ties"], of["total"]))
             for name, of in values.items()

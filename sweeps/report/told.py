@@ -5,15 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-import numpy as np
-
 from sweeps.answers import name_of
 from sweeps.records.verdict import INCUMBENT, REFERENCE
 from sweeps.report import shown, spans, text_plots
 from sweeps.report.blocks import Answers, Block, Column, Plot, Row, Section, Text, number, table
 from sweeps.report.evidence import Evidence
 
-_MOST_ANSWERS, _MOST_MISTAKES = 12, 3
+_MOST_ANSWERS = 12
 _SHOWN_CHARACTERS = 2000
 
 
@@ -67,7 +65,7 @@ def answers_section(evidence: Evidence) -> Section:
     mistakes = _mistakes(evidence)
     if mistakes:
         who = f"policy ({evidence.subject_name})"
-        blocks += [Text(f"Held-out pairs that the {who} ranks most wrongly:"), *mistakes]
+        blocks += [Text(f"Pairs of the select split that the {who} ranks most wrongly:"), *mistakes]
     return Section("answers", "Side by side", tuple(blocks))
 
 
@@ -110,23 +108,16 @@ def _finding(finding: Mapping[str, Any]) -> Row:
 
 
 def _mistakes(evidence: Evidence) -> list[Answers]:
-    split = evidence.judged_split
-    if split is None:
-        return []
-    outcomes = evidence.outcomes[split]
-    margins = outcomes.margins(evidence.objective)
-    order = [int(i) for i in np.argsort(margins)[:_MOST_MISTAKES] if margins[i] < 0]
-    found = [(evidence.pairs.get(outcomes.ids[i]), float(margins[i])) for i in order]
+    unit = "nats a token" if evidence.objective == "token_reward_accuracy" else "nats"
     return [
         Answers(
             _text(row["prompt"]),
             (
                 ("people preferred", _text(row["chosen"])),
-                (f"the policy, by {-margin:.1f} nats", _text(row["rejected"])),
+                (f"the policy, by {-margin:.1f} {unit}", _text(row["rejected"])),
             ),
         )
-        for row, margin in found
-        if row
+        for row, margin in evidence.mistakes
     ]
 
 

@@ -39,6 +39,7 @@ from sweeps.tuning import search
 from sweeps.tuning.failures import failure_of, reason_of
 from sweeps.tuning.gauges import SweepGauges
 from sweeps.tuning.lane_worker import lane_loop
+from sweeps.tuning.private_keys import keep_keys_home
 from sweeps.tuning.resources import driver_bundle
 from sweeps.tuning.search import METRIC, TIME, DrawnPoint
 from sweeps.tuning.shared_study import SharedStudy, study_name
@@ -178,6 +179,7 @@ def _fit(
     lanes: Any,
     scheduler: Any = None,
 ) -> None:
+    keep_keys_home()
     tuner = tune.Tuner(
         tune.with_resources(
             _trainable(config, paths, lanes),
