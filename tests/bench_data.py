@@ -7,6 +7,7 @@ from __future__ import annotations
 import json
 import os
 import random
+import re
 import subprocess
 import sys
 import time
@@ -125,8 +126,6 @@ _STEPS: dict[str, Callable[[Path, Any], None]] = {
 
 
 def _step(name: str, scratch: Path, folder: str) -> dict[str, Any]:
-    import resource
-
     from transformers import AutoTokenizer
 
     import dpo_core.audit
@@ -138,7 +137,9 @@ def _step(name: str, scratch: Path, folder: str) -> dict[str, Any]:
     if name in _STEPS:
         _STEPS[name](scratch, tokenizer)
     seconds, cpu_seconds = time.perf_counter() - begun, time.process_time() - cpu_begun
-    most = 1024 * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    # The peak of this program; `ru_maxrss` would begin with that of the process it was forked from.
+    status = Path("/proc/self/status").read_text()
+    most = 1024 * int(re.findall(r"VmHWM:\s+(\d+)", status)[0])
     return {"seconds": seconds, "cpu_seconds": cpu_seconds, "most_bytes": most}
 
 
