@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 import yaml
 
-from dpo_core.encode import EncodedPair, to_parquet
 from dpo_core.errors import SettingsError, UserError
 from dpo_core.evaluation import OBJECTIVES, Outcomes, write_outcomes
 from dpo_core.store import Store
+from dpo_core.tokens import EncodedPair, TokenTable
 from sweeps.paths import SweepPaths
 from sweeps.records import ledger
 from sweeps.records.ledger import EvaluationRecord, TrialRecord
@@ -49,12 +49,13 @@ def paths(tmp_path: Path) -> SweepPaths:
         "training": {"max_steps": 8},
         "search": {"trials": 3},
     }
-    paths.store.write(paths.config, yaml.safe_dump(tree).encode())
+    paths.store.write(paths.config, f"{yaml.safe_dump(tree)}...\n".encode())
     for split in ("select", "final"):
         rows = [{"id": f"p{i:02d}", "group": f"g{i // 2}", "prompt": "?"} for i in range(PAIRS)]
         paths.store.write(paths.split(split), "\n".join(map(json.dumps, rows)).encode())
-        encoded = [EncodedPair(row["id"], (1,), (2,), (3,)) for row in rows]
-        paths.store.write(paths.encoded(split), to_parquet(encoded))
+        encoded = (EncodedPair(row["id"], (1,), (2,), (3,)) for row in rows)
+        with paths.store.writing(paths.encoded(split)) as file:
+            TokenTable.write(encoded, file)
     for seed, (trial, (right, drift)) in enumerate(TRIALS.items()):
         scored = outcomes(right, drift, seed)
         paths.store.write(paths.outcome(trial, 8), write_outcomes(scored, {"step": 8}))
