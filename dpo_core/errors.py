@@ -4,7 +4,8 @@ Exception
 ├── UserError            the user's to mend: the message says what, which rule, and the way out
 │   ├── DataError        preference data: a file, a row, a split
 │   ├── ModelError       a model, its tokenizer or its template
-│   └── SettingsError    a value in a config or on the command line
+│   ├── SettingsError    a value in a config or on the command line
+│   └── StorageError     a storage that is full or out of reach
 └── TrialFailed          one trial ended early; the sweep records why and goes on
 """
 
@@ -25,6 +26,10 @@ class ModelError(UserError):
 
 class SettingsError(UserError):
     """A setting that breaks a rule."""
+
+
+class StorageError(UserError):
+    """A storage that is full, or was out of reach for too long; nothing is half-written."""
 
 
 class TrialFailed(Exception):

@@ -194,6 +194,14 @@ def read_outcomes(content: bytes) -> tuple[Outcomes, dict[str, Any]]:
     return Outcomes(tuple(ids), **numbers, tie_nats=metadata.pop("tie_nats")), metadata
 
 
+def whole_outcomes(content: bytes) -> tuple[Outcomes, dict[str, Any]] | None:
+    """The same; None for a torn file."""
+    try:
+        return read_outcomes(content)
+    except (ValueError, OSError, KeyError, TypeError):
+        return None
+
+
 def _correlation(left: Floats, right: Ints) -> float | None:
     if len(left) < 2 or np.ptp(left) == 0 or np.ptp(right) == 0:
         return None

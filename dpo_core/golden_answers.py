@@ -46,7 +46,7 @@ def answer_parts(
     made = 0
     for part in parts:
         key = _key(part, about)
-        if not store.exists(f"{key}.json"):
+        if store.read_json(f"{key}.json") is None:
             texts = generate([pair.prompt for pair in part], int(key[:8], 16))
             store.write(f"{key}.json", json.dumps(texts).encode())
             made += 1

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import os
-import tempfile
 import time
 import uuid
 from collections.abc import Callable
@@ -12,7 +11,7 @@ from pathlib import Path
 
 from filelock import FileLock
 
-from dpo_core.errors import SettingsError
+from dpo_core.own_folder import own_folder
 
 UNUSED_S = 7 * 24 * 3600.0
 _ASIDE = ".writing-"
@@ -23,7 +22,8 @@ def local_copy(about: str, name: str, fetch: Callable[[Path], None]) -> Path:
 
     Raises SettingsError when the folder of copies is somebody else's.
     """
-    folder = _folder()
+    folder = own_folder() / "copies"
+    folder.mkdir(exist_ok=True)
     copy = folder / f"{hashlib.sha256(about.encode()).hexdigest()[:32]}-{name}"
     with FileLock(f"{copy}.lock"):
         if not copy.exists():
@@ -33,15 +33,6 @@ def local_copy(about: str, name: str, fetch: Callable[[Path], None]) -> Path:
             aside.rename(copy)
         _mark_used(copy)
     return copy
-
-
-def _folder() -> Path:
-    folder = Path(tempfile.gettempdir()) / f"dpo-sweeps-{os.getuid()}"
-    folder.mkdir(mode=0o700, exist_ok=True)
-    # Anybody may make a folder of that name there, and would own what is trained on.
-    if folder.is_symlink() or folder.stat().st_uid != os.getuid():
-        raise SettingsError(f"{folder}: belongs to another user; remove it, or set TMPDIR")
-    return folder
 
 
 def _drop_unused(folder: Path) -> None:

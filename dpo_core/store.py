@@ -1,10 +1,12 @@
 """A folder that may be a directory or a URI (s3://, gs://, file://, any fsspec scheme).
 
-Writes are atomic for a reader: aside and renamed in a directory, a single put elsewhere.
+Writes are atomic for a reader: aside and renamed in a directory, a single put elsewhere. A store
+that is out of reach is waited for; see `patience`.
 """
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import tempfile
@@ -20,6 +22,7 @@ from filelock import FileLock
 
 from dpo_core.errors import SettingsError
 from dpo_core.local_copies import local_copy
+from dpo_core.patience import patient, room_in
 
 
 @dataclass(frozen=True)
@@ -53,22 +56,33 @@ class Store:
         """The sub-folder `name`."""
         return Store(f"{self.uri}/{name}", self.filesystem, self._path(name))
 
+    @patient
     def exists(self, name: str) -> bool:
         info = self.filesystem.get_file_info(self._path(name))
         return bool(info.type != pafs.FileType.NotFound)
 
+    @patient
     def names(self, folder: str = "") -> list[str]:
         """Entries of a folder, sorted, without those being written; empty if it is absent."""
         selector = pafs.FileSelector(self._path(folder), allow_not_found=True)
         found = (PurePosixPath(i.path).name for i in self.filesystem.get_file_info(selector))
         return sorted(name for name in found if not name.startswith(_ASIDE))
 
+    @patient
     def read(self, name: str) -> bytes:
         """Raises FileNotFoundError."""
         with self.filesystem.open_input_stream(self._path(name)) as stream:
             content: bytes = stream.read()
             return content
 
+    def read_json(self, name: str) -> Any:
+        """What a JSON file holds; None where there is none, or only a part of one."""
+        try:
+            return json.loads(self.read(name))
+        except (FileNotFoundError, ValueError):
+            return None
+
+    @patient
     def write(self, name: str, content: bytes) -> None:
         """Whole or not at all; durable on a local disk when it returns."""
         target = PurePosixPath(self._path(name))
@@ -77,25 +91,36 @@ class Store:
             with self.filesystem.open_output_stream(str(target)) as stream:
                 stream.write(content)
             return
-        aside = target.parent / f"{_ASIDE}{uuid.uuid4().hex}"
-        with open(aside, "wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(aside, target)
+        aside = Path(target.parent) / f"{_ASIDE}{uuid.uuid4().hex}"
+        try:
+            with open(aside, "wb") as file:
+                file.write(content)
+                file.flush()
+                os.fsync(file.fileno())
+            os.replace(aside, target)
+        except OSError:
+            aside.unlink(missing_ok=True)  # a full disk needs the room
+            raise
 
+    @patient
     def append(self, name: str, content: bytes) -> None:
-        """Add to the end of a file. One writer at a time; object stores rewrite the file."""
+        """Add to the end of a file: all of it, or nothing. One writer at a time; object stores
+        rewrite the file."""
         if self.local is None:
             before = self.read(name) if self.exists(name) else b""
-            self.write(name, before + content)
+            self.write(name, before + content)  # the same content, however often it is tried
             return
         path = Path(self._path(name))
         path.parent.mkdir(parents=True, exist_ok=True)
         with open(path, "ab") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
+            before_bytes = file.tell()
+            try:
+                file.write(content)
+                file.flush()
+                os.fsync(file.fileno())
+            except OSError:
+                os.ftruncate(file.fileno(), before_bytes)
+                raise
 
     @contextmanager
     def writing(self, name: str) -> Iterator[Path]:
@@ -104,7 +129,10 @@ class Store:
         target = Path(self._path(name)) if self.local else None
         if target:
             target.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(dir=target and target.parent, prefix=_ASIDE) as folder:
+        with (
+            room_in(self),
+            tempfile.TemporaryDirectory(dir=target and target.parent, prefix=_ASIDE) as folder,
+        ):
             aside = Path(folder) / PurePosixPath(name).name
             yield aside
             if target:
@@ -112,11 +140,9 @@ class Store:
                     os.fsync(file.fileno())
                 os.replace(aside, target)
                 return
-            path = self._path(name)
-            self.filesystem.create_dir(str(PurePosixPath(path).parent), recursive=True)
-            with open(aside, "rb") as file, self.filesystem.open_output_stream(path) as stream:
-                shutil.copyfileobj(file, stream, _COPIED_BYTES)
+            self._put(aside, name)
 
+    @patient
     def local_file(self, name: str) -> Path:
         """A path of this machine that holds `name`, to be mapped: itself, or a copy that all
         processes of the machine share. Raises FileNotFoundError."""
@@ -136,6 +162,7 @@ class Store:
 
         return local_copy(about, PurePosixPath(name).name, fetch)
 
+    @patient
     def upload(self, folder: Path, name: str, *, last: str) -> None:
         """A local folder to `name`; the file `last` arrives last and so proves the rest whole."""
         if self.local is not None:
@@ -145,6 +172,7 @@ class Store:
         for path in sorted(files, key=lambda p: p.name == last):
             self.write(f"{name}/{path.relative_to(folder).as_posix()}", path.read_bytes())
 
+    @patient
     def download(self, name: str, folder: Path) -> Path:
         """A local folder with the content of `name`: itself when the store is local."""
         if self.local is not None:
@@ -158,6 +186,7 @@ class Store:
         )
         return folder
 
+    @patient
     def delete(self, name: str) -> None:
         """A file or folder; nothing happens when it is absent."""
         info = self.filesystem.get_file_info(self._path(name))
@@ -180,14 +209,25 @@ class Store:
             raise ValueError(f"{name!r} leaves the folder {self.uri}")
         return f"{self.root}/{name}".rstrip("/")
 
+    @patient
+    def _put(self, source: Path, name: str) -> None:
+        path = self._path(name)
+        self.filesystem.create_dir(str(PurePosixPath(path).parent), recursive=True)
+        with open(source, "rb") as file, self.filesystem.open_output_stream(path) as stream:
+            shutil.copyfileobj(file, stream, _COPIED_BYTES)
+
     def _move_in(self, folder: Path, name: str) -> None:
         target = Path(self._path(name))
         target.parent.mkdir(parents=True, exist_ok=True)
         aside = target.parent / f"{_ASIDE}{uuid.uuid4().hex}"
-        _copy_tree(folder, aside)
-        if target.exists():
-            self.delete(name)
-        aside.rename(target)
+        try:
+            _copy_tree(folder, aside)
+            if target.exists():
+                self.delete(name)
+            aside.rename(target)
+        except OSError:
+            shutil.rmtree(aside, ignore_errors=True)  # a full disk needs the room
+            raise
 
 
 _ASIDE = ".writing-"

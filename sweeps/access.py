@@ -11,7 +11,7 @@ import contextlib
 import os
 import secrets
 import stat
-from collections.abc import MutableMapping
+from collections.abc import Mapping, MutableMapping
 from pathlib import Path
 from typing import Any
 
@@ -39,6 +39,12 @@ def ask_for_token(environment: MutableMapping[str, str] = os.environ) -> str | N
             )
     _tell_ray()
     return warning
+
+
+def how_to_enter(environment: Mapping[str, str] = os.environ) -> str:
+    """What a person needs besides the dashboard's address, if anything."""
+    kept = environment.get(MODE, "").lower() == "token" and not environment.get(TOKEN)
+    return "; `ray get-auth-token` prints its token" if kept else ""
 
 
 def _keep_private(file: Path) -> None:

@@ -32,9 +32,7 @@ def name_of(place: Place) -> str:
 
 def read_answers(paths: SweepPaths) -> dict[str, Any]:
     """What answers.json holds; without anybody's answers before there are any."""
-    if not paths.store.exists(paths.answers):
-        return {"by": {}}
-    found: dict[str, Any] = json.loads(paths.store.read(paths.answers))
+    found: dict[str, Any] = paths.store.read_json(paths.answers) or {"by": {}}
     return found
 
 

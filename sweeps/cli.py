@@ -28,6 +28,7 @@ from sweeps.command_line import (
     stdout_console,
     sweep_paths,
 )
+from sweeps.job_commands import JobAddress, add_job_commands
 from sweeps.night_commands import nightly
 
 app = typer.Typer(
@@ -142,8 +143,13 @@ def resume(folder: SweepFolder, json_: AsJson = False) -> None:
 
 
 @app.command()
-def best(folder: SweepFolder, json_: AsJson = False) -> None:
-    """Show the leaderboard and the winner of a sweep."""
+def best(folder: SweepFolder, address: JobAddress = None, json_: AsJson = False) -> None:
+    """Show the leaderboard and the winner of a sweep; with --address, of one that was submitted."""
+    if address is not None:
+        from sweeps.jobs import Jobs
+
+        show(Jobs(address).selection(folder), json_)
+        return
     from sweeps.paths import SweepPaths
     from sweeps.sweep import read_selection
 
@@ -252,6 +258,7 @@ def _new_paths(config: Any, sweep_id: str | None) -> Any:
 
 
 app.command()(nightly)
+add_job_commands(app)
 
 
 def main() -> None:

@@ -13,6 +13,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from dpo_core.errors import SettingsError
 from sweeps.access import ask_for_token
 
 # For this process and for every worker. The first shows each trial in the dashboard's Train tab.
@@ -48,13 +49,19 @@ def connected() -> Iterator[None]:
     if address == "local" and (warning := ask_for_token()):
         print(f"warning: {warning}", file=sys.stderr)
     on_sigterm = signal.getsignal(signal.SIGTERM)
-    ray.init(
-        address=address,
-        log_to_driver=False,
-        logging_level=logging.ERROR,
-        configure_logging=True,
-        runtime_env={"env_vars": _missing_in_job()},
-    )
+    try:
+        ray.init(
+            address=address,
+            log_to_driver=False,
+            logging_level=logging.ERROR,
+            configure_logging=True,
+            runtime_env={"env_vars": _missing_in_job()},
+        )
+    except (ConnectionError, ray.exceptions.AuthenticationError) as error:
+        raise SettingsError(
+            f"Ray cannot be reached ({str(error).strip().splitlines()[0]}); check RAY_ADDRESS, and "
+            "RAY_AUTH_TOKEN_PATH if it asks for a token"
+        ) from None
     if threading.current_thread() is threading.main_thread():
         signal.signal(signal.SIGTERM, on_sigterm)  # Ray has put its own in place
     _silence()

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import json
-import re
 import signal
 import sys
 from pathlib import Path
@@ -57,16 +56,12 @@ def run_visibly(config: Any, paths: Any) -> dict[str, Any]:
 
 def sweep_paths(config: Any, sweep_id: str | None = None) -> Any:
     """Of a new sweep, under a new name unless one is given. Raises SettingsError."""
-    from dpo_core.errors import SettingsError
     from dpo_core.store import Store
     from sweeps.cluster import in_job_folder
-    from sweeps.paths import SweepPaths, new_sweep_id
+    from sweeps.paths import SweepPaths, checked_sweep_id, new_sweep_id
 
-    if sweep_id is not None and not re.fullmatch(r"[A-Za-z0-9][-\w.]*", sweep_id, re.ASCII):
-        raise SettingsError(
-            f"--id {sweep_id}: is no folder name; begin with a letter or digit and use only those, "
-            "- . and _"
-        )
+    if sweep_id is not None:
+        checked_sweep_id(sweep_id)
     storage = Store.open(config.storage)
     if in_job_folder() and "://" not in config.storage and not Path(config.storage).is_absolute():
         print(

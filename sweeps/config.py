@@ -18,6 +18,7 @@ from dpo_core.hyperparams import HYPERPARAM_NAMES, DPOHyperparams
 from dpo_core.settings import DataSettings, ModelSettings, Settings, TrainingSettings
 from search_spaces import LogUniform, Space, SpaceError, Uniform, load_space
 from sweeps.night_settings import NightSettings
+from sweeps.secrets import holds_secret
 from sweeps.selection_settings import SelectionSettings
 from sweeps.strict_yaml import load_yaml
 from sweeps.study_settings import check_study_url
@@ -161,12 +162,28 @@ def parse_sweep(text: str, *, source: str, overrides: Iterable[str] = ()) -> Swe
         )
     for override in overrides:
         _override(tree, override)
+    _refuse_secrets(tree, source)
     _fill_in_dtype(tree)
     _fill_in_confirmation(tree)
     try:
         return SweepConfig(**tree)
     except ValidationError as error:
         raise SettingsError("\n".join(_complaints(error, source))) from None
+
+
+def _refuse_secrets(value: Any, place: str) -> None:
+    """A config is copied into the sweep's folder and shown by the dashboard."""
+    if isinstance(value, dict):
+        for key, inner in value.items():
+            _refuse_secrets(inner, f"{place}: {key}" if ": " not in place else f"{place}.{key}")
+    elif isinstance(value, list):
+        for inner in value:
+            _refuse_secrets(inner, place)
+    elif isinstance(value, str) and holds_secret(value):
+        raise SettingsError(
+            f"{place}: holds what looks like a password or token, and a config is no place for it; "
+            "give it by the environment, or in a file that only the nodes have"
+        )
 
 
 def _fill_in_dtype(tree: dict[str, Any]) -> None:

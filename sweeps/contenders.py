@@ -6,7 +6,8 @@ import json
 from collections.abc import Iterable
 from functools import cached_property
 
-from dpo_core.evaluation import read_outcomes
+from dpo_core.errors import UserError
+from dpo_core.evaluation import Outcomes, whole_outcomes
 from dpo_core.health import largest_drift
 from sweeps.paths import SweepPaths
 from sweeps.records.choice import Contender, Place
@@ -48,9 +49,8 @@ class Field:
         return self._read[place]
 
     def _contender(self, record: TrialRecord, step: int) -> Contender | None:
-        content = self.paths.store.read(self.paths.outcome(record.trial, step))
-        outcomes = read_outcomes(content)[0]
-        if len(outcomes.ids) != len(self.groups.codes):
+        outcomes = outcomes_at(self.paths, self.paths.outcome(record.trial, step))
+        if outcomes is None or len(outcomes.ids) != len(self.groups.codes):
             return None
         values = offline_values(outcomes, self.settings.objective)
         return Contender(
@@ -62,6 +62,19 @@ class Field:
             largest_drift(values),
             checks(values, self.settings.guardrails),
         )
+
+
+def outcomes_at(paths: SweepPaths, name: str) -> Outcomes | None:
+    """None where there are none. Raises UserError for a damaged file."""
+    if not paths.store.exists(name):
+        return None
+    found = whole_outcomes(paths.store.read(name))
+    if found is None:
+        raise UserError(
+            f"{paths.store.uri}/{name}: is damaged; restore it from a copy, or delete it, and "
+            "`dpo-sweeps resume` chooses among the other checkpoints"
+        )
+    return found[0]
 
 
 def groups_of(paths: SweepPaths, split: str) -> Groups:

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from dpo_core.errors import UserError
-from dpo_core.evaluation import Outcomes, read_outcomes, write_outcomes
+from dpo_core.evaluation import Outcomes, whole_outcomes, write_outcomes
 from dpo_core.settings import ModelSettings
 from dpo_core.store import Store
 from sweeps.paths import SPLITS, SweepPaths
@@ -46,8 +46,8 @@ def exported(paths: SweepPaths) -> tuple[str, int] | None:
     """Trial and step of what `best/` holds; None while it is not whole."""
     if not all(paths.store.exists(f"{paths.best}/{n}") for n in ("config.json", _WINNER)):
         return None
-    told = json.loads(paths.store.read(f"{paths.best}/{_WINNER}"))
-    return told["trial"], told["step"]
+    told = paths.store.read_json(f"{paths.best}/{_WINNER}")
+    return told and (told["trial"], told["step"])
 
 
 def export_checkpoint(paths: SweepPaths, trial: str, step: int, target: Path) -> None:
@@ -105,7 +105,8 @@ def score_model(paths: SweepPaths, settings: ModelSettings, split: str) -> Outco
 def final_outcomes(paths: SweepPaths, trial: str, step: int) -> Outcomes | None:
     """What `export_and_score` left, or None before it ran."""
     name = paths.final_outcome(trial, step)
-    return read_outcomes(paths.store.read(name))[0] if paths.store.exists(name) else None
+    found = whole_outcomes(paths.store.read(name)) if paths.store.exists(name) else None
+    return found and found[0]
 
 
 def write_card(paths: SweepPaths, selection: dict[str, Any]) -> None:

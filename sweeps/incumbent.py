@@ -9,7 +9,7 @@ from typing import Any
 
 from dpo_core.encode import tokenizer_fingerprint
 from dpo_core.errors import ModelError, SettingsError
-from dpo_core.evaluation import read_outcomes, write_outcomes
+from dpo_core.evaluation import whole_outcomes, write_outcomes
 from dpo_core.settings import ModelSettings
 from dpo_core.store import Store
 from sweeps.calls import Call
@@ -52,9 +52,8 @@ def find_incumbent(config: SweepConfig) -> Incumbent | None:
 def is_scored(paths: SweepPaths, incumbent: Incumbent, split: str) -> bool:
     """Whether this incumbent's outcomes on a split are in the sweep's folder."""
     name = paths.incumbent_outcome(split)
-    if not paths.store.exists(name):
-        return False
-    return bool(read_outcomes(paths.store.read(name))[1]["path"] == incumbent.path)
+    found = whole_outcomes(paths.store.read(name)) if paths.store.exists(name) else None
+    return bool(found and found[1]["path"] == incumbent.path)
 
 
 def score_incumbent(paths: SweepPaths, incumbent: Incumbent, split: str, call: Call) -> None:

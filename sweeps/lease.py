@@ -24,7 +24,7 @@ from typing import Any
 
 from filelock import FileLock, Timeout
 
-from dpo_core.errors import UserError
+from dpo_core.errors import StorageError, UserError
 from dpo_core.store import Store
 
 _RENEW_S, _SILENCE_S = 5.0, 20.0
@@ -63,10 +63,7 @@ class _Note:
 
     def read(self) -> dict[str, Any]:
         """{} where there is none that can be read."""
-        try:
-            note = json.loads(self.store.read(self.file))
-        except (FileNotFoundError, ValueError):
-            return {}
+        note = self.store.read_json(self.file)
         return note if isinstance(note, dict) else {}
 
     @property
@@ -126,7 +123,7 @@ def _renewed(note: _Note) -> Iterator[None]:
         done.set()
         renewer.join()
         if not lost.is_set():
-            with contextlib.suppress(OSError):  # what is left behind falls silent
+            with contextlib.suppress(OSError, StorageError):  # what is left behind falls silent
                 note.delete()
 
 
@@ -135,7 +132,7 @@ def _renew(note: _Note, done: threading.Event, lost: threading.Event) -> None:
     for beat in itertools.count(1):
         if done.wait(_RENEW_S):
             return
-        with contextlib.suppress(OSError):  # out of reach, for others too
+        with contextlib.suppress(OSError, StorageError):  # out of reach, for others too
             if note.is_taken:
                 lost.set()
                 _thread.interrupt_main()

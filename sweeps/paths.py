@@ -33,6 +33,7 @@ from dataclasses import dataclass
 from datetime import UTC, date, datetime
 from pathlib import Path
 
+from dpo_core.errors import SettingsError
 from dpo_core.store import Store
 
 SPLITS = ("train", "select", "final")
@@ -96,6 +97,7 @@ class SweepPaths:
     trials = "trials"
     outcomes = "outcomes"
     checkpoints = "checkpoints"
+    failures = "failures"
     ray = "ray"
 
     @staticmethod
@@ -170,6 +172,16 @@ class SweepPaths:
     def checkpoint_steps(self, trial: str) -> list[int]:
         names = self.store.names(f"{self.checkpoints}/{trial}")
         return sorted(int(name.removeprefix("step-")) for name in names if name.startswith("step-"))
+
+
+def checked_sweep_id(sweep_id: str) -> str:
+    """The id itself: one folder name, no way up or elsewhere. Raises SettingsError."""
+    if not re.fullmatch(r"[A-Za-z0-9][-\w.]{0,99}", sweep_id, re.ASCII):
+        raise SettingsError(
+            f"--id {sweep_id[:120]}: is no folder name; begin with a letter or digit and use only "
+            "those, - . and _, 100 at most"
+        )
+    return sweep_id
 
 
 @dataclass(frozen=True)

@@ -13,8 +13,9 @@ from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
 
-from dpo_core import encode, reference
+from dpo_core import encode
 from dpo_core.audit import Finding, audit, place
+from dpo_core.errors import SettingsError
 from dpo_core.preferences import PairTable, PreferenceSplits, as_chat, data_fingerprint, split_lines
 from dpo_core.reference import Columns
 from dpo_core.reference_findings import reference_findings
@@ -41,12 +42,8 @@ from sweeps.reference_pass import columns_of, needs_checkpointing, settle_rows
 def prepare(
     config: SweepConfig, paths: SweepPaths, splits: PreferenceSplits, said: Said, call: Call
 ) -> Prepared:
-    """`call` runs the heavy part. Safe to repeat: whatever is there already is kept. `said` of the
+    """`call` runs the heavy part. May be repeated: the same data gives the same files. `said` of the
     data goes to the audit."""
-    if paths.store.exists(paths.prepared):
-        prepared = Prepared.read(paths)
-        if _references_kept(paths, prepared):
-            return prepared
     write_config(config, paths)
     for split in SPLITS:
         with paths.store.writing(paths.pairs(split)) as file:
@@ -54,15 +51,6 @@ def prepare(
     place = paths.storage.uri, paths.sweep_id
     deal(config, splits, call, _answer_remotely, *place)
     return Prepared(**call(_prepare_remotely, *place, said))
-
-
-def _references_kept(paths: SweepPaths, prepared: Prepared) -> bool:
-    keys = prepared.reference_keys.items()
-    loaded = (
-        reference.load(paths.reference_cache, key, read_encoded(paths, split))
-        for split, key in keys
-    )
-    return all(columns is not None for columns in loaded)
 
 
 @dataclass(frozen=True)
@@ -101,6 +89,7 @@ def _prepare_remotely(storage: str, sweep_id: str, said: Said) -> dict[str, Any]
     paths, config, scorer, prints = desk.paths, desk.config, desk.scorer, desk.prints
     check_trl_fields(config.training)
     splits, dropped = desk.golden.filled()
+    _refuse_other_data(paths, splits)
     tokens = _write_splits(config, paths, splits, desk.tokenizer)
     findings = audit({s: getattr(splits, s) for s in SPLITS}, tokens, config.data.max_tokens)
     not_shared = settle_rows(config, paths, tokens, prints, scorer)
@@ -139,6 +128,17 @@ def _write_splits(
             with paths.store.writing(paths.encoded(split)) as file:
                 shutil.move(Path(folder) / f"{split}.arrow", file)
     return {split: read_encoded(paths, split) for split in SPLITS}
+
+
+def _refuse_other_data(paths: SweepPaths, splits: PreferenceSplits) -> None:
+    """Trials of one sweep must not be judged on different pairs. Raises SettingsError."""
+    before = paths.store.read_json(paths.prepared)
+    now = data_fingerprint(pair.id for s in SPLITS for pair in getattr(splits, s)) if before else ""
+    if before and before.get("data_sha256") != now:
+        raise SettingsError(
+            f"{paths.store.uri}: its pairs are damaged, and the data has changed since they were read; "
+            "put the old data back, or start a new sweep"
+        )
 
 
 def of_reference(

@@ -17,6 +17,8 @@ from sweeps.config import SweepConfig, parse_sweep, resolved
 from sweeps.paths import SPLITS, SweepPaths
 from sweeps.strict_yaml import dump_yaml
 
+_END = "..."  # of a YAML document
+
 
 @dataclass(frozen=True)
 class Prepared:
@@ -52,7 +54,13 @@ def read_config(paths: SweepPaths) -> SweepConfig:
     store = paths.store
     if not store.exists(paths.config):
         raise SettingsError(f"{store.uri}: holds no {paths.config}; give the folder of a sweep")
-    return parse_sweep(store.read(paths.config).decode(), source=f"{store.uri}/{paths.config}")
+    source, content = f"{store.uri}/{paths.config}", store.read(paths.config)
+    if not content.rstrip().endswith(f"\n{_END}".encode()):
+        raise SettingsError(
+            f"{source}: is cut off, its last line must be `{_END}`; delete it, and `dpo-sweeps run` "
+            f"with the sweep's own YAML and `--id {paths.sweep_id}` goes on with what is there"
+        )
+    return parse_sweep(content.decode(), source=source)
 
 
 def read_pairs(paths: SweepPaths) -> PreferenceSplits:
@@ -85,8 +93,9 @@ def read_reference(paths: SweepPaths, prepared: Prepared, split: str, pairs: Tok
 
 
 def write_config(config: SweepConfig, paths: SweepPaths) -> None:
+    """With an end that shows it is whole: the beginning of a YAML file is a YAML file too."""
     text = dump_yaml(resolved(config, paths.storage.uri))
-    paths.store.write(paths.config, text.encode())
+    paths.store.write(paths.config, f"{text}{_END}\n".encode())
 
 
 def fingerprints(config: SweepConfig, tokenizer: Any) -> dict[str, str]:

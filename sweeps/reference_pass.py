@@ -69,8 +69,8 @@ def _sharing_verdict(
     pairs = TokenTable.joined(tokens[split] for split in SPLITS)
     about = (prints["weights_sha256"], _precision(config), config.model.attention)
     name = f"sharing/{reference.verdict_key(pairs, *about)}.json"
-    if paths.reference_cache.exists(name):
-        kept: dict[str, str | None] = json.loads(paths.reference_cache.read(name))
+    kept: dict[str, str | None] | None = paths.reference_cache.read_json(name)
+    if kept is not None:
         return kept["why_not"]
     verdict: str | None = scorer.why_not_shared(pairs)
     paths.reference_cache.write(name, json.dumps({"why_not": verdict}).encode())

@@ -88,12 +88,21 @@ def redact_url(url: str) -> str:
 
 def password_in(url: str) -> bool:
     """Whether a URL carries a password, in front of its host or in its query."""
-    parts = urlsplit(url)
+    try:
+        parts = urlsplit(url)
+    except ValueError:  # brackets that are no IPv6 address
+        return False
     return ":" in parts.netloc.rpartition("@")[0] or bool(
         re.search(
             r"(^|&)(password|passwd|pwd|sslpassword|token|secret)=", parts.query, re.IGNORECASE
         )
     )
+
+
+def holds_secret(text: str) -> bool:
+    """Whether a text, such as a value of a config, carries a password or a token."""
+    has_password = any(password_in(found[0]) for found in _URL.finditer(text))
+    return has_password or any(shape.search(text) for shape in _SHAPES)
 
 
 def _values(known: Iterable[str], environment: Mapping[str, str]) -> list[str]:

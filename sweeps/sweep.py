@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
 from typing import Any
 
 from dpo_core.audit import INFO
 from dpo_core.errors import UserError
+from dpo_core.preferences import PreferenceSplits
+from sweeps.access import how_to_enter
 from sweeps.audit import finding_lines
-from sweeps.audited import skipped_rows
+from sweeps.audited import Said, skipped_rows
 from sweeps.calls import call_of
 from sweeps.cluster import connected, dashboard_url
 from sweeps.conclude import conclude
@@ -17,10 +18,11 @@ from sweeps.config import SweepConfig
 from sweeps.contenders import Field
 from sweeps.data import read_data, said_of, split_data
 from sweeps.incumbent import find_incumbent
+from sweeps.kept import kept_data, kept_prepared
 from sweeps.lease import held
 from sweeps.paths import SweepPaths
 from sweeps.preparation import prepare
-from sweeps.prepare import Prepared
+from sweeps.prepare import Prepared, write_config
 from sweeps.report.write import try_write_report
 from sweeps.study_settings import check_study_driver
 from sweeps.tracker_settings import check_trackers
@@ -38,17 +40,15 @@ def run_sweep(config: SweepConfig, paths: SweepPaths, say: Say, tell: Any) -> di
     Raises UserError for the user's mistakes before anything is written, Busy when another process
     runs the sweep, and NoWinner at the end when every trial failed.
     """
+    if config.model.trust_remote_code:
+        say(
+            f"warning: model.trust_remote_code: code that ships with {config.model.path} runs on "
+            "every worker, with all that this job may do and read"
+        )
     check_study_driver(config.search.study)
     check_trackers(config.trackers)
-    data = read_data(config)
-    splits = split_data(config, data)
+    made = kept_prepared(paths) or kept_data(paths) or _read(config, say)
     find_incumbent(config)  # a wrong path is told before anything runs
-    if data.skipped:
-        say(skipped_rows(data.skipped))
-    say(
-        f"{len(splits.train)} train, {len(splits.select)} select, {len(splits.final)} final pairs "
-        f"from {', '.join(source.path for source in config.data.all_sources)}"
-    )
     with held(paths.leases, paths.sweep_id), connected():
         import ray
 
@@ -58,11 +58,13 @@ def run_sweep(config: SweepConfig, paths: SweepPaths, say: Say, tell: Any) -> di
         check_resources(config.resources, config.search.concurrent, ray.cluster_resources())
         say(f"sweep {paths.sweep_id} in {paths.store.uri}")
         if dashboard_url():
-            say(f"dashboard {dashboard_url()}")
+            say(f"dashboard {dashboard_url()}{how_to_enter()}")
         # Only a sweep that ends closes its lanes: an interrupted one must not wait for them.
         lanes = open_lanes(config, paths)
         call = call_of(config, lanes)
-        prepared = prepare(config, paths, splits, said_of(data), call)
+        if not paths.store.exists(paths.config):
+            write_config(config, paths)
+        prepared = made if isinstance(made, Prepared) else prepare(config, paths, *made, call)
         _say_prepared(prepared, say)
         records = run_trials(config, paths, prepared, tell, lanes)
         found = Field(paths, config.selection).finalists(records)
@@ -84,13 +86,25 @@ def run_sweep(config: SweepConfig, paths: SweepPaths, say: Say, tell: Any) -> di
     return selection
 
 
+def _read(config: SweepConfig, say: Say) -> tuple[PreferenceSplits, Said]:
+    data = read_data(config)
+    splits = split_data(config, data)
+    if data.skipped:
+        say(skipped_rows(data.skipped))
+    say(
+        f"{len(splits.train)} train, {len(splits.select)} select, {len(splits.final)} final pairs "
+        f"from {', '.join(source.path for source in config.data.all_sources)}"
+    )
+    return splits, said_of(data)
+
+
 def read_selection(paths: SweepPaths) -> dict[str, Any]:
     """Raises UserError when the sweep has not ended."""
-    if not paths.store.exists(paths.selection):
+    selection: dict[str, Any] | None = paths.store.read_json(paths.selection)
+    if selection is None:
         raise UserError(
             f"{paths.store.uri}: has no {paths.selection} yet; `dpo-sweeps resume` finishes the sweep"
         )
-    selection: dict[str, Any] = json.loads(paths.store.read(paths.selection))
     return selection
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from dpo_core.errors import DataError
 from dpo_core.preferences import PreferencePair, to_row
-from dpo_core.preferences.split import SPLITS, split_pairs
+from dpo_core.preferences.split import split_pairs
 
 FRACTION = 0.2  # of select and of final, as the sweep's default has it
 WANTED = {"train": 96, "select": 32, "final": 32}
@@ -23,22 +23,26 @@ def pick(
     Longer pairs are left out: the two sides would truncate them differently. Raises ValueError.
     """
     short = [pair for pair in pairs if _characters(pair) <= most_characters]
-    for seed in range(_SEEDS if len(short) >= sum(wanted.values()) else 0):
-        parts = _dealt(short, seed)
+    for seed in range(_SEEDS):
+        parts = _split(short, seed)
         kept = {pair.id for name, count in wanted.items() for pair in parts[name][:count]}
         picked = [pair for pair in short if pair.id in kept]
-        # Without those left out, a near duplicate of one may fall into another split.
-        if {name: len(part) for name, part in _dealt(picked, seed).items()} == wanted:
+        # A prompt goes where the first that is nearly the same goes, which may have been left out.
+        if _sizes(_split(picked, seed)) == wanted:
             return picked, seed
     raise ValueError(f"{len(short)} pairs cannot be dealt out as {wanted}; give a larger file")
 
 
-def _dealt(pairs: Sequence[PreferencePair], seed: int) -> dict[str, Sequence[PreferencePair]]:
+def _split(pairs: Sequence[PreferencePair], seed: int) -> dict[str, Sequence[PreferencePair]]:
     try:
         splits = split_pairs(pairs, seed=seed, select_fraction=FRACTION, final_fraction=FRACTION)
-    except DataError:  # too few for one of the splits
-        return dict.fromkeys(SPLITS, ())
-    return {name: getattr(splits, name) for name in SPLITS}
+    except DataError:  # one split stays empty
+        return dict.fromkeys(WANTED, ())
+    return {name: getattr(splits, name) for name in WANTED}
+
+
+def _sizes(parts: dict[str, Sequence[PreferencePair]]) -> dict[str, int]:
+    return {name: len(part) for name, part in parts.items()}
 
 
 def write(pairs: Sequence[PreferencePair], file: Path) -> Path:

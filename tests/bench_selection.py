@@ -53,6 +53,11 @@ class Sweeps:
         return 100 * float(np.mean(self.naive - self.naive_truth))
 
     @property
+    def truths(self) -> tuple[float, float]:
+        """Mean true accuracy of what was chosen, and of the maximum on select."""
+        return float(self.truth.mean()), float(self.naive_truth.mean())
+
+    @property
     def coverage(self) -> float:
         """How often the interval of the difference holds the true one."""
         bounds = np.array([c.interval for c in self.comparisons])
@@ -74,11 +79,12 @@ class Sweeps:
         bounds = [wilson_interval(c, design_effect=e) for c, e in zip(counts, effects, strict=True)]
         return _share_inside(np.array(bounds), self.truth)
 
-    def as_dict(self) -> dict[str, float]:
+    def as_dict(self) -> dict[str, Any]:
         return {
             "better": self.better,
             "bias_points": self.bias_points,
             "naive_bias_points": self.naive_bias_points,
+            "truths": self.truths,
             "coverage": self.coverage,
             "wilson_coverage": self.wilson_coverage,
             "naive_coverage": self.naive_coverage,

@@ -9,6 +9,7 @@ import secrets
 import socket
 import subprocess
 import sys
+import tempfile
 import time
 import urllib.request
 from collections.abc import Iterator
@@ -62,7 +63,10 @@ def ray_cluster() -> Iterator[str]:
     command = [str(Path(sys.executable).parent / "ray"), "start", "--head", "--block"]
     command += [f"--port={port}", f"--dashboard-port={dashboard}", "--num-cpus=2"]
     command += ["--resources", '{"driver": 1}']  # where `resources.driver_resource` sends drivers
-    # Of its own, or another Ray on this machine would answer for this one.
+    # Of its own, or another Ray on this machine would answer for this one: a job's driver is sent to
+    # the cluster that was started last in the same folder.
+    folder = tempfile.TemporaryDirectory(prefix="dpo-ray-", ignore_cleanup_errors=True)
+    command += [f"--temp-dir={folder.name}"]
     command += [f"--dashboard-agent-listen-port={agent}", f"--metrics-export-port={metrics}"]
     # --block, so that ending it ends this cluster and no other on the machine.
     head = subprocess.Popen([*command, "--disable-usage-stats"], stdout=subprocess.DEVNULL)
@@ -79,6 +83,7 @@ def ray_cluster() -> Iterator[str]:
             with contextlib.suppress(psutil.NoSuchProcess):
                 process.kill()
         head.wait(60)
+        folder.cleanup()
 
 
 @pytest.fixture
@@ -101,6 +106,20 @@ def hh_harmless() -> Path:
 def ray_processes() -> list[psutil.Process]:
     """Every process of the session's cluster, workers included."""
     return psutil.Process(int(os.environ["TEST_RAY_HEAD"])).children(recursive=True)
+
+
+def leaked() -> list[str]:
+    """Worker groups and CPUs of the session's cluster that are held, though nothing runs."""
+    import ray
+    from ray.util.placement_group import placement_group_table
+
+    ray.init(address=os.environ["RAY_ADDRESS"], log_to_driver=False, logging_level="ERROR")
+    try:
+        groups = [g for g in placement_group_table().values() if g["state"] != "REMOVED"]
+        missing = ray.cluster_resources()["CPU"] - ray.available_resources().get("CPU", 0)
+        return [*(str(group) for group in groups), *([f"{missing} CPUs"] if missing else [])]
+    finally:
+        ray.shutdown()
 
 
 def exported_metrics() -> str:

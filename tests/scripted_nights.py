@@ -104,6 +104,6 @@ def _evaluation(correct: int) -> EvaluationRecord:
 
 def _prepare(config: SweepConfig, paths: SweepPaths, weights: str) -> None:
     tree = resolved(config, paths.storage.uri)
-    paths.store.write(paths.config, dump_yaml(tree).encode())
+    paths.store.write(paths.config, f"{dump_yaml(tree)}...\n".encode())
     prepared = Prepared("d1", weights, "t1", {}, {}, {})
     paths.store.write(paths.prepared, json.dumps(asdict(prepared)).encode())

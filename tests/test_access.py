@@ -66,6 +66,12 @@ def test_without_a_place_for_the_token_it_lives_in_this_process(tmp_path: Path) 
     assert environment[access.TOKEN] not in warning
 
 
+def test_a_person_is_told_how_to_get_the_token_but_never_the_token() -> None:
+    assert "ray get-auth-token" in access.how_to_enter({access.MODE: "token"})
+    assert access.how_to_enter({access.MODE: "token", access.TOKEN: "given"}) == ""
+    assert access.how_to_enter({}) == ""
+
+
 def answer(url: str, token: str | None) -> int:
     headers = {} if token is None else {"Authorization": f"Bearer {token}"}
     try:

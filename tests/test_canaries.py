@@ -14,7 +14,7 @@ import optuna
 import postgres
 import pytest
 import yaml
-from conftest import get, ray_processes
+from conftest import exported_metrics, get, ray_processes
 from toys import LENIENT
 
 from sweeps.tuning.shared_study import open_storage
@@ -109,6 +109,11 @@ def test_no_canary_is_in_what_the_dashboard_tells(sweep: dict[str, Any], page: s
     content = get(sweep["dashboard"] + page)
     json.loads(content)
     assert b"cAnArY" not in content
+
+
+def test_no_canary_is_in_the_metrics_which_need_no_token(sweep: dict[str, Any]) -> None:
+    assert "ray_" in exported_metrics()
+    assert "cAnArY" not in exported_metrics()
 
 
 def test_the_trackers_were_told(sweep: dict[str, Any]) -> None:

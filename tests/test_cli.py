@@ -95,7 +95,7 @@ def test_validate_json_is_json_and_nothing_else(call, sweep: str) -> None:
         (("run", "sweep.yaml", "--id", "old"), "old: exists already; `dpo-sweeps resume` goes on"),
         (
             ("run", "sweep.yaml", "--id", "old", "--resume"),
-            "runs/old/config.yaml:1:1: the document",
+            "runs/old/config.yaml: is cut off",
         ),
         (("run", "sweep.yaml", "--id", "new", "--resume"), "no-such-pairs.jsonl: no such file"),
         (("resume", "nowhere"), "nowhere: holds no config.yaml; give the folder of a sweep"),

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import socket
+from typing import Any
 
 import pytest
+import ray
 
+from dpo_core.errors import SettingsError
 from sweeps import cluster
 
 
@@ -39,3 +42,19 @@ def test_a_job_keeps_the_variables_it_was_given(monkeypatch: pytest.MonkeyPatch)
     monkeypatch.setenv("RAY_JOB_CONFIG_JSON_ENV_VAR", config)
     assert "TOKENIZERS_PARALLELISM" not in cluster._missing_in_job()
     assert cluster._missing_in_job()["RAY_TRAIN_ENABLE_STATE_TRACKING"] == "1"
+
+
+@pytest.mark.parametrize("error", [ConnectionError, ray.exceptions.AuthenticationError])
+def test_a_ray_that_does_not_answer_is_no_defect(
+    monkeypatch: pytest.MonkeyPatch, error: type[Exception]
+) -> None:
+    def refuse(**_: Any) -> None:
+        raise error("Failed to connect to Ray cluster at 192.0.2.2:6379")
+
+    monkeypatch.setenv("RAY_ADDRESS", "192.0.2.2:6379")
+    monkeypatch.setattr("ray.is_initialized", lambda: False)
+    monkeypatch.setattr("ray.init", refuse)
+    with pytest.raises(
+        SettingsError, match=r"cannot be reached .*192\.0\.2\.2:6379.*RAY_AUTH_TOKEN"
+    ):
+        cluster.connected().__enter__()

@@ -26,6 +26,7 @@ from sweeps.command_line import (
     EXIT_OF_ERROR,
 )
 from sweeps.config import load_sweep
+from sweeps.submission import make_submission
 
 ROOT = Path(__file__).parents[1]
 CLUSTER = ROOT / "cluster"
@@ -275,6 +276,26 @@ def test_two_nights_never_overlap_and_a_late_one_is_not_forgotten() -> None:
     assert spec["concurrencyPolicy"] == "Forbid"
     assert spec["startingDeadlineSeconds"] > 0
     assert spec["timeZone"] == "Etc/UTC"
+
+
+def test_the_cron_jobs_pod_submits_the_night_and_knows_its_exit_codes() -> None:
+    job = read("kuberay/cronjob.yaml")["spec"]["jobTemplate"]["spec"]
+    [rule] = job["podFailurePolicy"]["rules"]
+    assert rule["action"] == "FailJob"
+    never_again = [EXIT_MISTAKE, EXIT_NO_WINNER, EXIT_NOTHING_ADMISSIBLE]
+    assert rule["onExitCodes"]["values"] == never_again
+    [container] = job["template"]["spec"]["containers"]
+    [script] = container["args"]
+    assert subprocess.run(["bash", "-n", "-c", script], check=False).returncode == 0
+    assert "dpo-sweeps submit nightly.yaml --nightly" in script
+
+
+def test_the_shipped_night_can_be_submitted() -> None:
+    path = CLUSTER / "nightly" / "nightly.yaml"
+    late = datetime(2026, 11, 25, 3, tzinfo=UTC)
+    job = make_submission(load_sweep(path), path, nightly=True, working_dir=path.parent, now=late)
+    assert job.sweep_id == "nightly-2026-11-24"
+    assert job.entrypoint == "python -m sweeps nightly nightly.yaml --date 2026-11-24"
 
 
 # --- the night without Kubernetes ------------------------------------------------------------

@@ -511,3 +511,18 @@ def test_two_sweeps_that_differ_in_a_leaf_are_not_equal() -> None:
 def test_a_gpu_computes_in_bfloat16_unless_told(given: list[str], dtype: str) -> None:
     text = "name: a\nmodel: {path: m}\ndata: {path: d}\nspace: lora\ntraining: {max_steps: 1}\n"
     assert parse_sweep(text, source="test", overrides=given).model.dtype == dtype
+
+
+@pytest.mark.parametrize(
+    "override",
+    [
+        "storage=s3://AKIA0123456789ABCDEF:cAnArY@bucket/runs",
+        "model.path=https://me:cAnArY@hub.example/model",
+        "training.trl={hub_token: hf_cAnArY0123456789}",
+    ],
+)
+def test_a_secret_in_a_config_is_refused_and_not_repeated(override: str) -> None:
+    said = complaint(CONTRACT, override)
+    assert said.startswith(f"sweep.yaml: {override.partition('=')[0]}")
+    assert "holds what looks like a password or token" in said
+    assert "cAnArY" not in said

@@ -8,10 +8,16 @@ import pytest
 import ray
 import torch.distributed
 
-from dpo_core.errors import SettingsError, TrialFailed
+from dpo_core.errors import SettingsError, StorageError, TrialFailed
 from dpo_core.store import Store
 from sweeps.paths import SweepPaths
-from sweeps.tuning.failures import failure_of, reason_of, record_failure
+from sweeps.tuning.failures import (
+    cause_of,
+    failure_of,
+    reason_of,
+    record_failure,
+    stop_for_storage,
+)
 
 # What torch 2.13 really says, on a CPU (a request beyond all memory) and on a GPU.
 CPU = (
@@ -79,3 +85,19 @@ def test_no_secret_gets_into_the_record(tmp_path: Path, monkeypatch: pytest.Monk
     assert "cAnArY" not in written, "the line of the traceback that shows this test included"
     assert failure_of(paths, "t0000")["detail"] == "OSError: https://***@hub/x with *** refused"
     assert "cAnArY" not in reason_of(TrialFailed("exception", "token=cAnArY-in-a-detail"))[1]
+
+
+def test_a_worker_that_died_of_its_storage_has_not_failed(tmp_path: Path) -> None:
+    """What the worker raised comes through Ray Train and Tune as text, and ends the sweep."""
+    from ray.train.v2.api.exceptions import WorkerGroupError
+
+    paths = SweepPaths(Store.open(tmp_path), "sweep")
+    full = StorageError("runs: is full ([Errno 28] No space left on device); make room")
+    record_failure(paths, "t0000", full)
+    assert failure_of(paths, "t0000") is None
+    died = cause_of(WorkerGroupError("[Rank 0 Error Snippet]: ...", {0: full}))
+    assert died is full
+    told = f"Failure # 1\nray::ImplicitFunc.train()\n  {reason_of(died)[1]}\n"
+    with pytest.raises(StorageError, match=r"^runs: is full .*make room$"):
+        stop_for_storage(told)
+    stop_for_storage("Failure # 1\nTrialFailed: nan: the training loss is nan at step 3")

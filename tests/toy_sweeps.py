@@ -165,7 +165,7 @@ class ScriptedSweep:
     def _write_prepared(self) -> None:
         store, paths = self.paths.store, self.paths
         text = dump_yaml(resolved(self.config, paths.storage.uri))
-        store.write(paths.config, text.encode())
+        store.write(paths.config, f"{text}...\n".encode())
         for split in SPLITS:
             store.write(paths.split(split), b"".join(split_lines(getattr(self.splits, split))))
             with store.writing(paths.encoded(split)) as file:

@@ -90,7 +90,7 @@ def parse_json(text: str, path: Path, line: int | None = None) -> Any:
     """Parse `text`, which begins at `line` of the file, or is all of it. Raises DataError."""
     place = f"{path}:{line}" if line else str(path)
     try:
-        return json.loads(text, object_pairs_hook=_unique, parse_constant=_no_number)
+        return _DECODER.decode(text)
     except json.JSONDecodeError as error:
         raise DataError(
             f"{path}:{(line or 1) + error.lineno - 1}: invalid JSON at column {error.colno} "
@@ -113,3 +113,7 @@ def _unique(items: list[tuple[str, Any]]) -> dict[str, Any]:
 
 def _no_number(name: str) -> NoReturn:
     raise ValueError(f"{name} is not JSON; write a number, a string or null")
+
+
+# One for all: making it takes longer than using it.
+_DECODER = json.JSONDecoder(object_pairs_hook=_unique, parse_constant=_no_number)

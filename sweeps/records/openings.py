@@ -25,7 +25,13 @@ class FinalSpent(UserError):
 def read_openings(store: Store, name: str) -> list[Opening]:
     if not store.exists(name):
         return []
-    return [Opening(**row) for row in json.loads(store.read(name))]
+    rows = store.read_json(name)
+    if rows is None:
+        raise UserError(
+            f"{store.uri}/{name}: is damaged, so nobody knows what final was opened for; restore it "
+            "from a copy, or delete it, and `dpo-sweeps resume` begins it anew"
+        )
+    return [Opening(**row) for row in rows]
 
 
 def open_final(store: Store, name: str, why: str, when: str, *, force: bool = False) -> None:

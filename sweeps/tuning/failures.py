@@ -10,22 +10,22 @@ import json
 import re
 import traceback
 
-from dpo_core.errors import TrialFailed, UserError
+from dpo_core.errors import StorageError, TrialFailed, UserError
 from sweeps.paths import SweepPaths
 from sweeps.secrets import redact
 
 # What torch says on a GPU, and what it says on a CPU.
 _MEMORY = re.compile(r"out of memory|not enough memory|can.t allocate memory", re.IGNORECASE)
+# What a death says that `reason_of` has described.
+_STORAGE = re.compile(r"StorageError: (.*)")
 # What gloo says, as a plain RuntimeError, when the other end of a collective is gone.
 _PEER_GONE = re.compile(r"gloo.*(clos|reset|timed out|refused)|by peer", re.IGNORECASE)
 
 
 def failure_of(paths: SweepPaths, trial: str) -> dict[str, str] | None:
-    """The {reason, detail} that a worker wrote down, if it could."""
-    name = paths.failure(trial)
-    if not paths.store.exists(name):
-        return None
-    failure: dict[str, str] = json.loads(paths.store.read(name))
+    """The {reason, detail} that a worker wrote down, if it could. Where only a part of it is left,
+    the trial runs again: what was its own to blame happens again."""
+    failure: dict[str, str] | None = paths.store.read_json(paths.failure(trial))
     return failure
 
 
@@ -40,13 +40,30 @@ def reason_of(error: BaseException) -> tuple[str, str]:
 
 
 def is_elsewhere(error: BaseException) -> bool:
-    """Whether another process or the network is to blame: Ray or a collective says so."""
+    """Whether another process, the network or the storage is to blame, and not the trial."""
     import ray
     import torch.distributed
 
-    return isinstance(error, ray.exceptions.RayError | torch.distributed.DistError) or (
+    kinds = ray.exceptions.RayError | torch.distributed.DistError | StorageError
+    return isinstance(error, kinds) or (
         isinstance(error, RuntimeError) and bool(_PEER_GONE.search(str(error)))
     )
+
+
+def cause_of(error: BaseException) -> BaseException:
+    """What the first worker died of, where Ray Train tells it."""
+    for failure in getattr(error, "worker_failures", {}).values():
+        cause: BaseException = getattr(failure, "_base_exc", failure)
+        return cause
+    return error
+
+
+def stop_for_storage(text: str) -> None:
+    """Raises StorageError when that is what a trial ended with: the next one would too, and none of
+    them has failed."""
+    found = _STORAGE.search(text)
+    if found:
+        raise StorageError(found[1])
 
 
 def record_failure(paths: SweepPaths, trial: str, error: Exception) -> None:

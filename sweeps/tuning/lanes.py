@@ -19,6 +19,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from sweeps.config import ResourceSettings
+from sweeps.tuning.failures import cause_of, reason_of
 from sweeps.tuning.groups import Loop, fit_group
 from sweeps.tuning.resources import driver_resources
 
@@ -145,7 +146,7 @@ class Lanes:
         try:
             self._fit(lane)
         except Exception as error:
-            detail = f"{type(error).__name__}: {error}".strip().splitlines()[0]
+            detail = reason_of(cause_of(error))[1]
         with self.changed:
             self.alive.discard(lane)
             had = [t for t in self.tickets.values() if t.lane == lane]

@@ -36,9 +36,16 @@ from sweeps.records.evaluations import evaluation_record
 from sweeps.records.ledger import EvaluationRecord, TrialRecord, searched
 from sweeps.tuning import lanes as lane_module
 from sweeps.tuning import search
-from sweeps.tuning.failures import failure_of, reason_of
+from sweeps.tuning.failures import failure_of, reason_of, stop_for_storage
 from sweeps.tuning.gauges import SweepGauges
 from sweeps.tuning.lane_worker import lane_loop
+from sweeps.tuning.open_trials import (
+    delete_torn_outcomes,
+    drawn_but_open,
+    drawn_row,
+    first_free_number,
+    not_ended,
+)
 from sweeps.tuning.private_keys import keep_keys_home
 from sweeps.tuning.resources import driver_bundle
 from sweeps.tuning.search import METRIC, TIME, DrawnPoint
@@ -60,6 +67,7 @@ class Happening:
 
 
 Tell = Callable[[Happening], None]
+RunOne = Callable[..., None]  # a DrawnPoint as a dict, and the keywords of `run_trial`
 
 # A tenth of a second goes into bringing the study up to date, whose readers are people.
 _PUBLISH_EVERY_S = 10.0
@@ -83,21 +91,30 @@ def close_lanes(lanes: Any) -> None:
 
 
 def run_trials(
-    config: SweepConfig, paths: SweepPaths, prepared: Prepared, tell: Tell, lanes: Any = None
+    config: SweepConfig,
+    paths: SweepPaths,
+    prepared: Prepared,
+    tell: Tell,
+    lanes: Any = None,
+    run_one: RunOne = run_trial,
 ) -> list[TrialRecord]:
-    """All records, `config.search.trials` of them of the search. Needs a connected Ray."""
+    """All records, `config.search.trials` of them of the search. Needs a connected Ray.
+
+    `run_one` is called for each trial in an actor of its own, which Tune starts again when it dies.
+    """
     book = _Book(config, paths, prepared, tell)
+    unfinished = book.to_be_run(drawn_but_open(paths, book.records, config.seed))
     known = searched(book.records)
     missing = config.search.trials - len(known)
-    if missing > 0:
-        unfinished = drawn_but_open(paths, book.records, config.seed)[:missing]
-        warm = warm_start.read(paths, prepared.weights_sha256)
-        searcher = _searcher(config, paths, known, unfinished, warm)
-        try:
-            _fit(config, paths, book, searcher, missing, lanes, _scheduler(config, paths))
+    try:
+        if missing > 0:
+            warm = warm_start.read(paths, prepared.weights_sha256)
+            searcher = _searcher(config, paths, known, unfinished[:missing], warm)
+            trainable = _trainable(config, paths, lanes, run_one)
+            _fit(config, paths, book, searcher, missing, trainable, _scheduler(config, paths))
             book.close_lost(drawn_but_open(paths, book.records, config.seed))
-        finally:
-            book.publish(last=True)
+    finally:
+        book.publish(last=True)  # also when a kill came between the last record and this
     return book.records
 
 
@@ -115,10 +132,10 @@ def confirm_trials(
     """
     book = _Book(config, paths, prepared, tell, found)
     wanted = confirmation_points(config, found)
-    missing = not_ended(wanted, book.records)
+    missing = book.to_be_run(not_ended(wanted, book.records))
     if missing:
         searcher = search.FixedPoints(missing, lambda drawn: _note_point(paths, drawn))
-        _fit(config, paths, book, searcher, len(missing), lanes)
+        _fit(config, paths, book, searcher, len(missing), _trainable(config, paths, lanes))
         book.close_lost(not_ended(wanted, book.records))
     return book.records
 
@@ -133,20 +150,6 @@ def confirmation_points(config: SweepConfig, found: Sequence[Contender]) -> list
     ]
 
 
-def not_ended(points: Sequence[DrawnPoint], records: Sequence[TrialRecord]) -> list[DrawnPoint]:
-    ended = {record.trial for record in records}
-    return [drawn for drawn in points if drawn.trial not in ended]
-
-
-def drawn_but_open(
-    paths: SweepPaths, records: Sequence[TrialRecord], seed: int
-) -> list[DrawnPoint]:
-    """Points of the search that were drawn before a stop and have no record: they run first."""
-    names = [name.removesuffix(".json") for name in paths.store.names(paths.trials)]
-    rows = [json.loads(paths.store.read(paths.point(n))) for n in names if not paths.confirms(n)]
-    return not_ended([DrawnPoint(row["trial"], row["point"], seed) for row in rows], records)
-
-
 def _searcher(
     config: SweepConfig,
     paths: SweepPaths,
@@ -154,16 +157,16 @@ def _searcher(
     unfinished: Sequence[DrawnPoint],
     warm: Sequence[TrialRecord],
 ) -> search.SweepSearch:
-    space = config.search_space
+    space, number = config.search_space, first_free_number(paths, known)
     # A resumed sweep draws on, and a night too, instead of drawing its first points again.
-    seed = config.seed + paths.next_number() + len(warm)
+    seed = config.seed + number + len(warm)
     return search.SweepSearch(
         space,
         search.make_sampler(config.search.sampler, space, seed, config.search.trials),
         finished=[*warm, *known],
         unfinished=unfinished,
         objective=config.selection.objective,
-        first_number=paths.next_number(),
+        first_number=number,
         seed=config.seed,
         on_draw=lambda drawn: _note_point(paths, drawn),
         objectives=config.search.objectives,
@@ -176,21 +179,20 @@ def _fit(
     book: _Book,
     searcher: Searcher,
     trials: int,
-    lanes: Any,
+    trainable: Callable[[dict[str, Any]], None],
     scheduler: Any = None,
 ) -> None:
     keep_keys_home()
     tuner = tune.Tuner(
         tune.with_resources(
-            _trainable(config, paths, lanes),
-            tune.PlacementGroupFactory([driver_bundle(config.resources)]),
+            trainable, tune.PlacementGroupFactory([driver_bundle(config.resources)])
         ),
         tune_config=tune.TuneConfig(
             num_samples=trials,
             max_concurrent_trials=config.search.concurrent,
             search_alg=searcher,
             scheduler=scheduler,
-            reuse_actors=lanes is not None,
+            reuse_actors=config.resources.lanes,
             trial_name_creator=lambda trial: trial.config["trial"],
             trial_dirname_creator=lambda trial: f"{trial.config['trial']}-{trial.trial_id}",
         ),
@@ -206,7 +208,7 @@ def _fit(
 
 
 def _trainable(
-    config: SweepConfig, paths: SweepPaths, lanes: Any
+    config: SweepConfig, paths: SweepPaths, lanes: Any, run_one: RunOne = run_trial
 ) -> Callable[[dict[str, Any]], None]:
     settings: dict[str, Any] = {
         "storage": paths.storage.uri,
@@ -217,7 +219,7 @@ def _trainable(
     }
 
     def dpo_trial(drawn: dict[str, Any]) -> None:
-        run_trial(drawn, **settings)
+        run_one(drawn, **settings)
 
     return dpo_trial
 
@@ -296,18 +298,37 @@ class _Book(tune.Callback):  # type: ignore[misc]
 
     def on_trial_complete(self, iteration: int, trials: list[Any], trial: Any, **_: Any) -> None:
         drawn = DrawnPoint(**trial.config)
-        wanted = self.config.training.steps(_trained_pairs(self.paths))
-        reached = max((step for step, _ in self.paths.evaluations_of(drawn.trial)), default=0)
-        self.end(drawn, ledger.FINISHED if reached >= wanted else ledger.STOPPED)
+        self.end(drawn, ledger.FINISHED if self._is_trained(drawn.trial) else ledger.STOPPED)
+
+    def on_trial_recover(self, iteration: int, trials: list[Any], trial: Any, **_: Any) -> None:
+        stop_for_storage(_last_words(trial))
 
     def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **_: Any) -> None:
+        stop_for_storage(_last_words(trial))
         drawn = DrawnPoint(**trial.config)
+        if not self._end_as_noted(drawn):
+            error = trial.get_error() or RuntimeError("the trial's driver died")
+            self.end(drawn, ledger.FAILED, *reason_of(error))
+
+    def to_be_run(self, open_points: Sequence[DrawnPoint]) -> list[DrawnPoint]:
+        """Those without an end. A kill between a trial's end and its record leaves the record to us:
+        what was trained to its end is never trained again."""
+        for drawn in open_points:
+            delete_torn_outcomes(self.paths, drawn.trial)
+            if not self._end_as_noted(drawn) and self._is_trained(drawn.trial):
+                self.end(drawn, ledger.FINISHED)
+        return not_ended(open_points, self.records)
+
+    def _end_as_noted(self, drawn: DrawnPoint) -> bool:
+        """Whether a worker wrote down why the trial failed; then that is its end."""
         known = failure_of(self.paths, drawn.trial)
-        if known is None:
-            reason, detail = reason_of(trial.get_error() or RuntimeError("the trial's driver died"))
-        else:
-            reason, detail = known["reason"], known["detail"]
-        self.end(drawn, ledger.FAILED, reason, detail)
+        if known is not None:
+            self.end(drawn, ledger.FAILED, known["reason"], known["detail"])
+        return known is not None
+
+    def _is_trained(self, trial: str) -> bool:
+        wanted = self.config.training.steps(_trained_pairs(self.paths))
+        return max((about["step"] for about, _ in stored(self.paths, trial)), default=0) >= wanted
 
     def end(
         self, drawn: DrawnPoint, status: str, reason: str | None = None, detail: str | None = None
@@ -367,11 +388,12 @@ class _Book(tune.Callback):  # type: ignore[misc]
         trained = self.paths.store.names(self.paths.checkpoints)
         ended = {record.trial for record in self.records}
         unended = [trial for trial in trained if trial not in ended]
-        keep = self._can_win([*self.records, *map(self._so_far, unended)])
+        keep = self._can_win([*self.records, *filter(None, map(self._so_far, unended))])
         for trial in trained:
             steps = self.paths.checkpoint_steps(trial)
             if trial in unended:
-                keep |= {(trial, step) for step in steps[-1:]}
+                # The newest may lack its outcomes yet, or be damaged: then the one before it serves.
+                keep |= {(trial, step) for step in steps[-2:]}
             elif not any((trial, step) in keep for step in steps):
                 self.paths.store.delete(f"{self.paths.checkpoints}/{trial}")
                 continue
@@ -388,10 +410,12 @@ class _Book(tune.Callback):  # type: ignore[misc]
         standing = {p.standing.place for p in points if p.standing}
         return standing | can_still_win(pool, self.field.groups, spares)
 
-    def _so_far(self, trial: str) -> TrialRecord:
+    def _so_far(self, trial: str) -> TrialRecord | None:
         """What stands for election needs no more of an evaluation than its step."""
         steps = [step for step, _ in self.paths.evaluations_of(trial)]
-        row = json.loads(self.paths.store.read(self.paths.point(trial)))
+        row = drawn_row(self.paths, trial)
+        if row is None:
+            return None
         return TrialRecord(
             trial,
             row["point"],
@@ -404,6 +428,12 @@ class _Book(tune.Callback):  # type: ignore[misc]
     def _evaluations(self, trial: str) -> tuple[EvaluationRecord, ...]:
         found = stored(self.paths, trial)
         return tuple(evaluation_record(m, o, self.labels) for m, o in found)
+
+
+def _last_words(trial: Any) -> str:
+    """What Tune noted on this machine of a trial's errors; the copy in the storage comes later."""
+    file = trial.error_file
+    return Path(file).read_text() if file and Path(file).is_file() else ""
 
 
 def _trained_pairs(paths: SweepPaths) -> int:

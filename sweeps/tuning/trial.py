@@ -14,7 +14,7 @@ from typing import Any
 from dpo_core.errors import TrialFailed
 from sweeps.config import ResourceSettings
 from sweeps.tuning import lanes as lane
-from sweeps.tuning.failures import failure_of, reason_of
+from sweeps.tuning.failures import cause_of, failure_of, reason_of, stop_for_storage
 from sweeps.tuning.groups import fit_group
 from sweeps.tuning.worker import TrialJob, train_loop
 
@@ -31,7 +31,7 @@ def run_trial(
     """Train a `DrawnPoint`, given as a dict; go on after a death, up to `retries` times.
 
     Raises TrialFailed, with the reason the worker wrote down. Such a failure is not retried: the
-    same numbers would give it again.
+    same numbers would give it again. Raises StorageError when that is what a worker died of.
     """
     job = TrialJob(storage, sweep_id, config["trial"], config["point"], config["seed"])
     death = ""
@@ -40,6 +40,7 @@ def run_trial(
         if known is not None:
             raise TrialFailed(known["reason"], known["detail"])
         death = _attempt(job, resources, attempt, lanes)
+        stop_for_storage(death)
         if not death and failure_of(job.paths, job.trial) is None:
             return
     raise TrialFailed(*_reason_of_death(death))
@@ -71,7 +72,7 @@ def _on_own_group(job: TrialJob, resources: ResourceSettings, attempt: int) -> s
             callbacks=[TuneReportCallback()],
         )
     except TrainingFailedError as error:
-        return reason_of(error)[1]
+        return reason_of(cause_of(error))[1]
     return ""
 
 

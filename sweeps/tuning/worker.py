@@ -14,10 +14,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from dpo_core.evaluation import Outcomes, read_outcomes, write_outcomes
+from dpo_core.evaluation import Outcomes, whole_outcomes, write_outcomes
 from dpo_core.hardware import describe_hardware
 from dpo_core.health import health, largest_drift
 from dpo_core.hyperparams import DPOHyperparams
+from dpo_core.own_folder import own_folder
+from dpo_core.patience import room_in
 from dpo_core.store import Store
 from sweeps.paths import SweepPaths
 from sweeps.prepare import Prepared, read_config, read_encoded, read_reference
@@ -87,7 +89,7 @@ class Resident:
 
         reporter = _Reporter(job, self, report, keep_going)
         try:
-            with _resume_folder(self.paths, job.trial) as resume_from, self.model.lent() as model:
+            with _resume_folder(self.paths, job) as resume_from, self.model.lent() as model:
                 training.train(
                     model,
                     self.tokenizer,
@@ -96,7 +98,7 @@ class Resident:
                     model_settings=self.config.model,
                     training=self.prepared.fitted(self.config.training),
                     seed=job.seed,
-                    workdir=Path(tempfile.gettempdir()) / "dpo-sweeps-trl",
+                    workdir=own_folder() / "trl",
                     on_evaluation=reporter.on_evaluation,
                     on_step=reporter.on_step,
                     resume_from=resume_from,
@@ -166,7 +168,10 @@ class _Reporter:
             "weights_sha256": self.prepared.weights_sha256,
             "data_sha256": self.prepared.data_sha256,
         }
-        with tempfile.TemporaryDirectory(prefix="dpo-sweeps-", dir=self.paths.scratch) as scratch:
+        with (
+            room_in(self.paths.store),
+            tempfile.TemporaryDirectory(prefix="dpo-sweeps-", dir=self.paths.scratch) as scratch,
+        ):
             folder = Path(scratch) / "checkpoint"
             evaluation.save(folder)
             write_manifest(folder, about)
@@ -188,9 +193,9 @@ def _merit(outcomes: Outcomes, objective: str) -> tuple[float, float]:
 
 
 def stored(paths: SweepPaths, trial: str) -> list[tuple[dict[str, Any], Outcomes]]:
-    """(metadata, outcomes) of every stored evaluation of a trial, by step."""
-    found = (read_outcomes(paths.store.read(name)) for _, name in paths.evaluations_of(trial))
-    return [(metadata, outcomes) for outcomes, metadata in found]
+    """(metadata, outcomes) of every stored evaluation of a trial that is whole, by step."""
+    found = (whole_outcomes(paths.store.read(name)) for _, name in paths.evaluations_of(trial))
+    return [(metadata, outcomes) for outcomes, metadata in filter(None, found)]
 
 
 def _trial_data(
@@ -211,27 +216,29 @@ class _resume_folder(AbstractContextManager[Path | None]):
     """The newest whole checkpoint of a trial as a local folder, or None for a fresh start.
 
     A kill between a checkpoint and its outcomes leaves the first without the second; such a step is
-    trained again, or its evaluation would be missing from the ledger.
+    trained again, or its evaluation would be missing from the ledger. What another point left under
+    the same name is not this trial's.
     """
 
-    def __init__(self, paths: SweepPaths, trial: str) -> None:
-        self.paths, self.trial = paths, trial
+    def __init__(self, paths: SweepPaths, job: TrialJob) -> None:
+        self.paths, self.job, self.trial = paths, job, job.trial
         self.scratch = tempfile.TemporaryDirectory(prefix="dpo-sweeps-")
 
     def __enter__(self) -> Path | None:
         from dpo_core.checkpoints import read_manifest
 
-        evaluated = {step for step, _ in self.paths.evaluations_of(self.trial)}
+        evaluated = {metadata["step"] for metadata, _ in stored(self.paths, self.trial)}
         for step in reversed(self.paths.checkpoint_steps(self.trial)):
             if step not in evaluated:
                 continue
             name = self.paths.checkpoint(self.trial, step)
             folder = self.paths.store.download(name, Path(self.scratch.name) / str(step))
             try:
-                read_manifest(folder)
-            except (OSError, ValueError):
+                manifest = read_manifest(folder)
+            except (FileNotFoundError, ValueError):
                 continue
-            return folder
+            if (manifest["point"], manifest["seed"]) == (dict(self.job.point), self.job.seed):
+                return folder
         return None
 
     def __exit__(self, *_: object) -> None:

@@ -1,0 +1,154 @@
+"""What a sweep's job would be, without a cluster."""
+
+from __future__ import annotations
+
+import shlex
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+
+from dpo_core.errors import SettingsError
+from sweeps.config import load_sweep
+from sweeps.submission import (
+    Attempt,
+    Submission,
+    job_name,
+    make_submission,
+    read_runtime_env,
+)
+
+SWEEP = """\
+name: hh
+storage: s3://bucket/runs
+model: {path: no-such-model}
+data: {path: pairs.jsonl}
+space: lora
+training: {max_steps: 4}
+"""
+NIGHT = datetime(2026, 3, 1, 23, 59, tzinfo=UTC)
+
+
+@pytest.fixture
+def sweep(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.chdir(tmp_path)
+    path = tmp_path / "with space" / "sweep.yaml"
+    path.parent.mkdir()
+    path.write_text(SWEEP)
+    return path
+
+
+def submission(sweep: Path, *overrides: str, **options) -> Submission:
+    return make_submission(
+        load_sweep(sweep, overrides), sweep, overrides, **{"now": NIGHT, **options}
+    )
+
+
+def test_the_entry_point_names_the_folder_in_advance_and_goes_on_in_it(sweep: Path) -> None:
+    made = submission(sweep, "search.trials=3")
+    assert made.sweep_id == "hh-20260301"
+    assert made.folder == "s3://bucket/runs/hh-20260301"
+    assert shlex.split(made.entrypoint) == [
+        *("python", "-m", "sweeps", "run", "with space/sweep.yaml"),
+        *("--id", "hh-20260301", "--resume", "--set", "search.trials=3"),
+    ]
+    assert submission(sweep, sweep_id="mine").sweep_id == "mine"
+
+
+def test_a_night_is_named_by_its_evening(sweep: Path) -> None:
+    made = submission(
+        sweep, "nightly.time_zone=Asia/Tokyo", nightly=True
+    )  # the morning after there
+    assert made.sweep_id == "hh-2026-03-01"
+    assert shlex.split(made.entrypoint)[3:] == [
+        *("nightly", "with space/sweep.yaml", "--date", "2026-03-01"),
+        *("--set", "nightly.time_zone=Asia/Tokyo"),
+    ]
+
+
+def test_a_job_may_save_its_state_when_it_is_stopped(sweep: Path) -> None:
+    variables = submission(sweep, runtime_env={"env_vars": {"A": "b"}}).runtime_env["env_vars"]
+    assert variables == {
+        "RAY_JOB_STOP_SIGNAL": "SIGINT",
+        "RAY_JOB_STOP_WAIT_TIME_S": "60",
+        "A": "b",
+    }
+
+
+def test_what_is_not_needed_or_secret_stays_here(sweep: Path, tmp_path: Path) -> None:
+    """By Ray's own packer, which reads the patterns."""
+    from ray._private.runtime_env.packaging import create_package
+
+    for name in (
+        *(".git/config", "runs/a/best/model.safetensors", "my-env/pyvenv.cfg", "my-env/bin/x"),
+        *(".env", "sub/.env.local", "sub/server.pem", ".mypy_cache/x", "__pycache__/a.pyc"),
+        *("pairs.jsonl", "notes/a.txt", "sub/code.py"),
+    ):
+        file = tmp_path / name
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text("x")
+    excludes = submission(sweep, excludes=["notes/"]).runtime_env["excludes"]
+    package = tmp_path.parent / f"{tmp_path.name}.zip"
+    create_package(str(tmp_path), package, include_gitignore=True, excludes=excludes)
+    import zipfile
+
+    travels = {n for n in zipfile.ZipFile(package).namelist() if not n.endswith("/")}
+    assert travels == {"pairs.jsonl", "sub/code.py", "with space/sweep.yaml"}
+
+
+@pytest.mark.parametrize(
+    ("overrides", "options", "said"),
+    [
+        (["storage=runs"], {}, "storage: runs would lie in the job's working directory"),
+        ([], {"sweep_id": "../up"}, "is no folder name"),
+        ([], {"sweep_id": "a" * 101}, "100 at most"),
+        ([], {"sweep_id": "mine", "nightly": True}, "leave --id or --nightly out"),
+        ([], {"working_dir": Path("elsewhere")}, "lies outside of"),
+        ([], {"runtime_env": {"env_vars": {"HF_TOKEN": "x"}}}, "HF_TOKEN looks like a secret"),
+        ([], {"runtime_env": {"env_vars": {"DB": "postgresql://me:pw@db/x"}}}, "DB looks like"),
+    ],
+)
+def test_what_would_be_lost_or_told_is_refused(sweep: Path, overrides, options, said: str) -> None:
+    with pytest.raises(SettingsError, match=said):
+        submission(sweep, *overrides, **options)
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("working_dir: .", "working_dir is an option of `submit`"),
+        ("- pip", "must be a mapping"),
+        ("env_vars: [A]", "must be a mapping"),
+        ("pip: [", "env.yaml:1:7"),
+    ],
+)
+def test_a_runtime_environment_is_checked(tmp_path: Path, text: str, said: str) -> None:
+    path = tmp_path / "env.yaml"
+    path.write_text(text)
+    with pytest.raises(SettingsError, match=said):
+        read_runtime_env(path)
+    with pytest.raises(SettingsError, match="No such file"):
+        read_runtime_env(tmp_path / "none.yaml")
+
+
+def test_variables_are_text_for_ray(tmp_path: Path) -> None:
+    path = tmp_path / "env.yaml"
+    path.write_text("pip: [six]\nenv_vars: {OMP_NUM_THREADS: 1}")
+    assert read_runtime_env(path) == {"pip": ["six"], "env_vars": {"OMP_NUM_THREADS": "1"}}
+
+
+def test_metadata_comes_back_as_it_went(sweep: Path) -> None:
+    made = submission(sweep)
+    attempt = Attempt.of(made.metadata(2))
+    assert attempt == Attempt("hh-20260301", 2, made.digest, made.folder)
+    assert Attempt.of(None) is None
+    assert Attempt.of({"job_submission_id": "raysubmit_x"}) is None
+
+
+def test_an_other_config_has_an_other_digest(sweep: Path) -> None:
+    assert submission(sweep).digest == submission(sweep).digest
+    assert submission(sweep).digest != submission(sweep, "seed=1").digest
+
+
+def test_attempts_have_names_of_their_own() -> None:
+    assert [job_name("hh", n) for n in (1, 2)] == ["hh", "hh-try2"]
