@@ -195,6 +195,7 @@ class Jobs:
     @contextlib.contextmanager
     def _asked(self) -> Iterator[None]:
         """What Ray's client raises, as one line."""
+        import aiohttp
         import ray.exceptions
         import requests
 
@@ -205,16 +206,16 @@ class Jobs:
                 f"{self.address}: {str(error).partition(chr(10))[0]} Set RAY_AUTH_MODE=token and "
                 "RAY_AUTH_TOKEN_PATH to a file with the cluster's token"
             ) from None
-        except (ConnectionError, requests.exceptions.RequestException) as error:
+        except (ConnectionError, aiohttp.ClientError, requests.RequestException) as error:
             raise JobsError(
                 f"{self.address}: does not answer ({type(error).__name__}); is it the dashboard's "
                 "address, and a tunnel open? `ray dashboard cluster.yaml` opens one"
             ) from None
         except (RuntimeError, ValueError) as error:
-            lines = str(error).strip().splitlines()
-            raise JobsError(
-                f"{self.address}: {lines[-1] if lines else type(error).__name__}"
-            ) from None
+            # Of a traceback of the server's, which Ray puts into the text and ends with a full stop.
+            lines = [line for line in str(error).splitlines() if line.strip(" .")]
+            said = lines[-1] if lines else type(error).__name__
+            raise JobsError(f"{self.address}: {said}") from None
 
 
 @contextlib.contextmanager

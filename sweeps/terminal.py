@@ -35,7 +35,7 @@ class Progress:
         )
 
     def tell(self, happening: Any) -> None:
-        """The runner's events; see `sweeps.tuning.runner.Happening`."""
+        """The runner's events; see `sweeps.tuning.book.Happening`."""
         kind, trial = happening.kind, happening.trial
         if kind == "started":
             self.say(f"{trial} started   {show_point(happening.point)}")

@@ -6,7 +6,7 @@ import contextlib
 from pathlib import Path
 from typing import Any
 
-from sweeps.tuning.runner import _Book
+from sweeps.tuning.book import Book
 from sweeps.tuning.search import SweepSearch
 from tests.bench_probe import watched
 from tests.bench_slope import SIZES, ends, slope_ratio
@@ -31,7 +31,7 @@ def scale(task: Task, storage: Path) -> dict[str, Any]:
     A sweep of fewer trials is the beginning of this one, start-up and machine included.
     """
     with contextlib.ExitStack() as stack:
-        book = stack.enter_context(watched(_Book, *_BOOK))
+        book = stack.enter_context(watched(Book, *_BOOK))
         search = stack.enter_context(watched(SweepSearch, *_SEARCH))
         sweep = run_ours(task, "scale", storage)
     return {

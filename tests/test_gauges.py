@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 
 from sweeps.records.ledger import FAILED, FINISHED, STOPPED, EvaluationRecord, TrialRecord
+from sweeps.tuning.book import Happening
 from sweeps.tuning.gauges import OF_SWEEP, OF_TRIAL, TAGS, Rate, SweepGauges, TrialGauges
-from sweeps.tuning.runner import Happening
 
 HEALTH = {"drift_chosen": 0.0, "drift_rejected": 0.0}
 BOARD = Path(__file__).parents[1] / "cluster" / "grafana" / "dpo-sweeps.json"

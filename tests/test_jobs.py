@@ -15,6 +15,7 @@ from dpo_core.store import Store
 from sweeps import cli
 from sweeps.jobs import Job, Jobs, JobsError
 from sweeps.records import ledger
+from sweeps.submission import Submission
 
 Call = Callable[..., tuple[int, str, str]]
 
@@ -118,6 +119,25 @@ def test_a_job_of_ray_itself_is_shown_and_its_exit_code_told(ray_cluster: str, c
     assert code == 2
     assert "knows no such sweep or job" in err
     assert call("stop", "plain", "--address", ray_cluster)[0] == 0, "it has ended already"
+
+
+@pytest.mark.ray
+def test_who_comes_second_gets_the_job_of_who_came_first(
+    ray_cluster: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    jobs = Jobs(ray_cluster)
+    submission = Submission("twice", "exit 1", {}, "digest", "/storage/twice")
+    first, is_new = jobs.submit(submission)
+    assert is_new
+    with monkeypatch.context() as late:
+        late.setattr(jobs, "of_sweep", lambda _: [])  # looked before the first one was there
+        again, is_new = jobs.submit(submission)
+    assert (again.job_id, is_new) == ("twice", False)
+    jobs.wait(first, 60)
+    second, is_new = jobs.submit(submission)
+    assert (second.job_id, is_new) == ("twice-try2", True), "a failure may be tried again"
+    assert second.attempt is not None
+    assert (second.attempt.number, second.attempt.folder) == (2, "/storage/twice")
 
 
 @pytest.mark.ray

@@ -153,6 +153,21 @@ def test_every_plot_but_three_is_there_as_text(sweep: ScriptedSweep) -> None:
     assert {"compared", "curves", "pareto", "margins", "axis-beta"} < {p.name for p in plots}
 
 
+def test_of_very_many_trials_the_best_are_drawn(
+    sweep: ScriptedSweep, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("sweeps.report.searched._MOST_LINES", 3)
+    evidence = read_evidence(sweep.paths)
+    assert evidence.subject is not None
+    sections = {section.name: section for section in sections_of(evidence)}
+    for name in ("curves", "parallel"):
+        [plot] = sections[name].blocks
+        assert "(the best 3 of 10)" in plot.caption
+        assert len([trace for trace in plot.figure.data if trace.meta]) == 3
+    [curves] = sections["curves"].blocks
+    assert evidence.subject[0] in {trace.meta for trace in curves.figure.data}
+
+
 def test_importance_names_what_was_scripted(tmp_path: Path) -> None:
     """Only the learning rate moves the outcome here."""
     keys = ["search.trials=60", 'space={"beta": 0.1, "learning_rate": {"log_uniform": [1e-6, 1e-4]},'
@@ -218,10 +233,10 @@ def test_a_hostile_report_has_one_link_and_no_markup(tmp_path: Path) -> None:
 
 def test_secrets_are_not_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Neither a password in a URI nor the value of a secret variable, wherever they got in."""
-    monkeypatch.setenv("SOME_TOKEN", "planted-of-the-environment")
-    model = json.dumps("s3://KEY:planted-of-a-uri@bucket/model?secret=planted-of-a-query")
-    sweep = ScriptedSweep(tmp_path / "a", toy_pairs(60), [f"model.path={model}"])
-    detail = "401 for planted-of-the-environment"
+    monkeypatch.setenv("SOME_TOKEN", "planted-in-the-environment")
+    sweep = ScriptedSweep(tmp_path / "a", toy_pairs(60))
+    uri = "s3://KEY:planted-in-a-uri@bucket/model?secret=planted-in-a-query"
+    detail = f"401 for planted-in-the-environment at {uri}"
     sweep.end(0, "failed", reason="exception", detail=detail, steps=())
     write_report(sweep.paths)
     for name in (sweep.paths.report_page, sweep.paths.report_markdown):

@@ -37,8 +37,8 @@ from sweeps.prepare import Prepared, read_config, read_encoded
 from sweeps.records.openings import open_final, read_openings
 from sweeps.strict_yaml import dump_yaml
 from sweeps.sweep import read_selection
+from sweeps.tuning.book import Book
 from sweeps.tuning.open_trials import drawn_but_open, first_free_number
-from sweeps.tuning.runner import _Book
 from sweeps.tuning.search import DrawnPoint
 from sweeps.tuning.worker import TrialJob, _resume_folder
 
@@ -77,7 +77,7 @@ def left_behind(
     config = parse_sweep(dump_yaml(tree), source="sweep.yaml")
     paths = SweepPaths(Store.open(storage), "torn")
     prepared = prepare(config, paths, *source(config), here)
-    book = _Book(config, paths, prepared, lambda _: None)
+    book = Book(config, paths, prepared, lambda _: None)
     for drawn in (FINISHED, FAILED, OPEN):
         paths.store.write(paths.point(drawn.trial), dump_json(drawn.as_dict()))
     for step in STEPS:
@@ -130,7 +130,7 @@ def resumed(paths: SweepPaths) -> Resumed:
     config = read_config(paths)
     prepared = kept_prepared(paths)
     known = prepared or prepare(config, paths, *(kept_data(paths) or source(config)), here)
-    book = _Book(config, paths, known, lambda _: None)
+    book = Book(config, paths, known, lambda _: None)
     goes_on = {}
     for drawn in book.to_be_run(drawn_but_open(paths, book.records, SEED)):
         job = TrialJob(paths.storage.uri, paths.sweep_id, drawn.trial, drawn.point, drawn.seed)
@@ -297,7 +297,7 @@ def test_lost_folders(copied: Callable[[], SweepPaths]) -> None:
 def test_the_study_is_made_from_the_ledger(copied: Callable[[], SweepPaths]) -> None:
     paths = copied()
     paths.store.write("study.db", paths.store.read("study.db")[:5000])
-    _Book(read_config(paths), paths, Prepared.read(paths), lambda _: None).publish()
+    Book(read_config(paths), paths, Prepared.read(paths), lambda _: None).publish()
     study = optuna.load_study(study_name="torn", storage=f"sqlite:///{paths.store.root}/study.db")
     states = {t.user_attrs["trial"]: t.state.name for t in study.trials}
     assert states == {"t0000": "COMPLETE", "t0001": "FAIL"}

@@ -19,6 +19,7 @@ NORM = "length_norm"
 _NOTHING = Text("Nothing has been evaluated yet.", "note")
 _LOG_RATIO = 8.0
 _MOST_SPARKLINES = 30
+_MOST_LINES = 300
 
 
 def norm_of(point: Mapping[str, Any]) -> str:
@@ -38,38 +39,46 @@ def parallel_section(evidence: Evidence) -> Section:
     names = list(dict.fromkeys(name for row in rows for name in row["point"]))
     if not names:
         return Section("parallel", "Whole points", (_NOTHING,))
-    trials = [(row["trial"], row["point"], row["accuracy"]) for row in rows]
+    trials = [(row["trial"], row["point"], row["accuracy"]) for row in rows[:_MOST_LINES]]
     marked = next((t for t, _, _ in trials if t in evidence.subject_trials), None)
     logs = frozenset(name for name in names if _is_log(evidence, name, rows))
     figure = lines.parallel(names, trials, logs, marked)
-    caption = "A line is a trial, the brighter the better; below an axis, it does not exist there"
+    caption = (
+        f"A line is a trial{_of_all(len(rows))}, the brighter the better; below an axis, it does not "
+        "exist there"
+    )
     return Section("parallel", "Whole points", (Plot("parallel", caption, figure),))
 
 
 def curves_section(evidence: Evidence) -> Section:
-    drawn = [
-        Curve(
-            r.trial,
-            norm_of(r.point),
-            [e.step for e in r.evaluations],
-            [e.accuracy(evidence.objective) for e in r.evaluations],
-            f"{r.trial} ({r.status}): {shown.point(r.point)}",
-            marked=bool(evidence.subject and r.trial == evidence.subject[0]),
-            broken=r.status == FAILED,
-        )
-        for r in evidence.records
-        if r.evaluations
-    ]
-    if not drawn:
+    every = _curves(evidence)
+    if not every:
         return Section("curves", "Learning curves", (_NOTHING,))
-    figure = lines.curves(drawn, "optimizer step", f"{evidence.objective}, select")
-    plot = Plot(
-        "curves",
-        f"{len(drawn)} trials; the thick line is the {evidence.subject_name}, a cross a failure",
-        figure,
-        _sparklines(drawn),
+    drawn = sorted(every, key=lambda line: (not line.marked, -max(line.ys)))[:_MOST_LINES]
+    caption = (
+        f"{len(drawn)} trials{_of_all(len(every))}; the thick line is the {evidence.subject_name}, a "
+        "cross a failure"
     )
+    figure = lines.curves(drawn, "optimizer step", f"{evidence.objective}, select")
+    plot = Plot("curves", caption, figure, _sparklines(drawn))
     return Section("curves", "Learning curves", (plot,))
+
+
+def _curves(evidence: Evidence) -> list[Curve]:
+    subject = evidence.subject[0] if evidence.subject else None
+    return [
+        Curve(
+            record.trial,
+            norm_of(record.point),
+            [e.step for e in record.evaluations],
+            [e.accuracy(evidence.objective) for e in record.evaluations],
+            f"{record.trial} ({record.status}): {shown.point(record.point)}",
+            marked=record.trial == subject,
+            broken=record.status == FAILED,
+        )
+        for record in evidence.records
+        if record.evaluations
+    ]
 
 
 def importance_section(evidence: Evidence) -> Section:
@@ -95,6 +104,11 @@ def importance_section(evidence: Evidence) -> Section:
         ),
     ]
     return Section("importance", "What mattered", tuple(blocks))
+
+
+def _of_all(count: int) -> str:
+    """A browser is slow with more lines than that, and a reader sees nothing among them."""
+    return f" (the best {_MOST_LINES} of {count})" if count > _MOST_LINES else ""
 
 
 def _evaluated(evidence: Evidence) -> list[dict[str, Any]]:

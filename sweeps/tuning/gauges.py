@@ -68,7 +68,7 @@ class SweepGauges:
         self._set_all()
 
     def follow(self, happening: Any) -> None:
-        """See `sweeps.tuning.runner.Happening`."""
+        """See `sweeps.tuning.book.Happening`."""
         if happening.kind == "started":
             self.running.add(happening.trial)
         elif happening.kind == "evaluated":
