@@ -20,7 +20,7 @@ from dpo_core.preferences import PairTable, PreferenceSplits, as_chat, data_fing
 from dpo_core.reference import Columns
 from dpo_core.reference_findings import reference_findings
 from dpo_core.store import Store
-from dpo_core.tokens import TokenTable, report
+from dpo_core.tokens import report
 from sweeps.audited import Said, audited
 from sweeps.calls import Call
 from sweeps.config import SweepConfig
@@ -99,7 +99,7 @@ def _prepare_remotely(storage: str, sweep_id: str, said: Said) -> dict[str, Any]
     paths.store.write(paths.audit, json.dumps(kept, ensure_ascii=False, indent=2).encode())
     prepared = Prepared(
         **prints,
-        data_sha256=data_fingerprint(TokenTable.joined(tokens.values()).table["id"]),
+        data_sha256=data_fingerprint(id for s in SPLITS for id in tokens[s].ids),
         reports={s: report(tokens[s]).as_dict() for s in SPLITS},
         reference_keys={s: key for s, (key, _, _) in passes.items()},
         reference_computed={s: computed for s, (_, _, computed) in passes.items()},

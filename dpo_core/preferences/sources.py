@@ -10,11 +10,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, TypeVar
 
-import pyarrow as pa
-import pyarrow.compute as pc
-
 from dpo_core.errors import DataError
-from dpo_core.mapped import BATCH_ROWS
 from dpo_core.preferences.golden import read_golden
 from dpo_core.preferences.messages import shown
 from dpo_core.preferences.pairs import PreferencePair, number_repeats
@@ -118,14 +114,9 @@ def _no_pair(source: SourceSettings, skipped: list[str]) -> str:
     return f"{source.path}: gives no pair ({source.kind}); it must give at least one"
 
 
-def data_fingerprint(ids: pa.ChunkedArray) -> str:
+def data_fingerprint(ids: Iterable[str]) -> str:
     """SHA-256 (64 hex digits) of the ids of pairs, whatever their order."""
-    ordered = ids.take(pc.array_sort_indices(ids)) if len(ids) else ids
-    digest = hashlib.sha256()
-    for start in range(0, len(ordered), BATCH_ROWS):
-        rows = ordered.slice(start, BATCH_ROWS).to_pylist()
-        digest.update(("\n" * (start > 0) + "\n".join(rows)).encode())
-    return digest.hexdigest()
+    return hashlib.sha256("\n".join(sorted(ids)).encode()).hexdigest()
 
 
 def _pair(record: Record) -> PreferencePair:
