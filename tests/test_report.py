@@ -218,6 +218,10 @@ def test_markdown_is_not_written_by_users(text: str) -> None:
     assert html.unescape(out.removeprefix("<p>").removesuffix("</p>\n")) == text
 
 
+def test_a_terminal_that_shows_the_markdown_obeys_nobody() -> None:
+    assert escape("a\x1b[2J\x00b\x9b31m\r\nc\td") == "a�\\[2J�b�31m<br>c\td"
+
+
 def test_a_hostile_report_has_one_link_and_no_markup(tmp_path: Path) -> None:
     model = json.dumps("[x](http://evil) <img src=x> ``` |")
     sweep = ScriptedSweep(tmp_path / "a", toy_pairs(60), [f"model.path={model}"])

@@ -21,6 +21,7 @@ from sweeps.report.blocks import (
 _SPECIAL = re.compile(r"([\\`*_\[\]!|~$])")
 # What would begin a list, a heading or a heading's underline.
 _AT_START = re.compile(r"^(\s*)([-+=#]|\d+(?=[.)]\s))", re.MULTILINE)
+_CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
 _WHO_READS = "The same with interactive plots: [index.html](index.html)."
 
 
@@ -34,13 +35,18 @@ def render_markdown(title: str, verdict: str, sections: Sequence[Section]) -> st
 
 def escape(text: str) -> str:
     """A user's text as itself: neither markup nor HTML, on one line."""
-    plain = text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
+    plain = _visible(text).replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
     escaped = _SPECIAL.sub(r"\\\1", plain)
     escaped = _AT_START.sub(_defused, escaped)
     # Bare addresses, which some renderers make links of.
     for address, entity in (("://", ":&#47;&#47;"), ("@", "&#64;"), ("www.", "www&#46;")):
         escaped = escaped.replace(address, entity)
     return "<br>".join(escaped.splitlines())
+
+
+def _visible(text: str) -> str:
+    """Without what a terminal that shows the file would obey."""
+    return _CONTROL.sub("\N{REPLACEMENT CHARACTER}", text.replace("\r\n", "\n"))
 
 
 def _defused(start: re.Match[str]) -> str:
@@ -95,4 +101,4 @@ def _fenced(text: str) -> str:
     """A code block that its own text cannot end."""
     ticks = max((len(run) for run in re.findall(r"`+", text)), default=0)
     fence = "`" * max(3, ticks + 1)
-    return f"{fence}text\n{text.rstrip()}\n{fence}"
+    return f"{fence}text\n{_visible(text).rstrip()}\n{fence}"
