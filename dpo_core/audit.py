@@ -11,6 +11,7 @@ import hashlib
 import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
+from itertools import islice
 from typing import Any
 
 import numpy as np
@@ -29,6 +30,7 @@ Tokens = Mapping[str, Sequence[EncodedPair]]
 
 CUT_WARNING, CUT_SEVERE = 0.05, 0.25
 LONGER_WINS_WARNING = 0.65
+ALIKE_WARNING = 0.1
 FEW_PAIRS = 100
 _SHOWN = 5
 
@@ -116,10 +118,18 @@ def _cut(encoded: TokenTable, max_tokens: int, places: _Places) -> Iterator[Find
         severity,
         share,
         f"of pairs are longer than data.max_tokens ({max_tokens}) and are cut",
-        f"data.max_tokens: {enough} would keep at least 99 % of all pairs whole",
+        _larger(full, max_tokens, int(enough)),
         places.of(encoded.cut),
         is_share=True,
     )
+
+
+def _larger(full: npt.NDArray[np.int64], max_tokens: int, enough: int) -> str:
+    """What larger values of max_tokens would keep, of pairs of these lengths."""
+    remedy = f"data.max_tokens: {enough} would keep at least 99 % of all pairs whole"
+    if 2 * max_tokens < enough:
+        remedy += f", {2 * max_tokens} at least {100 * np.mean(full <= 2 * max_tokens):.0f} %"
+    return remedy
 
 
 def _longer_wins(encoded: TokenTable) -> Iterator[Finding]:
@@ -130,12 +140,15 @@ def _longer_wins(encoded: TokenTable) -> Iterator[Finding]:
     share = float(np.mean(unequal > 0))
     lopsided = max(share, 1 - share) >= LONGER_WINS_WARNING
     word = "longer" if share >= 0.5 else "shorter"
+    lengths = np.concatenate([encoded.lengths["chosen"], encoded.lengths["rejected"]])
+    is_chosen = np.repeat([1.0, 0.0], len(encoded))
     yield Finding(
         "longer_wins",
         WARNING if lopsided else INFO,
         share,
         "of pairs of unequal length have the longer answer as the chosen one: a policy that looks "
-        f"at nothing but length, and likes the {word}, reaches {max(share, 1 - share):.2f}",
+        f"at nothing but length, and likes the {word}, reaches {max(share, 1 - share):.2f}; being "
+        f"chosen and being long correlate with {np.corrcoef(lengths, is_chosen)[0, 1]:.2f}",
         "search length_norm: [none, mean], and read the length slices of every score",
         is_share=True,
     )
@@ -186,20 +199,23 @@ def _both_ways(pair: PreferencePair) -> tuple[int, int]:
 
 
 def _near_duplicates(tables: Mapping[str, PairTable]) -> Iterator[Finding]:
-    """Prompts that are the same or nearly so, and are in different splits."""
-    firsts = [(s, table.at(table.groups.first)) for s, table in tables.items()]
-    pairs = [(split, pair) for split, table in firsts for pair in table][: near.MOST]
-    groups = sum(len(table) for _, table in firsts)
+    """Prompts that are the same or nearly so, in different splits or in one."""
+    # Held-out prompts first: where not all are compared, those are.
+    order = sorted(tables, key=lambda split: split == "train")
+    firsts = {split: tables[split].at(tables[split].groups.first) for split in order}
+    groups = sum(map(len, firsts.values()))
+    every = ((split, pair) for split in order for pair in firsts[split])
+    pairs = list(islice(every, near.MOST))
     leaks: list[str] = []
-    for position, earlier in enumerate(
-        near.near_earlier(first_question(p.prompt) for _, p in pairs)
-    ):
-        split, pair = pairs[position]
-        other_split, other = next(
-            (pairs[other] for other in earlier if pairs[other][0] != split), (split, pair)
-        )
-        if other_split != split:
-            leaks.append(f"{place(other)} ({other_split}) and {place(pair)} ({split})")
+    alike: list[str] = []
+    questions = (first_question(pair.prompt) for _, pair in pairs)
+    for at, earlier in enumerate(near.near_earlier(questions)):
+        there = [other for other in earlier if pairs[other][0] != pairs[at][0]]
+        if there:
+            both = sorted((pairs[at], pairs[there[0]]), key=lambda each: each[0] != "train")
+            leaks.append(" and ".join(f"{place(pair)} ({split})" for split, pair in both))
+        elif earlier:
+            alike.append(f"{place(pairs[earlier[0]][1])} and {place(pairs[at][1])}")
     if leaks:
         share = len(leaks) / groups
         yield Finding(
@@ -210,6 +226,16 @@ def _near_duplicates(tables: Mapping[str, PairTable]) -> Iterator[Finding]:
             "what is reported",
             "drop or merge near duplicates",
             tuple(leaks[:_SHOWN]),
+        )
+    if alike:
+        yield Finding(
+            "alike",
+            WARNING if len(alike) > ALIKE_WARNING * groups else INFO,
+            len(alike),
+            "prompts are nearly the same as another one of their split: there are fewer different "
+            "prompts than it seems, and intervals are too narrow",
+            "drop near duplicates, or collect other prompts",
+            tuple(alike[:_SHOWN]),
         )
     if groups > near.MOST:
         yield Finding(
@@ -260,5 +286,6 @@ def _small_splits(tables: Mapping[str, PairTable]) -> Iterator[Finding]:
                 count,
                 f"pairs of {groups} prompts in {split}: one accuracy has a standard "
                 f"error of {error:.1f} points",
-                f"add data, or raise data.{split}_fraction; {FEW_PAIRS} pairs are a start",
+                f"{FEW_PAIRS - count} pairs are missing to {FEW_PAIRS}, which are a start: add data, "
+                f"or raise data.{split}_fraction",
             )

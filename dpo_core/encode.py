@@ -10,11 +10,12 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from dpo_core.errors import DataError
+from dpo_core.mapped import chunks
 from dpo_core.plain_text import PlainText
 from dpo_core.tokens import EncodedPair, TokenIds
 
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
 
 # At least this share of `max_tokens` stays with a prompt that has to be cut.
 PROMPT_SHARE = 0.5
+_BATCH = 1024
 
 
 def encode(
@@ -36,14 +38,17 @@ def encode(
     What spells a special token in the pairs is tokenized `as_text`, or becomes the token (`keep`).
     """
     plain = PlainText(tokenizer) if special_tokens == "as_text" else None
-    return (truncate(_tokenize(pair, tokenizer, plain), max_tokens) for pair in pairs)
+    for batch in chunks(pairs, _BATCH):
+        for pair in _tokenize(batch, tokenizer, plain):
+            yield truncate(pair, max_tokens)
 
 
 def prompt_tokens(prompt: Any, tokenizer: Any, special_tokens: str = "as_text") -> TokenIds:
     """What a model reads before it answers: the prompt part of a pair, uncut."""
     plain = PlainText(tokenizer) if special_tokens == "as_text" else None
     veil = plain if plain and any(map(plain.count, _texts(prompt))) else None
-    return _render(prompt, None, tokenizer, veil)
+    [ids] = _render([_Text(prompt, None, veil)], tokenizer)
+    return ids
 
 
 def uses_chat_template(tokenizer: Any, format: str) -> bool:
@@ -63,14 +68,42 @@ def tokenizer_fingerprint(tokenizer: Any) -> str:
     return hashlib.sha256(json.dumps(parts).encode()).hexdigest()
 
 
-def _tokenize(pair: PreferencePair, tokenizer: Any, plain: PlainText | None) -> EncodedPair:
+class _Text(NamedTuple):
+    """What is rendered and becomes one list of tokens; `veil` where it spells special tokens."""
+
+    prompt: Any
+    answer: Any
+    veil: PlainText | None
+
+    @property
+    def is_chat(self) -> bool:
+        return not isinstance(self.prompt, str)
+
+
+def _tokenize(
+    pairs: Sequence[PreferencePair], tokenizer: Any, plain: PlainText | None
+) -> Iterator[EncodedPair]:
+    words = [0] * len(pairs)
     if plain:
-        pair = _without_end(pair, tokenizer.eos_token)
-    words = _special_words(pair, plain) if plain else 0
-    veil = plain if words else None  # the common pair takes the tokenizer's own way
-    prompt = _render(pair.prompt, None, tokenizer, veil)
-    with_chosen = _render(pair.prompt, pair.chosen, tokenizer, veil)
-    with_rejected = _render(pair.prompt, pair.rejected, tokenizer, veil)
+        pairs = [_without_end(pair, tokenizer.eos_token) for pair in pairs]
+        words = [_special_words(pair, plain) for pair in pairs]
+    texts = [
+        _Text(pair.prompt, answer, plain if spelled else None)
+        for pair, spelled in zip(pairs, words, strict=True)
+        for answer in (None, pair.chosen, pair.rejected)
+    ]
+    ids = _render(texts, tokenizer)
+    for i, pair in enumerate(pairs):
+        yield _encoded(pair, words[i], *ids[3 * i : 3 * i + 3])
+
+
+def _encoded(
+    pair: PreferencePair,
+    words: int,
+    prompt: TokenIds,
+    with_chosen: TokenIds,
+    with_rejected: TokenIds,
+) -> EncodedPair:
     shared = min(_common_prefix(prompt, with_chosen), _common_prefix(prompt, with_rejected))
     chosen, rejected = with_chosen[shared:], with_rejected[shared:]
     if not (shared and chosen and rejected):
@@ -111,41 +144,60 @@ def _texts(side: Any) -> list[str]:
     return [side] if isinstance(side, str) else [message["content"] for message in side]
 
 
-def _render(prompt: Any, answer: Any, tokenizer: Any, plain: PlainText | None) -> TokenIds:
-    if isinstance(prompt, str):
+def _render(texts: Sequence[_Text], tokenizer: Any) -> list[TokenIds]:
+    """Token ids of each. Those without special words go through the tokenizer together, which then
+    uses all cores."""
+    rendered = [_written(text, tokenizer) for text in texts]
+    ids: list[list[int]] = [[]] * len(texts)
+    for is_chat in (True, False):
+        # The common text takes the tokenizer's own way. A template writes its special tokens itself.
+        common = [i for i, t in enumerate(texts) if t.is_chat == is_chat and t.veil is None]
+        if common:
+            given = [rendered[i] for i in common]
+            made = tokenizer(given, add_special_tokens=not is_chat)["input_ids"]
+            for i, each in zip(common, made, strict=True):
+                ids[i] = list(each)
+    for i, text in enumerate(texts):
+        if text.veil:
+            ids[i] = text.veil.tokens(rendered[i], add_special_tokens=not text.is_chat)
+    return [_closed(text, each, tokenizer) for text, each in zip(texts, ids, strict=True)]
+
+
+def _written(text: _Text, tokenizer: Any) -> str:
+    """The text that the tokenizer gets."""
+    prompt, answer, veil = text
+    if not text.is_chat:
         if tokenizer.eos_token_id is None:
             raise DataError(
                 "the data holds plain texts and the tokenizer has no end-of-sequence token to "
                 "close an answer with; set its eos_token, or use chat messages and a chat model"
             )
-        text = prompt if answer is None else prompt + answer
-        if plain:
-            ids = plain.tokens(plain.veil(text), add_special_tokens=True)
-        else:
-            ids = list(tokenizer(text, add_special_tokens=True)["input_ids"])
-        # A plain text has no end-of-turn of its own, and the policy must learn where to stop.
-        if answer is not None and ids[-1:] != [tokenizer.eos_token_id]:
-            ids.append(tokenizer.eos_token_id)
-        elif answer is None and ids[-1:] == [tokenizer.eos_token_id]:
-            ids.pop()
-        return tuple(ids)
+        joined = prompt if answer is None else prompt + answer
+        return veil.veil(joined) if veil else str(joined)
     if getattr(tokenizer, "chat_template", None) is None:
         raise DataError(
             "the data holds chat messages and the tokenizer has no chat template; "
             "use a chat model, or plain strings for prompt, chosen and rejected"
         )
     messages = [*prompt, *(answer or ())]
-    if plain:
-        veiled = plain.veil_turns(messages)
-        rendered = tokenizer.apply_chat_template(
-            veiled, tokenize=False, add_generation_prompt=answer is None
-        )
-        return tuple(plain.tokens(rendered))
-    return tuple(
+    return str(
         tokenizer.apply_chat_template(
-            messages, tokenize=True, add_generation_prompt=answer is None, return_dict=True
-        )["input_ids"]
+            veil.veil_turns(messages) if veil else messages,
+            tokenize=False,
+            add_generation_prompt=answer is None,
+        )
     )
+
+
+def _closed(text: _Text, ids: list[int], tokenizer: Any) -> TokenIds:
+    """A plain text has no end-of-turn of its own, and the policy must learn where to stop."""
+    if not text.is_chat:
+        ends = ids[-1:] == [tokenizer.eos_token_id]
+        if text.answer is not None and not ends:
+            ids.append(tokenizer.eos_token_id)
+        elif text.answer is None and ends:
+            ids.pop()
+    return tuple(ids)
 
 
 def truncate(pair: EncodedPair, max_tokens: int) -> EncodedPair:

@@ -19,9 +19,13 @@ BATCH_ROWS = 4096
 
 def write_rows(path: Path, schema: pa.Schema, rows: Iterable[Sequence[Any]]) -> None:
     """One Arrow IPC file of `rows`, each with its values in the order of the schema."""
+    write_batches(path, schema, (record_batch(schema, b) for b in chunks(rows, BATCH_ROWS)))
+
+
+def write_batches(path: Path, schema: pa.Schema, batches: Iterable[pa.RecordBatch]) -> None:
     with pa.OSFile(str(path), "wb") as sink, pa.ipc.new_file(sink, schema) as writer:
-        for batch in chunks(rows, BATCH_ROWS):
-            writer.write_batch(record_batch(schema, batch))
+        for batch in batches:
+            writer.write_batch(batch)
 
 
 def record_batch(schema: pa.Schema, rows: Sequence[Sequence[Any]]) -> pa.RecordBatch:

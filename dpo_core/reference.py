@@ -79,7 +79,7 @@ def load(store: Store, key: str, pairs: Sequence[EncodedPair]) -> Columns | None
     if not {"id", *COLUMNS} <= set(table.column_names):  # written by another version
         return None
     columns = {name: table[name].to_numpy() for name in COLUMNS}
-    same_rows = table["id"].to_pylist() == TokenTable.of(pairs).ids
+    same_rows = table["id"].equals(TokenTable.of(pairs).table["id"])
     return columns if same_rows and _finite(columns) else None
 
 
@@ -87,7 +87,8 @@ def save(store: Store, key: str, pairs: Sequence[EncodedPair], columns: Columns)
     """Raises ValueError on a missing or non-finite value: such a number must never pass."""
     if any(len(columns[name]) != len(pairs) for name in COLUMNS) or not _finite(columns):
         raise ValueError("the reference gives no finite log-probability for every pair")
-    table = pa.table({"id": TokenTable.of(pairs).ids, **{n: columns[n] for n in COLUMNS}})
+    ids = TokenTable.of(pairs).table["id"]
+    table = pa.table({"id": ids, **{name: columns[name] for name in COLUMNS}})
     sink = pa.BufferOutputStream()
     pq.write_table(table, sink)
     content = sink.getvalue().to_pybytes()

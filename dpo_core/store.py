@@ -6,7 +6,6 @@ that is out of reach is waited for; see `patience`.
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 import shutil
@@ -22,7 +21,7 @@ import pyarrow.fs as pafs
 from filelock import FileLock
 
 from dpo_core.errors import SettingsError
-from dpo_core.own_folder import own_folder
+from dpo_core.local_copies import local_copy
 from dpo_core.patience import patient, room_in
 
 
@@ -156,15 +155,12 @@ class Store:
         if info.type != pafs.FileType.File:
             raise FileNotFoundError(f"{self.uri}/{name}")
         about = f"{self.uri}/{name} {info.size} {info.mtime_ns}"
-        digest = hashlib.sha256(about.encode()).hexdigest()[:32]
-        copy = own_folder() / f"{digest}{PurePosixPath(name).name}"
-        with FileLock(f"{copy}.lock"):
-            if not copy.exists():
-                aside = copy.with_name(f"{_ASIDE}{uuid.uuid4().hex}")
-                with self.filesystem.open_input_stream(info.path) as stream, aside.open("wb") as to:
-                    shutil.copyfileobj(stream, to, _COPIED_BYTES)
-                aside.rename(copy)
-        return copy
+
+        def fetch(target: Path) -> None:
+            with self.filesystem.open_input_stream(info.path) as stream, target.open("wb") as file:
+                shutil.copyfileobj(stream, file, _COPIED_BYTES)
+
+        return local_copy(about, PurePosixPath(name).name, fetch)
 
     @patient
     def upload(self, folder: Path, name: str, *, last: str) -> None:

@@ -21,11 +21,13 @@ HISTOGRAM_BARS = "▁▂▃▄▅▆▇█"
 
 
 def make_audit(config: SweepConfig, with_model: bool) -> dict[str, Any]:
-    """`findings` (severe first), `lengths` and counts. Raises UserError as `run` would.
+    """`findings` (severe first), `lengths` and counts. Raises UserError where `run` would, but for
+    rows that make no pair: those are all found, and told.
 
     With the model, its reference pass is run here and kept for the sweep.
     """
-    with rehearsed(config) as rehearsal:
+    lenient = config.data.model_copy(update={"on_bad_row": "skip"})
+    with rehearsed(config.model_copy(update={"data": lenient})) as rehearsal:
         return _audit(config, rehearsal, with_model)
 
 
@@ -39,7 +41,8 @@ def _audit(config: SweepConfig, rehearsal: Rehearsal, with_model: bool) -> dict[
     findings = [*rehearsal.findings]
     if with_model:
         findings += _of_model(config, rehearsal)
-    return audited(splits, tokens, findings, said_of(data))
+    refuses = config.data.on_bad_row == "fail"
+    return audited(splits, tokens, findings, said_of(data), refuses_bad_rows=refuses)
 
 
 def audit_lines(audit: dict[str, Any]) -> list[str]:

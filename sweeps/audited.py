@@ -7,16 +7,19 @@ audit.json: {"pairs": {split: n}, "prompts": n, "annotator_agreement": {source: 
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
-from dpo_core.audit import WARNING, Finding, by_severity, lengths
+from dpo_core.audit import SEVERE, WARNING, Finding, by_severity, lengths
 from dpo_core.preferences import PairTable, PreferenceSplits
+from dpo_core.preferences.messages import EMPTY_ANSWER
+from dpo_core.preferences.rows import SAME_ANSWER
 from dpo_core.tokens import TokenTable
 from sweeps.paths import SPLITS
 
+_SHOWN = 5
 Said = Mapping[str, Any]
 """What reading the data said: `annotator_agreement` and `rows_skipped`."""
 
@@ -26,10 +29,12 @@ def audited(
     tokens: Mapping[str, TokenTable],
     findings: Sequence[Finding],
     said: Said,
+    *,
+    refuses_bad_rows: bool = False,
 ) -> dict[str, Any]:
     encoded = TokenTable.joined(tokens[split] for split in SPLITS)
     tables = {split: PairTable.of(getattr(splits, split)) for split in SPLITS}
-    every = [*findings, *_skipped(said["rows_skipped"])]
+    every = [*findings, *_bad_rows(said["rows_skipped"], refuses_bad_rows)]
     return {
         **said,
         "pairs": {split: len(table) for split, table in tables.items()},
@@ -52,8 +57,18 @@ def skipped_rows(reasons: Sequence[str], shown: int = 3) -> str:
     return f"{len(reasons)} rows skipped: {'; '.join(reasons[:shown])}{rest}"
 
 
-def _skipped(reasons: Sequence[str]) -> list[Finding]:
+def _bad_rows(reasons: Sequence[str], refused: bool) -> Iterator[Finding]:
     if not reasons:
-        return []
-    message = skipped_rows(reasons).partition(" ")[2]
-    return [Finding("skipped", WARNING, len(reasons), message, "correct the rows")]
+        return
+    kinds = {"the same answer twice": SAME_ANSWER, "an empty answer": EMPTY_ANSWER}
+    counts = {kind: sum(words in reason for reason in reasons) for kind, words in kinds.items()}
+    told = ", ".join(f"{count} with {kind}" for kind, count in counts.items() if count)
+    yield Finding(
+        "bad_rows",
+        SEVERE if refused else WARNING,
+        len(reasons),
+        f"rows make no pair{f' ({told})' if told else ''}; "
+        + ("a run stops at the first" if refused else "they are left out"),
+        "correct them" + (", or leave them out with data.on_bad_row: skip" if refused else ""),
+        tuple(reasons[:_SHOWN]),
+    )

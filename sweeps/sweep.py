@@ -112,7 +112,7 @@ def _say_prepared(prepared: Prepared, say: Say) -> None:
     if prepared.not_shared:
         say(f"prompts are not shared, which costs time: {prepared.not_shared}")
     for finding in prepared.findings:
-        if finding["severity"] != INFO and finding["code"] != "skipped":  # already said
+        if finding["severity"] != INFO and finding["code"] != "bad_rows":  # already said
             say("\n".join(finding_lines(finding)))
     if prepared.golden_dropped:
         say(skipped_rows(prepared.golden_dropped))

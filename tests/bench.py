@@ -26,6 +26,7 @@ class Part(StrEnum):
     step = "step"
     scale = "scale"
     selection = "selection"
+    data = "data"
 
 
 def main(
@@ -42,12 +43,15 @@ def main(
     ] = None,
     trials: Annotated[int | None, typer.Option(min=1, help="Fewer trials, to try it out.")] = None,
     steps: Annotated[int | None, typer.Option(min=1, help="Fewer steps, to try it out.")] = None,
+    rows: Annotated[
+        int | None, typer.Option(min=1, help="Fewer pairs of the data part, to try it out.")
+    ] = None,
     threads: Annotated[int, typer.Option(min=1, help="Of torch, on both sides.")] = 2,
 ) -> None:
     """Measure both sides and print one table."""
     # Before torch is imported, here and in every worker.
     _set_environment(threads)
-    bench = _Bench(pairs or default_pairs(), model, trials, steps, threads, json_file)
+    bench = _Bench(pairs or default_pairs(), model, trials, steps, rows, threads, json_file)
     chosen = set(only or Part)
     with tempfile.TemporaryDirectory(prefix="dpo-sweeps-bench-") as scratch:
         bench.run(chosen, Path(scratch))
@@ -63,11 +67,13 @@ class _Bench:
         model: str,
         trials: int | None,
         steps: int | None,
+        data_pairs: int | None,
         threads: int,
         json_file: Path | None,
     ) -> None:
         self.pairs, self.model, self.threads = pairs, model, threads
         self.trials, self.steps, self.json_file = trials, steps, json_file
+        self.data_pairs = data_pairs
         self.seed: int | None = None
         self.rows: list[Any] = []
         self.raw: dict[str, Any] = {}
@@ -75,7 +81,9 @@ class _Bench:
     def run(self, parts: set[Part], scratch: Path) -> None:
         if Part.selection in parts:
             self._run_selection()
-        if parts - {Part.selection}:
+        if Part.data in parts:
+            self._run_data(scratch)
+        if parts - {Part.selection, Part.data}:
             self._run_training(parts, scratch)
 
     def _run_selection(self) -> None:
@@ -84,6 +92,14 @@ class _Bench:
         found = bench_selection.measure()
         raw = {name: sweeps.as_dict() for name, sweeps in found.items()}
         self._keep(Part.selection, raw, bench_selection.rows(found))
+
+    def _run_data(self, scratch: Path) -> None:
+        from dpo_core.models import local_path
+        from tests import bench_data
+
+        model, count = Path(local_path(self.model)), self.data_pairs or bench_data.PAIRS
+        raw = bench_data.measure(scratch / Part.data.value, model, count)
+        self._keep(Part.data, raw, bench_data.rows(raw))
 
     def _run_training(self, parts: set[Part], scratch: Path) -> None:
         from dpo_core.models import local_path
@@ -97,7 +113,7 @@ class _Bench:
         # Before Ray starts, so that its processes do not share the cores with a step.
         if Part.step in parts:
             self._run_step()
-        if parts - {Part.step, Part.selection}:
+        if parts - {Part.step, Part.selection, Part.data}:
             with _own_ray():
                 self._run_on_ray(parts, scratch)
 

@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import yaml
 from toys import text_pair, toy_pairs
@@ -74,7 +75,24 @@ def test_near_duplicates_are_leaks_across_splits_only() -> None:
     finding = found({**SPLITS, "train": [near[0]], "final": [near[1]]})["near_duplicates"]
     assert finding.number == 1
     assert finding.places == ("data:1 (train) and data:1 (final)",)
-    assert "near_duplicates" not in found({**SPLITS, "train": list(near)})
+    within = found({**SPLITS, "train": list(near)})
+    assert "near_duplicates" not in within
+    assert (within["alike"].number, within["alike"].severity) == (1, INFO)
+    assert within["alike"].places == ("data:1 and data:1",)
+
+
+def test_held_out_prompts_are_compared_first(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("dpo_core.preferences.near.MOST", 2)
+    words = "may a child of four years take the syrup for adults before going to bed at night"
+    splits = {
+        "train": [pair(f"{n} asks about something else") for n in range(10)],
+        "select": [pair(f"{words} please")],
+        "final": [pair(f"{words} thanks")],
+    }
+    tokens = {split: tokens_of(pairs) for split, pairs in splits.items()}
+    findings = {f.code: f for f in audit(splits, tokens, 512)}
+    assert findings["near_duplicates"].number == 1
+    assert findings["not_compared"].number == 10
 
 
 def test_cut_pairs_say_what_would_keep_them() -> None:
@@ -83,6 +101,8 @@ def test_cut_pairs_say_what_would_keep_them() -> None:
     (finding,) = [f for f in audit(splits, {"train": tokens}, 512) if f.code == "cut"]
     assert (finding.number, finding.severity, finding.is_share) == (0.4, SEVERE, True)
     assert finding.remedy == "data.max_tokens: 1000 would keep at least 99 % of all pairs whole"
+    (finding,) = [f for f in audit(splits, {"train": tokens}, 256) if f.code == "cut"]
+    assert finding.remedy.endswith("99 % of all pairs whole, 512 at least 60 %")
 
 
 @pytest.mark.parametrize(("longer", "severity"), [(70, WARNING), (55, INFO), (20, WARNING)])
@@ -94,6 +114,9 @@ def test_longer_wins(longer: int, severity: str) -> None:
     ]
     (finding,) = [f for f in audit(splits, {"train": tokens}, 512) if f.code == "longer_wins"]
     assert (finding.number, finding.severity) == (longer / 100, severity)
+    sizes = [3] * longer + [1] * (100 - longer) + [2] * 100
+    correlation = np.corrcoef(sizes, [1] * 100 + [0] * 100)[0, 1]
+    assert finding.message.endswith(f"being long correlate with {correlation:.2f}")
 
 
 def test_indistinct_pairs_and_special_words() -> None:
@@ -111,6 +134,7 @@ def test_small_splits() -> None:
     codes = {f.code: f for f in audit(splits, tokens, 512)}
     assert codes["small_select"].number == 2
     assert "35.4 points" in codes["small_select"].message
+    assert codes["small_select"].remedy.startswith("98 pairs are missing to 100")
     assert "50.0 points" in codes["small_final"].message
 
 

@@ -9,6 +9,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -19,6 +21,7 @@ from dpo_core.preferences.strict_json import MAX_LINE_BYTES
 
 GOOD = {"prompt": "Is it safe?", "chosen": "No.", "rejected": "Sure."}
 LINE = json.dumps(GOOD).encode()
+CSV = b"prompt,chosen,rejected\nIs it safe?,No.,Sure.\n"
 
 
 def refused(path: Path) -> str:
@@ -120,6 +123,50 @@ def test_whatever_a_file_holds_it_is_read_or_refused(tmp_path: Path, content: by
     assert not said or said.startswith(str(path))
 
 
+@settings(
+    max_examples=100, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+@given(
+    st.sampled_from([".csv", ".json", ".parquet"]),
+    st.one_of(
+        st.binary(max_size=200),
+        st.text(st.sampled_from('abc,"\r\n[{}]: \x00é'), max_size=60).map(str.encode),
+        st.tuples(st.integers(0, 40), st.binary(max_size=3)).map(
+            lambda cut: CSV[: cut[0]] + cut[1] + CSV[cut[0] :]
+        ),
+    ),
+)
+def test_other_kinds_are_read_or_refused_too(tmp_path: Path, ending: str, content: bytes) -> None:
+    path = tmp_path / f"pairs{ending}"
+    path.write_bytes(content)
+    said = ""
+    try:
+        assert load_pairs(str(path))
+    except DataError as error:
+        said = str(error)
+    assert not said or said.startswith(str(path))
+
+
+def test_a_table_that_is_damaged_in_the_middle(tmp_path: Path) -> None:
+    path = tmp_path / "pairs.parquet"
+    rows = [{**GOOD, "prompt": f"{n}: is it safe?"} for n in range(5000)]
+    pq.write_table(pa.Table.from_pylist(rows), path)
+    assert len(load_pairs(str(path))) == 5000
+    whole = path.read_bytes()
+    middle = len(whole) // 2
+    path.write_bytes(whole[:middle] + b"\xff" * 64 + whole[middle + 64 :])
+    assert "cannot be read as Parquet" in refused(path)
+
+
+def test_a_value_too_large_to_be_read_at_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("dpo_core.preferences.strict_json.MAX_WHOLE_BYTES", 2**20)
+    path = tmp_path / "pairs.json"
+    path.write_text(json.dumps([GOOD] * 20_000))
+    assert "larger than 1 MiB" in refused(path)
+
+
 @pytest.mark.integration
 def test_memory_stays_under_three_times_the_file(tmp_path: Path) -> None:
     path = tmp_path / "pairs.jsonl"
@@ -131,12 +178,14 @@ def test_memory_stays_under_three_times_the_file(tmp_path: Path) -> None:
     size = path.stat().st_size
     assert size > 190 * 2**20
     code = (
-        "import resource, sys\n"
-        "from dpo_core.preferences import load_pairs\n"
-        "before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss\n"
-        "pairs = load_pairs(sys.argv[1])\n"
-        "assert len(pairs) == 80_000\n"
-        "print(1024 * (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before))\n"
+        "import re, sys\n"
+        "from dpo_core.preferences import load_data\n"
+        "from dpo_core.settings import SourceSettings\n"
+        "data = load_data([SourceSettings(path=sys.argv[1])])\n"
+        "assert len(data.pairs) == 80_000\n"
+        # The peak of this program; `ru_maxrss` would begin with that of the process it was forked from.
+        "status = open('/proc/self/status').read()\n"
+        "print(1024 * int(re.search(r'VmHWM:\\s+(\\d+)', status)[1]))\n"
     )
     done = subprocess.run(
         [sys.executable, "-c", code, str(path)],
@@ -145,6 +194,7 @@ def test_memory_stays_under_three_times_the_file(tmp_path: Path) -> None:
         text=True,
         check=True,
     )
+    # Imports and all. The mapped file of pairs counts as far as it was written last.
     assert int(done.stdout) < 3 * size
 
 

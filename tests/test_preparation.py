@@ -2,19 +2,27 @@
 
 from __future__ import annotations
 
+import contextlib
+import itertools
 import json
 import threading
+import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pyarrow as pa
 import pytest
+from conftest import ray_processes
 from toys import write_toy_pairs
 
 from dpo_core.errors import UserError
 from dpo_core.golden_answers import PART
 from dpo_core.store import Store
+from sweeps.calls import call_of
+from sweeps.cluster import connected
 from sweeps.config import SweepConfig, parse_sweep
 from sweeps.data import read_data, said_of, split_data
 from sweeps.kept import kept_prepared
@@ -49,12 +57,15 @@ class Here:
     def __init__(self, dies_at: int = -1) -> None:
         self.calls: list[tuple[str, Any, int]] = []
         self.dies_at = dies_at
+        self.numbers = itertools.count()
+        self.one_at_a_time = threading.Lock()  # two models are not loaded in one process at once
 
     def __call__(self, function: Callable[..., Any], *arguments: Any) -> Any:
-        if len(self.calls) == self.dies_at:
+        if next(self.numbers) == self.dies_at:
             raise UserError("killed")
         self.calls.append((function.__name__, arguments[2:], threading.get_ident()))
-        return function(*arguments)
+        with self.one_at_a_time:
+            return function(*arguments)
 
 
 def prepared(config: SweepConfig, sweep_id: str, call: Here) -> tuple[SweepPaths, Prepared]:
@@ -112,3 +123,43 @@ def test_tokens_are_mapped_and_not_copied(config: SweepConfig) -> None:
     tables = [read_encoded(paths, "train") for _ in range(20)]
     assert all(len(table) for table in tables)
     assert pa.total_allocated_bytes() == before, "twenty trials, no copy"
+
+
+@pytest.mark.ray
+@pytest.mark.integration
+def test_two_workers_answer_and_one_that_is_killed_goes_on(
+    config: SweepConfig, ray_cluster: str
+) -> None:
+    """The same answers as in one process, to the last character."""
+    slow = {"generation": config.data.generation.model_copy(update={"max_new_tokens": 60})}
+    config = config.model_copy(update={"data": config.data.model_copy(update=slow)})
+    # One share, for threads of one process would share torch's random numbers.
+    one = {"search": config.search.model_copy(update={"concurrent": 1})}
+    alone = config.model_copy(update={**one, "storage": f"{config.storage}-alone"})
+    expected = prepared(alone, "toy-1", Here())[0].reference_cache.at("golden")
+    data = read_data(config)
+    paths = SweepPaths(Store.open(config.storage), "toy-1")
+    cache = paths.reference_cache.at("golden")
+    seen: set[int] = set()
+    with connected(), ThreadPoolExecutor(1) as pool:
+        splits, said = split_data(config, data), said_of(data)
+        preparing = pool.submit(prepare, config, paths, splits, said, call_of(config))
+        while not preparing.done():
+            workers = answering()
+            if len(seen) < 2 and len(workers) == 2 and cache.names():
+                workers[0].kill()
+            seen |= {worker.pid for worker in workers}
+            time.sleep(0.05)
+        preparing.result()
+    assert len(seen) == 3, "two workers, and one in place of the one that was killed"
+    assert cache.names() == expected.names()
+    assert all(cache.read(name) == expected.read(name) for name in cache.names())
+
+
+def answering() -> list[psutil.Process]:
+    found = []
+    for process in ray_processes():
+        with contextlib.suppress(psutil.Error):  # it just ended
+            if "_answer_remotely" in " ".join(process.cmdline()):
+                found.append(process)
+    return found

@@ -273,7 +273,8 @@ def test_a_wrong_line_is_named(tmp_path: Path, line: str, message: str) -> None:
 @pytest.mark.parametrize("ending", [".jsonl", ".json", ".csv"])
 def test_bytes_that_are_no_text(tmp_path: Path, ending: str, raw: bytes, message: str) -> None:
     path = tmp_path / f"pairs{ending}"
-    path.write_bytes(raw)
+    # A line of CSV is read before the next one is looked at.
+    path.write_bytes(raw.replace(b'"', b"'") if ending == ".csv" else raw)
     assert error_of(path) == message
 
 

@@ -116,13 +116,14 @@ def test_fractions_leave_something_to_train_on() -> None:
         (
             1e-6,
             "split 'select' is empty: none of 200 prompt groups fell into its fraction 1e-06, "
-            "which takes about 4605168 groups; add data, give a larger select_fraction, "
-            "or try another seed",
+            "which takes about 4605168 groups, 4604968 more than there are; add data, "
+            "give a larger select_fraction, or try another seed",
         ),
         (
             0.7999999,
             "split 'train' is empty: none of 200 prompt groups fell into its fraction 1e-07, "
-            "which takes about 46051700 groups; add data, give smaller fractions to the others, "
+            "which takes about 46051700 groups, 46051500 more than there are; add data, give smaller "
+            "fractions to the others, "
             "or try another seed",
         ),
     ],

@@ -12,6 +12,7 @@ Message = dict[str, str]
 
 Turns = tuple[Message, ...]
 
+EMPTY_ANSWER = "the answer is empty"
 ROLES = ("system", "user", "assistant", "tool")
 
 
@@ -131,4 +132,4 @@ def check_answer(answer: Turns, where: str) -> None:
         last = f"ends with role {roles[-1]!r}" if roles else "has no messages of its own"
         raise DataError(f"{where}: the answer {last}, but must end with an assistant message")
     if not answer[-1]["content"].strip():
-        raise DataError(f"{where}: the answer is empty; fill it or drop the row")
+        raise DataError(f"{where}: {EMPTY_ANSWER}; fill it or drop the row")

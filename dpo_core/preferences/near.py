@@ -17,12 +17,13 @@ def near_earlier(questions: Iterable[str]) -> Iterator[list[int]]:
     from datasketch import MinHash, MinHashLSH
 
     index = MinHashLSH(threshold=SIMILAR, num_perm=128)
+    empty = MinHash(num_perm=128)  # its permutations, which take longer than a sketch, serve all
     sketches: list[MinHash] = []
     for position, question in enumerate(questions):
         if position >= MOST:
             yield []
             continue
-        sketch = MinHash(num_perm=128)
+        sketch = empty.copy()
         sketch.update_batch(list(_shingles(question)))
         similar = {other: sketch.jaccard(sketches[other]) for other in index.query(sketch)}
         found = [other for other, share in similar.items() if share >= SIMILAR]

@@ -12,6 +12,9 @@ from typing import Any
 
 from dpo_core.preferences.messages import Turns, assistant, user
 
+# One for all: making it takes longer than using it.
+_CANONICAL = json.JSONEncoder(ensure_ascii=False, sort_keys=True, separators=(",", ":"))
+
 
 @dataclass(frozen=True)
 class PreferencePair:
@@ -76,9 +79,7 @@ def chat_answer(answer: Turns | str) -> Turns:
 
 def pair_id(prompt: Turns, chosen: Turns, rejected: Turns) -> str:
     """First 16 hex digits of the SHA-256 of the three as JSON with sorted keys and no spaces."""
-    content = json.dumps(
-        [prompt, chosen, rejected], ensure_ascii=False, sort_keys=True, separators=(",", ":")
-    )
+    content = _CANONICAL.encode([prompt, chosen, rejected])
     return _digest(content)
 
 

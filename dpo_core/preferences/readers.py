@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import io
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -11,12 +10,17 @@ from typing import Any, NamedTuple
 from dpo_core.errors import DataError
 from dpo_core.preferences.messages import shown
 from dpo_core.preferences.strict_json import (
+    MAX_LINE_BYTES,
     decode_line,
     empty_file,
     parse_json,
     read_lines,
     read_text,
 )
+
+_BATCH_ROWS = 1024
+# Text packs to a tenth. Small files may pack better, and are small unpacked, too.
+_MOST_UNPACKED_TIMES, _MOST_UNPACKED_BYTES = 100, 64 * 2**20
 
 
 class Record(NamedTuple):
@@ -96,16 +100,21 @@ def read_csv(path: Path) -> Iterator[Record]:
 
 
 def _csv_rows(path: Path) -> Iterator[tuple[int, list[str]]]:
-    """Rows that are not blank, each with the line it begins on."""
-    reader = csv.reader(io.StringIO(read_text(path), newline=""), strict=True)
-    line = 1
+    """Rows that are not blank, each with the line it begins on; one row is in memory at a time."""
+    csv.field_size_limit(MAX_LINE_BYTES)
+    lines = (decode_line(line, path, number) for number, line in read_lines(path))
+    reader = csv.reader(lines, strict=True)
+    line, rows = 1, 0
     try:
         for cells in reader:
-            if cells:
+            if len(cells) > 1 or (cells and cells[0].strip()):
+                rows += 1
                 yield line, cells
             line = reader.line_num + 1
     except csv.Error as error:
         raise DataError(f"{path}:{line}: {error}; correct the row, or use .jsonl") from None
+    if not rows:
+        raise empty_file(path)
 
 
 def _messages(row: dict[str, str], path: Path, line: int) -> dict[str, Any]:
@@ -121,17 +130,32 @@ def _messages(row: dict[str, str], path: Path, line: int) -> dict[str, Any]:
 
 
 def read_parquet(path: Path) -> Iterator[Record]:
-    """Rows of an Apache Parquet file, numbered from 1."""
+    """Rows of an Apache Parquet file, numbered from 1. A batch of them is in memory at a time."""
     from pyarrow import ArrowException, parquet
 
     try:
-        batches = parquet.ParquetFile(path).iter_batches()
+        file = parquet.ParquetFile(path)
+        _refuse_bomb(file.metadata, path)
+        batches = file.iter_batches(_BATCH_ROWS)
         rows = (row for batch in batches for row in batch.to_pylist())
         for number, row in enumerate(rows, 1):
             yield Record(row, number, f"{path}, row {number}")
     except (ArrowException, OSError, ValueError) as error:
         reason = str(error).partition("\n")[0]
         raise DataError(f"{path}: cannot be read as Parquet ({reason}); write it again") from error
+
+
+def _refuse_bomb(metadata: Any, path: Path) -> None:
+    """Raise DataError for a file that says of itself that it unpacks to far more than it is."""
+    groups = [metadata.row_group(i) for i in range(metadata.num_row_groups)]
+    chunks = [group.column(i) for group in groups for i in range(group.num_columns)]
+    packed = sum(chunk.total_compressed_size for chunk in chunks)
+    unpacked = sum(chunk.total_uncompressed_size for chunk in chunks)
+    if unpacked > max(_MOST_UNPACKED_BYTES, _MOST_UNPACKED_TIMES * packed):
+        raise DataError(
+            f"{path}: unpacks to {unpacked // 2**20} MiB, more than {_MOST_UNPACKED_TIMES} times its "
+            "size, as no text does; write it again from its source"
+        )
 
 
 READERS: dict[str, Callable[[Path], Iterator[Record]]] = {

@@ -26,7 +26,10 @@ from dpo_core.preferences.messages import (
 )
 from dpo_core.preferences.pairs import PreferencePair, chat_answer, chat_prompt, make_pair
 
-SFT_COLUMNS = frozenset({"completion", "response", "messages", "instruction", "output", "answer"})
+SAME_ANSWER = "are the same answer"
+SFT_COLUMNS = frozenset(
+    {"completion", "response", "messages", "conversations", "instruction", "output", "answer"}
+)
 
 
 class _Fields(NamedTuple):
@@ -121,7 +124,7 @@ def _check(fields: _Fields, where: str) -> None:
     check_prompt(chat_prompt(fields.prompt), f"{where}: prompt")
     if _words(chosen) == _words(rejected):
         raise DataError(
-            f"{where}: chosen and rejected are the same answer {shown(chosen[-1]['content'])}; "
+            f"{where}: chosen and rejected {SAME_ANSWER} {shown(chosen[-1]['content'])}; "
             "they express no preference, so drop the row"
         )
 

@@ -98,10 +98,11 @@ def _check_none_empty(
 def _empty_split(name: str, fraction: float, groups: int) -> str:
     # The chance that n groups all miss a split of fraction f is (1 - f)^n; below 1 % will do.
     needed = max(3, math.ceil(math.log(0.01) / math.log1p(-fraction)))
+    missing = f", {needed - groups} more than there are" if needed > groups else ""
     change = "smaller fractions to the others" if name == "train" else f"a larger {name}_fraction"
     return (
         f"split {name!r} is empty: none of {groups} prompt groups fell into its fraction "
-        f"{fraction:g}, which takes about {needed} groups; add data, give {change}, "
+        f"{fraction:g}, which takes about {needed} groups{missing}; add data, give {change}, "
         "or try another seed"
     )
 

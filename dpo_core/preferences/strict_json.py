@@ -11,11 +11,19 @@ from typing import Any, NoReturn
 from dpo_core.errors import DataError
 
 MAX_LINE_BYTES = 16 * 2**20
+MAX_WHOLE_BYTES = 256 * 2**20
+"""Of a file that is parsed as one value, which takes several times its size."""
 
 
 def read_text(path: Path) -> str:
-    """The text of a file. Raises DataError if it is unreadable, not UTF-8, marked or empty."""
+    """The text of a file. Raises DataError if it is unreadable, too large to be read as one value,
+    not UTF-8, marked or empty."""
     try:
+        if path.stat().st_size > MAX_WHOLE_BYTES:
+            raise DataError(
+                f"{path}: larger than {MAX_WHOLE_BYTES // 2**20} MiB, and has to be read as a whole; "
+                "write it as .jsonl, which is read line by line"
+            )
         raw = path.read_bytes()
     except OSError as error:
         raise _unreadable(path, error) from None
@@ -82,7 +90,7 @@ def parse_json(text: str, path: Path, line: int | None = None) -> Any:
     """Parse `text`, which begins at `line` of the file, or is all of it. Raises DataError."""
     place = f"{path}:{line}" if line else str(path)
     try:
-        return json.loads(text, object_pairs_hook=_unique, parse_constant=_no_number)
+        return _DECODER.decode(text)
     except json.JSONDecodeError as error:
         raise DataError(
             f"{path}:{(line or 1) + error.lineno - 1}: invalid JSON at column {error.colno} "
@@ -105,3 +113,7 @@ def _unique(items: list[tuple[str, Any]]) -> dict[str, Any]:
 
 def _no_number(name: str) -> NoReturn:
     raise ValueError(f"{name} is not JSON; write a number, a string or null")
+
+
+# One for all: making it takes longer than using it.
+_DECODER = json.JSONDecoder(object_pairs_hook=_unique, parse_constant=_no_number)

@@ -15,7 +15,7 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from dpo_core.mapped import BATCH_ROWS, map_rows, write_rows
+from dpo_core.mapped import map_rows, write_batches, write_rows
 from dpo_core.preferences.pairs import PreferencePair
 
 Indices = npt.NDArray[np.int64]
@@ -40,7 +40,10 @@ class PairTable(Sequence[PreferencePair]):
 
     @classmethod
     def write(cls, pairs: Iterable[PreferencePair], path: Path) -> PairTable:
-        write_rows(path, _SCHEMA, map(_values, pairs))
+        if isinstance(pairs, cls):
+            write_batches(path, _SCHEMA, pairs._batches())
+        else:
+            write_rows(path, _SCHEMA, map(_values, pairs))
         return cls.open(path)
 
     @classmethod
@@ -61,13 +64,25 @@ class PairTable(Sequence[PreferencePair]):
     def __getitem__(self, index: int | slice) -> PreferencePair | Sequence[PreferencePair]:
         if isinstance(index, slice):
             return [*self.at(np.arange(len(self))[index])]
-        [row] = self.table.take([self.order[range(len(self))[index]]]).to_pylist()
+        position = int(self.order[range(len(self))[index]])
+        [row] = self.table.slice(position, 1).to_pylist()
         return _pair(row)
 
     def __iter__(self) -> Iterator[PreferencePair]:
-        for start in range(0, len(self), BATCH_ROWS):
-            rows = self.table.take(self.order[start : start + BATCH_ROWS])
-            yield from map(_pair, rows.to_pylist())
+        for batch in self._batches():
+            yield from map(_pair, batch.to_pylist())
+
+    def _batches(self) -> Iterator[pa.RecordBatch]:
+        """The rows in order, a few at a time. A table's own `take` would first join all batches."""
+        batches = self.table.to_batches()
+        ends = np.cumsum([len(batch) for batch in batches])
+        numbers = np.searchsorted(ends, self.order, side="right")
+        changes = np.flatnonzero(np.diff(numbers)) + 1
+        for run in np.split(np.arange(len(self)), changes):
+            if len(run):
+                number = numbers[run[0]]
+                start = ends[number] - len(batches[number])
+                yield batches[number].take(pa.array(self.order[run] - start))
 
     def column(self, name: str) -> list[Any]:
         return list(self.table[name].take(self.order).to_pylist())
@@ -75,8 +90,8 @@ class PairTable(Sequence[PreferencePair]):
     @property
     def waiting(self) -> int:
         """How many are golden answers without a rejected side yet."""
-        empty = pc.equal(self.table["rejected"].take(self.order), json.dumps(()))
-        return int(pc.sum(empty).as_py() or 0)
+        empty = pc.equal(self.table["rejected"], json.dumps(())).to_numpy()
+        return int(empty[self.order].sum())
 
     @cached_property
     def groups(self) -> Groups:
@@ -97,14 +112,14 @@ class Groups:
     """Position of each group's first pair, shape (groups,)."""
 
 
+_JSON = json.JSONEncoder(ensure_ascii=False)
+
+
 def _values(pair: PreferencePair) -> list[Any]:
     return [
         pair.id,
         pair.group,
-        *(
-            json.dumps(side, ensure_ascii=False)
-            for side in (pair.prompt, pair.chosen, pair.rejected)
-        ),
+        *map(_JSON.encode, (pair.prompt, pair.chosen, pair.rejected)),
         pair.line,
         pair.category,
         pair.source,
