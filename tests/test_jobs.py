@@ -65,7 +65,7 @@ def test_submit_look_stop_and_go_on(ray_cluster: str, submitted: Path, call: Cal
     assert code == 2
     assert "with another config; give another --id" in err
 
-    wait_for(lambda: list(folder.glob("checkpoints/t0000/step-000050/manifest.json")))
+    wait_for(lambda: "t0000 step 50/100" in call("logs", "night", *at)[1])
     assert call("status", "night", *at)[0] == 75
     code, out, _ = call("stop", "night", *at)
     assert (code, out) == (0, "night: stopped\n")
@@ -81,7 +81,8 @@ def test_submit_look_stop_and_go_on(ray_cluster: str, submitted: Path, call: Cal
     assert call(*submit)[1].startswith("night-try2: submitted\n")
     code, out, _ = call("logs", "-f", "night", *at)
     assert code == 0
-    assert "t0000 step 100/100" in out
+    # The worker may have come to the end while its driver was leaving: then nothing is left to do.
+    assert "t0000 finished" in out
     assert "t0000 step 50/100" not in out, "it went on from its checkpoint"
     assert call("status", "night", *at)[0] == 0
     assert [r.trial for r in ledger.read(Store.open(folder), "ledger.jsonl")] == ["t0000", "t0001"]

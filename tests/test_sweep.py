@@ -160,15 +160,15 @@ def test_a_run_leaves_a_report(finished: dict[str, Any]) -> None:
 def test_only_what_can_still_win_stays_on_disk(finished: dict[str, Any]) -> None:
     selection = finished["selection"]
     paths = paths_of(selection)
-    kept = [
+    kept = {
         (trial, step)
         for trial in paths.store.names(paths.checkpoints)
         for step in paths.checkpoint_steps(trial)
-    ]
+    }
+    candidates = [(c["trial"], c["step"]) for c in selection["candidates"]]
     assert (selection["winner"]["trial"], selection["winner"]["step"]) in kept
-    evaluated = {(c["trial"], c["step"]) for c in selection["candidates"]}
-    assert set(kept) <= evaluated
-    assert len(kept) <= 3, "what wins now, and two should it be ruled out"
+    # What one standard error does not tell from the best could still have won.
+    assert kept <= set(candidates)
     files = {p.suffix for p in Path(selection["folder"], "checkpoints").rglob("*") if p.is_file()}
     assert files <= {".safetensors", ".json"}
 
