@@ -37,13 +37,13 @@ def test_two_starts_sigterm_and_a_stopped_job(
     reached = max(folder.glob("checkpoints/t0000/step-*"))
 
     ray = str(Path(sys.executable).parent / "ray")
-    job = [ray, "job", "submit", "--address", ray_cluster, "--submission-id", "stopped", "--no-wait"]
+    job = [ray, "job", "submit", "--address", ray_cluster, "--submission-id", "asis", "--no-wait"]
     entry = ["--", sys.executable, "-m", "sweeps", "resume", str(folder)]
     subprocess.run([*job, *entry], check=True, capture_output=True, timeout=120)
     wait_for(lambda: list(folder.glob("outcomes/t0001-*")))
-    stop = [ray, "job", "stop", "--address", ray_cluster, "stopped"]
+    stop = [ray, "job", "stop", "--address", ray_cluster, "asis"]
     subprocess.run(stop, check=True, capture_output=True, timeout=120)
-    logs = [ray, "job", "logs", "--address", ray_cluster, "stopped"]
+    logs = [ray, "job", "logs", "--address", ray_cluster, "asis"]
     told = subprocess.run(logs, check=True, capture_output=True, text=True, timeout=60).stdout
     assert "interrupted" in told, "with the Jobs API's own SIGTERM and three seconds"
     assert f"t0000 step {int(reached.name[5:]) + 50}/300" in told, "it goes on from its checkpoint"
