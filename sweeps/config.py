@@ -182,7 +182,8 @@ def _refuse_secrets(value: Any, place: str) -> None:
     elif isinstance(value, str) and holds_secret(value):
         raise SettingsError(
             f"{place}: holds what looks like a password or token, and a config is no place for it; "
-            "give it by the environment (PGPASSWORD, HF_TOKEN, …), or in a file that only the nodes have"
+            "give it by the environment (PGPASSWORD, MLFLOW_TRACKING_PASSWORD, HF_TOKEN, …), or in a "
+            "file that only the nodes have"
         )
 
 
