@@ -126,7 +126,7 @@ def test_the_trackers_were_told(sweep: dict[str, Any]) -> None:
     assert run.data.metrics["accuracy"] > 0
     assert list(sweep["folder"].glob("runs/canary/ray/*/t0000-*/events.out.tfevents*"))
     [board] = sweep["folder"].rglob("offline-run-*/*.wandb")
-    assert board.is_file()
+    assert board.stat().st_size > 1000
 
 
 def test_the_shared_study_was_told(

@@ -97,6 +97,9 @@ def _wandb(project: str | None, sweep_id: str) -> Any:
                 os.environ[_KEY] = key
             super().__init__(*args, **options)
 
+    # Offline or not is for the driver's environment to say: an actor only has its node's.
+    mode = os.environ.get("WANDB_MODE", "online")
+
     class Callback(integration.WandbLoggerCallback):  # type: ignore[misc]
         _logger_actor_cls = KeyedActor
 
@@ -104,14 +107,19 @@ def _wandb(project: str | None, sweep_id: str) -> Any:
             with _without(_KEY) as key:
                 super()._start_logging_actor(*args, key=key, **options)
 
+        def log_trial_end(self, trial: Any, failed: bool = False) -> None:
+            super().log_trial_end(trial, failed)
+            future = self._trial_logging_futures.get(trial)
+            # Tune copies a trial's files to the storage before the sweep's end, for which Ray waits.
+            if mode == "offline" and future is not None:
+                ray.wait([future], timeout=_UPLOAD_S)
+
         def _cleanup_logging_actor(self, trial: Any) -> None:
             future = self._trial_logging_futures[trial]
             super()._cleanup_logging_actor(trial)
             if ray.wait([future], timeout=0)[0]:
                 ray.get(future)
 
-    # Offline or not is for the driver's environment to say: an actor only has its node's.
-    mode = os.environ.get("WANDB_MODE", "online")
     return Callback(project=project, group=sweep_id, upload_timeout=_UPLOAD_S, mode=mode)
 
 
