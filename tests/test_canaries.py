@@ -13,9 +13,8 @@ from typing import Any
 import optuna
 import postgres
 import pytest
-import yaml
 from conftest import exported_metrics, get, ray_processes
-from toys import LENIENT
+from driving import write_sweep
 
 from sweeps.tuning.shared_study import open_storage
 
@@ -52,22 +51,18 @@ def sweep(
 ) -> dict[str, Any]:
     """One trial, with every tracker and a shared study."""
     folder = tmp_path_factory.mktemp("canaries")
-    tree = {
-        "name": "canary",
-        "storage": str(folder / "runs"),
-        "model": {"path": str(toy_model), "adapter": {"rank": 4}},
-        "data": {"path": str(pairs_file), "max_tokens": 256},
-        "space": {"beta": 0.1, "learning_rate": 0.005, "length_norm": "none"},
-        "training": {"max_steps": 4, "batch_pairs": 4, "evaluations": 2},
-        "search": {"trials": 1},
-        "trackers": {"mlflow": f"sqlite:///{folder}/mlflow.db", "wandb": "canaries"},
-        "selection": LENIENT,
-    }
-    if database is not None:
-        tree["search"]["study"] = database.url
-    (folder / "sweep.yaml").write_text(yaml.safe_dump(tree))
+    search = {"trials": 1} | ({"study": database.url} if database is not None else {})
+    path = write_sweep(
+        folder,
+        toy_model,
+        pairs_file,
+        name="canary",
+        space={"beta": 0.1, "learning_rate": 0.005, "length_norm": "none"},
+        search=search,
+        trackers={"mlflow": f"sqlite:///{folder}/mlflow.db", "wandb": "canaries"},
+    )
     done = subprocess.run(
-        [sys.executable, "-m", "sweeps", "run", str(folder / "sweep.yaml"), "--id", "canary"],
+        [sys.executable, "-m", "sweeps", "run", str(path), "--id", "canary"],
         capture_output=True,
         text=True,
         timeout=400,

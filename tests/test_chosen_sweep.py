@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 import yaml
+from driving import write_sweep
 from test_sweep import run, selection_of
 
 pytestmark = [pytest.mark.ray, pytest.mark.integration]
@@ -26,19 +27,14 @@ def chosen(
 ) -> dict[str, Any]:
     """A planted bad region: a learning rate that drifts twice as far and ranks just as well."""
     folder = tmp_path_factory.mktemp("chosen")
-    tree = {
-        "name": "toy",
-        "storage": str(folder / "runs"),
-        "model": {"path": str(toy_model), "adapter": {"rank": 4}},
-        "data": {"path": str(pairs_file), "max_tokens": 256},
+    sections = {
         "space": {"beta": 0.1, "learning_rate": {"choice": [0.002, 0.03]}},
         "training": {"max_steps": 8, "batch_pairs": 4, "evaluations": 1},
         "search": {"trials": 2, "sampler": "random"},
         "selection": {"guardrails": LIMITS, "sample_prompts": 3, "sample_tokens": 8},
         "seed": 0,
     }
-    path = folder / "sweep.yaml"
-    path.write_text(yaml.safe_dump(tree))
+    path = write_sweep(folder, toy_model, pairs_file, **sections)
     selection = selection_of(run("run", str(path), "--json", "--id", "first"))
     return {"selection": selection, "yaml": path, "folder": folder / "runs" / "first"}
 

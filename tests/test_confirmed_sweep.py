@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 import optuna
 import pytest
-import yaml
-from test_sweep import run, selection_of, start
+from driving import start, write_sweep
+from test_sweep import run, selection_of
 from toys import LENIENT
 
 from dpo_core.evaluation import read_outcomes
@@ -31,18 +31,14 @@ def resumed(
 ) -> dict[str, Any]:
     """Two points, two new seeds each: killed in the first of them; one of the others fails."""
     folder = tmp_path_factory.mktemp("confirmed")
-    tree = {
-        "name": "toy",
-        "storage": str(folder / "runs"),
-        "model": {"path": str(toy_model), "adapter": {"rank": 4}},
-        "data": {"path": str(pairs_file), "max_tokens": 256},
+    sections = {
         "space": {"beta": 0.1, "learning_rate": {"log_uniform": [1e-4, 3e-3]}},
         "training": {"max_steps": 40, "batch_pairs": 4, "evaluations": 2},
         "search": {"trials": 2, "objectives": ["accuracy", "drift"]},
         "selection": {**LENIENT, "objective": OBJECTIVE, "confirm": {"top": 2, "seeds": 2}},
     }
-    path, sweep = folder / "sweep.yaml", folder / "runs" / "killed"
-    path.write_text(yaml.safe_dump(tree))
+    path = write_sweep(folder, toy_model, pairs_file, **sections)
+    sweep = folder / "runs" / "killed"
     first = start("run", str(path), "--id", "killed")
     deadline = time.monotonic() + 240
     while not list(sweep.glob("checkpoints/t000?-s1/step-000020/manifest.json")):

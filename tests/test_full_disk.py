@@ -2,26 +2,20 @@
 
 from __future__ import annotations
 
-import os
-import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from driving import end_of, records_in, run, start, wait_for, write_sweep
+from small_disk import fill, mounted
 
 pytestmark = [pytest.mark.ray, pytest.mark.integration]
 
 
 @pytest.fixture
 def disk(tmp_path: Path) -> Iterator[Path]:
-    folder = tmp_path / "disk"
-    folder.mkdir()
-    mount = ["mount", "-t", "tmpfs", "-o", "size=64m", "tmpfs", str(folder)]
-    if os.geteuid() != 0 or subprocess.run(mount, capture_output=True).returncode != 0:
-        pytest.skip("only root can mount a small disk, and not in every container")
-    yield folder
-    subprocess.run(["umount", "--lazy", str(folder)], check=True)
+    with mounted(tmp_path / "disk", mebibytes=64) as folder:
+        yield folder
 
 
 def test_a_disk_that_fills_up_costs_no_trial(
@@ -31,10 +25,10 @@ def test_a_disk_that_fills_up_costs_no_trial(
     path = write_sweep(
         tmp_path, toy_model, pairs_file, training=training, storage=str(disk / "runs")
     )
-    folder, filler = disk / "runs" / "full", disk / "filler"
+    folder = disk / "runs" / "full"
     sweep = start("run", str(path), "--id", "full")
     wait_for(lambda: list(folder.glob("outcomes/t0000-step-000050.parquet")))
-    subprocess.run(["dd", "if=/dev/zero", f"of={filler}", "bs=4096"], capture_output=True)
+    filler = fill(disk)
     code, told = end_of(sweep)
     assert code == 2, told
     assert "is full" in told

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import errno
-import os
-import subprocess
 import threading
 from collections.abc import Iterator
 from pathlib import Path
 
 import bucket
 import pytest
+from small_disk import fill, mounted
 
 from dpo_core import patience
 from dpo_core.errors import StorageError
@@ -20,19 +19,8 @@ from dpo_core.store import Store
 @pytest.fixture
 def disk(tmp_path: Path) -> Iterator[Path]:
     """A file system of 1 MiB."""
-    folder = tmp_path / "disk"
-    folder.mkdir()
-    mount = ["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", str(folder)]
-    if os.geteuid() != 0 or subprocess.run(mount, capture_output=True).returncode != 0:
-        pytest.skip("only root can mount a small disk, and not in every container")
-    yield folder
-    subprocess.run(["umount", str(folder)], check=True)
-
-
-def fill(disk: Path) -> Path:
-    filler = disk / "filler"
-    subprocess.run(["dd", "if=/dev/zero", f"of={filler}", "bs=4096"], capture_output=True)
-    return filler
+    with mounted(tmp_path / "disk", mebibytes=1) as folder:
+        yield folder
 
 
 def test_a_full_disk_leaves_what_was_there_and_nothing_half(disk: Path, tmp_path: Path) -> None:

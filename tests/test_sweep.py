@@ -14,8 +14,8 @@ from typing import Any
 
 import optuna
 import pytest
-import yaml
 from conftest import exported_metrics, get, ray_processes
+from driving import start, write_sweep
 from toys import LENIENT
 
 from dpo_core.evaluation import read_outcomes
@@ -37,20 +37,11 @@ def sweep_file(tmp_path: Path, toy_model: Path, pairs_file: Path) -> Sweep:
     """Writes a sweep's YAML; keyword arguments replace whole sections."""
 
     def write(**sections: Any) -> Path:
-        tree = {
-            "name": "toy",
-            "storage": str(tmp_path / "runs"),
-            "model": {"path": str(toy_model), "adapter": {"rank": 4}},
-            "data": {"path": str(pairs_file), "max_tokens": 256},
+        own = {
             "space": {"beta": 0.1, "learning_rate": 0.005, "length_norm": "none"},
-            "training": {"max_steps": 4, "batch_pairs": 4, "evaluations": 2},
             "search": {"trials": 1},
-            "selection": LENIENT,
-            **sections,
         }
-        path = tmp_path / "sweep.yaml"
-        path.write_text(yaml.safe_dump(tree))
-        return path
+        return write_sweep(tmp_path, toy_model, pairs_file, **{**own, **sections})
 
     return write
 
@@ -58,15 +49,6 @@ def sweep_file(tmp_path: Path, toy_model: Path, pairs_file: Path) -> Sweep:
 def run(*arguments: str, timeout: float = 400) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "-m", "sweeps", *arguments]
     return subprocess.run(command, capture_output=True, text=True, timeout=timeout)
-
-
-def start(*arguments: str) -> subprocess.Popen[str]:
-    return subprocess.Popen(
-        [sys.executable, "-m", "sweeps", *arguments],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
 
 
 def selection_of(done: subprocess.CompletedProcess[str]) -> dict[str, Any]:
@@ -81,11 +63,7 @@ def finished(
 ) -> dict[str, Any]:
     """Three trials: one fine, one whose loss is no number, one that wants 256 GB."""
     folder = tmp_path_factory.mktemp("sweep")
-    tree = {
-        "name": "toy",
-        "storage": str(folder / "runs"),
-        "model": {"path": str(toy_model), "adapter": {"rank": 4}},
-        "data": {"path": str(pairs_file), "max_tokens": 256},
+    sections = {
         "space": {
             "beta": {"log_uniform": [0.05, 0.5]},
             "learning_rate": {"choice": [0.003, 1e30]},
@@ -98,8 +76,7 @@ def finished(
         "selection": LENIENT,
         "seed": SEED,
     }
-    path = folder / "sweep.yaml"
-    path.write_text(yaml.safe_dump(tree))
+    path = write_sweep(folder, toy_model, pairs_file, **sections)
     return {"selection": selection_of(run("run", str(path), "--json")), "yaml": path}
 
 
