@@ -8,22 +8,7 @@ from typing import Any
 
 import torch
 
-from dpo_core.encode import prompt_tokens
-from dpo_core.models import load_model, load_tokenizer, quiet
-from dpo_core.scoring import best_device
-from dpo_core.settings import ModelSettings
 from dpo_core.tokens import TokenIds
-
-
-def answers(
-    settings: ModelSettings, prompts: Sequence[Sequence[dict[str, str]]], max_new_tokens: int
-) -> list[str]:
-    """One greedy text a prompt (chat messages), at most `max_new_tokens` tokens each."""
-    quiet()
-    model: Any = load_model(settings, best_device())
-    tokenizer = load_tokenizer(settings)
-    tokens = [prompt_tokens(prompt, tokenizer) for prompt in prompts]
-    return generate(model, tokenizer, tokens, max_new_tokens)
 
 
 @dataclass(frozen=True)
@@ -35,24 +20,8 @@ class Answer:
     ended: bool
 
 
-def generate(
-    model: Any,
-    tokenizer: Any,
-    prompts: Sequence[TokenIds],
-    max_new_tokens: int,
-    *,
-    temperature: float = 0.0,
-    seed: int = 0,
-) -> list[str]:
-    """One text a prompt, in one batch. Temperature 0 is greedy."""
-    made = generate_answers(
-        model, tokenizer, prompts, max_new_tokens, temperature=temperature, seed=seed
-    )
-    return [answer.text for answer in made]
-
-
 @torch.no_grad()
-def generate_answers(
+def generate(
     model: Any,
     tokenizer: Any,
     prompts: Sequence[TokenIds],

@@ -133,12 +133,12 @@ def _generate(
     max_new_tokens: int,
 ) -> list[dict[str, Any]]:
     """Greedy, in batches: the same checkpoint says the same thing."""
-    from dpo_core.generation import generate_answers
+    from dpo_core.generation import generate
     from dpo_core.models import autocast
 
     made = []
     with autocast(config.model, next(model.parameters()).device.type):
         for start in range(0, len(prompts), _BATCH):
             batch = prompts[start : start + _BATCH]
-            made += generate_answers(model, tokenizer, batch, max_new_tokens)
+            made += generate(model, tokenizer, batch, max_new_tokens)
     return [{"text": a.text, "tokens": list(a.tokens), "ended": a.ended} for a in made]

@@ -234,7 +234,7 @@ def demo(
     paths = _new_paths(config, None)
     selection = _run(config, paths, json_)
     if not json_:
-        side_by_side(config, paths, selection, stdout_console())
+        side_by_side(paths, selection, stdout_console())
 
 
 def _run(config: Any, paths: Any, json_: bool) -> dict[str, Any]:

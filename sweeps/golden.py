@@ -89,7 +89,7 @@ class GoldenAnswers:
         data, how = self.config.data, self.config.data.generation
         asked = (chat_prompt(prompt) if self.chat else prompt for prompt in prompts)
         tokens = [encode.prompt_tokens(p, self.tokenizer, data.special_tokens) for p in asked]
-        return generate(
+        answers = generate(
             model,
             self.tokenizer,
             [ids[-data.max_tokens :] for ids in tokens],
@@ -97,3 +97,4 @@ class GoldenAnswers:
             temperature=how.temperature,
             seed=seed,
         )
+        return [answer.text for answer in answers]

@@ -10,12 +10,12 @@ from typing import Any
 from rich.markup import escape
 from rich.table import Table
 
-from sweeps.calls import call_of
-from sweeps.cluster import connected
+from sweeps.answers import name_of, read_answers
 from sweeps.config import SweepConfig, parse_sweep
 from sweeps.paths import SweepPaths
+from sweeps.records.verdict import REFERENCE
 
-_QUESTIONS, _ANSWER_TOKENS = 3, 60
+_QUESTIONS = 3
 
 
 def demo_config(storage: str, overrides: Iterable[str]) -> SweepConfig:
@@ -31,37 +31,15 @@ def _quoted(text: str) -> str:
     return json.dumps(text, ensure_ascii=False)
 
 
-def side_by_side(
-    config: SweepConfig, paths: SweepPaths, selection: Mapping[str, Any], console: Any
-) -> None:
+def side_by_side(paths: SweepPaths, selection: Mapping[str, Any], console: Any) -> None:
     """Print three held-out questions, answered by the base model and by the winner."""
-    prompts = held_out_prompts(paths)
-    with connected():
-        best = f"{paths.storage.uri}/{paths.sweep_id}/{paths.best}"
-        before, after = call_of(config)(
-            answer_both, config.model.path, best, prompts, _ANSWER_TOKENS
-        )
+    told, winner = read_answers(paths), selection["winner"]
+    place = winner["trial"], winner["step"]
+    by = [told["by"].get(whom, []) for whom in (REFERENCE, name_of(place))]
     table = Table(title="held-out questions", show_lines=True)
-    for column in ("question", "base model", f"winner {selection['winner']['trial']}"):
+    for column in ("question", "base model", f"winner {winner['trial']}"):
         table.add_column(column, ratio=1)
-    for prompt, old, new in zip(prompts, before, after, strict=True):
-        table.add_row(escape(prompt[-1]["content"]), escape(old), escape(new))
+    for row, *said in list(zip(told.get("prompts", []), *by, strict=False))[:_QUESTIONS]:
+        texts = (row["prompt"][-1]["content"], *(answer["text"] for answer in said))
+        table.add_row(*map(escape, texts))
     console.print(table)
-
-
-def held_out_prompts(paths: SweepPaths) -> list[list[dict[str, str]]]:
-    """The first prompts of the final split, one a prompt group."""
-    rows = [json.loads(line) for line in paths.store.read(paths.split("final")).splitlines()]
-    groups = {row["group"]: row["prompt"] for row in reversed(rows)}
-    return list(groups.values())[-_QUESTIONS:]
-
-
-def answer_both(
-    base: str, best: str, prompts: list[list[dict[str, str]]], tokens: int
-) -> tuple[list[str], list[str]]:
-    """Greedy answers of both models, in a worker."""
-    from dpo_core.generation import answers
-    from dpo_core.settings import ModelSettings
-
-    before = answers(ModelSettings(path=base), prompts, tokens)
-    return before, answers(ModelSettings(path=best), prompts, tokens)

@@ -1,0 +1,49 @@
+"""What the demo shows at its end: answers that the sweep has already asked for."""
+
+from __future__ import annotations
+
+import json
+from io import StringIO
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+
+from dpo_core.store import Store
+from sweeps.demo import side_by_side
+from sweeps.paths import SweepPaths
+
+QUESTIONS = ["May I?", "Must I [bold]now[/bold]?", "Shall I?", "Can I?"]
+
+
+def shown(tmp_path: Path, by: dict[str, list[str]]) -> str:
+    paths = SweepPaths(Store.open(tmp_path), "demo")
+    held: dict[str, Any] = {
+        "prompts": [{"prompt": [{"role": "user", "content": q}]} for q in QUESTIONS],
+        "by": {whom: [{"text": text} for text in texts] for whom, texts in by.items()},
+    }
+    paths.store.write(paths.answers, json.dumps(held).encode())
+    console = Console(width=120, record=True, file=StringIO())
+    side_by_side(paths, {"winner": {"trial": "t0001", "step": 6}}, console)
+    return console.export_text()
+
+
+def test_three_questions_before_and_after(tmp_path: Path) -> None:
+    by = {
+        "reference": [f"before {n}" for n in range(4)],
+        "t0001-step-000006": [f"after {n}" for n in range(4)],
+        "t0000-step-000006": [f"another {n}" for n in range(4)],
+    }
+    text = shown(tmp_path, by)
+    rows = [line for line in text.splitlines() if "before" in line]
+    assert [row.count(f"before {n}") + row.count(f"after {n}") for n, row in enumerate(rows)] == [
+        2,
+        2,
+        2,
+    ]
+    assert QUESTIONS[1] in text, "what people write is no markup"
+    assert "another" not in text
+
+
+def test_a_winner_that_was_not_asked_has_no_answers(tmp_path: Path) -> None:
+    assert "before" not in shown(tmp_path, {"reference": ["before 0"] * 4})
