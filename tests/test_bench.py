@@ -8,14 +8,14 @@ import time
 from functools import partial
 
 import pytest
-from bench_flops import PairTokens, Shape, step_flops, visible
-from bench_pairs import WANTED, pick, write
-from bench_slope import slope_ratio
-from bench_table import Row, table
-from bench_turns import Loop, PassOn, alternate
 from toys import toy_pairs
 
 from dpo_core.preferences import load_pairs, split_pairs
+from tests.bench_flops import PairTokens, Shape, step_flops, visible
+from tests.bench_pairs import WANTED, pick, write
+from tests.bench_slope import slope_ratio
+from tests.bench_table import Row, table
+from tests.bench_turns import Loop, PassOn, alternate
 
 SHAPE = Shape(body=100, head=50, layers=2, attention_width=4)
 
