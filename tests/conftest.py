@@ -59,7 +59,7 @@ def pairs_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def ray_cluster() -> Iterator[str]:
     """One `ray start --head` with dashboard for the whole session; gives the dashboard's URL."""
-    port, dashboard, agent, metrics = (_free_port() for _ in range(4))
+    port, dashboard, agent, metrics = (free_port() for _ in range(4))
     command = [str(Path(sys.executable).parent / "ray"), "start", "--head", "--block"]
     command += [f"--port={port}", f"--dashboard-port={dashboard}", "--num-cpus=2"]
     command += ["--resources", '{"driver": 1}']  # where `resources.driver_resource` sends drivers
@@ -148,7 +148,7 @@ def _wait_for(url: str, process: subprocess.Popen[bytes], seconds: float = 90) -
     raise RuntimeError(f"{url} did not answer within {seconds} s; ray start: {process.poll()}")
 
 
-def _free_port() -> int:
+def free_port() -> int:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port: int = probe.getsockname()[1]

@@ -101,6 +101,24 @@ def test_a_dead_lane_ends_its_job_and_is_replaced(opened: Callable[..., ThreadLa
     assert lanes.opened == 2
 
 
+def test_a_lane_that_ray_started_again_goes_on_with_its_job(
+    opened: Callable[..., ThreadLanes],
+) -> None:
+    """Ray Train does so by itself when a node is about to be taken away."""
+    saw: list[int] = []
+
+    def started_again_once(lanes: ThreadLanes, ticket: int, job: dict[str, Any]) -> None:
+        saw.append(job["trial"])
+        if len(saw) != 1:
+            finish(lanes, ticket, job)
+
+    lanes = opened(1, started_again_once)
+    first, second = (lanes.submit({"trial": n}) for n in range(2))
+    assert follow(lanes, first) == ([{"saw": 0}], FINISHED)
+    assert follow(lanes, second) == ([{"saw": 1}], FINISHED)
+    assert (saw, lanes.opened) == ([0, 0, 1], 1)
+
+
 def test_a_job_that_waited_behind_a_dead_lane_is_served(
     opened: Callable[..., ThreadLanes],
 ) -> None:

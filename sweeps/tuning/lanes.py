@@ -87,13 +87,20 @@ class Lanes:
             return ticket.events[after:], ticket.outcome, ticket.detail
 
     def take(self, lane: int) -> dict[str, Any] | None:
-        """For a lane's first worker: the next {ticket, job}; {} when there is none; None: leave."""
+        """For a lane's first worker: the next {ticket, job}; {} when there is none; None: leave.
+
+        A lane that asks while it has a job was started again by Ray Train, since its node was to be
+        taken away: it goes on with that job.
+        """
         with self.changed:
-            self.changed.wait_for(lambda: self.waiting or self.closed, _POLL_S)
+            had = [t for t in self.tickets.values() if t.lane == lane and t.outcome is None]
+            self.changed.wait_for(lambda: had or self.waiting or self.closed, _POLL_S)
             if self.closed:
                 self.left.add(lane)
                 self.changed.notify_all()
                 return None
+            if had:
+                return {"ticket": had[0].number, "job": had[0].job}
             self.waiting = [ticket for ticket in self.waiting if self._wanted(ticket)]
             if not self.waiting:
                 return {}

@@ -1,0 +1,87 @@
+"""Nodes of a cluster die or are taken away: their trial goes on elsewhere, from its last checkpoint."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+from driving import end_of, records_in, start, wait_for, write_sweep
+from ray.cluster_utils import Cluster
+
+pytestmark = [pytest.mark.ray, pytest.mark.integration]
+
+STEPS, EVALUATIONS = 1000, 10
+NOTICE_S = 8
+
+
+@pytest.fixture
+def cluster() -> Iterator[Cluster]:
+    """A head without CPUs, and two nodes of one; the dashboard is what Ray Train cleans up with."""
+    cluster = Cluster(
+        initialize_head=True, head_node_args={"num_cpus": 0, "include_dashboard": True}
+    )
+    for _ in range(2):
+        cluster.add_node(num_cpus=1)
+    yield cluster
+    cluster.shutdown()
+
+
+def trains_on(cluster: Cluster) -> Any:
+    """The node that has a Ray Train worker, if one has."""
+    for node in cluster.worker_nodes:
+        [raylet] = node.all_processes["raylet"]
+        children = psutil.Process(raylet.process.pid).children(recursive=True)
+        if any("RayTrainWorker" in " ".join(child.cmdline()) for child in children):
+            return node
+    return None
+
+
+@pytest.mark.parametrize("lanes", [True, False])
+def test_a_dead_node_and_one_that_is_preempted(
+    toy_model: Path, pairs_file: Path, tmp_path: Path, cluster: Cluster, lanes: bool
+) -> None:
+    sections = {
+        "training": {"max_steps": STEPS, "batch_pairs": 4, "evaluations": EVALUATIONS},
+        "search": {"trials": 1, "retries": 1},  # for the death; a notice costs none
+        "resources": {"lanes": lanes},
+    }
+    path = write_sweep(tmp_path, toy_model, pairs_file, **sections)
+    folder = tmp_path / "runs" / "nodes"
+    sweep = start("run", str(path), "--id", "nodes", RAY_ADDRESS=cluster.address)
+
+    def evaluated() -> int:
+        return len(list(folder.glob("outcomes/t0000-*")))
+
+    wait_for(lambda: evaluated() >= 1)
+    cluster.remove_node(wait_for(lambda: trains_on(cluster)), allow_graceful=False)
+    died_at = evaluated()
+    cluster.add_node(num_cpus=1)
+    wait_for(lambda: evaluated() > died_at)
+
+    leaving = wait_for(lambda: trains_on(cluster))
+    preempt(cluster, leaving)
+    code, told = end_of(sweep)
+    assert code == 0, told
+    [record] = records_in(folder)
+    assert record.status == "finished"
+    every = [STEPS // EVALUATIONS * n for n in range(1, EVALUATIONS + 1)]
+    assert [e.step for e in record.evaluations] == every
+
+
+def preempt(cluster: Cluster, node: Any) -> None:
+    """What a cloud's notice becomes: the node drains, and is gone at the deadline."""
+    import ray
+    from ray.core.generated import autoscaler_pb2
+
+    gcs = ray._raylet.GcsClient(address=cluster.address)
+    deadline_ms = int((time.time() + NOTICE_S) * 1000)
+    accepted, why = gcs.drain_node(
+        node.node_id, autoscaler_pb2.DRAIN_NODE_REASON_PREEMPTION, "spot", deadline_ms
+    )
+    assert accepted, why
+    time.sleep(NOTICE_S)
+    cluster.remove_node(node, allow_graceful=False)
