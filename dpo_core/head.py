@@ -89,8 +89,10 @@ def _forward(hidden: Tensor, weight: Tensor, bias: Any, targets: Tensor) -> Tens
 
 
 def _pieces(weight: Tensor, *tensors: Tensor) -> list[Any]:
-    """Each tensor in pieces of so many tokens that their logits are at most PIECE_VALUES."""
-    size = max(16, PIECE_VALUES // weight.shape[0])
+    """Each tensor in pieces of as many tokens as a hidden state is wide, whose logits are at most
+    PIECE_VALUES: with fewer, reading the weight for each piece would cost more than what stays in the
+    caches saves."""
+    size = max(16, min(weight.shape[1], PIECE_VALUES // weight.shape[0]))
     return [torch.split(tensor, size) for tensor in tensors]
 
 

@@ -21,9 +21,9 @@ NOTICE_S = 8
 @pytest.fixture
 def cluster() -> Iterator[Cluster]:
     """A head without CPUs, and two nodes of one; the dashboard is what Ray Train cleans up with."""
-    cluster = Cluster(
-        initialize_head=True, head_node_args={"num_cpus": 0, "include_dashboard": True}
-    )
+    soon = {"health_check_initial_delay_ms": 0, "health_check_period_ms": 500}
+    head = {"num_cpus": 0, "include_dashboard": True, "_system_config": soon}
+    cluster = Cluster(initialize_head=True, head_node_args=head)
     for _ in range(2):
         cluster.add_node(num_cpus=1)
     yield cluster
