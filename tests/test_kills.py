@@ -84,7 +84,7 @@ class Killer:
 
 
 @pytest.mark.parametrize(
-    ("lanes", "trials", "underway", "early"), [(True, TRIALS, 6, 4), (False, 2, 3, 0)]
+    ("lanes", "trials", "underway", "early"), [(True, TRIALS, 6, 4), (False, 3, 4, 6)]
 )
 def test_a_driver_that_is_killed_again_and_again(
     ray_cluster: str,
