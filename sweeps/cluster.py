@@ -15,6 +15,7 @@ from typing import Any
 
 from dpo_core.errors import SettingsError
 from sweeps.access import ask_for_token
+from sweeps.orphans import remove_orphans
 
 # For this process and for every worker. The first shows each trial in the dashboard's Train tab.
 WORKER_ENV = {
@@ -65,6 +66,8 @@ def connected() -> Iterator[None]:
     if threading.current_thread() is threading.main_thread():
         signal.signal(signal.SIGTERM, on_sigterm)  # Ray has put its own in place
     _silence()
+    if address != "local":
+        remove_orphans()
     try:
         yield
     finally:

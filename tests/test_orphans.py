@@ -1,0 +1,64 @@
+"""What a killed job leaves in the cluster is removed by the next sweep that connects."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from typing import Any
+
+import pytest
+from conftest import leaked
+from driving import wait_for
+
+from sweeps.cluster import connected
+from sweeps.orphans import remove_orphans
+
+pytestmark = pytest.mark.ray
+
+# An actor that asks for placement groups all the time; its driver says so, and is killed.
+ASKING = """
+import ray, time
+from ray.util.placement_group import placement_group
+ray.init(log_to_driver=False)
+
+@ray.remote(num_cpus=0)
+class Asking:
+    def ask(self):
+        while True:
+            placement_group([{"CPU": 0.001}])
+            time.sleep(0.003)
+
+asking = Asking.remote()
+asking.ask.remote()
+time.sleep(1)
+print("asking", flush=True)
+time.sleep(60)
+"""
+
+
+def left_by_a_killed_job() -> list[str]:
+    driver = subprocess.Popen([sys.executable, "-c", ASKING], stdout=subprocess.PIPE, text=True)
+    assert driver.stdout is not None
+    assert driver.stdout.readline() == "asking\n"
+    driver.kill()
+    driver.wait(30)
+    try:
+        wait_for(lambda: not leaked(), seconds=10, every=1)
+    except AssertionError:
+        return leaked()
+    return []
+
+
+def test_groups_of_a_dead_job_are_removed_and_those_of_a_living_one_are_not(
+    ray_cluster: str,
+) -> None:
+    assert any(left_by_a_killed_job() for _ in range(5)), "Ray mends this itself now: delete all"
+    with connected():
+        from ray.util.placement_group import placement_group, placement_group_table
+
+        own: Any = placement_group([{"CPU": 0.001}])
+        assert own.wait(30)
+        assert remove_orphans() == 0, "those of the dead job went when this one connected"
+        states = {k: g["state"] for k, g in placement_group_table().items()}
+        assert states[own.id.hex()] == "CREATED"
+    wait_for(lambda: not leaked(), seconds=30, every=1)
