@@ -53,8 +53,13 @@ def start(*arguments: str, **env: str) -> subprocess.Popen[str]:
 
 
 def end_of(program: subprocess.Popen[str], timeout: float = 300) -> tuple[int, str]:
-    """Exit code and what it said on stderr."""
-    _, told = program.communicate(timeout=timeout)
+    """Exit code and what it said on stderr. Raises AssertionError with that when it does not end."""
+    try:
+        _, told = program.communicate(timeout=timeout)
+    except subprocess.TimeoutExpired:
+        program.kill()
+        _, told = program.communicate()
+        raise AssertionError(f"it did not end within {timeout} s; it said:\n{told}") from None
     return program.returncode, told
 
 
