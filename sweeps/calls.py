@@ -11,6 +11,7 @@ from typing import Any
 
 from dpo_core.errors import UserError
 from sweeps.config import SweepConfig
+from sweeps.orphans import remove_orphans
 
 Call = Callable[..., Any]
 _TRIES = 3  # a worker or node may die under it
@@ -51,6 +52,7 @@ def _on_lane_or_in_task(
     try:
         return _on_lane(lanes, function, args)
     except ray.exceptions.RayActorError:  # the lanes' mailbox died, and they with it
+        remove_orphans()
         return _in_task(config, function, args)
 
 

@@ -20,12 +20,10 @@ NOTICE_S = 8
 
 @pytest.fixture
 def cluster() -> Iterator[Cluster]:
-    """A head without CPUs, and two nodes of one; the dashboard is what Ray Train cleans up with."""
+    """A head without CPUs; the dashboard is what Ray Train cleans up with."""
     soon = {"health_check_initial_delay_ms": 0, "health_check_period_ms": 500}
     head = {"num_cpus": 0, "include_dashboard": True, "_system_config": soon}
-    cluster = Cluster(initialize_head=True, head_node_args=head)
-    for _ in range(2):
-        cluster.add_node(num_cpus=1)
+    cluster = Cluster(initialize_head=True, head_node_args={**head, "resources": {"safe": 1}})
     yield cluster
     cluster.shutdown()
 
@@ -40,14 +38,24 @@ def trains_on(cluster: Cluster) -> Any:
     return None
 
 
-@pytest.mark.parametrize("lanes", [True, False])
+@pytest.mark.parametrize(("lanes", "drivers"), [(True, "safe"), (False, "spot")])
 def test_a_dead_node_and_one_that_is_preempted(
-    toy_model: Path, pairs_file: Path, tmp_path: Path, cluster: Cluster, lanes: bool
+    toy_model: Path,
+    pairs_file: Path,
+    tmp_path: Path,
+    cluster: Cluster,
+    lanes: bool,
+    drivers: str,
 ) -> None:
+    def new_node() -> None:
+        cluster.add_node(num_cpus=1, resources={"spot": 1})
+
+    new_node()
     sections = {
         "training": {"max_steps": STEPS, "batch_pairs": 4, "evaluations": EVALUATIONS},
-        "search": {"trials": 1, "retries": 1},  # for the death; a notice costs none
-        "resources": {"lanes": lanes},
+        # One for the death. A notice costs none, unless the trial's driver goes with the node.
+        "search": {"trials": 1, "retries": 1 if drivers == "safe" else 2},
+        "resources": {"lanes": lanes, "driver_resource": drivers},
     }
     path = write_sweep(tmp_path, toy_model, pairs_file, **sections)
     folder = tmp_path / "runs" / "nodes"
@@ -59,9 +67,10 @@ def test_a_dead_node_and_one_that_is_preempted(
     wait_for(lambda: evaluated() >= 1)
     cluster.remove_node(wait_for(lambda: trains_on(cluster)), allow_graceful=False)
     died_at = evaluated()
-    cluster.add_node(num_cpus=1)
+    new_node()
     wait_for(lambda: evaluated() > died_at)
 
+    new_node()
     leaving = wait_for(lambda: trains_on(cluster))
     preempt(cluster, leaving)
     code, told = end_of(sweep)

@@ -54,11 +54,38 @@ def test_groups_of_a_dead_job_are_removed_and_those_of_a_living_one_are_not(
 ) -> None:
     assert any(left_by_a_killed_job() for _ in range(5)), "Ray mends this itself now: delete all"
     with connected():
-        from ray.util.placement_group import placement_group, placement_group_table
+        from ray.util.placement_group import placement_group
 
         own: Any = placement_group([{"CPU": 0.001}])
         assert own.wait(30)
         assert remove_orphans() == 0, "those of the dead job went when this one connected"
-        states = {k: g["state"] for k, g in placement_group_table().items()}
-        assert states[own.id.hex()] == "CREATED"
+        assert states() == {own.id.hex(): "CREATED"}
     wait_for(lambda: not leaked(), seconds=30, every=1)
+
+
+def test_groups_of_a_dead_actor_are_removed_and_those_of_a_living_one_are_not(
+    ray_cluster: str,
+) -> None:
+    with connected():
+        import ray
+        from ray.util.placement_group import placement_group
+
+        class Owner:
+            def ask(self) -> str:
+                group: Any = placement_group([{"CPU": 0.001}])
+                assert group.wait(30)
+                return str(group.id.hex())
+
+        dead, alive = (ray.remote(Owner).options(num_cpus=0).remote() for _ in range(2))
+        left, kept = ray.get([dead.ask.remote(), alive.ask.remote()])
+        ray.kill(dead)
+        wait_for(lambda: remove_orphans() == 1, seconds=30)
+        assert states() == {kept: "CREATED"}, f"{left} was removed"
+    wait_for(lambda: not leaked(), seconds=30, every=1)
+
+
+def states() -> dict[str, str]:
+    from ray.util.placement_group import placement_group_table
+
+    found = placement_group_table().items()
+    return {k: group["state"] for k, group in found if group["state"] != "REMOVED"}

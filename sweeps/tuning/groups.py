@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from sweeps.config import ResourceSettings
+from sweeps.orphans import remove_orphans
 
 Loop = Callable[[dict[str, Any]], None]
 
@@ -21,11 +22,13 @@ def fit_group(
 ) -> None:
     """Run `loop(config)` on every worker and wait. Raises TrainingFailedError.
 
+    What the group of an earlier attempt may still hold is set free first: it would wait for that.
     `name` is what the dashboard's Train tab shows; `storage` is where Ray keeps its own files.
     """
     from ray.train import RunConfig, ScalingConfig
     from ray.train.torch import TorchTrainer
 
+    remove_orphans()
     gpus = {"GPU": resources.gpus_per_worker} if resources.gpus_per_worker else {}
     TorchTrainer(
         loop,
