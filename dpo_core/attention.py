@@ -62,15 +62,18 @@ def packed_attention(
         return output
     groups = query.shape[1] // key.shape[1]
     key, value = repeat_kv(key, groups), repeat_kv(value, groups)
+    tokens = [block.tokens for block in packed[0]]
     parts = []
-    for block, mask in zip(*packed, strict=True):
-        q, k, v = (x[:, :, block.start : block.start + block.tokens] for x in (query, key, value))
+    # Split, not sliced: the gradient of each slice would be written as wide as the whole row.
+    of_blocks = (torch.split(x, tokens, dim=2) for x in (query, key, value))
+    for block, mask, q, k, v in zip(*packed, *of_blocks, strict=True):
         p = block.prompt
-        of_prompt = q[:, :, :p], k[:, :, :p], v[:, :, :p]
+        q_prompt, q_answers = torch.split(q, [p, block.tokens - p], dim=2)
+        of_prompt = q_prompt, k[:, :, :p], v[:, :, :p]
         parts.append(scaled_dot_product_attention(*of_prompt, is_causal=True, scale=scaling))
         mask = mask.to(q.dtype)
-        parts.append(scaled_dot_product_attention(q[:, :, p:], k, v, attn_mask=mask, scale=scaling))
-    return torch.cat(parts, dim=2).transpose(1, 2).contiguous(), None
+        parts.append(scaled_dot_product_attention(q_answers, k, v, attn_mask=mask, scale=scaling))
+    return torch.cat([part.transpose(1, 2) for part in parts], dim=1), None
 
 
 ALL_ATTENTION_FUNCTIONS.register(PACKED, packed_attention)

@@ -58,6 +58,7 @@ def load_model(settings: ModelSettings, device: str = "cpu") -> Any:
     from transformers import AutoModelForCausalLM
 
     from dpo_core.attention import use_packed_attention
+    from dpo_core.fused_layers import fuse_layers
 
     path = local_path(settings.path)
     dtype = getattr(torch, settings.dtype) if settings.adapter is not None else torch.float32
@@ -72,6 +73,7 @@ def load_model(settings: ModelSettings, device: str = "cpu") -> Any:
             attn_implementation=attention,
         )
     model.config.use_cache = False
+    fuse_layers(model)
     if settings.attention == "auto":
         use_packed_attention(model)
     return model.to(device).eval()

@@ -170,6 +170,12 @@ class _StepBench:
 
         return load_model(self.settings)
 
+    def _load_plainly(self) -> Any:
+        """As a user of TRL would: without what this project does to a model."""
+        from transformers import AutoModelForCausalLM
+
+        return AutoModelForCausalLM.from_pretrained(self.settings.path, dtype="float32")
+
     def ours(self, pass_on: PassOn) -> list[float]:
         """The loss of each step."""
         from dpo_core.hyperparams import DPOHyperparams
@@ -219,7 +225,7 @@ class _StepBench:
         adapter = self.settings.adapter
         with tempfile.TemporaryDirectory() as workdir:
             trainer = Precomputed(
-                model=self.load(),
+                model=self._load_plainly(),
                 args=self._trl_config(workdir),
                 train_dataset=Dataset.from_list(self._trl_rows()),
                 processing_class=self.tokenizer,
