@@ -86,6 +86,16 @@ def test_another_formula_is_left_alone(monkeypatch: pytest.MonkeyPatch) -> None:
     assert modeling_llama.apply_rotary_pos_emb is interleaved
 
 
+def test_a_function_that_takes_something_else_is_left_alone(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def other(q: Any, angles: Any) -> Any:
+        return q * angles
+
+    monkeypatch.setattr(modeling_llama, "apply_rotary_pos_emb", other)
+    assert fuse_layers(toy("llama", "sdpa")) == (5, 0)
+
+
 def test_fusing_twice_is_fusing_once() -> None:
     first, second = toy("llama", "sdpa"), toy("llama", "sdpa")
     assert fuse_layers(first) == fuse_layers(second) == fuse_layers(first) == (5, 1)
