@@ -1,8 +1,8 @@
 """RMS norm and rotary embedding as one autograd node each, with the numbers of Transformers' own.
 
 Transformers composes them of operations that each write, and keep, a tensor as large as the layer's
-output; rotating halves by slices adds a gradient of zeros for each slice. For small models that is
-about a sixth of a step on a CPU. Only what computes the known formula is replaced.
+output; rotating halves by slices adds a gradient of zeros for each slice. Only what computes the known
+formula is replaced, and only float32 norms: others are not what the node computes.
 """
 
 from __future__ import annotations
@@ -34,7 +34,9 @@ def fuse_layers(model: nn.Module) -> tuple[int, int]:
 def _is_plain_norm(layer: Any) -> bool:
     if not type(layer).__name__.endswith("RMSNorm") or not hasattr(layer, "variance_epsilon"):
         return False
-    x = torch.linspace(-2, 3, layer.weight.numel()).to(layer.weight)
+    if layer.weight.dtype != torch.float32:
+        return False
+    x = torch.linspace(-2, 3, layer.weight.numel(), device=layer.weight.device)
     with torch.no_grad():
         return torch.equal(type(layer).forward(layer, x), _norm_forward(layer, x))
 

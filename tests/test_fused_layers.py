@@ -86,6 +86,11 @@ def test_another_formula_is_left_alone(monkeypatch: pytest.MonkeyPatch) -> None:
     assert modeling_llama.apply_rotary_pos_emb is interleaved
 
 
+def test_norms_of_another_precision_are_left_alone() -> None:
+    """Tried out, they would be compared with themselves."""
+    assert fuse_layers(toy("llama", "sdpa").bfloat16()) == (0, 1)
+
+
 def test_a_function_that_takes_something_else_is_left_alone(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
