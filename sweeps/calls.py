@@ -31,6 +31,7 @@ def call_of(config: SweepConfig, lanes: Any = None) -> Call:
 def _in_task(config: SweepConfig, function: Call, args: tuple[Any, ...]) -> Any:
     import ray
 
+    remove_orphans()  # a trial that died may have left what the task would wait for
     task = ray.remote(function).options(
         num_cpus=config.resources.cpus_per_worker,
         num_gpus=config.resources.gpus_per_worker,
@@ -52,7 +53,6 @@ def _on_lane_or_in_task(
     try:
         return _on_lane(lanes, function, args)
     except ray.exceptions.RayActorError:  # the lanes' mailbox died, and they with it
-        remove_orphans()
         return _in_task(config, function, args)
 
 
