@@ -9,7 +9,7 @@ from itertools import combinations
 from search_spaces.axes import Choice, Scalar, describe
 from search_spaces.branches import Branch, Branches
 from search_spaces.errors import SpaceError, about, way_out
-from search_spaces.worlds import parents, survey
+from search_spaces.reachability import parents, survey
 
 
 def check_axes(axes: Mapping[str, Branches]) -> None:

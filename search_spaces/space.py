@@ -17,16 +17,10 @@ from hashlib import sha256
 from typing import Any
 
 from search_spaces.axes import Axis, Checked, Choice, describe
-from search_spaces.branches import (
-    Branch,
-    Branches,
-    branches_from_yaml,
-    branches_to_yaml,
-    draw_key,
-)
+from search_spaces.branches import Branch, Branches, branches_from_yaml, branches_to_yaml, draw_key
 from search_spaces.errors import SpaceError, about, way_out
+from search_spaces.reachability import parents, survey
 from search_spaces.rules import check_axes, sampling_order
-from search_spaces.worlds import parents, survey
 
 
 class Space(Checked):

@@ -1,5 +1,5 @@
 """`python -m sweeps`, which is what a submitted job runs."""
 
-from sweeps.cli import main
+from sweeps.cli.app import main
 
 main()

@@ -9,22 +9,22 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from dpo_core.errors import SettingsError, UserError
-from sweeps.calls import call_of
-from sweeps.cluster import connected
-from sweeps.conclude import conclude, elect, kept_answers
-from sweeps.config import SweepConfig, parse_sweep
-from sweeps.contenders import Field
-from sweeps.incumbent import find_incumbent, is_scored
-from sweeps.judgement import State, judgement
-from sweeps.lease import held
-from sweeps.paths import SweepPaths
-from sweeps.prepare import read_config, write_config
-from sweeps.records import ledger
-from sweeps.records.choice import Contender
-from sweeps.records.confirmation import confirmed, electorate
-from sweeps.records.ledger import TrialRecord
-from sweeps.records.verdict import INCUMBENT, REFERENCE
+from sweeps.config.schema import SweepConfig, parse_sweep
+from sweeps.finalize.finalize import conclude, elect, kept_answers
+from sweeps.finalize.incumbent import find_incumbent, is_scored
+from sweeps.finalize.selection_json import State, judgement
+from sweeps.ray_runtime.connect import connected
+from sweeps.ray_runtime.remote_call import call_of
 from sweeps.report.write import try_write_report
+from sweeps.run_dir import ledger
+from sweeps.run_dir.ledger import TrialRecord
+from sweeps.run_dir.lock import held
+from sweeps.run_dir.paths import SweepPaths
+from sweeps.run_dir.prepared import read_config, write_config
+from sweeps.selection.candidates import Field
+from sweeps.selection.confirmation import confirmed, electorate
+from sweeps.selection.rule import Contender
+from sweeps.selection.verdict import INCUMBENT, REFERENCE
 
 _PART = "selection."
 

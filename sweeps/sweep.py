@@ -5,27 +5,27 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from dpo_core.audit import INFO
+from dpo_core.audit.pair_checks import INFO
 from dpo_core.errors import UserError
 from dpo_core.preferences import PreferenceSplits
-from sweeps.access import how_to_enter
-from sweeps.audit import finding_lines
-from sweeps.audited import Said, skipped_rows
-from sweeps.calls import call_of
-from sweeps.cluster import connected, dashboard_url
-from sweeps.conclude import conclude
-from sweeps.config import SweepConfig
-from sweeps.contenders import Field
-from sweeps.data import read_data, said_of, split_data
-from sweeps.incumbent import find_incumbent
-from sweeps.kept import kept_data, kept_prepared
-from sweeps.lease import held
-from sweeps.paths import SweepPaths
-from sweeps.preparation import prepare
-from sweeps.prepare import Prepared, write_config
+from sweeps.config.schema import SweepConfig
+from sweeps.config.study import check_study_driver
+from sweeps.config.trackers import check_trackers
+from sweeps.finalize.finalize import conclude
+from sweeps.finalize.incumbent import find_incumbent
+from sweeps.preflight.audit import finding_lines
+from sweeps.prepare.audit_report import Said, skipped_rows
+from sweeps.prepare.data import read_data, said_of, split_data
+from sweeps.prepare.pipeline import prepare
+from sweeps.prepare.reuse import kept_data, kept_prepared
+from sweeps.ray_runtime.auth import how_to_enter
+from sweeps.ray_runtime.connect import connected, dashboard_url
+from sweeps.ray_runtime.remote_call import call_of
 from sweeps.report.write import try_write_report
-from sweeps.study_settings import check_study_driver
-from sweeps.tracker_settings import check_trackers
+from sweeps.run_dir.lock import held
+from sweeps.run_dir.paths import SweepPaths
+from sweeps.run_dir.prepared import Prepared, write_config
+from sweeps.selection.candidates import Field
 
 Say = Callable[[str], None]
 
@@ -52,8 +52,8 @@ def run_sweep(config: SweepConfig, paths: SweepPaths, say: Say, tell: Any) -> di
     with held(paths.leases, paths.sweep_id), connected():
         import ray
 
-        from sweeps.tuning.resources import check_resources
-        from sweeps.tuning.runner import close_lanes, confirm_trials, open_lanes, run_trials
+        from sweeps.ray_runtime.resources import check_resources
+        from sweeps.trials.runner import close_lanes, confirm_trials, open_lanes, run_trials
 
         check_resources(config.resources, config.search.concurrent, ray.cluster_resources())
         say(f"sweep {paths.sweep_id} in {paths.store.uri}")

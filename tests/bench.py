@@ -94,7 +94,7 @@ class _Bench:
         self._keep(Part.selection, raw, bench_selection.rows(found))
 
     def _run_data(self, scratch: Path) -> None:
-        from dpo_core.models import local_path
+        from dpo_core.models.load import local_path
         from tests import bench_data
 
         model, count = Path(local_path(self.model)), self.data_pairs or bench_data.PAIRS
@@ -102,7 +102,7 @@ class _Bench:
         self._keep(Part.data, raw, bench_data.rows(raw))
 
     def _run_training(self, parts: set[Part], scratch: Path) -> None:
-        from dpo_core.models import local_path
+        from dpo_core.models.load import local_path
         from dpo_core.preferences import load_pairs
         from tests.bench_pairs import WANTED, pick, write
 
@@ -230,7 +230,7 @@ def _set_environment(threads: int) -> None:
 @contextmanager
 def _own_ray() -> Iterator[None]:
     """A new Ray for the whole bench, connected as a sweep connects to it."""
-    from sweeps.cluster import connected
+    from sweeps.ray_runtime.connect import connected
     from tests.bench_probe import say
 
     say("starting Ray")

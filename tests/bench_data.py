@@ -98,9 +98,9 @@ def _split(scratch: Path, tokenizer: Any) -> None:
 
 
 def _encode(scratch: Path, tokenizer: Any) -> None:
-    from dpo_core.encode import encode
+    from dpo_core.encoding.encode import encode
+    from dpo_core.encoding.token_table import TokenTable
     from dpo_core.preferences import PairTable, as_chat
-    from dpo_core.tokens import TokenTable
 
     for name in ("train", "select", "final"):
         pairs = map(as_chat, PairTable.open(scratch / f"{name}.arrow"))
@@ -108,9 +108,9 @@ def _encode(scratch: Path, tokenizer: Any) -> None:
 
 
 def _audit(scratch: Path, tokenizer: Any) -> None:
-    from dpo_core.audit import audit
+    from dpo_core.audit.pair_checks import audit
+    from dpo_core.encoding.token_table import TokenTable
     from dpo_core.preferences import PairTable
-    from dpo_core.tokens import TokenTable
 
     names = ("train", "select", "final")
     splits = {name: PairTable.open(scratch / f"{name}.arrow") for name in names}
@@ -129,8 +129,8 @@ _STEPS: dict[str, Callable[[Path, Any], None]] = {
 def _step(name: str, scratch: Path, folder: str) -> dict[str, Any]:
     from transformers import AutoTokenizer
 
-    import dpo_core.audit
-    import dpo_core.encode
+    import dpo_core.audit.pair_checks
+    import dpo_core.encoding.encode
     import dpo_core.preferences  # noqa: F401
 
     tokenizer = AutoTokenizer.from_pretrained(folder)

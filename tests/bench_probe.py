@@ -112,7 +112,7 @@ def wait_for_free_cpus(seconds: float = 60.0) -> None:
 
 def machine() -> dict[str, Any]:
     """Hardware, versions and command line, for the JSON."""
-    from dpo_core.checkpoints import versions
+    from dpo_core.training.checkpoints import versions
 
     return {
         "command": " ".join(sys.argv),

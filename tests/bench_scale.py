@@ -6,8 +6,8 @@ import contextlib
 from pathlib import Path
 from typing import Any
 
-from sweeps.tuning.book import Book
-from sweeps.tuning.search import SweepSearch
+from sweeps.search.searcher import SweepSearch
+from sweeps.trials.ledger_callback import Book
 from tests.bench_probe import watched
 from tests.bench_slope import SIZES, ends, slope_ratio
 from tests.bench_sweeps import Task, run_ours

@@ -13,12 +13,12 @@ from typing import Any
 import numpy as np
 from scipy import stats
 
-from dpo_core.evaluation import Count
-from sweeps.records.choice import Contender, choose
-from sweeps.records.guardrails import Check
-from sweeps.records.paired import Comparison, Groups, compare, design_effect
+from dpo_core.evaluation.outcomes import Count
 from sweeps.records.statistics import wilson_interval
-from sweeps.records.verdict import BETTER, word_of
+from sweeps.selection.guardrails import Check
+from sweeps.selection.rule import Contender, choose
+from sweeps.selection.statistics import Comparison, Groups, compare, design_effect
+from sweeps.selection.verdict import BETTER, word_of
 from tests.bench_table import Row
 
 REPETITIONS = 500

@@ -9,8 +9,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from dpo_core.encoding.token_table import EncodedPair
 from dpo_core.preferences import PreferencePair
-from dpo_core.tokens import EncodedPair
 from tests.bench_flops import PairTokens, Shape, step_flops
 from tests.bench_probe import say
 from tests.bench_table import Row
@@ -140,12 +140,12 @@ class _StepBench:
     def __init__(
         self, model_dir: Path, lora: bool, pairs: Sequence[PreferencePair], steps: int
     ) -> None:
-        from dpo_core.batches import batch_order
-        from dpo_core.encode import encode, uses_chat_template
-        from dpo_core.models import load_tokenizer, quiet
+        from dpo_core.encoding.encode import encode, uses_chat_template
+        from dpo_core.models.load import load_tokenizer, quiet
         from dpo_core.preferences import as_chat
-        from dpo_core.scoring import Scorer
+        from dpo_core.scoring.scorer import Scorer
         from dpo_core.settings import LoraSettings, ModelSettings, TrainingSettings
+        from dpo_core.training.batch_order import batch_order
 
         quiet()
         self.settings = ModelSettings(path=str(model_dir), adapter=LoraSettings() if lora else None)
@@ -166,7 +166,7 @@ class _StepBench:
         return [[self.encoded[i] for i in batch] for batch in self.order]
 
     def load(self) -> Any:
-        from dpo_core.models import load_model
+        from dpo_core.models.load import load_model
 
         return load_model(self.settings)
 
@@ -179,7 +179,7 @@ class _StepBench:
     def ours(self, pass_on: PassOn) -> list[float]:
         """The loss of each step."""
         from dpo_core.hyperparams import DPOHyperparams
-        from dpo_core.training import TrialData, train
+        from dpo_core.training.trainer import TrialData, train
 
         losses: list[float] = []
 
@@ -210,7 +210,7 @@ class _StepBench:
         from transformers import PrinterCallback, TrainerCallback
         from trl import DPOTrainer
 
-        from dpo_core.models import lora_config
+        from dpo_core.models.load import lora_config
 
         class Precomputed(DPOTrainer):  # type: ignore[misc]
             """TRL's trainer with its own precomputed reference, which the data set brings along."""

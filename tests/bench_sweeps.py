@@ -10,12 +10,12 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from dpo_core.batches import batch_order
 from dpo_core.settings import LoraSettings
-from dpo_core.store import Store
-from sweeps.config import SweepConfig, parse_sweep
-from sweeps.paths import SweepPaths
-from sweeps.records import ledger
+from dpo_core.storage.store import Store
+from dpo_core.training.batch_order import batch_order
+from sweeps.config.schema import SweepConfig, parse_sweep
+from sweeps.run_dir import ledger
+from sweeps.run_dir.paths import SweepPaths
 from sweeps.sweep import run_sweep
 from tests.bench_pairs import FRACTION
 from tests.bench_probe import PeakMemory, say, wait_for_free_cpus

@@ -13,9 +13,9 @@ from typing import Any
 import yaml
 from toys import LENIENT
 
-from dpo_core.store import Store
-from sweeps.records import ledger
-from sweeps.records.ledger import TrialRecord
+from dpo_core.storage.store import Store
+from sweeps.run_dir import ledger
+from sweeps.run_dir.ledger import TrialRecord
 
 Program = subprocess.Popen  # of text
 

@@ -11,13 +11,13 @@ from typing import Any
 from test_selection import REWARD, evaluation
 from test_terminal import a_selection, candidate
 
-from sweeps.config import SweepConfig, parse_sweep, resolved
-from sweeps.paths import SweepPaths
-from sweeps.prepare import Prepared
-from sweeps.records import ledger
-from sweeps.records.ledger import EvaluationRecord, TrialRecord
-from sweeps.records.selection import trial_rows
-from sweeps.strict_yaml import dump_yaml
+from sweeps.config.schema import SweepConfig, parse_sweep, resolved
+from sweeps.config.strict_yaml import dump_yaml
+from sweeps.run_dir import ledger
+from sweeps.run_dir.ledger import EvaluationRecord, TrialRecord
+from sweeps.run_dir.paths import SweepPaths
+from sweeps.run_dir.prepared import Prepared
+from sweeps.selection.leaderboard import trial_rows
 from sweeps.sweep import NoWinner
 
 SWEEP = """\

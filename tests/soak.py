@@ -43,13 +43,13 @@ class Soaked:
 
 def soak(model: Path, pairs: Path, storage: Path, trials: int) -> Soaked:
     """Needs a connected Ray of two CPUs."""
-    from dpo_core.store import Store
-    from sweeps.config import parse_sweep
-    from sweeps.data import read_data, said_of, split_data
-    from sweeps.paths import SweepPaths
-    from sweeps.preparation import prepare
-    from sweeps.strict_yaml import dump_yaml
-    from sweeps.tuning.runner import run_trials
+    from dpo_core.storage.store import Store
+    from sweeps.config.schema import parse_sweep
+    from sweeps.config.strict_yaml import dump_yaml
+    from sweeps.prepare.data import read_data, said_of, split_data
+    from sweeps.prepare.pipeline import prepare
+    from sweeps.run_dir.paths import SweepPaths
+    from sweeps.trials.runner import run_trials
 
     tree = {
         "name": "soak",
@@ -85,9 +85,9 @@ def scripted(drawn: dict[str, Any], *, storage: str, sweep_id: str, **_: Any) ->
     """A trial that learns by decree: it is the better the nearer β is to 0.1."""
     from ray import tune
 
-    from dpo_core.store import Store
-    from sweeps.paths import SweepPaths
-    from sweeps.tuning.worker import TrialJob, _resume_folder
+    from dpo_core.storage.store import Store
+    from sweeps.run_dir.paths import SweepPaths
+    from sweeps.trials.train_worker import TrialJob, _resume_folder
 
     paths = SweepPaths(Store.open(storage), sweep_id)
     trial, number = drawn["trial"], int(drawn["trial"][1:])
@@ -106,9 +106,9 @@ def scripted(drawn: dict[str, Any], *, storage: str, sweep_id: str, **_: Any) ->
 
 
 def _store(paths: Any, drawn: dict[str, Any], step: int) -> None:
-    from dpo_core.checkpoints import write_manifest
-    from dpo_core.evaluation import Outcomes, write_outcomes
-    from sweeps.prepare import read_encoded
+    from dpo_core.evaluation.outcomes import Outcomes, write_outcomes
+    from dpo_core.training.checkpoints import write_manifest
+    from sweeps.run_dir.prepared import read_encoded
 
     with tempfile.TemporaryDirectory(dir=paths.scratch) as scratch:
         folder = Path(scratch) / "checkpoint"
@@ -139,7 +139,7 @@ def main() -> None:
     sys.path.insert(0, str(Path(__file__).parent))
     from toys import save_toy_model, write_toy_pairs
 
-    from sweeps.cluster import connected
+    from sweeps.ray_runtime.connect import connected
 
     trials = int(sys.argv[1]) if len(sys.argv) > 1 else 200
     with tempfile.TemporaryDirectory() as folder, connected():

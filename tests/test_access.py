@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from sweeps import access
+from sweeps.ray_runtime import auth as access
 
 
 @pytest.fixture(autouse=True)

@@ -10,11 +10,11 @@ import pytest
 from test_export import base, prepared  # noqa: F401  (fixtures)
 
 from dpo_core.errors import ModelError
-from sweeps.answers import answer, name_of, read_answers, sample
-from sweeps.config import SweepConfig, parse_sweep
-from sweeps.export import export_and_score
-from sweeps.incumbent import Incumbent, is_scored, score_incumbent
-from sweeps.paths import SweepPaths
+from sweeps.config.schema import SweepConfig, parse_sweep
+from sweeps.finalize.export import export_and_score
+from sweeps.finalize.incumbent import Incumbent, is_scored, score_incumbent
+from sweeps.finalize.sample_answers import answer, name_of, read_answers, sample
+from sweeps.run_dir.paths import SweepPaths
 
 PLACE = ("t0000", 4)
 NAME = "t0000-step-000004"

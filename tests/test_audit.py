@@ -14,16 +14,9 @@ import pytest
 import yaml
 from toys import text_pair, toy_pairs
 
-from dpo_core.audit import (
-    INFO,
-    SEVERE,
-    WARNING,
-    audit,
-    by_severity,
-    lengths,
-)
+from dpo_core.audit.pair_checks import INFO, SEVERE, WARNING, audit, by_severity, lengths
+from dpo_core.encoding.token_table import EncodedPair, TokenTable
 from dpo_core.preferences.pairs import PreferencePair, number_repeats
-from dpo_core.tokens import EncodedPair, TokenTable
 
 
 def pair(prompt: str, chosen: str = "yes", rejected: str = "no") -> PreferencePair:
@@ -82,7 +75,7 @@ def test_near_duplicates_are_leaks_across_splits_only() -> None:
 
 
 def test_held_out_prompts_are_compared_first(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("dpo_core.preferences.near.MOST", 2)
+    monkeypatch.setattr("dpo_core.preferences.near_duplicates.MOST", 2)
     words = "may a child of four years take the syrup for adults before going to bed at night"
     splits = {
         "train": [pair(f"{n} asks about something else") for n in range(10)],

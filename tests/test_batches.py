@@ -6,7 +6,7 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dpo_core.batches import batch_order, weighted_order
+from dpo_core.training.batch_order import batch_order, weighted_order
 
 sizes = st.integers(1, 40)
 

@@ -16,7 +16,7 @@ import pytest
 from conftest import exported_metrics, get, ray_processes
 from driving import write_sweep
 
-from sweeps.tuning.shared_study import open_storage
+from sweeps.search.shared_study import open_storage
 
 pytestmark = [pytest.mark.ray, pytest.mark.integration]
 

@@ -13,16 +13,16 @@ import pytest
 import torch
 from toys import toy_data, toy_llama, toy_tokenizer
 
-from dpo_core.checkpoints import (
+from dpo_core.hyperparams import DPOHyperparams
+from dpo_core.settings import LoraSettings, ModelSettings, TrainingSettings
+from dpo_core.training.checkpoints import (
     load_training_state,
     read_manifest,
     save,
     versions,
     write_manifest,
 )
-from dpo_core.hyperparams import DPOHyperparams
-from dpo_core.settings import LoraSettings, ModelSettings, TrainingSettings
-from dpo_core.training import train
+from dpo_core.training.trainer import train
 
 
 @pytest.fixture(scope="module", params=["lora", "full"])

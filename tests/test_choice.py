@@ -8,15 +8,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from test_selection import REWARD, outcomes
 
-from dpo_core.store import Store
-from sweeps.answers import name_of
-from sweeps.conclude import elect
-from sweeps.records.choice import Contender, can_still_win, choose, ranked, runner_up
-from sweeps.records.guardrails import Check, broken, checks, offline_values
-from sweeps.records.openings import FinalSpent, open_final, read_openings
-from sweeps.records.paired import Comparison, Groups
-from sweeps.records.verdict import BETTER, SAME, WORSE, judge, nothing_admissible, word_of
-from sweeps.selection_settings import GuardrailSettings
+from dpo_core.storage.store import Store
+from sweeps.config.selection import GuardrailSettings
+from sweeps.finalize.final_split import FinalSpent, open_final, read_openings
+from sweeps.finalize.finalize import elect
+from sweeps.finalize.sample_answers import name_of
+from sweeps.selection.guardrails import Check, broken, checks, offline_values
+from sweeps.selection.rule import Contender, can_still_win, choose, ranked, runner_up
+from sweeps.selection.statistics import Comparison, Groups
+from sweeps.selection.verdict import BETTER, SAME, WORSE, judge, nothing_admissible, word_of
 
 PAIRS = 100
 GROUPS = Groups(np.arange(PAIRS, dtype=np.int64) // 2)

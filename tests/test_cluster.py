@@ -9,7 +9,7 @@ import pytest
 import ray
 
 from dpo_core.errors import SettingsError
-from sweeps import cluster
+from sweeps.ray_runtime import connect as cluster
 
 
 @pytest.fixture

@@ -19,14 +19,9 @@ import pytest
 import yaml
 from conftest import SHARED
 
-from sweeps.command_line import (
-    EXIT_MISTAKE,
-    EXIT_NO_WINNER,
-    EXIT_NOTHING_ADMISSIBLE,
-    EXIT_OF_ERROR,
-)
-from sweeps.config import load_sweep
-from sweeps.submission import make_submission
+from sweeps.cli.options import EXIT_MISTAKE, EXIT_NO_WINNER, EXIT_NOTHING_ADMISSIBLE, EXIT_OF_ERROR
+from sweeps.config.schema import load_sweep
+from sweeps.jobs.submission import make_submission
 
 ROOT = Path(__file__).parents[1]
 CLUSTER = ROOT / "cluster"

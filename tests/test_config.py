@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 from dpo_core.errors import SettingsError
 from dpo_core.settings import LoraSettings
 from search_spaces import Choice, LogUniform, load_preset
-from sweeps.config import load_sweep, parse_sweep, resolved
-from sweeps.strict_yaml import dump_yaml, load_yaml
+from sweeps.config.schema import load_sweep, parse_sweep, resolved
+from sweeps.config.strict_yaml import dump_yaml, load_yaml
 
 CONTRACT = """\
 name: hh

@@ -10,11 +10,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sweeps.records.choice import Contender, choose
-from sweeps.records.confirmation import confirmed, electorate, finalists, new_seeds
-from sweeps.records.guardrails import Check
-from sweeps.records.ledger import TrialRecord
-from sweeps.records.paired import Groups
+from sweeps.run_dir.ledger import TrialRecord
+from sweeps.selection.confirmation import confirmed, electorate, finalists, new_seeds
+from sweeps.selection.guardrails import Check
+from sweeps.selection.rule import Contender, choose
+from sweeps.selection.statistics import Groups
 
 PAIRS = 40
 GROUPS = Groups.of([str(n) for n in range(PAIRS)])

@@ -14,10 +14,10 @@ from driving import start, write_sweep
 from test_sweep import run, selection_of
 from toys import LENIENT
 
-from dpo_core.evaluation import read_outcomes
-from sweeps.paths import SweepPaths
-from sweeps.records import ledger
-from sweeps.records.confirmation import new_seeds
+from dpo_core.evaluation.outcomes import read_outcomes
+from sweeps.run_dir import ledger
+from sweeps.run_dir.paths import SweepPaths
+from sweeps.selection.confirmation import new_seeds
 
 pytestmark = [pytest.mark.ray, pytest.mark.integration]
 

@@ -9,9 +9,9 @@ from typing import Any
 
 from rich.console import Console
 
-from dpo_core.store import Store
+from dpo_core.storage.store import Store
 from sweeps.demo import side_by_side
-from sweeps.paths import SweepPaths
+from sweeps.run_dir.paths import SweepPaths
 
 QUESTIONS = ["May I?", "Must I [bold]now[/bold]?", "Shall I?", "Can I?"]
 

@@ -9,8 +9,8 @@ import pytest
 
 from dpo_core.preferences import PreferencePair, load_pairs
 from search_spaces import load_preset
-from sweeps.data import load_splits
 from sweeps.demo import demo_config
+from sweeps.prepare.data import load_splits
 
 CATEGORIES = {"dosage", "interactions", "see_a_doctor", "pressure"}
 

@@ -9,15 +9,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from toys import CHAT_TEMPLATE, END_OF_TURN, text_pair, toy_pairs, toy_tokenizer
 
-from dpo_core.encode import (
-    encode,
-    tokenizer_fingerprint,
-    truncate,
-    uses_chat_template,
-)
+from dpo_core.encoding.encode import encode, tokenizer_fingerprint, truncate, uses_chat_template
+from dpo_core.encoding.token_table import EncodedPair, report
 from dpo_core.errors import DataError
 from dpo_core.preferences.pairs import make_pair
-from dpo_core.tokens import EncodedPair, report
 
 
 @pytest.fixture(scope="module")

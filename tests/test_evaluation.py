@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dpo_core.evaluation import (
+from dpo_core.evaluation.outcomes import (
     OBJECTIVES,
     TIE_NATS,
     Count,

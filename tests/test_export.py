@@ -11,13 +11,12 @@ import yaml
 from test_terminal import a_selection
 from toys import save_toy_model, write_toy_pairs
 
-from dpo_core.checkpoints import write_manifest
 from dpo_core.errors import UserError
-from dpo_core.models import load_model, load_tokenizer, lora_config
-from dpo_core.store import Store
-from sweeps.config import parse_sweep
-from sweeps.data import load_splits
-from sweeps.export import (
+from dpo_core.models.load import load_model, load_tokenizer, lora_config
+from dpo_core.storage.store import Store
+from dpo_core.training.checkpoints import write_manifest
+from sweeps.config.schema import parse_sweep
+from sweeps.finalize.export import (
     ADAPTER,
     copy_best,
     export_and_score,
@@ -25,8 +24,9 @@ from sweeps.export import (
     model_card,
     write_card,
 )
-from sweeps.paths import SweepPaths
-from sweeps.preparation import prepare
+from sweeps.prepare.data import load_splits
+from sweeps.prepare.pipeline import prepare
+from sweeps.run_dir.paths import SweepPaths
 
 # The card
 

@@ -9,15 +9,15 @@ import ray
 import torch.distributed
 
 from dpo_core.errors import SettingsError, StorageError, TrialFailed
-from dpo_core.store import Store
-from sweeps.paths import SweepPaths
-from sweeps.tuning.failures import (
+from dpo_core.storage.store import Store
+from sweeps.ray_runtime.failures import (
     cause_of,
     failure_of,
     reason_of,
     record_failure,
     stop_for_storage,
 )
+from sweeps.run_dir.paths import SweepPaths
 
 # What torch 2.13 really says, on a CPU (a request beyond all memory) and on a GPU.
 CPU = (

@@ -9,12 +9,12 @@ import pytest
 import torch
 from toys import toy_encoded, toy_llama
 
-from dpo_core import fitting
-from dpo_core.fitting import device_bytes, fastest_row, fits, measured_row_tokens
+from dpo_core.encoding.token_table import TokenTable
+from dpo_core.scoring import row_size as fitting
+from dpo_core.scoring.row_size import device_bytes, fastest_row, fits, measured_row_tokens
 from dpo_core.settings import DEFAULT_ROW_TOKENS
-from dpo_core.tokens import TokenTable
-from sweeps.config import parse_sweep
-from sweeps.reference_pass import needs_checkpointing
+from sweeps.config.schema import parse_sweep
+from sweeps.prepare.reference_pass import needs_checkpointing
 
 SWEEP = """
 name: fit

@@ -9,7 +9,7 @@ import torch
 from peft import LoraConfig, get_peft_model
 from toys import toy_llama
 
-from dpo_core.fused_lora import fuse_lora
+from dpo_core.ops.fused_lora import fuse_lora
 
 IDS = torch.arange(3, 23)[None]
 

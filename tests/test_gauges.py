@@ -10,9 +10,9 @@ from typing import Any
 
 import pytest
 
-from sweeps.records.ledger import FAILED, FINISHED, STOPPED, EvaluationRecord, TrialRecord
-from sweeps.tuning.book import Happening
-from sweeps.tuning.gauges import OF_SWEEP, OF_TRIAL, TAGS, Rate, SweepGauges, TrialGauges
+from sweeps.run_dir.ledger import FAILED, FINISHED, STOPPED, EvaluationRecord, TrialRecord
+from sweeps.trials.ledger_callback import Happening
+from sweeps.trials.metrics import OF_SWEEP, OF_TRIAL, TAGS, Rate, SweepGauges, TrialGauges
 
 HEALTH = {"drift_chosen": 0.0, "drift_rejected": 0.0}
 BOARD = Path(__file__).parents[1] / "cluster" / "grafana" / "dpo-sweeps.json"
@@ -35,7 +35,7 @@ class Seen(dict[str, float]):
 def seen(monkeypatch: pytest.MonkeyPatch) -> Seen:
     found = Seen()
     monkeypatch.setattr(
-        "sweeps.tuning.gauges._gauges", lambda about, tags: {n: found.gauge(n) for n in about}
+        "sweeps.trials.metrics._gauges", lambda about, tags: {n: found.gauge(n) for n in about}
     )
     return found
 

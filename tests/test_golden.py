@@ -10,13 +10,13 @@ import pytest
 import torch
 from toys import toy_llama, toy_tokenizer
 
-from dpo_core.encode import prompt_tokens
+from dpo_core.encoding.encode import prompt_tokens
 from dpo_core.errors import DataError
-from dpo_core.generation import generate
-from dpo_core.golden_answers import PART, Filled, answer_parts, fill_in, parts_of
+from dpo_core.models.generation import generate
+from dpo_core.models.golden_answers import PART, Filled, answer_parts, fill_in, parts_of
 from dpo_core.preferences.golden import is_waiting, read_golden, stand_in
 from dpo_core.preferences.readers import Record
-from dpo_core.store import Store
+from dpo_core.storage.store import Store
 
 
 def golden(count: int, **more: Any) -> list[Any]:

@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 import torch
 
-from dpo_core import head as module
-from dpo_core.head import answer_logps
+from dpo_core.ops import fused_head as module
+from dpo_core.ops.fused_head import answer_logps
 
 TOKENS, HIDDEN, VOCABULARY = 50, 8, 30
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from dpo_core.evaluation import Outcomes
-from dpo_core.health import generated_health, health, repeated_ngrams
+from dpo_core.evaluation.failure_modes import generated_health, health, repeated_ngrams
+from dpo_core.evaluation.outcomes import Outcomes
 
 
 def scored(gains: list[tuple[float, float]], tokens: list[tuple[int, int]]) -> Outcomes:

@@ -9,7 +9,7 @@ import pytest
 
 from dpo_core.preferences import load_data
 from dpo_core.settings import SourceSettings
-from sweeps import cli
+from sweeps.cli import app as cli
 
 FOLDER = Path(__file__).parent / "hostile"
 # What follows the file's path.

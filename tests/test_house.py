@@ -13,7 +13,7 @@ import pytest
 import yaml
 
 from search_spaces import Space, load_preset, preset_names
-from sweeps.strict_yaml import load_yaml
+from sweeps.config.strict_yaml import load_yaml
 
 ROOT = Path(__file__).parents[1]
 PACKAGES = ("dpo_core", "search_spaces", "sweeps")
@@ -56,7 +56,7 @@ def test_there_is_a_house() -> None:
         ("def f():\n    from ray import tune", {"ray"}),
         ("if TYPE_CHECKING:\n    import optuna", {"optuna"}),
         ("from . import rows", {"dpo_core"}),
-        ("from .rows import pack", {"dpo_core.rows"}),
+        ("from .rows import pack", {"dpo_core.encoding.packing"}),
     ],
 )
 def test_no_import_is_overlooked(text: str, found: set[str]) -> None:

@@ -11,11 +11,11 @@ import pytest
 from conftest import get
 from driving import run, wait_for, write_sweep
 
-from dpo_core.store import Store
-from sweeps import cli
-from sweeps.jobs import Job, Jobs, JobsError
-from sweeps.records import ledger
-from sweeps.submission import Submission
+from dpo_core.storage.store import Store
+from sweeps.cli import app as cli
+from sweeps.jobs.client import Job, Jobs, JobsError
+from sweeps.jobs.submission import Submission
+from sweeps.run_dir import ledger
 
 Call = Callable[..., tuple[int, str, str]]
 
@@ -165,7 +165,7 @@ def test_a_wrong_token_is_one_line(ray_cluster: str) -> None:
     ],
 )
 def test_exit_codes_and_who_may_go_on(status: str, driver, code: int, again: bool) -> None:
-    from sweeps.job_commands import exit_code
+    from sweeps.cli.job_commands import exit_code
 
     job = Job("a", status, driver, "", None, None, None, {})
     assert exit_code(job) == code

@@ -9,9 +9,9 @@ from typing import Any
 
 import pytest
 
-from sweeps.config import ResourceSettings
-from sweeps.tuning import lanes as module
-from sweeps.tuning.lanes import CANCELLED, DIED, FINISHED, Lanes
+from sweeps.config.schema import ResourceSettings
+from sweeps.ray_runtime import lanes as module
+from sweeps.ray_runtime.lanes import CANCELLED, DIED, FINISHED, Lanes
 
 Work = Callable[["ThreadLanes", int, dict[str, Any]], None]
 

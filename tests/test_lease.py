@@ -13,9 +13,9 @@ from pathlib import Path
 import bucket  # noqa: F401  (registers the scheme)
 import pytest
 
-from dpo_core.store import Store
-from sweeps import lease
-from sweeps.lease import Busy, held
+from dpo_core.storage.store import Store
+from sweeps.run_dir import lock as lease
+from sweeps.run_dir.lock import Busy, held
 
 # Holds the name until its standard input ends; says so, and says when it could not.
 HOLDER = """

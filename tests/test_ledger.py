@@ -12,9 +12,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from dpo_core.store import Store
-from sweeps.records import ledger
-from sweeps.records.ledger import EvaluationRecord, LedgerError, TrialRecord
+from dpo_core.storage.store import Store
+from sweeps.run_dir import ledger
+from sweeps.run_dir.ledger import EvaluationRecord, LedgerError, TrialRecord
 
 NAME = "ledger.jsonl"
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from dpo_core.local_copies import UNUSED_S, local_copy
+from dpo_core.storage.local_cache import UNUSED_S, local_copy
 
 
 @pytest.fixture(autouse=True)

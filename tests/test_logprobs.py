@@ -10,9 +10,11 @@ import torch
 from toys import VOCABULARY, toy_encoded, toy_llama
 from transformers import AutoConfig, AutoModelForCausalLM
 
-from dpo_core.attention import PACKED
-from dpo_core.fused_lora import fuse_lora
-from dpo_core.logprobs import (
+from dpo_core.encoding.packing import Row, build_row, pack_rows
+from dpo_core.encoding.token_table import EncodedPair
+from dpo_core.ops.fused_lora import fuse_lora
+from dpo_core.ops.packed_attention import PACKED
+from dpo_core.scoring.logprobs import (
     PairLogps,
     row_logps,
     score_pairs,
@@ -22,8 +24,6 @@ from dpo_core.logprobs import (
     token_logps,
     token_logps_unshared,
 )
-from dpo_core.rows import Row, build_row, pack_rows
-from dpo_core.tokens import EncodedPair
 
 _SIZES = {
     "vocab_size": VOCABULARY,

@@ -12,7 +12,7 @@ from pydantic import ValidationError
 from toys import write_toy_pairs
 
 from dpo_core.errors import DataError
-from dpo_core.evaluation import Outcomes, label_slices
+from dpo_core.evaluation.outcomes import Outcomes, label_slices
 from dpo_core.preferences import load_data
 from dpo_core.settings import DataSettings, SourceSettings
 
@@ -130,7 +130,7 @@ def test_the_examples_that_ship(monkeypatch: pytest.MonkeyPatch) -> None:
     from importlib.resources import files
 
     from dpo_core.preferences.golden import is_waiting
-    from sweeps.config import load_sweep
+    from sweeps.config.schema import load_sweep
 
     folder = Path(str(files("sweeps.demo")))
     monkeypatch.chdir(folder)

@@ -14,7 +14,7 @@ from safetensors.torch import load_file, save_file
 from toys import CHAT_TEMPLATE, save_toy_model, toy_llama, toy_tokenizer
 
 from dpo_core.errors import ModelError
-from dpo_core.models import (
+from dpo_core.models.load import (
     autocast,
     load_model,
     load_tokenizer,

@@ -12,10 +12,11 @@ from typing import Any
 import pytest
 from scripted_nights import SWEEP, Scripted
 
-from dpo_core.store import Store
-from sweeps import cli, night_commands
-from sweeps.lease import held
-from sweeps.paths import NightPaths
+from dpo_core.storage.store import Store
+from sweeps.cli import app as cli
+from sweeps.cli import night_commands
+from sweeps.run_dir.lock import held
+from sweeps.run_dir.paths import NightPaths
 
 Call = Callable[..., tuple[int, str, str]]
 NOTHING = "no admissible candidate"

@@ -15,16 +15,17 @@ import pytest
 from scripted_nights import Scripted, night_config
 
 from dpo_core.errors import SettingsError, UserError
-from dpo_core.store import Store
-from sweeps import lease, warm_start
-from sweeps.code_version import code_version
-from sweeps.config import SweepConfig, parse_sweep
-from sweeps.lease import Busy
-from sweeps.night_settings import NightSettings
-from sweeps.nightly import Night, run_night
-from sweeps.paths import NightPaths, SweepPaths
-from sweeps.records import ledger
-from sweeps.records.ledger import FINISHED
+from dpo_core.storage.store import Store
+from sweeps.config.nightly import NightSettings
+from sweeps.config.schema import SweepConfig, parse_sweep
+from sweeps.nightly.code_version import code_version
+from sweeps.nightly.run_night import Night, run_night
+from sweeps.run_dir import ledger
+from sweeps.run_dir import lock as lease
+from sweeps.run_dir.ledger import FINISHED
+from sweeps.run_dir.lock import Busy
+from sweeps.run_dir.paths import NightPaths, SweepPaths
+from sweeps.search import warm_start
 
 MONDAY, TUESDAY, WEDNESDAY = (date(2026, 11, day) for day in (23, 24, 25))
 SAME, NOTHING = "not distinguishable", "no admissible candidate"
@@ -399,7 +400,7 @@ def test_an_earlier_night_that_cannot_be_read_does_not_cost_this_one(nights: Nig
 
 
 def test_the_search_knows_them_and_draws_other_points(nights: NightPaths) -> None:
-    from sweeps.tuning.runner import _searcher
+    from sweeps.trials.runner import _searcher
 
     hold(nights, MONDAY, Scripted())
     hold(nights, TUESDAY, Scripted(SAME))

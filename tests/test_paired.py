@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.stats import binomtest, bootstrap
 
-from sweeps.records.paired import (
+from sweeps.selection.statistics import (
     RESAMPLES,
     Groups,
     compare,

@@ -8,8 +8,8 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sweeps.records.choice import Contender
-from sweeps.records.pareto import pareto_front, pareto_rows
+from sweeps.selection.pareto import pareto_front, pareto_rows
+from sweeps.selection.rule import Contender
 
 
 def contender(trial: str, correct: int, drift: float, step: int = 4) -> Contender:

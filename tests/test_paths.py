@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from dpo_core.store import Store
-from sweeps.paths import SweepPaths, new_sweep_id, step_name
+from dpo_core.storage.store import Store
+from sweeps.run_dir.paths import SweepPaths, new_sweep_id, step_name
 
 
 @pytest.fixture

@@ -11,9 +11,9 @@ import bucket
 import pytest
 from small_disk import fill, mounted
 
-from dpo_core import patience
 from dpo_core.errors import StorageError
-from dpo_core.store import Store
+from dpo_core.storage import retry as patience
+from dpo_core.storage.store import Store
 
 
 @pytest.fixture

@@ -10,10 +10,10 @@ import pytest
 from toys import save_toy_model, toy_tokenizer
 
 from dpo_core.errors import DataError, ModelError, SettingsError
-from sweeps import cli
-from sweeps.config import SweepConfig, parse_sweep
-from sweeps.memory import count_parameters, memory_bytes
-from sweeps.plan import make_plan, plan_lines
+from sweeps.cli import app as cli
+from sweeps.config.schema import SweepConfig, parse_sweep
+from sweeps.preflight.plan import make_plan, plan_lines
+from sweeps.prepare.memory_estimate import count_parameters, memory_bytes
 
 PAIRS = 60
 PROMPT, CHOSEN, REJECTED = 4, 6, 3  # tokens; an answer ends with an end-of-sequence token

@@ -19,16 +19,16 @@ from conftest import ray_processes
 from toys import write_toy_pairs
 
 from dpo_core.errors import UserError
-from dpo_core.golden_answers import PART
-from dpo_core.store import Store
-from sweeps.calls import call_of
-from sweeps.cluster import connected
-from sweeps.config import SweepConfig, parse_sweep
-from sweeps.data import read_data, said_of, split_data
-from sweeps.kept import kept_prepared
-from sweeps.paths import SPLITS, SweepPaths
-from sweeps.preparation import prepare
-from sweeps.prepare import Prepared, read_encoded, read_pairs
+from dpo_core.models.golden_answers import PART
+from dpo_core.storage.store import Store
+from sweeps.config.schema import SweepConfig, parse_sweep
+from sweeps.prepare.data import read_data, said_of, split_data
+from sweeps.prepare.pipeline import prepare
+from sweeps.prepare.reuse import kept_prepared
+from sweeps.ray_runtime.connect import connected
+from sweeps.ray_runtime.remote_call import call_of
+from sweeps.run_dir.paths import SPLITS, SweepPaths
+from sweeps.run_dir.prepared import Prepared, read_encoded, read_pairs
 
 GOLDEN = 5 * PART
 

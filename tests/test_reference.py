@@ -18,9 +18,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from dpo_core.reference import COLUMNS, Columns, load, obtain, reference_key, save
-from dpo_core.store import Store
-from dpo_core.tokens import EncodedPair
+from dpo_core.encoding.token_table import EncodedPair
+from dpo_core.scoring.reference_cache import COLUMNS, Columns, load, obtain, reference_key, save
+from dpo_core.storage.store import Store
 
 PAIRS = [EncodedPair("a", (1, 2), (3,), (4, 5)), EncodedPair("b", (1,), (6, 7), (8,))]
 KEY = "0123abcd"

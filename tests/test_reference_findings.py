@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 from toys import toy_encoded
 
-from dpo_core.audit import INFO, WARNING
-from dpo_core.reference_findings import reference_findings
-from dpo_core.tokens import EncodedPair, TokenTable
+from dpo_core.audit.pair_checks import INFO, WARNING
+from dpo_core.audit.reference_checks import reference_findings
+from dpo_core.encoding.token_table import EncodedPair, TokenTable
 
 TEN = np.full(100, 10)
 

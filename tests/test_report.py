@@ -13,16 +13,17 @@ from markdown_it import MarkdownIt
 from toy_sweeps import ScriptedSweep
 from toys import toy_pairs
 
-from sweeps import cli
-from sweeps.paths import SweepPaths
-from sweeps.report import shown, text_plots
+from sweeps.cli import app as cli
+from sweeps.report import formatting as shown
 from sweeps.report.blocks import Plot, Table
-from sweeps.report.contents import sections_of
-from sweeps.report.evidence import Evidence, read_evidence
-from sweeps.report.importance import FEWEST_TRIALS, importance
 from sweeps.report.markdown import escape, render_markdown
-from sweeps.report.outcome import verdict_sentence
+from sweeps.report.plots import text_plots
+from sweeps.report.report_data import Evidence, read_evidence
+from sweeps.report.sections.all_sections import sections_of
+from sweeps.report.sections.importance import FEWEST_TRIALS, importance
+from sweeps.report.sections.verdict import verdict_sentence
 from sweeps.report.write import try_write_report, write_report
+from sweeps.run_dir.paths import SweepPaths
 
 
 @pytest.fixture(scope="module")
@@ -76,7 +77,7 @@ def test_storage_alone_is_enough_and_may_be_a_uri(sweep: ScriptedSweep) -> None:
     """A copy of the folder on another file system; no model, no data file, no Ray."""
     import fsspec
 
-    from dpo_core.store import Store
+    from dpo_core.storage.store import Store
 
     source = Path(sweep.paths.store.root)
     memory = fsspec.filesystem("memory")
@@ -156,7 +157,7 @@ def test_every_plot_but_three_is_there_as_text(sweep: ScriptedSweep) -> None:
 def test_of_very_many_trials_the_best_are_drawn(
     sweep: ScriptedSweep, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("sweeps.report.searched._MOST_LINES", 3)
+    monkeypatch.setattr("sweeps.report.sections.search._MOST_LINES", 3)
     evidence = read_evidence(sweep.paths)
     assert evidence.subject is not None
     sections = {section.name: section for section in sections_of(evidence)}

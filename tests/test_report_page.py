@@ -14,7 +14,7 @@ from toy_sweeps import ScriptedSweep
 from toys import text_pair, toy_pairs
 
 from dpo_core.hardware import describe_hardware
-from sweeps.records.trend import night_row, trend
+from sweeps.nightly.trend import night_row, trend
 from sweeps.report.write import write_report
 
 HOSTILE = '<script>window.pwned = 1</script><img src=x onerror="window.pwned = 1">'

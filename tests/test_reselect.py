@@ -9,15 +9,15 @@ import numpy as np
 import pytest
 import yaml
 
+from dpo_core.encoding.token_table import EncodedPair, TokenTable
 from dpo_core.errors import SettingsError, UserError
-from dpo_core.evaluation import OBJECTIVES, Outcomes, write_outcomes
-from dpo_core.store import Store
-from dpo_core.tokens import EncodedPair, TokenTable
-from sweeps.paths import SweepPaths
-from sweeps.records import ledger
-from sweeps.records.ledger import EvaluationRecord, TrialRecord
-from sweeps.records.openings import open_final
+from dpo_core.evaluation.outcomes import OBJECTIVES, Outcomes, write_outcomes
+from dpo_core.storage.store import Store
+from sweeps.finalize.final_split import open_final
 from sweeps.reselect import replay, replayed_config
+from sweeps.run_dir import ledger
+from sweeps.run_dir.ledger import EvaluationRecord, TrialRecord
+from sweeps.run_dir.paths import SweepPaths
 
 REWARD, TOKEN, _ = OBJECTIVES
 PAIRS = 60

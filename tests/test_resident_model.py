@@ -13,10 +13,10 @@ from toys import toy_data, toy_tokenizer
 
 from dpo_core.errors import TrialFailed
 from dpo_core.hyperparams import DPOHyperparams
-from dpo_core.models import load_model
-from dpo_core.resident_model import ResidentModel
+from dpo_core.models.load import load_model
+from dpo_core.models.resident import ResidentModel
 from dpo_core.settings import LoraSettings, ModelSettings, TrainingSettings
-from dpo_core.training import train
+from dpo_core.training.trainer import train
 
 ADAPTERS = [LoraSettings(rank=4), None]
 MIB = 2**20

@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from dpo_core.errors import SettingsError
-from sweeps.config import ResourceSettings
-from sweeps.tuning.resources import check_resources, driver_bundle
+from sweeps.config.schema import ResourceSettings
+from sweeps.ray_runtime.resources import check_resources, driver_bundle
 
 CLUSTER = {"CPU": 8.0, "GPU": 2.0, "memory": 1e10}
 

@@ -6,8 +6,8 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dpo_core.rows import CHOSEN, PROMPT, REJECTED, build_row, pack, pack_rows
-from dpo_core.tokens import EncodedPair
+from dpo_core.encoding.packing import CHOSEN, PROMPT, REJECTED, build_row, pack, pack_rows
+from dpo_core.encoding.token_table import EncodedPair
 
 FIRST = EncodedPair("first", prompt=(10, 11), chosen=(20, 21, 22), rejected=(30,))
 SECOND = EncodedPair("second", prompt=(40,), chosen=(50,), rejected=(60, 61))

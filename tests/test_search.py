@@ -10,8 +10,8 @@ import pytest
 from optuna.trial import TrialState
 
 from search_spaces import Space
-from sweeps.records.ledger import EvaluationRecord, TrialRecord
-from sweeps.tuning.search import (
+from sweeps.run_dir.ledger import EvaluationRecord, TrialRecord
+from sweeps.search.searcher import (
     METRIC,
     DrawnPoint,
     FixedPoints,

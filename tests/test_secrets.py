@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dpo_core.errors import SettingsError
-from sweeps.secrets import (
+from sweeps.config.secrets import (
     HIDDEN,
     holds_secret,
     is_secret_name,

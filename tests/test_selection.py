@@ -7,9 +7,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dpo_core.evaluation import OBJECTIVES, Outcomes
-from sweeps.records.ledger import EvaluationRecord, TrialRecord
-from sweeps.records.selection import candidates, ranked, scores, trial_rows, winner
+from dpo_core.evaluation.outcomes import OBJECTIVES, Outcomes
+from sweeps.run_dir.ledger import EvaluationRecord, TrialRecord
+from sweeps.selection.leaderboard import candidates, ranked, scores, trial_rows, winner
 
 REWARD, TOKEN, LIKELIHOOD = OBJECTIVES
 

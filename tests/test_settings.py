@@ -21,7 +21,7 @@ from dpo_core.settings import (
     ModelSettings,
     TrainingSettings,
 )
-from dpo_core.training import dpo_config
+from dpo_core.training.trainer import dpo_config
 
 TRL_FIELDS = {f.name: f for f in dataclasses.fields(DPOConfig) if f.init}
 

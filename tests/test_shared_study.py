@@ -13,11 +13,11 @@ import pytest
 
 from dpo_core.errors import SettingsError
 from search_spaces import load_space
-from sweeps.config import SweepConfig, parse_sweep
-from sweeps.prepare import Prepared
-from sweeps.records.ledger import FAILED, FINISHED, EvaluationRecord, TrialRecord
-from sweeps.study_settings import check_study_driver, check_study_url
-from sweeps.tuning.shared_study import SharedStudy, open_storage, study_name
+from sweeps.config.schema import SweepConfig, parse_sweep
+from sweeps.config.study import check_study_driver, check_study_url
+from sweeps.run_dir.ledger import FAILED, FINISHED, EvaluationRecord, TrialRecord
+from sweeps.run_dir.prepared import Prepared
+from sweeps.search.shared_study import SharedStudy, open_storage, study_name
 
 CANARY = "canary-of-the-database"
 SPACE = load_space(

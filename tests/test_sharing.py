@@ -9,8 +9,8 @@ import torch
 from toys import VOCABULARY, toy_encoded, toy_llama
 from transformers import AutoConfig, AutoModelForCausalLM
 
-from dpo_core.sharing import why_not_shared
-from dpo_core.tokens import EncodedPair
+from dpo_core.encoding.token_table import EncodedPair
+from dpo_core.scoring.prompt_sharing import why_not_shared
 
 PAIRS = toy_encoded(6)
 

@@ -16,7 +16,7 @@ from pydantic import BaseModel, BeforeValidator
 
 import search_spaces
 from search_spaces import Axis, Choice, LogUniform, Space, SpaceError, Uniform, load_space
-from search_spaces.worlds import MAX_WORLDS
+from search_spaces.reachability import MAX_WORLDS
 
 BRANCHED: dict[str, Any] = {
     "beta": [

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy.stats import binomtest
 
-from dpo_core.evaluation import Count
+from dpo_core.evaluation.outcomes import Count
 from sweeps.records.statistics import detectable_gain, wilson_interval
 
 counts = st.integers(1, 5000).flatmap(

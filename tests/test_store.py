@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from dpo_core.errors import SettingsError
-from dpo_core.store import Store
+from dpo_core.storage.store import Store
 
 _NUMBER = itertools.count()
 

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from search_spaces import load_preset
-from sweeps.strict_yaml import MAX_BYTES, MAX_DEPTH, ConfigSyntaxError, load_yaml
+from sweeps.config.strict_yaml import MAX_BYTES, MAX_DEPTH, ConfigSyntaxError, load_yaml
 
 calm = settings(deadline=None)  # shared machines pause
 

@@ -18,11 +18,11 @@ from conftest import exported_metrics, get, ray_processes
 from driving import start, write_sweep
 from toys import LENIENT
 
-from dpo_core.evaluation import read_outcomes
-from dpo_core.store import Store
-from sweeps.paths import SweepPaths
-from sweeps.records import ledger
-from sweeps.tuning.gauges import OF_SWEEP, OF_TRIAL
+from dpo_core.evaluation.outcomes import read_outcomes
+from dpo_core.storage.store import Store
+from sweeps.run_dir import ledger
+from sweeps.run_dir.paths import SweepPaths
+from sweeps.trials.metrics import OF_SWEEP, OF_TRIAL
 
 pytestmark = [pytest.mark.ray, pytest.mark.integration]
 

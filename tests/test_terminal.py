@@ -8,8 +8,7 @@ from types import SimpleNamespace
 from rich.console import Console
 from test_selection import REWARD, evaluation, outcomes, trial
 
-from sweeps.records.selection import scores, trial_rows
-from sweeps.terminal import (
+from sweeps.cli.terminal import (
     Progress,
     confirmation,
     failures,
@@ -18,6 +17,7 @@ from sweeps.terminal import (
     show_value,
     winner,
 )
+from sweeps.selection.leaderboard import scores, trial_rows
 
 POINT = {"beta": 0.123456, "learning_rate": 2.5e-6, "length_norm": "mean"}
 FAILED = trial("t0002", status="failed", reason="nan", detail="[red]loss[/red] is nan at [/x]")

@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 from toys import toy_encoded
 
-from dpo_core.mapped import BATCH_ROWS
-from dpo_core.rows import pack
-from dpo_core.tokens import EncodedPair, TokenTable, report, token_counts
+from dpo_core.encoding.packing import pack
+from dpo_core.encoding.token_table import EncodedPair, TokenTable, report, token_counts
+from dpo_core.storage.arrow_files import BATCH_ROWS
 
 MANY = [
     replace(pair, id=f"{i}", source="ours" if i % 2 else None, special_words=i % 3)

@@ -21,26 +21,26 @@ import torch
 from safetensors.torch import save_file
 from toys import LENIENT
 
-from dpo_core.checkpoints import write_manifest
 from dpo_core.errors import UserError
-from dpo_core.evaluation import Outcomes, write_outcomes
+from dpo_core.evaluation.outcomes import Outcomes, write_outcomes
 from dpo_core.preferences import PreferenceSplits
-from dpo_core.store import Store
-from sweeps.audited import Said
-from sweeps.config import SweepConfig, parse_sweep
-from sweeps.data import read_data, said_of, split_data
-from sweeps.export import exported, final_outcomes
-from sweeps.kept import kept_data, kept_prepared
-from sweeps.paths import SweepPaths
-from sweeps.preparation import prepare
-from sweeps.prepare import Prepared, read_config, read_encoded
-from sweeps.records.openings import open_final, read_openings
-from sweeps.strict_yaml import dump_yaml
+from dpo_core.storage.store import Store
+from dpo_core.training.checkpoints import write_manifest
+from sweeps.config.schema import SweepConfig, parse_sweep
+from sweeps.config.strict_yaml import dump_yaml
+from sweeps.finalize.export import exported, final_outcomes
+from sweeps.finalize.final_split import open_final, read_openings
+from sweeps.prepare.audit_report import Said
+from sweeps.prepare.data import read_data, said_of, split_data
+from sweeps.prepare.pipeline import prepare
+from sweeps.prepare.reuse import kept_data, kept_prepared
+from sweeps.run_dir.paths import SweepPaths
+from sweeps.run_dir.prepared import Prepared, read_config, read_encoded
+from sweeps.search.pending_trials import drawn_but_open, first_free_number
+from sweeps.search.searcher import DrawnPoint
 from sweeps.sweep import read_selection
-from sweeps.tuning.book import Book
-from sweeps.tuning.open_trials import drawn_but_open, first_free_number
-from sweeps.tuning.search import DrawnPoint
-from sweeps.tuning.worker import TrialJob, _resume_folder
+from sweeps.trials.ledger_callback import Book
+from sweeps.trials.train_worker import TrialJob, _resume_folder
 
 STEPS, SEED = (2, 4, 6), 0
 POINT = {"beta": 0.1, "learning_rate": 0.003, "length_norm": "none"}

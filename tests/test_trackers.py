@@ -10,11 +10,11 @@ from typing import Any
 import pytest
 
 from dpo_core.errors import SettingsError
-from sweeps.config import parse_sweep
-from sweeps.tracker_settings import TrackerSettings, check_trackers
-from sweeps.tuning import trackers
+from sweeps.config.schema import parse_sweep
+from sweeps.config.trackers import TrackerSettings, check_trackers
+from sweeps.trials import trackers
+from sweeps.trials.trackers import Tolerated, tracker_callbacks
 from sweeps.tuning.private_keys import keep_keys_home
-from sweeps.tuning.trackers import Tolerated, tracker_callbacks
 
 CANARY = "canary-of-a-tracker"
 

@@ -28,17 +28,17 @@ from toys import (
 from transformers import AutoModelForCausalLM
 from trl import DPOConfig, DPOTrainer
 
-from dpo_core.checkpoints import write_manifest
-from dpo_core.encode import encode
+from dpo_core.encoding.encode import encode
+from dpo_core.encoding.token_table import EncodedPair
 from dpo_core.errors import TrialFailed
-from dpo_core.evaluation import Count
+from dpo_core.evaluation.outcomes import Count
 from dpo_core.hyperparams import DPOHyperparams
-from dpo_core.logprobs import score_pairs
-from dpo_core.models import autocast, load_model, lora_config
+from dpo_core.models.load import autocast, load_model, lora_config
 from dpo_core.preferences import PreferencePair
+from dpo_core.scoring.logprobs import score_pairs
 from dpo_core.settings import LoraSettings, ModelSettings, TrainingSettings
-from dpo_core.tokens import EncodedPair
-from dpo_core.training import Evaluation, SharedPromptDPOTrainer, TrialData, train
+from dpo_core.training.checkpoints import write_manifest
+from dpo_core.training.trainer import Evaluation, SharedPromptDPOTrainer, TrialData, train
 
 ROW_TOKENS = 96
 LORA = LoraSettings(rank=4, alpha=8)

@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 from test_terminal import a_selection, text_of
 
-from sweeps.records.trend import night_row, trend
-from sweeps.terminal import nights
+from sweeps.cli.terminal import nights
+from sweeps.nightly.trend import night_row, trend
 
 
 def about(night: str, **changes: Any) -> dict[str, Any]:

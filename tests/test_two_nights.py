@@ -12,11 +12,11 @@ from chats import chat_server
 from driving import start, write_sweep
 from ray.util.state import list_placement_groups
 
-from dpo_core.evaluation import read_outcomes
-from sweeps import warm_start
-from sweeps.paths import SweepPaths
-from sweeps.prepare import Prepared
-from sweeps.records import ledger
+from dpo_core.evaluation.outcomes import read_outcomes
+from sweeps.run_dir import ledger
+from sweeps.run_dir.paths import SweepPaths
+from sweeps.run_dir.prepared import Prepared
+from sweeps.search import warm_start
 
 pytestmark = [pytest.mark.ray, pytest.mark.integration]
 

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from chats import KEY, chat_server
 
-from sweeps.webhook import VARIABLE, notify
+from sweeps.nightly.webhook import VARIABLE, notify
 
 
 def tell(text: str = "night 2026-11-24 is better") -> tuple[bool, list[str]]:

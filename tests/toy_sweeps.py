@@ -15,21 +15,21 @@ from typing import Any
 
 import numpy as np
 
-from dpo_core.evaluation import Outcomes, write_outcomes
+from dpo_core.encoding.token_table import EncodedPair, TokenTable, report
+from dpo_core.evaluation.outcomes import Outcomes, write_outcomes
 from dpo_core.hyperparams import DPOHyperparams
 from dpo_core.preferences import LoadedData, PairTable, PreferencePair, split_lines
-from dpo_core.store import Store
-from dpo_core.tokens import EncodedPair, TokenTable, report
-from sweeps.conclude import conclude
-from sweeps.config import SweepConfig, parse_sweep, resolved
-from sweeps.data import split_data
-from sweeps.export import export_and_score
-from sweeps.paths import SPLITS, SweepPaths
-from sweeps.prepare import Prepared
-from sweeps.records import ledger
+from dpo_core.storage.store import Store
+from sweeps.config.schema import SweepConfig, parse_sweep, resolved
+from sweeps.config.strict_yaml import dump_yaml
+from sweeps.finalize.export import export_and_score
+from sweeps.finalize.finalize import conclude
+from sweeps.prepare.data import split_data
 from sweeps.records.evaluations import evaluation_record
-from sweeps.records.ledger import TrialRecord
-from sweeps.strict_yaml import dump_yaml
+from sweeps.run_dir import ledger
+from sweeps.run_dir.ledger import TrialRecord
+from sweeps.run_dir.paths import SPLITS, SweepPaths
+from sweeps.run_dir.prepared import Prepared
 
 YAML = """\
 name: scripted

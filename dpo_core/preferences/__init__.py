@@ -11,13 +11,9 @@ from __future__ import annotations
 
 from dpo_core.preferences.messages import Message
 from dpo_core.preferences.pairs import PreferencePair, as_chat, chat_prompt, to_row
-from dpo_core.preferences.rows import pair_from_row
+from dpo_core.preferences.parse_row import pair_from_row
 from dpo_core.preferences.sources import LoadedData, data_fingerprint, load_data, load_pairs
-from dpo_core.preferences.split import (
-    PreferenceSplits,
-    split_lines,
-    split_pairs,
-)
+from dpo_core.preferences.split import PreferenceSplits, split_lines, split_pairs
 from dpo_core.preferences.table import PairTable
 
 __all__ = [

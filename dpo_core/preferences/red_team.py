@@ -16,8 +16,8 @@ from typing import Any
 from dpo_core.errors import DataError
 from dpo_core.preferences.messages import check_answer, read_field, shown
 from dpo_core.preferences.pairs import PreferencePair, chat_answer
+from dpo_core.preferences.parse_row import pair_from_row
 from dpo_core.preferences.readers import Record
-from dpo_core.preferences.rows import pair_from_row
 
 SAFE, HARMFUL = "safe", "harmful"
 

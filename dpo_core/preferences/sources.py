@@ -14,10 +14,10 @@ from dpo_core.errors import DataError
 from dpo_core.preferences.golden import read_golden
 from dpo_core.preferences.messages import shown
 from dpo_core.preferences.pairs import PreferencePair, number_repeats
+from dpo_core.preferences.parse_row import pair_from_row
 from dpo_core.preferences.rankings import agreement, ranking_pairs, read_ranking
 from dpo_core.preferences.readers import READERS, Record, read_file
 from dpo_core.preferences.red_team import read_red_team, red_team_pairs
-from dpo_core.preferences.rows import pair_from_row
 from dpo_core.preferences.table import PairTable
 from dpo_core.settings import SourceSettings
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from dpo_core.errors import DataError, SettingsError
-from dpo_core.preferences.near import first_question, representatives
+from dpo_core.preferences.near_duplicates import first_question, representatives
 from dpo_core.preferences.pairs import PreferencePair, to_row
 from dpo_core.preferences.table import PairTable
 

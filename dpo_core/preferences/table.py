@@ -15,8 +15,8 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from dpo_core.mapped import map_rows, write_batches, write_rows
 from dpo_core.preferences.pairs import PreferencePair
+from dpo_core.storage.arrow_files import map_rows, write_batches, write_rows
 
 Indices = npt.NDArray[np.int64]
 

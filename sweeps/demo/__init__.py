@@ -10,10 +10,10 @@ from typing import Any
 from rich.markup import escape
 from rich.table import Table
 
-from sweeps.answers import name_of, read_answers
-from sweeps.config import SweepConfig, parse_sweep
-from sweeps.paths import SweepPaths
-from sweeps.records.verdict import REFERENCE
+from sweeps.config.schema import SweepConfig, parse_sweep
+from sweeps.finalize.sample_answers import name_of, read_answers
+from sweeps.run_dir.paths import SweepPaths
+from sweeps.selection.verdict import REFERENCE
 
 _QUESTIONS = 3
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from dpo_core.evaluation import Outcomes, label_slices, length_slices
-from dpo_core.health import health
-from sweeps.records.ledger import EvaluationRecord
+from dpo_core.evaluation.failure_modes import health
+from dpo_core.evaluation.outcomes import Outcomes, label_slices, length_slices
+from sweeps.run_dir.ledger import EvaluationRecord
 
 
 def evaluation_record(

@@ -6,7 +6,7 @@ import math
 
 from scipy import stats
 
-from dpo_core.evaluation import Count
+from dpo_core.evaluation.outcomes import Count
 
 
 def wilson_interval(

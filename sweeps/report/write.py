@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from sweeps.paths import SweepPaths
-from sweeps.report.contents import sections_of
-from sweeps.report.evidence import read_evidence
 from sweeps.report.markdown import render_markdown
-from sweeps.report.outcome import tone, verdict_sentence
 from sweeps.report.page import render_page
+from sweeps.report.report_data import read_evidence
+from sweeps.report.sections.all_sections import sections_of
+from sweeps.report.sections.verdict import tone, verdict_sentence
+from sweeps.run_dir.paths import SweepPaths
 
 
 def write_report(paths: SweepPaths) -> str:

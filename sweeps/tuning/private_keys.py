@@ -6,7 +6,7 @@ dashboard, its API and Ray's logs show them to all. The nodes have keys of their
 
 from __future__ import annotations
 
-from sweeps.secrets import is_secret_name
+from sweeps.config.secrets import is_secret_name
 
 
 def keep_keys_home() -> None:

@@ -1,0 +1,1 @@
+"""Checks of preference data: of the pairs alone, and with the reference model's log-probs."""

@@ -1,0 +1,291 @@
+"""What is wrong with preference data, found before a GPU hour is spent. Pure: pairs in, findings out.
+
+Each finding has a severity, its number, places of examples and a remedy. `severe` means that what a
+sweep reports would be false or that it learns nothing; `warning`, that a number should be read with
+care; `info`, that it is good to know.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import math
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from itertools import islice
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow.compute as pc
+
+from dpo_core.encoding.token_table import EncodedPair, TokenTable
+from dpo_core.preferences import near_duplicates as near
+from dpo_core.preferences.near_duplicates import first_question
+from dpo_core.preferences.pairs import PreferencePair, chat_answer, chat_prompt
+from dpo_core.preferences.table import PairTable
+
+INFO, WARNING, SEVERE = "info", "warning", "severe"
+Splits = Mapping[str, Sequence[PreferencePair]]
+Tokens = Mapping[str, Sequence[EncodedPair]]
+
+CUT_WARNING, CUT_SEVERE = 0.05, 0.25
+LONGER_WINS_WARNING = 0.65
+ALIKE_WARNING = 0.1
+FEW_PAIRS = 100
+_SHOWN = 5
+
+
+@dataclass(frozen=True)
+class Finding:
+    """`number` is a count, or a share in [0, 1] when `is_share`; `places` are examples."""
+
+    code: str
+    severity: str
+    number: float
+    message: str
+    remedy: str = ""
+    places: tuple[str, ...] = ()
+    is_share: bool = False
+
+    def as_dict(self) -> dict[str, Any]:
+        return {**asdict(self), "places": list(self.places)}
+
+
+def audit(splits: Splits, tokens: Tokens, max_tokens: int) -> list[Finding]:
+    """Everything that pairs and their tokens tell; severe findings first."""
+    tables = {split: PairTable.of(pairs) for split, pairs in splits.items()}
+    encoded = TokenTable.joined(map(TokenTable.of, tokens.values()))
+    places = _Places(list(tables.values()))
+    found = [
+        *_cut(encoded, max_tokens, places),
+        *_longer_wins(encoded),
+        *_repeated(encoded, places),
+        *_contradicting(tables.values(), places),
+        *_near_duplicates(tables),
+        *_indistinct(encoded, places),
+        *_special_words(encoded, places),
+        *_small_splits(tables),
+    ]
+    return by_severity(found)
+
+
+class _Places:
+    """Where the pairs of all splits, one split after the other, were read."""
+
+    def __init__(self, tables: Sequence[PairTable]) -> None:
+        self.tables = tables
+        self.ends = np.cumsum([len(table) for table in tables])
+
+    def __getitem__(self, index: int) -> str:
+        number = int(np.searchsorted(self.ends, index, side="right"))
+        table = self.tables[number]
+        return place(table[int(index - self.ends[number] + len(table))])
+
+    def of(self, mask: npt.NDArray[np.bool_]) -> tuple[str, ...]:
+        """The first few where the mask is set."""
+        return tuple(self[int(i)] for i in np.flatnonzero(mask)[:_SHOWN])
+
+
+def by_severity(findings: Iterable[Finding]) -> list[Finding]:
+    order = (SEVERE, WARNING, INFO)
+    return sorted(findings, key=lambda finding: order.index(finding.severity))
+
+
+def lengths(encoded: TokenTable) -> dict[str, dict[str, float]]:
+    """Percentiles of the tokens of prompt, chosen and rejected."""
+    levels = (5, 50, 95, 99, 100)
+    return {
+        part: {f"p{level}": float(np.percentile(column, level)) for level in levels}
+        for part, column in encoded.lengths.items()
+    }
+
+
+def place(pair: PreferencePair) -> str:
+    return f"{pair.source or 'data'}:{pair.line}"
+
+
+def _cut(encoded: TokenTable, max_tokens: int, places: _Places) -> Iterator[Finding]:
+    if not encoded.cut.any():
+        return
+    share = float(encoded.cut.mean())
+    cuts = encoded.column("cut_prompt") + encoded.column("cut_answers")
+    full = np.sort(encoded.sequence_lengths + cuts)
+    # Both answers' cuts are counted together, so this is enough and may be more than enough.
+    enough = full[math.ceil(0.99 * len(full)) - 1]
+    severity = SEVERE if share > CUT_SEVERE else WARNING if share > CUT_WARNING else INFO
+    yield Finding(
+        "cut",
+        severity,
+        share,
+        f"of pairs are longer than data.max_tokens ({max_tokens}) and are cut",
+        _larger(full, max_tokens, int(enough)),
+        places.of(encoded.cut),
+        is_share=True,
+    )
+
+
+def _larger(full: npt.NDArray[np.int64], max_tokens: int, enough: int) -> str:
+    """What larger values of max_tokens would keep, of pairs of these lengths."""
+    remedy = f"data.max_tokens: {enough} would keep at least 99 % of all pairs whole"
+    if 2 * max_tokens < enough:
+        remedy += f", {2 * max_tokens} at least {100 * np.mean(full <= 2 * max_tokens):.0f} %"
+    return remedy
+
+
+def _longer_wins(encoded: TokenTable) -> Iterator[Finding]:
+    gap = encoded.lengths["chosen"] - encoded.lengths["rejected"]
+    unequal = gap[gap != 0]
+    if not len(unequal):
+        return
+    share = float(np.mean(unequal > 0))
+    lopsided = max(share, 1 - share) >= LONGER_WINS_WARNING
+    word = "longer" if share >= 0.5 else "shorter"
+    lengths = np.concatenate([encoded.lengths["chosen"], encoded.lengths["rejected"]])
+    is_chosen = np.repeat([1.0, 0.0], len(encoded))
+    yield Finding(
+        "longer_wins",
+        WARNING if lopsided else INFO,
+        share,
+        "of pairs of unequal length have the longer answer as the chosen one: a policy that looks "
+        f"at nothing but length, and likes the {word}, reaches {max(share, 1 - share):.2f}; being "
+        f"chosen and being long correlate with {np.corrcoef(lengths, is_chosen)[0, 1]:.2f}",
+        "search length_norm: [none, mean], and read the length slices of every score",
+        is_share=True,
+    )
+
+
+def _repeated(encoded: TokenTable, places: _Places) -> Iterator[Finding]:
+    # The loader ends the id of the n-th identical pair in -n.
+    repeats = pc.match_substring(encoded.table["id"], "-").to_numpy()
+    count = int(repeats.sum())
+    if count:
+        yield Finding(
+            "repeated",
+            WARNING if count > 0.01 * len(encoded) else INFO,
+            count,
+            "pairs repeat another one word for word; each counts once more",
+            "drop them, or give a source a weight instead",
+            places.of(repeats),
+        )
+
+
+def _contradicting(tables: Iterable[PairTable], places: _Places) -> Iterator[Finding]:
+    # Sixty-four bits stand for the texts, of which there may be millions.
+    digests = (digest for table in tables for pair in table for digest in _both_ways(pair))
+    ours, theirs = np.fromiter(digests, np.uint64).reshape(-1, 2).T
+    opposed = np.flatnonzero(np.isin(ours, theirs)).tolist()
+    first = {int(ours[i]): i for i in reversed(opposed)}
+    both = [(first[int(theirs[j])], j) for j in opposed if first[int(theirs[j])] < j]
+    if both:
+        yield Finding(
+            "contradicting",
+            SEVERE if len(both) > 0.01 * len(ours) else WARNING,
+            len(both),
+            "times the same two answers are preferred both ways",
+            "let a majority decide, or drop both",
+            tuple(f"{places[i]} and {places[j]}" for i, j in both[:_SHOWN]),
+        )
+
+
+def _both_ways(pair: PreferencePair) -> tuple[int, int]:
+    """A number for the pair as it is, and one for it with its answers exchanged."""
+    prompt, chosen, rejected = (
+        str(side)
+        for side in (chat_prompt(pair.prompt), chat_answer(pair.chosen), chat_answer(pair.rejected))
+    )
+    texts = (f"{prompt}\0{chosen}\0{rejected}", f"{prompt}\0{rejected}\0{chosen}")
+    one, other = (hashlib.blake2b(t.encode(), digest_size=8).digest() for t in texts)
+    return int.from_bytes(one, "big"), int.from_bytes(other, "big")
+
+
+def _near_duplicates(tables: Mapping[str, PairTable]) -> Iterator[Finding]:
+    """Prompts that are the same or nearly so, in different splits or in one."""
+    # Held-out prompts first: where not all are compared, those are.
+    order = sorted(tables, key=lambda split: split == "train")
+    firsts = {split: tables[split].at(tables[split].groups.first) for split in order}
+    groups = sum(map(len, firsts.values()))
+    every = ((split, pair) for split in order for pair in firsts[split])
+    pairs = list(islice(every, near.MOST))
+    leaks: list[str] = []
+    alike: list[str] = []
+    questions = (first_question(pair.prompt) for _, pair in pairs)
+    for at, earlier in enumerate(near.near_earlier(questions)):
+        there = [other for other in earlier if pairs[other][0] != pairs[at][0]]
+        if there:
+            both = sorted((pairs[at], pairs[there[0]]), key=lambda each: each[0] != "train")
+            leaks.append(" and ".join(f"{place(pair)} ({split})" for split, pair in both))
+        elif earlier:
+            alike.append(f"{place(pairs[earlier[0]][1])} and {place(pairs[at][1])}")
+    if leaks:
+        share = len(leaks) / groups
+        yield Finding(
+            "near_duplicates",
+            SEVERE if share > 0.05 else WARNING,
+            len(leaks),
+            "times a held-out prompt is nearly the same as one of another split, which flatters "
+            "what is reported",
+            "drop or merge near duplicates",
+            tuple(leaks[:_SHOWN]),
+        )
+    if alike:
+        yield Finding(
+            "alike",
+            WARNING if len(alike) > ALIKE_WARNING * groups else INFO,
+            len(alike),
+            "prompts are nearly the same as another one of their split: there are fewer different "
+            "prompts than it seems, and intervals are too narrow",
+            "drop near duplicates, or collect other prompts",
+            tuple(alike[:_SHOWN]),
+        )
+    if groups > near.MOST:
+        yield Finding(
+            "not_compared",
+            INFO,
+            groups - near.MOST,
+            f"prompts beyond the first {near.MOST:,} were compared word for word only, not for near "
+            "duplicates",
+        )
+
+
+def _indistinct(encoded: TokenTable, places: _Places) -> Iterator[Finding]:
+    same = ~encoded.distinct
+    if same.any():
+        yield Finding(
+            "indistinct",
+            WARNING,
+            int(same.sum()),
+            "pairs have the same tokens on both sides after cutting; they cannot be learnt and "
+            "count as ties",
+            "raise data.max_tokens",
+            places.of(same),
+        )
+
+
+def _special_words(encoded: TokenTable, places: _Places) -> Iterator[Finding]:
+    spelled = encoded.column("special_words") > 0
+    if spelled.any():
+        yield Finding(
+            "special_words",
+            INFO,
+            int(spelled.sum()),
+            "pairs spell special tokens of the tokenizer; they are kept as plain text",
+            "look at them: markup that was left in, or somebody's trick",
+            places.of(spelled),
+        )
+
+
+def _small_splits(tables: Mapping[str, PairTable]) -> Iterator[Finding]:
+    for split in ("select", "final"):
+        count = len(tables[split]) if split in tables else 0
+        if count < FEW_PAIRS:
+            groups = len(tables[split].groups.names) if split in tables else 0
+            error = 50 / max(1, count) ** 0.5
+            yield Finding(
+                f"small_{split}",
+                WARNING,
+                count,
+                f"pairs of {groups} prompts in {split}: one accuracy has a standard "
+                f"error of {error:.1f} points",
+                f"{FEW_PAIRS - count} pairs are missing to {FEW_PAIRS}, which are a start: add data, "
+                f"or raise data.{split}_fraction",
+            )

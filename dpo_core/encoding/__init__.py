@@ -1,0 +1,1 @@
+"""Preference pairs become token ids: templates, truncation, special tokens, packed rows."""

@@ -1,0 +1,255 @@
+"""Encoded pairs: one of them, a table of any number, and what a table says of itself."""
+
+from __future__ import annotations
+
+import hashlib
+from bisect import bisect_right
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import asdict, dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any, overload
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from dpo_core.storage.arrow_files import map_rows, record_batch, write_rows
+
+TokenIds = tuple[int, ...]
+Counts = npt.NDArray[np.int64]
+PARTS = ("prompt", "chosen", "rejected")
+
+
+@dataclass(frozen=True)
+class EncodedPair:
+    """Token ids of one pair. `cut_prompt` and `cut_answers` count the tokens truncation removed."""
+
+    id: str
+    prompt: TokenIds
+    chosen: TokenIds
+    rejected: TokenIds
+    cut_prompt: int = 0
+    cut_answers: int = 0
+    merged: bool = False  # the rendered prompt was no prefix of prompt + answer
+    special_words: int = 0  # special tokens that the pair's text spells, and that are text here
+    source: str | None = None
+    category: str | None = None
+
+    @property
+    def tokens(self) -> int:
+        """Tokens of the shared-prompt row: P + C + R."""
+        return len(self.prompt) + len(self.chosen) + len(self.rejected)
+
+    @property
+    def distinct(self) -> bool:
+        """False when truncation left the same text on both sides: scored as a tie, never trained."""
+        return self.chosen != self.rejected
+
+
+@dataclass(frozen=True)
+class EncodingReport:
+    """What encoding did to a split; shown by `plan` and kept with the sweep."""
+
+    pairs: int
+    prompts_cut: int
+    answers_cut: int
+    indistinct: int
+    merged: int
+    with_special_words: int
+    prompt_tokens: int
+    chosen_tokens: int
+    rejected_tokens: int
+
+    @property
+    def mean_response_tokens(self) -> float:
+        """L̄: mean length of an answer, over chosen and rejected."""
+        return (self.chosen_tokens + self.rejected_tokens) / max(1, 2 * self.pairs)
+
+    def as_dict(self) -> dict[str, Any]:
+        return {**asdict(self), "mean_response_tokens": self.mean_response_tokens}
+
+
+class TokenTable(Sequence[EncodedPair]):
+    """Encoded pairs in an Arrow table; a pair is made when it is asked for, a column never copied."""
+
+    def __init__(self, table: pa.Table) -> None:
+        self.table = table
+        self._batches = [_Batch(batch) for batch in table.to_batches()]
+        self._ends = np.cumsum([len(batch) for batch in self._batches]).tolist()
+
+    @classmethod
+    def of(cls, pairs: Sequence[EncodedPair]) -> TokenTable:
+        """A table as it is, a list as a table."""
+        if isinstance(pairs, cls):
+            return pairs
+        batch = record_batch(_SCHEMA, [_values(pair) for pair in pairs])
+        return cls(pa.Table.from_batches([batch], _SCHEMA))
+
+    @classmethod
+    def write(cls, pairs: Iterable[EncodedPair], path: Path) -> TokenTable:
+        """Pairs one after the other into a file, and the file as a table."""
+        write_rows(path, _SCHEMA, map(_values, pairs))
+        return cls.open(path)
+
+    @classmethod
+    def open(cls, path: Path) -> TokenTable:
+        return cls(map_rows(path))
+
+    @classmethod
+    def joined(cls, tables: Iterable[TokenTable]) -> TokenTable:
+        """One after the other; nothing is copied."""
+        return cls(pa.concat_tables([each.table for each in tables]))
+
+    def __len__(self) -> int:
+        return int(self.table.num_rows)
+
+    @overload
+    def __getitem__(self, index: int) -> EncodedPair: ...
+    @overload
+    def __getitem__(self, index: slice) -> Sequence[EncodedPair]: ...
+    def __getitem__(self, index: int | slice) -> EncodedPair | Sequence[EncodedPair]:
+        if isinstance(index, slice):
+            return [self[i] for i in range(*index.indices(len(self)))]
+        position = range(len(self))[index]  # also of negative ones; raises IndexError
+        number = bisect_right(self._ends, position)
+        batch = self._batches[number]
+        return batch.pair(position - self._ends[number] + len(batch))
+
+    def __iter__(self) -> Iterator[EncodedPair]:
+        return (batch.pair(i) for batch in self._batches for i in range(len(batch)))
+
+    @cached_property
+    def ids(self) -> list[str]:
+        return list(self.table["id"].to_pylist())
+
+    def column(self, name: str) -> npt.NDArray[Any]:
+        """A column of numbers, shape (pairs,)."""
+        return np.asarray(self.table[name].to_numpy())
+
+    def labels(self, name: str) -> list[str | None]:
+        """`source` or `category` of every pair."""
+        return list(self.table[name].to_pylist())
+
+    @cached_property
+    def lengths(self) -> dict[str, Counts]:
+        """Tokens of each part, shape (pairs,)."""
+        return {
+            part: pc.list_value_length(self.table[part]).to_numpy().astype(np.int64)
+            for part in PARTS
+        }
+
+    @cached_property
+    def tokens(self) -> Counts:
+        """Tokens of each pair's shared-prompt row, shape (pairs,)."""
+        total: Counts = sum(self.lengths.values(), np.zeros(len(self), np.int64))
+        return total
+
+    @cached_property
+    def sequence_lengths(self) -> Counts:
+        """Tokens of prompt and longer answer, shape (pairs,)."""
+        answers: Counts = np.maximum(self.lengths["chosen"], self.lengths["rejected"])
+        return self.lengths["prompt"] + answers
+
+    @cached_property
+    def cut(self) -> npt.NDArray[np.bool_]:
+        """Whether truncation removed anything of a pair, shape (pairs,)."""
+        cut: npt.NDArray[np.bool_] = (self.column("cut_prompt") > 0) | (
+            self.column("cut_answers") > 0
+        )
+        return cut
+
+    @cached_property
+    def distinct(self) -> npt.NDArray[np.bool_]:
+        """As `EncodedPair.distinct`, shape (pairs,)."""
+        same_length = self.lengths["chosen"] == self.lengths["rejected"]
+        distinct = np.ones(len(self), dtype=bool)
+        for index in np.flatnonzero(same_length):
+            distinct[index] = self[int(index)].distinct
+        return distinct
+
+    def fingerprint(self) -> str:
+        """sha256 over ids and tokens in order: what a reference pass over these rows depends on."""
+        digest = hashlib.sha256()
+        for batch in self.table.select(["id"]).to_batches():
+            digest.update("\n".join([*batch.column(0).to_pylist(), ""]).encode())
+        for part in PARTS:
+            digest.update(self.lengths[part].tobytes())
+            for batch in self._batches:
+                digest.update(batch.values(part).tobytes())
+        return digest.hexdigest()
+
+
+class _Batch:
+    """Views of one record batch."""
+
+    def __init__(self, batch: pa.RecordBatch) -> None:
+        self.batch = batch
+
+    def __len__(self) -> int:
+        return int(self.batch.num_rows)
+
+    def values(self, part: str) -> npt.NDArray[np.int32]:
+        """All token ids of a part, one pair's after the other's."""
+        return np.asarray(self.batch.column(part).flatten().to_numpy())
+
+    @cached_property
+    def _columns(self) -> dict[str, Any]:
+        return {name: self.batch.column(name) for name in _SCHEMA.names}
+
+    @cached_property
+    def _parts(self) -> dict[str, tuple[Any, Any]]:
+        return {part: (self.values(part), _offsets(self._columns[part])) for part in PARTS}
+
+    def pair(self, index: int) -> EncodedPair:
+        ids: dict[str, Any] = {}
+        for part, (values, offsets) in self._parts.items():
+            ids[part] = tuple(values[offsets[index] : offsets[index + 1]].tolist())
+        rest = {n: self._columns[n][index].as_py() for n in _SCHEMA.names if n not in PARTS}
+        return EncodedPair(**ids, **rest)
+
+
+def _offsets(column: Any) -> npt.NDArray[np.int32]:
+    offsets = np.asarray(column.offsets.to_numpy())
+    from_zero: npt.NDArray[np.int32] = offsets - offsets[0]
+    return from_zero
+
+
+def token_counts(pairs: Sequence[EncodedPair]) -> Counts:
+    """Tokens of each pair's shared-prompt row, shape (pairs,); of a few pairs without a table."""
+    if isinstance(pairs, TokenTable):
+        return pairs.tokens
+    return np.array([pair.tokens for pair in pairs], dtype=np.int64)
+
+
+def report(pairs: Sequence[EncodedPair]) -> EncodingReport:
+    table = TokenTable.of(pairs)
+    return EncodingReport(
+        pairs=len(table),
+        prompts_cut=int((table.column("cut_prompt") > 0).sum()),
+        answers_cut=int((table.column("cut_answers") > 0).sum()),
+        indistinct=int((~table.distinct).sum()),
+        merged=int(pc.sum(table.table["merged"].cast(pa.int64())).as_py() or 0),
+        with_special_words=int((table.column("special_words") > 0).sum()),
+        **{f"{part}_tokens": int(table.lengths[part].sum()) for part in PARTS},
+    )
+
+
+def _values(pair: EncodedPair) -> list[Any]:
+    return [getattr(pair, name) for name in _SCHEMA.names]
+
+
+_IDS = pa.list_(pa.int32())
+_SCHEMA = pa.schema(
+    {
+        "id": pa.string(),
+        **dict.fromkeys(PARTS, _IDS),
+        "cut_prompt": pa.int32(),
+        "cut_answers": pa.int32(),
+        "merged": pa.bool_(),
+        "special_words": pa.int32(),
+        "source": pa.string(),
+        "category": pa.string(),
+    }
+)

@@ -1,0 +1,1 @@
+"""Causal language models: loaded, kept between trials, adapted, and asked for answers."""

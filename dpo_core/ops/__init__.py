@@ -1,0 +1,1 @@
+"""Faster forms of a model's operations with the same results: attention, head, norms, LoRA."""

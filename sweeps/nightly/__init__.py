@@ -1,0 +1,1 @@
+"""One sweep a night, judged against the incumbent of the nights before."""

@@ -1,0 +1,132 @@
+"""What would run, before anything runs: trials, steps, tokens, memory, and what can be seen.
+
+Loads the data and the tokenizer, and of the model only its shape.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import Any
+
+from dpo_core.audit.pair_checks import INFO
+from dpo_core.encoding.packing import pack
+from dpo_core.encoding.token_table import report
+from dpo_core.settings import DEFAULT_ROW_TOKENS
+from sweeps.config.schema import SweepConfig
+from sweeps.preflight.audit import finding_lines
+from sweeps.preflight.dry_run import Rehearsal, rehearsed
+from sweeps.prepare.audit_report import skipped_rows
+from sweeps.prepare.memory_estimate import count_parameters, memory_bytes
+from sweeps.records.statistics import detectable_gain
+from sweeps.run_dir.paths import SPLITS
+from sweeps.run_dir.prepared import check_trl_fields
+
+GIB = 2**30
+
+
+def make_plan(config: SweepConfig) -> dict[str, Any]:
+    """Numbers in units of their names. Raises UserError as `run` would."""
+    check_trl_fields(config.training)
+    with rehearsed(config) as rehearsal:
+        return _plan(config, rehearsal)
+
+
+def _plan(config: SweepConfig, rehearsal: Rehearsal) -> dict[str, Any]:
+    data, tokens = rehearsal.data, rehearsal.tokens
+    reports = {split: report(tokens[split]) for split in SPLITS}
+    train = reports["train"]
+    steps = config.training.steps(train.pairs - train.indistinct)
+    evaluations = config.training.evaluation_steps(steps)
+    trials = config.search.trials
+    again = config.selection.confirm.trials(trials)
+    row_tokens = _tokens(reports["train"]) / max(1, train.pairs)
+    trained = steps * config.training.batch_pairs * row_tokens
+    select_tokens = _tokens(reports["select"])
+    parameters = count_parameters(config.model)
+    rows = pack(tokens["train"], config.training.row_tokens or DEFAULT_ROW_TOKENS)
+    longest = max(int(tokens["train"].tokens[list(row)].sum()) for row in rows)
+    return {
+        "name": config.name,
+        "trials": trials,
+        "confirmation": {
+            "points": min(config.selection.confirm.top, trials),
+            "seeds": config.selection.confirm.seeds,
+            "trials": again,
+        },
+        "steps_per_trial": steps,
+        "evaluation_steps": list(evaluations),
+        "pairs": {s: reports[s].pairs for s in SPLITS},
+        "pairs_by_source": dict(Counter(data.pairs.column("source"))),
+        "golden_waiting": data.pairs.waiting,
+        "findings": [finding.as_dict() for finding in rehearsal.findings],
+        "annotator_agreement": data.agreement,
+        "rows_skipped": list(data.skipped),
+        # Once a pair, though both its prompt and its answers may have been cut.
+        "pairs_cut": {s: int(tokens[s].cut.sum()) for s in SPLITS},
+        "pairs_indistinct": {s: reports[s].indistinct for s in SPLITS},
+        "mean_response_tokens": train.mean_response_tokens,
+        "beta_per_token_factor": train.mean_response_tokens,
+        "tokens": {
+            "reference_once": int(sum(_tokens(reports[s]) for s in SPLITS)),
+            "trained_per_trial": int(trained),
+            "evaluated_per_trial": int(len(evaluations) * select_tokens),
+            "sweep": int((trials + again) * (trained + len(evaluations) * select_tokens)),
+        },
+        "parameters": parameters,
+        "memory_bytes_per_worker": memory_bytes(config, parameters, longest),
+        "select_standard_error": 0.5 / reports["select"].pairs ** 0.5,
+        "detectable_gain": {s: detectable_gain(reports[s].pairs) for s in ("select", "final")},
+        "resources_per_trial": {
+            "workers": config.resources.workers,
+            "cpus": config.resources.workers * config.resources.cpus_per_worker,
+            "gpus": config.resources.workers * config.resources.gpus_per_worker,
+        },
+    }
+
+
+def plan_lines(plan: dict[str, Any]) -> list[str]:
+    """The same for a reader."""
+    pairs, tokens, need = plan["pairs"], plan["tokens"], plan["resources_per_trial"]
+    gain, parameters = plan["detectable_gain"], plan["parameters"]
+    lines = [
+        f"{plan['trials']} trials of {plan['steps_per_trial']} steps, scored after steps "
+        f"{', '.join(map(str, plan['evaluation_steps']))}",
+        f"pairs: {pairs['train']} train, {pairs['select']} select, {pairs['final']} final; "
+        f"answers have {plan['mean_response_tokens']:.0f} tokens on average",
+        f"tokens: {tokens['reference_once']:,} once for the reference, then "
+        f"{tokens['trained_per_trial']:,} trained and {tokens['evaluated_per_trial']:,} scored a trial",
+        f"parameters: {parameters['total']:,}, of which {parameters['trained']:,} are trained",
+        f"memory: about {plan['memory_bytes_per_worker'] / GIB:.1f} GiB a worker; a trial has "
+        f"{need['workers']} workers, {need['cpus']:g} CPUs, {need['gpus']:g} GPUs",
+        f"β of a per-token loss (mean, simpo) is the point's beta times "
+        f"{plan['beta_per_token_factor']:.0f}",
+        f"what can be seen: one accuracy has a standard error of "
+        f"{100 * plan['select_standard_error']:.1f} points on select; a paired test on final shows "
+        f"gains from about {100 * gain['final']:.1f} points (10 % discordant pairs, 80 % power)",
+    ]
+    again = plan["confirmation"]
+    if again["trials"]:
+        lines.append(
+            f"confirmation: {again['trials']} more trials, which train the best {again['points']} "
+            f"points again with {again['seeds']} new seeds each; selection.confirm.top=0 leaves them out"
+        )
+    if len(plan["pairs_by_source"]) > 1:
+        named = (f"{source} {count}" for source, count in plan["pairs_by_source"].items())
+        lines.append(f"pairs by source: {', '.join(named)}")
+    if plan["golden_waiting"]:
+        lines.append(
+            f"golden answers: the model first answers {plan['golden_waiting']} prompts itself; here "
+            "its answers count as long as the golden ones"
+        )
+    for source, alpha in plan["annotator_agreement"].items():
+        lines.append(f"annotators of {source} agree with Krippendorff's α = {alpha:.2f}")
+    if plan["rows_skipped"]:
+        lines.append(skipped_rows(plan["rows_skipped"]))
+    for finding in plan["findings"]:
+        if finding["severity"] != INFO:
+            lines += finding_lines(finding)
+    return lines
+
+
+def _tokens(split: Any) -> int:
+    return int(split.prompt_tokens + split.chosen_tokens + split.rejected_tokens)

@@ -1,0 +1,1 @@
+"""What runs once before the first trial: data, tokens, reference log-probs, audit."""

@@ -1,0 +1,53 @@
+"""How much memory a worker needs: an estimate from the model's shape, before anything is loaded."""
+
+from __future__ import annotations
+
+from dpo_core.settings import ModelSettings
+from sweeps.config.schema import SweepConfig
+
+
+def count_parameters(model: ModelSettings) -> dict[str, int]:
+    """All and trained parameters, layers, hidden and vocabulary size, from the config alone."""
+    import torch
+    from transformers import AutoConfig, AutoModelForCausalLM
+
+    from dpo_core.models.load import local_path, lora_config, readable_errors
+
+    with readable_errors(model.path):
+        shape = AutoConfig.from_pretrained(
+            local_path(model.path),
+            revision=model.revision,
+            trust_remote_code=model.trust_remote_code,
+        )
+    text = shape.get_text_config()
+    with torch.device("meta"):
+        net = AutoModelForCausalLM.from_config(shape)
+        total = sum(p.numel() for p in net.parameters())
+        trained = total
+        if model.adapter is not None:
+            from peft import get_peft_model
+
+            adapted = get_peft_model(net, lora_config(model.adapter, None))
+            trained = sum(p.numel() for p in adapted.parameters() if p.requires_grad)
+    return {
+        "total": total,
+        "trained": trained,
+        "layers": text.num_hidden_layers,
+        "hidden": text.hidden_size,
+        "vocabulary": text.vocab_size,
+    }
+
+
+def memory_bytes(config: SweepConfig, parameters: dict[str, int], row_tokens: int) -> int:
+    """Estimate: weights, gradients and two AdamW moments of what is trained, and the activations
+    of one row: about 34 values per token, layer and hidden unit (arXiv:2205.05198), the logits of
+    a piece of its answers twice. No reference model, whatever the method."""
+    from dpo_core.ops.fused_head import PIECE_VALUES
+
+    width = 4 if config.model.adapter is None or config.model.dtype == "float32" else 2
+    weights = parameters["total"] * width
+    training = parameters["trained"] * 3 * 4
+    layers = 2 if config.training.gradient_checkpointing else parameters["layers"]
+    activations = 34 * row_tokens * parameters["hidden"] * layers * width // 2
+    logits = 2 * min(row_tokens * parameters["vocabulary"], PIECE_VALUES) * 4
+    return int(weights + training + activations + logits)

@@ -1,0 +1,70 @@
+"""What an earlier start of a sweep left behind: taken as a whole, or not at all.
+
+Whatever is written is written aside and renamed, so a kill tears nothing; a disk that was full or
+lies, or an object store, may. So every file proves itself before it is used, and what can be made
+again is.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from dpo_core.encoding.token_table import TokenTable
+from dpo_core.preferences import PreferenceSplits, data_fingerprint
+from dpo_core.scoring import reference_cache as reference
+from sweeps.prepare.audit_report import Said
+from sweeps.run_dir.paths import SPLITS, SweepPaths
+from sweeps.run_dir.prepared import Prepared, read_encoded, read_pairs
+
+
+def kept_prepared(paths: SweepPaths) -> Prepared | None:
+    """None unless everything that a trial, the choice and the report read is there and whole."""
+    prepared = _prepared(paths)
+    if prepared is None or kept_data(paths) is None:
+        return None
+    tokens = {split: _tokens(paths, split) for split in SPLITS}
+    ids = [id for table in tokens.values() for id in (table.ids if table is not None else ())]
+    if data_fingerprint(ids) != prepared.data_sha256:
+        return None
+    whole = all(
+        table is not None
+        and _lines(paths, split) == len(table)
+        and reference.load(paths.reference_cache, prepared.reference_keys[split], table) is not None
+        for split, table in tokens.items()
+    )
+    return prepared if whole else None
+
+
+def kept_data(paths: SweepPaths) -> tuple[PreferenceSplits, Said] | None:
+    """The pairs as they were read and divided, and what was said of them."""
+    said = paths.store.read_json(paths.audit) or {}
+    try:
+        splits = read_pairs(paths)
+    except (FileNotFoundError, ValueError, OSError):  # what Arrow says of a part of a file
+        return None
+    nothing: dict[str, Any] = {"annotator_agreement": {}, "rows_skipped": []}
+    return splits, {name: said.get(name, otherwise) for name, otherwise in nothing.items()}
+
+
+def _prepared(paths: SweepPaths) -> Prepared | None:
+    content = paths.store.read_json(paths.prepared)
+    try:
+        return Prepared(**content)
+    except TypeError:
+        return None
+
+
+def _tokens(paths: SweepPaths, split: str) -> TokenTable | None:
+    try:
+        return read_encoded(paths, split)
+    except (FileNotFoundError, ValueError, OSError):
+        return None
+
+
+def _lines(paths: SweepPaths, split: str) -> int | None:
+    """Of the split's JSONL; None when the last one is torn, or the file is not there."""
+    try:
+        content = paths.store.read(paths.split(split))
+    except FileNotFoundError:
+        return None
+    return content.count(b"\n") if content.endswith(b"\n") else None

@@ -1,0 +1,1 @@
+"""Ray: connecting, resources, worker groups kept between trials, calls on workers."""

@@ -1,1 +1,0 @@
-"""What is remembered of a sweep, and the judgement over it: pure functions of records."""

@@ -1,0 +1,1 @@
+"""Plots for the report's page and its Markdown."""

@@ -1,0 +1,77 @@
+"""The sections of a report, in the order in which they are read."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+
+from sweeps.config.secrets import redact
+from sweeps.report.blocks import Block, Facts, Row, Section, Source, Table, Text
+from sweeps.report.report_data import Evidence
+from sweeps.report.sections import (
+    answers as told,
+)
+from sweeps.report.sections import (
+    comparison as compared,
+)
+from sweeps.report.sections import (
+    drift,
+    nights,
+    provenance,
+    slices,
+)
+from sweeps.report.sections import (
+    guardrails as guarded,
+)
+from sweeps.report.sections import (
+    search as searched,
+)
+from sweeps.report.sections import (
+    verdict as outcome,
+)
+
+SECTIONS: tuple[Callable[[Evidence], Section | None], ...] = (
+    outcome.verdict_section,
+    compared.compared_section,
+    outcome.leaderboard_section,
+    guarded.guardrails_section,
+    guarded.confirmation_section,
+    slices.slices_section,
+    drift.drift_section,
+    searched.axes_section,
+    searched.parallel_section,
+    searched.curves_section,
+    searched.importance_section,
+    nights.nights_section,
+    told.answers_section,
+    told.audit_section,
+    provenance.provenance_section,
+)
+
+
+def sections_of(evidence: Evidence) -> list[Section]:
+    """Those that have something to say, without passwords: a report is mailed around."""
+    built = (build(evidence) for build in SECTIONS)
+    return [_redacted(section) for section in built if section is not None]
+
+
+def _redacted(section: Section) -> Section:
+    return replace(section, blocks=tuple(map(_without_secrets, section.blocks)))
+
+
+def _without_secrets(block: Block) -> Block:
+    """Of texts in which a URI, or what an exception said, may stand. Pairs are shown as they are."""
+    match block:
+        case Text() | Source():
+            return replace(block, text=redact(block.text))
+        case Facts():
+            return replace(block, items=tuple((name, redact(text)) for name, text in block.items))
+        case Table():
+            wide = [column.wide for column in block.columns]
+            return replace(block, rows=tuple(_redacted_row(row, wide) for row in block.rows))
+    return block
+
+
+def _redacted_row(row: Row, wide: Sequence[bool]) -> Row:
+    cells = zip(row.cells, wide, strict=True)
+    return replace(row, cells=tuple(redact(c) if c and prose else c for c, prose in cells))

@@ -1,0 +1,124 @@
+"""What kept the choice honest: guardrails, confirmation with other seeds, openings of `final`."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from sweeps.report import formatting as shown
+from sweeps.report.blocks import Block, Column, Row, Section, Table, Text, number, table
+from sweeps.report.report_data import Evidence
+
+_MOST_ROWS = 40
+
+
+def guardrails_section(evidence: Evidence) -> Section | None:
+    """None where the selection knows no guardrails."""
+    limits: Mapping[str, Any] = evidence.selection.get("guardrails") or {}
+    candidates: Sequence[Mapping[str, Any]] = evidence.selection.get("candidates") or []
+    if not limits:
+        return None
+    blocks: list[Block] = [_limits(limits, candidates, evidence.subject, evidence.subject_name)]
+    caught = [c for c in candidates if not c.get("admissible", True) or _failed(c)]
+    if caught:
+        blocks.append(_caught(caught, list(limits)))
+        if len(caught) > _MOST_ROWS:
+            rest = f"The {_MOST_ROWS} most accurate of {len(caught)}; selection.json has them all."
+            blocks.append(Text(rest, "note"))
+    return Section("guardrails", "Guardrails", tuple(blocks))
+
+
+def confirmation_section(evidence: Evidence) -> Section | None:
+    """None where nothing was trained again."""
+    found: Sequence[Mapping[str, Any]] = evidence.selection.get("confirmation") or []
+    if not found:
+        return None
+    columns = [
+        Column("trial"),
+        Column("point", wide=True),
+        number("seeds"),
+        number("accuracies"),
+        number("mean"),
+        number("spread"),
+        number("search score"),
+        number("shrinkage"),
+        Column("missing", wide=True),
+    ]
+    rows = [_confirmed(each, evidence.subject_trials) for each in found]
+    note = Text(
+        "The best points were trained again with other seeds; the winner is chosen on their means. "
+        "Shrinkage is how much of the search score did not come back.",
+        "note",
+    )
+    return Section("confirmation", "Confirmation", (note, table("With other seeds", columns, rows)))
+
+
+def _confirmed(each: Mapping[str, Any], subject: frozenset[str]) -> Row:
+    missing = [f"{m['trial']}: {m['reason']} ({m['detail']})" for m in each.get("missing") or ()]
+    cells = (
+        each["trial"],
+        shown.point(each["point"]),
+        ", ".join(map(str, each["seeds"])) or shown.MISSING,
+        ", ".join(map(shown.share, each["accuracies"])) or shown.MISSING,
+        shown.share(each.get("mean")),
+        shown.points(each.get("spread")).removeprefix("+"),
+        shown.share(each["search_score"]),
+        shown.points(each.get("shrinkage")),
+        "; ".join(missing) or shown.MISSING,
+    )
+    return Row(cells, trial=each["trial"], marked=each["trial"] in subject)
+
+
+def _limits(
+    limits: Mapping[str, Any],
+    candidates: Sequence[Mapping[str, Any]],
+    subject: tuple[str, int] | None,
+    whose: str,
+) -> Table:
+    own = next((c for c in candidates if (c["trial"], c["step"]) == subject), {})
+    columns = [Column("guardrail"), number("limit"), Column("action"), number(whose)]
+    columns.append(number("candidates over it"))
+    rows = []
+    for name, rule in limits.items():
+        value = (own.get("guardrails") or {}).get(name, {}).get("value")
+        over = sum(name in _failed(c) for c in candidates)
+        told = shown.value(rule.get("limit")), str(rule.get("action")), shown.value(value)
+        rows.append(Row((name, *told, f"{over} of {_known(name, candidates)}")))
+    return table(f"Limits, and the numbers of the {whose}", columns, rows)
+
+
+def _caught(caught: Sequence[Mapping[str, Any]], names: Sequence[str]) -> Table:
+    columns = [Column("trial"), number("step"), number("accuracy"), *map(number, names)]
+    columns.append(Column("admissible"))
+    ranked = sorted(caught, key=lambda c: -c["accuracy"])[:_MOST_ROWS]
+    rows = [
+        Row(
+            (
+                c["trial"],
+                str(c["step"]),
+                shown.share(c["accuracy"]),
+                *(_cell((c.get("guardrails") or {}).get(name)) for name in names),
+                shown.value(bool(c.get("admissible", True))),
+            ),
+            trial=c["trial"],
+        )
+        for c in ranked
+    ]
+    return table("Checkpoints that a guardrail caught", columns, rows)
+
+
+def _known(name: str, candidates: Sequence[Mapping[str, Any]]) -> int:
+    """Of how many candidates the number is known."""
+    checks = ((c.get("guardrails") or {}).get(name, {}) for c in candidates)
+    return sum(check.get("passed") is not None for check in checks)
+
+
+def _failed(candidate: Mapping[str, Any]) -> list[str]:
+    rules = candidate.get("guardrails") or {}
+    return [name for name, rule in rules.items() if rule.get("passed") is False]
+
+
+def _cell(rule: Mapping[str, Any] | None) -> str:
+    if not rule:
+        return shown.MISSING
+    return shown.value(rule.get("value")) + (" ✗" if rule.get("passed") is False else "")

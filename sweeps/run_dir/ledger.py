@@ -1,0 +1,133 @@
+"""The append-only truth of a sweep: one checksummed line per trial that ended.
+
+Everything else (Tune's state, the Optuna study, selection.json) can be rebuilt from it. A torn last
+line, as a kill leaves it, is not a record; a damaged line elsewhere is an error.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+from dpo_core.errors import UserError
+from dpo_core.evaluation.failure_modes import largest_drift
+from dpo_core.storage.store import Store
+
+FINISHED, FAILED, STOPPED = "finished", "failed", "stopped"
+
+
+class LedgerError(UserError):
+    """A ledger that cannot be trusted."""
+
+
+@dataclass(frozen=True)
+class EvaluationRecord:
+    """One held-out evaluation: counts for every objective, slices, health; losses in nats."""
+
+    step: int
+    loss: float
+    counts: Mapping[str, Mapping[str, Any]]
+    slices: Mapping[str, Any]
+    health: Mapping[str, Any]
+
+    def accuracy(self, objective: str) -> float:
+        counts = self.counts[objective]
+        return float((counts["correct"] + 0.5 * counts["ties"]) / counts["total"])
+
+    @property
+    def drift(self) -> float:
+        return largest_drift(self.health)
+
+
+@dataclass(frozen=True)
+class TrialRecord:
+    """One ended trial. `status`: finished, failed (with `reason`) or stopped by the scheduler.
+
+    `confirms` names the trial of the search whose point this one trained again with another seed.
+    """
+
+    trial: str
+    point: Mapping[str, Any]
+    status: str
+    seed: int
+    evaluations: tuple[EvaluationRecord, ...] = ()
+    reason: str | None = None
+    detail: str | None = None
+    seconds: float = 0.0
+    ended: str = ""  # UTC, ISO 8601
+    loss_beta: float | None = None
+    versions: Mapping[str, str] = field(default_factory=dict)
+    confirms: str | None = None
+
+    @classmethod
+    def from_dict(cls, row: Mapping[str, Any]) -> TrialRecord:
+        evaluations = tuple(EvaluationRecord(**e) for e in row["evaluations"])
+        return cls(**{**row, "evaluations": evaluations})
+
+    def best(self, objective: str) -> EvaluationRecord | None:
+        """The most accurate evaluation; of equal ones that which drifted less, then the earlier."""
+        return max(
+            self.evaluations,
+            key=lambda e: (e.accuracy(objective), -e.drift, -e.step),
+            default=None,
+        )
+
+    def best_accuracy(self, objective: str) -> float | None:
+        best = self.best(objective)
+        return None if best is None else best.accuracy(objective)
+
+
+def searched(records: Iterable[TrialRecord]) -> list[TrialRecord]:
+    """The trials of the search, without those that confirm its best points."""
+    return [record for record in records if record.confirms is None]
+
+
+def append(store: Store, name: str, record: TrialRecord) -> None:
+    """Durable when it returns; repairs a torn end first, so that lines never run together."""
+    line = _line(record)
+    if store.exists(name):
+        content = store.read(name)
+        if content and not content.endswith(b"\n"):
+            store.write(name, content[: content.rfind(b"\n") + 1])
+    store.append(name, line)
+
+
+def read(store: Store, name: str) -> list[TrialRecord]:
+    """Every record, in order. Raises LedgerError on a damaged or repeated one."""
+    if not store.exists(name):
+        return []
+    lines = store.read(name).split(b"\n")
+    records = [_record(line, number, name) for number, line in enumerate(lines[:-1], 1)]
+    trials = [record.trial for record in records]
+    repeated = next((t for t in trials if trials.count(t) > 1), None)
+    if repeated:
+        raise LedgerError(
+            f"{name}: trial {repeated} is recorded twice; keep the first of its lines"
+        )
+    return records
+
+
+def _line(record: TrialRecord) -> bytes:
+    body = json.dumps(asdict(record), sort_keys=True, separators=(",", ":"), allow_nan=False)
+    return f'{{"sha256":"{_digest(body)}","record":{body}}}\n'.encode()
+
+
+def _record(line: bytes, number: int, name: str) -> TrialRecord:
+    try:
+        row = json.loads(line)
+        body = json.dumps(row["record"], sort_keys=True, separators=(",", ":"))
+        if row["sha256"] != _digest(body):
+            raise ValueError("the checksum does not match")
+        return TrialRecord.from_dict(row["record"])
+    except (ValueError, KeyError, TypeError) as error:
+        raise LedgerError(
+            f"{name}:{number}: damaged ({error}); restore the file from a copy, or delete the line "
+            "and `dpo-sweeps resume` runs its trial again"
+        ) from None
+
+
+def _digest(body: str) -> str:
+    return hashlib.sha256(body.encode()).hexdigest()

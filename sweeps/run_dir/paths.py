@@ -1,0 +1,222 @@
+"""Every file name of a sweep's folder. Nobody else spells one.
+
+<storage>/<sweep id>/
+    config.yaml                          the resolved config
+    splits/{train,select,final}.jsonl    normalized pairs, each with a stable id
+    pairs/{train,select,final}.arrow     the same as they were read, before the model answered any
+    encoded/{train,select,final}.arrow   their tokens, mapped into memory by whoever needs them
+    prepared.json                        hashes, encoding report, reference keys
+    trials/t0003.json                    a point, written when it is drawn
+    trials/t0003-s1.json                 the same point with another seed
+    outcomes/t0003-step-000040.parquet   per-pair numbers of one evaluation
+    checkpoints/t0003/step-000040/       what can still win, and what can still be resumed
+    failures/t0003.json                  why a trial failed
+    nodes/gpu-7.json                     what a node that trained is made of
+    ledger.jsonl                         one record per ended trial: the truth
+    study.db                             the same for optuna-dashboard
+    answers.json                         generated answers of those who could win
+    final_opened.json                    when the final split was opened, and for whom
+    selection.json, best/                the judgement and the exported winner
+    night.json, warm_start.json          of a night: what it began with, and how it ended
+    audit.json, trend.json               what the report shows of the data and of earlier nights
+    report/{index.html,report.md}        all of it for a reader
+    ray/                                 Ray's own files
+<storage>/.cache/reference/<key>/        reference log-probs, shared by sweeps
+<storage>/.leases/                       who is at work on what
+<storage>/nights/<name>/                 latest.json and incumbent.json: which night, which model
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from datetime import UTC, date, datetime
+from pathlib import Path
+
+from dpo_core.errors import SettingsError
+from dpo_core.storage.store import Store
+
+SPLITS = ("train", "select", "final")
+_SEARCHED = re.compile(r"^t(?P<number>\d{4,})\.json$")
+_OUTCOME = re.compile(r"^(?P<trial>t\d{4,}(-s\d+)?)-step-(?P<step>\d{6,})\.parquet$")
+
+
+@dataclass(frozen=True)
+class SweepPaths:
+    """Names relative to the sweep's own store."""
+
+    storage: Store
+    sweep_id: str
+
+    @classmethod
+    def of_folder(cls, uri: str) -> SweepPaths:
+        """From the folder of a sweep, as `run` printed it."""
+        if "://" not in uri:  # `.` and `..` have a name too, once resolved
+            folder = Path(uri).expanduser().resolve()
+            return cls(Store.open(folder.parent), folder.name)
+        parent, _, name = uri.rstrip("/").rpartition("/")
+        return cls(Store.open(parent), name)
+
+    @property
+    def store(self) -> Store:
+        return self.storage.at(self.sweep_id)
+
+    @property
+    def train_runs(self) -> str:
+        """Where Ray Train keeps its own files."""
+        return f"{self.store.uri}/{self.ray}/train"
+
+    @property
+    def scratch(self) -> str | None:
+        """Where to build what is moved in: the storage's own disk, so that moving is a rename."""
+        return str(self.storage.local) if self.storage.local else None
+
+    @property
+    def reference_cache(self) -> Store:
+        return self.storage.at(".cache/reference")
+
+    @property
+    def leases(self) -> Store:
+        return self.storage.at(".leases")
+
+    config = "config.yaml"
+    prepared = "prepared.json"
+    ledger = "ledger.jsonl"
+    study = "study.db"
+    answers = "answers.json"
+    final_opened = "final_opened.json"
+    selection = "selection.json"
+    best = "best"
+    night = "night.json"
+    warm_start = "warm_start.json"
+    audit = "audit.json"
+    trend = "trend.json"
+    report_page = "report/index.html"
+    report_markdown = "report/report.md"
+    nodes = "nodes"
+    trials = "trials"
+    outcomes = "outcomes"
+    checkpoints = "checkpoints"
+    failures = "failures"
+    ray = "ray"
+
+    @staticmethod
+    def split(name: str) -> str:
+        return f"splits/{name}.jsonl"
+
+    @staticmethod
+    def pairs(name: str) -> str:
+        return f"pairs/{name}.arrow"
+
+    @staticmethod
+    def encoded(name: str) -> str:
+        return f"encoded/{name}.arrow"
+
+    @staticmethod
+    def point(trial: str) -> str:
+        return f"trials/{trial}.json"
+
+    @staticmethod
+    def failure(trial: str) -> str:
+        return f"failures/{trial}.json"
+
+    @staticmethod
+    def node(host: str) -> str:
+        return f"nodes/{re.sub(r'[^A-Za-z0-9.-]', '_', host)}.json"
+
+    @staticmethod
+    def outcome(trial: str, step: int) -> str:
+        return f"outcomes/{trial}-step-{step:06d}.parquet"
+
+    @staticmethod
+    def final_outcome(trial: str, step: int) -> str:
+        return f"outcomes/{trial}-step-{step:06d}-final.parquet"
+
+    @staticmethod
+    def incumbent_outcome(split: str) -> str:
+        return f"outcomes/incumbent-{split}.parquet"
+
+    @staticmethod
+    def checkpoint(trial: str, step: int) -> str:
+        return f"checkpoints/{trial}/{step_name(step)}"
+
+    @staticmethod
+    def trial_name(number: int) -> str:
+        return f"t{number:04d}"
+
+    @staticmethod
+    def confirmation_name(trial: str, number: int) -> str:
+        """Of the trial that trains the point of `trial` with its `number`th new seed, from 1."""
+        return f"{trial}-s{number}"
+
+    @staticmethod
+    def confirms(trial: str) -> str | None:
+        """The trial of the search whose point this one trains again; None for one of the search."""
+        searched, dash, _ = trial.partition("-s")
+        return searched if dash else None
+
+    def next_number(self) -> int:
+        """Of the first trial of the search that was never drawn."""
+        found = (_SEARCHED.match(name) for name in self.store.names(self.trials))
+        return max((int(m["number"]) + 1 for m in found if m), default=0)
+
+    def evaluations_of(self, trial: str) -> list[tuple[int, str]]:
+        """(step, file name) of every stored evaluation of a trial, by step."""
+        found = (_OUTCOME.match(name) for name in self.store.names(self.outcomes))
+        return sorted(
+            (int(m["step"]), f"{self.outcomes}/{m.string}")
+            for m in found
+            if m and m["trial"] == trial
+        )
+
+    def checkpoint_steps(self, trial: str) -> list[int]:
+        names = self.store.names(f"{self.checkpoints}/{trial}")
+        return sorted(int(name.removeprefix("step-")) for name in names if name.startswith("step-"))
+
+
+def checked_sweep_id(sweep_id: str) -> str:
+    """The id itself: one folder name, no way up or elsewhere. Raises SettingsError."""
+    if not re.fullmatch(r"[A-Za-z0-9][-\w.]{0,99}", sweep_id, re.ASCII):
+        raise SettingsError(
+            f"--id {sweep_id[:120]}: is no folder name; begin with a letter or digit and use only "
+            "those, - . and _, 100 at most"
+        )
+    return sweep_id
+
+
+@dataclass(frozen=True)
+class NightPaths:
+    """The nights of one name: a sweep each, and what points at them."""
+
+    storage: Store
+    name: str
+
+    def sweep(self, night: date) -> SweepPaths:
+        return SweepPaths(self.storage, f"{self.name}-{night.isoformat()}")
+
+    def nights(self) -> list[date]:
+        """That have a folder, the oldest first."""
+        pattern = re.compile(rf"{re.escape(self.name)}-(\d{{4}}-\d\d-\d\d)")
+        found = (pattern.fullmatch(name) for name in self.storage.names())
+        return sorted(date.fromisoformat(m[1]) for m in found if m)
+
+    @property
+    def lease(self) -> str:
+        return f"{self.name}-nights"
+
+    @property
+    def latest(self) -> str:
+        return f"nights/{self.name}/latest.json"
+
+    @property
+    def incumbent(self) -> str:
+        return f"nights/{self.name}/incumbent.json"
+
+
+def step_name(step: int) -> str:
+    return f"step-{step:06d}"
+
+
+def new_sweep_id(name: str, now: datetime | None = None) -> str:
+    """Name and UTC second: sorts by time, and two sweeps of one config do not collide."""
+    return f"{name}-{(now or datetime.now(UTC)).strftime('%Y%m%d-%H%M%S')}"

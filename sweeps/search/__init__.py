@@ -1,0 +1,1 @@
+"""Which point is tried next: samplers, the Optuna study, warm starts."""

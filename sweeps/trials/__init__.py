@@ -1,0 +1,1 @@
+"""Trials on Ray: Tune's runner, the trainable, the workers, the ledger they fill."""

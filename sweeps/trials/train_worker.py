@@ -1,0 +1,253 @@
+"""What runs on a Ray Train worker: trials, from the sweep's folder alone.
+
+Every file a trial leaves (outcomes, checkpoints, the reason of a failure) is written here, by rank
+0, before Ray hears of it: what was reported exists.
+"""
+
+from __future__ import annotations
+
+import json
+import tempfile
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from dpo_core.evaluation.failure_modes import health, largest_drift
+from dpo_core.evaluation.outcomes import Outcomes, whole_outcomes, write_outcomes
+from dpo_core.hardware import describe_hardware
+from dpo_core.hyperparams import DPOHyperparams
+from dpo_core.storage.private_tmp import own_folder
+from dpo_core.storage.retry import room_in
+from dpo_core.storage.store import Store
+from sweeps.ray_runtime.failures import record_failure
+from sweeps.run_dir.paths import SweepPaths
+from sweeps.run_dir.prepared import Prepared, read_config, read_encoded, read_reference
+from sweeps.trials.metrics import TrialGauges
+
+
+@dataclass(frozen=True)
+class TrialJob:
+    """All that a worker is told; the rest is in the folder."""
+
+    storage: str
+    sweep_id: str
+    trial: str
+    point: Mapping[str, Any]
+    seed: int
+
+    @property
+    def paths(self) -> SweepPaths:
+        return SweepPaths(Store.open(self.storage), self.sweep_id)
+
+
+def train_loop(job_fields: dict[str, Any]) -> None:
+    """Ray Train's `train_loop_per_worker` for one trial. A failure is written down, then raised."""
+    from ray import train as ray_train
+
+    job = TrialJob(**job_fields)
+    try:
+        Resident(job.paths).train(job, report=ray_train.report)
+    except Exception as error:
+        record_failure(job.paths, job.trial, error)
+        raise
+
+
+class Cancelled(Exception):
+    """Nobody wants the trial's result any more."""
+
+
+class Resident:
+    """What a worker keeps between trials: config, pairs, reference, tokenizer, base model."""
+
+    def __init__(self, paths: SweepPaths) -> None:
+        import ray.train.torch
+
+        from dpo_core.models import load as models
+        from dpo_core.models import resident as resident_model
+        from dpo_core.training import trainer as training
+
+        models.quiet()
+        self.paths = paths
+        self.config, self.prepared = read_config(paths), Prepared.read(paths)
+        self.data = _trial_data(paths, self.prepared, self.config.data.weights, training.TrialData)
+        self.tokenizer = models.load_tokenizer(self.config.model)
+        device = str(ray.train.torch.get_device())
+        self.model = resident_model.ResidentModel(self.config.model, device)
+        pairs = self.config.training.batch_pairs
+        self.gauges = TrialGauges(paths.sweep_id, pairs) if rank() == 0 else None
+        note_node(paths)
+
+    def train(
+        self,
+        job: TrialJob,
+        *,
+        report: Callable[[dict[str, Any]], None],
+        keep_going: Callable[[], bool] = lambda: True,
+    ) -> None:
+        """One trial from a fresh adapter or fresh weights; raises Cancelled when told to stop."""
+        from dpo_core.training import trainer as training
+
+        reporter = _Reporter(job, self, report, keep_going)
+        try:
+            with _resume_folder(self.paths, job) as resume_from, self.model.lent() as model:
+                training.train(
+                    model,
+                    self.tokenizer,
+                    self.data,
+                    DPOHyperparams.from_point(job.point),
+                    model_settings=self.config.model,
+                    training=self.prepared.fitted(self.config.training),
+                    seed=job.seed,
+                    workdir=own_folder() / "trl",
+                    on_evaluation=reporter.on_evaluation,
+                    on_step=reporter.on_step,
+                    resume_from=resume_from,
+                )
+        finally:
+            if self.gauges is not None:
+                self.gauges.ended(job.trial)
+
+
+class _Reporter:
+    """Stores each evaluation and tells Ray: metrics to Tune, gauges to the dashboard."""
+
+    def __init__(
+        self,
+        job: TrialJob,
+        resident: Resident,
+        report: Callable[[dict[str, Any]], None],
+        keep_going: Callable[[], bool],
+    ) -> None:
+        self.job, self.config, self.prepared = job, resident.config, resident.prepared
+        self.paths, self.gauges = resident.paths, resident.gauges
+        self.report, self.keep_going = report, keep_going
+        self.objective = self.config.selection.objective
+        self.best = max(
+            (_merit(o, self.objective) for _, o in stored(self.paths, job.trial)), default=None
+        )
+
+    def on_step(self, step: int, loss: float) -> None:
+        if self.gauges is not None:
+            self.gauges.stepped(self.job.trial, loss)
+        if not self.keep_going():
+            raise Cancelled
+
+    def on_evaluation(self, evaluation: Any) -> None:
+        counts = evaluation.outcomes.counts()
+        accuracy = counts[self.objective].accuracy
+        merit = _merit(evaluation.outcomes, self.objective)
+        self.best = max(self.best or merit, merit)
+        if self.gauges is not None:
+            self._store(evaluation)
+            self.gauges.evaluated(self.job.trial, accuracy)
+        self.report(
+            {
+                "trial": self.job.trial,
+                "global_step": evaluation.step,
+                "accuracy": accuracy,
+                "best_accuracy": self.best[0],
+                "best_drift": -self.best[1],
+                "loss": evaluation.loss,
+                "seconds": evaluation.seconds,
+                **{f"{name}_counts": count.as_dict() for name, count in counts.items()},
+            }
+        )
+
+    def _store(self, evaluation: Any) -> None:
+        """Checkpoint first: an evaluation on record always had its checkpoint."""
+        from dpo_core.training.checkpoints import MANIFEST, write_manifest
+
+        job, step = self.job, evaluation.step
+        about = {
+            "sweep": job.sweep_id,
+            "trial": job.trial,
+            "point": dict(job.point),
+            "step": step,
+            "seed": job.seed,
+            "base_model": self.config.model.path,
+            "weights_sha256": self.prepared.weights_sha256,
+            "data_sha256": self.prepared.data_sha256,
+        }
+        with (
+            room_in(self.paths.store),
+            tempfile.TemporaryDirectory(prefix="dpo-sweeps-", dir=self.paths.scratch) as scratch,
+        ):
+            folder = Path(scratch) / "checkpoint"
+            evaluation.save(folder)
+            write_manifest(folder, about)
+            self.paths.store.upload(folder, self.paths.checkpoint(job.trial, step), last=MANIFEST)
+        metadata = {"trial": job.trial, "step": step, "loss": evaluation.loss, "split": "select"}
+        content = write_outcomes(evaluation.outcomes, metadata)
+        self.paths.store.write(self.paths.outcome(job.trial, step), content)
+
+
+def note_node(paths: SweepPaths) -> None:
+    """What this worker's node is made of, for the report: a number of seconds says little alone."""
+    made_of = describe_hardware()
+    paths.store.write(paths.node(made_of["host"]), json.dumps(made_of).encode())
+
+
+def _merit(outcomes: Outcomes, objective: str) -> tuple[float, float]:
+    """(accuracy, −drift) of an evaluation: what is larger is the better checkpoint of a trial."""
+    return outcomes.count(objective).accuracy, -largest_drift(health(outcomes))
+
+
+def stored(paths: SweepPaths, trial: str) -> list[tuple[dict[str, Any], Outcomes]]:
+    """(metadata, outcomes) of every stored evaluation of a trial that is whole, by step."""
+    found = (whole_outcomes(paths.store.read(name)) for _, name in paths.evaluations_of(trial))
+    return [(metadata, outcomes) for outcomes, metadata in filter(None, found)]
+
+
+def _trial_data(
+    paths: SweepPaths, prepared: Prepared, weights: Mapping[str, float], build: Callable[..., Any]
+) -> Any:
+    train, select = read_encoded(paths, "train"), read_encoded(paths, "select")
+    return build(
+        train,
+        select,
+        read_reference(paths, prepared, "train", train),
+        read_reference(paths, prepared, "select", select),
+        prepared.not_shared is None,
+        weights,
+    )
+
+
+class _resume_folder(AbstractContextManager[Path | None]):
+    """The newest whole checkpoint of a trial as a local folder, or None for a fresh start.
+
+    A kill between a checkpoint and its outcomes leaves the first without the second; such a step is
+    trained again, or its evaluation would be missing from the ledger. What another point left under
+    the same name is not this trial's.
+    """
+
+    def __init__(self, paths: SweepPaths, job: TrialJob) -> None:
+        self.paths, self.job, self.trial = paths, job, job.trial
+        self.scratch = tempfile.TemporaryDirectory(prefix="dpo-sweeps-")
+
+    def __enter__(self) -> Path | None:
+        from dpo_core.training.checkpoints import read_manifest
+
+        evaluated = {metadata["step"] for metadata, _ in stored(self.paths, self.trial)}
+        for step in reversed(self.paths.checkpoint_steps(self.trial)):
+            if step not in evaluated:
+                continue
+            name = self.paths.checkpoint(self.trial, step)
+            folder = self.paths.store.download(name, Path(self.scratch.name) / str(step))
+            try:
+                manifest = read_manifest(folder)
+            except (FileNotFoundError, ValueError):
+                continue
+            if (manifest["point"], manifest["seed"]) == (dict(self.job.point), self.job.seed):
+                return folder
+        return None
+
+    def __exit__(self, *_: object) -> None:
+        self.scratch.cleanup()
+
+
+def rank() -> int:
+    import ray.train
+
+    return int(ray.train.get_context().get_world_rank())

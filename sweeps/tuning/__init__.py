@@ -1,1 +1,0 @@
-"""Search, trials and workers: the only code that runs on Ray."""
