@@ -8,6 +8,8 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from dpo_core.refused_trl_fields import refuse_trl_fields
+
 DEFAULT_ROW_TOKENS = 1024
 Fraction = Annotated[float, Field(gt=0.0, lt=1.0)]
 
@@ -179,101 +181,3 @@ class TrainingSettings(Settings):
         """The steps after which held-out pairs are scored; ascending, ends with the last step."""
         count = min(self.evaluations, total_steps)
         return tuple(math.ceil(total_steps * (i + 1) / count) for i in range(count))
-
-
-# Fields of DPOConfig that something else in the sweep decides, or that would make two trials
-# incomparable. Each says where to go instead.
-REFUSED_TRL_FIELDS: dict[str, str] = {
-    "beta": "β is searched: give it as an axis of `space`",
-    "learning_rate": "the learning rate is searched: give it as an axis of `space`",
-    "loss_type": "the loss follows `length_norm`: give that as an axis of `space`",
-    "loss_weights": "the loss follows `length_norm`: give that as an axis of `space`",
-    "ld_alpha": "give `ld_alpha` as an axis of `space`, with length_norm: ld",
-    "label_smoothing_factor": "it belongs to a loss over tokens, so it would change nothing",
-    "label_smoothing": "TRL ignores it for these losses, so it would change nothing",
-    "f_divergence_type": "the loss is the reverse-KL one; accuracies would not compare",
-    "f_alpha_divergence_coef": "the loss is the reverse-KL one",
-    "use_weighting": "WPO weights are not part of the losses of this sweep",
-    "discopop_tau": "the loss follows `length_norm`",
-    "router_aux_loss_coef": "an auxiliary loss is not part of the losses of this sweep",
-    "max_length": "use `data.max_tokens`",
-    "truncation_mode": "truncation is decided once for the sweep, by `data.max_tokens`",
-    "padding_free": "rows are packed without padding already",
-    "pad_to_multiple_of": "rows are packed; use `training.row_tokens`",
-    "pad_token": "tokens are decided once for the sweep",
-    "dataset_num_proc": "pairs are encoded once for the sweep",
-    "model_init_kwargs": "use `model`",
-    "trust_remote_code": "use `model.trust_remote_code`",
-    "disable_dropout": "dropout would keep an untouched policy from scoring one half",
-    "precompute_ref_log_probs": "the reference is computed once for the sweep",
-    "precompute_ref_batch_size": "the reference is computed once for the sweep",
-    "sync_ref_model": "the reference is fixed, or accuracies would not compare",
-    "ref_model_mixup_alpha": "the reference is fixed",
-    "ref_model_sync_steps": "the reference is fixed",
-    "max_steps": "use `training.max_steps`",
-    "num_train_epochs": "use `training.epochs`",
-    "per_device_train_batch_size": "use `training.batch_pairs`",
-    "per_device_eval_batch_size": "use `training.row_tokens`",
-    "per_gpu_train_batch_size": "use `training.batch_pairs`",
-    "auto_find_batch_size": "use `training.row_tokens`",
-    "gradient_accumulation_steps": "use `training.batch_pairs`; rows are accumulated for you",
-    "gradient_checkpointing": "use `training.gradient_checkpointing`",
-    "warmup_steps": "use `training.warmup_fraction`",
-    "warmup_ratio": "use `training.warmup_fraction`",
-    "output_dir": "use `storage`",
-    "logging_dir": "use `storage`",
-    "logging_nan_inf_filter": "a loss that is not a number ends its trial with that reason",
-    "save_strategy": "checkpoints follow `training.evaluations`",
-    "save_steps": "checkpoints follow `training.evaluations`",
-    "save_total_limit": "use `selection.keep_checkpoints`",
-    "save_only_model": "checkpoints follow `training.evaluations`",
-    "save_on_each_node": "checkpoints are written once",
-    "load_best_model_at_end": "the best checkpoint of all trials is exported",
-    "metric_for_best_model": "use `selection.objective`",
-    "greater_is_better": "use `selection.objective`",
-    "eval_strategy": "use `training.evaluations`",
-    "eval_steps": "use `training.evaluations`",
-    "eval_on_start": "the untouched policy's score is known from the reference",
-    "eval_delay": "use `training.evaluations`",
-    "do_eval": "use `training.evaluations`",
-    "do_train": "trials always train",
-    "do_predict": "trials never predict",
-    "batch_eval_metrics": "held-out pairs are scored exactly, pair by pair",
-    "seed": "use the sweep's `seed`",
-    "data_seed": "use the sweep's `seed`",
-    "full_determinism": "use the sweep's `seed`",
-    "use_cpu": "use `resources.gpus_per_worker`",
-    "bf16": "use `model.dtype`",
-    "fp16": "use `model.dtype`",
-    "ignore_data_skip": "a resumed trial goes on with the very next batch",
-    "enable_jit_checkpoint": "checkpoints follow `training.evaluations`",
-    "activation_checkpointing": "use `training.gradient_checkpointing`",
-    "activation_offloading": "use `training.gradient_checkpointing`",
-    "resume_from_checkpoint": "use `dpo-sweeps resume`",
-    "push_to_hub": "nothing leaves the machine; use `dpo-sweeps export`",
-    "hub_model_id": "nothing leaves the machine",
-    "hub_token": "secrets do not belong in a config that is stored and shown",
-    "report_to": "use the sweep's own records and the Ray dashboard",
-    "run_name": "use `name`",
-    "remove_unused_columns": "pairs are encoded once for the sweep",
-    "dataloader_num_workers": "batches are already in memory",
-    "dataloader_drop_last": "batches wrap around at the end of an epoch, so none is dropped",
-    "train_sampling_strategy": "batches are the same for every trial of a seed",
-    "group_by_length": "batches are the same for every trial of a seed",
-    "accelerator_config": "use `resources`",
-    "parallelism_config": "use `resources`",
-    "deepspeed": "use `resources`",
-    "fsdp": "use `resources`",
-    "fsdp_config": "use `resources`",
-    "local_rank": "use `resources`",
-    "ddp_backend": "use `resources`",
-    "use_liger_kernel": "the log-probabilities come from the model's own head",
-    "neftune_noise_alpha": "noise would keep an untouched policy from scoring one half",
-}
-
-
-def refuse_trl_fields(given: dict[str, Any]) -> None:
-    """Raise ValueError at the first field that would break what the sweep promises."""
-    for name in given:
-        if name in REFUSED_TRL_FIELDS:
-            raise ValueError(f"trl.{name} cannot be given: {REFUSED_TRL_FIELDS[name]}")

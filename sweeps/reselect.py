@@ -9,7 +9,8 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from dpo_core.errors import SettingsError, UserError
-from sweeps.config.schema import SweepConfig, parse_sweep
+from sweeps.config.load import parse_sweep
+from sweeps.config.schema import SweepConfig
 from sweeps.finalize.finalize import conclude, elect, kept_answers
 from sweeps.finalize.incumbent import find_incumbent, is_scored
 from sweeps.finalize.selection_json import State, judgement
@@ -17,10 +18,10 @@ from sweeps.ray_runtime.connect import connected
 from sweeps.ray_runtime.remote_call import call_of
 from sweeps.report.write import try_write_report
 from sweeps.run_dir import ledger
+from sweeps.run_dir.config_file import read_config, write_config
 from sweeps.run_dir.ledger import TrialRecord
 from sweeps.run_dir.lock import held
 from sweeps.run_dir.paths import SweepPaths
-from sweeps.run_dir.prepared import read_config, write_config
 from sweeps.selection.candidates import Field
 from sweeps.selection.confirmation import confirmed, electorate
 from sweeps.selection.rule import Contender

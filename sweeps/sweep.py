@@ -13,8 +13,7 @@ from sweeps.config.study import check_study_driver
 from sweeps.config.trackers import check_trackers
 from sweeps.finalize.finalize import conclude
 from sweeps.finalize.incumbent import find_incumbent
-from sweeps.preflight.audit import finding_lines
-from sweeps.prepare.audit_report import Said, skipped_rows
+from sweeps.prepare.audit_report import Said, finding_lines, skipped_rows
 from sweeps.prepare.data import read_data, said_of, split_data
 from sweeps.prepare.pipeline import prepare
 from sweeps.prepare.reuse import kept_data, kept_prepared
@@ -22,9 +21,10 @@ from sweeps.ray_runtime.auth import how_to_enter
 from sweeps.ray_runtime.connect import connected, dashboard_url
 from sweeps.ray_runtime.remote_call import call_of
 from sweeps.report.write import try_write_report
+from sweeps.run_dir.config_file import write_config
 from sweeps.run_dir.lock import held
 from sweeps.run_dir.paths import SweepPaths
-from sweeps.run_dir.prepared import Prepared, write_config
+from sweeps.run_dir.prepared import Prepared
 from sweeps.selection.candidates import Field
 
 Say = Callable[[str], None]

@@ -14,10 +14,9 @@ import numpy as np
 from scipy import stats
 
 from dpo_core.evaluation.outcomes import Count
-from sweeps.records.statistics import wilson_interval
 from sweeps.selection.guardrails import Check
 from sweeps.selection.rule import Contender, choose
-from sweeps.selection.statistics import Comparison, Groups, compare, design_effect
+from sweeps.selection.statistics import Comparison, Groups, compare, design_effect, wilson_interval
 from sweeps.selection.verdict import BETTER, word_of
 from tests.bench_table import Row
 

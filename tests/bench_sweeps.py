@@ -13,7 +13,8 @@ from typing import Any
 from dpo_core.settings import LoraSettings
 from dpo_core.storage.store import Store
 from dpo_core.training.batch_order import batch_order
-from sweeps.config.schema import SweepConfig, parse_sweep
+from sweeps.config.load import parse_sweep
+from sweeps.config.schema import SweepConfig
 from sweeps.run_dir import ledger
 from sweeps.run_dir.paths import SweepPaths
 from sweeps.sweep import run_sweep

@@ -11,7 +11,8 @@ from typing import Any
 from test_selection import REWARD, evaluation
 from test_terminal import a_selection, candidate
 
-from sweeps.config.schema import SweepConfig, parse_sweep, resolved
+from sweeps.config.load import parse_sweep, resolved
+from sweeps.config.schema import SweepConfig
 from sweeps.config.strict_yaml import dump_yaml
 from sweeps.run_dir import ledger
 from sweeps.run_dir.ledger import EvaluationRecord, TrialRecord

@@ -44,7 +44,7 @@ class Soaked:
 def soak(model: Path, pairs: Path, storage: Path, trials: int) -> Soaked:
     """Needs a connected Ray of two CPUs."""
     from dpo_core.storage.store import Store
-    from sweeps.config.schema import parse_sweep
+    from sweeps.config.load import parse_sweep
     from sweeps.config.strict_yaml import dump_yaml
     from sweeps.prepare.data import read_data, said_of, split_data
     from sweeps.prepare.pipeline import prepare

@@ -10,10 +10,12 @@ import pytest
 from test_export import base, prepared  # noqa: F401  (fixtures)
 
 from dpo_core.errors import ModelError
-from sweeps.config.schema import SweepConfig, parse_sweep
+from sweeps.config.load import parse_sweep
+from sweeps.config.schema import SweepConfig
 from sweeps.finalize.export import export_and_score
 from sweeps.finalize.incumbent import Incumbent, is_scored, score_incumbent
-from sweeps.finalize.sample_answers import answer, name_of, read_answers, sample
+from sweeps.finalize.sample_answers import answer, sample
+from sweeps.run_dir.answers import name_of, read_answers
 from sweeps.run_dir.paths import SweepPaths
 
 PLACE = ("t0000", 4)

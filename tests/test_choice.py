@@ -12,7 +12,7 @@ from dpo_core.storage.store import Store
 from sweeps.config.selection import GuardrailSettings
 from sweeps.finalize.final_split import FinalSpent, open_final, read_openings
 from sweeps.finalize.finalize import elect
-from sweeps.finalize.sample_answers import name_of
+from sweeps.run_dir.answers import name_of
 from sweeps.selection.guardrails import Check, broken, checks, offline_values
 from sweeps.selection.rule import Contender, can_still_win, choose, ranked, runner_up
 from sweeps.selection.statistics import Comparison, Groups

@@ -158,7 +158,7 @@ def test_help_lists_every_command_and_every_exit_code(call) -> None:
 
 
 def test_a_defect_is_exit_code_1_with_its_traceback(call, sweep, monkeypatch) -> None:
-    monkeypatch.setattr("sweeps.config.schema.load_sweep", lambda *_: 1 / 0)
+    monkeypatch.setattr("sweeps.config.load.load_sweep", lambda *_: 1 / 0)
     code, out, err = call("validate", sweep)
     assert (code, out) == (1, "")
     assert "ZeroDivisionError" in err
@@ -171,7 +171,7 @@ def test_neither_a_mistake_nor_a_defect_shows_a_secret(call, sweep, monkeypatch)
         def fail(*_, error=error):
             raise error("postgresql://me:cAnArY@db/study does not answer")
 
-        monkeypatch.setattr("sweeps.config.schema.load_sweep", fail)
+        monkeypatch.setattr("sweeps.config.load.load_sweep", fail)
         _, out, err = call("validate", sweep)
         assert "postgresql://me:***@db/study does not answer" in err
         assert "cAnArY" not in (out + err)
@@ -181,7 +181,7 @@ def test_an_interruption_is_exit_code_130_and_says_how_to_go_on(call, sweep, mon
     def interrupt(*_: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("sweeps.config.schema.load_sweep", interrupt)
+    monkeypatch.setattr("sweeps.config.load.load_sweep", interrupt)
     code, _, err = call("validate", sweep)
     assert code == 130
     assert "interrupted; `dpo-sweeps resume FOLDER` goes on" in err

@@ -20,7 +20,7 @@ import yaml
 from conftest import SHARED
 
 from sweeps.cli.options import EXIT_MISTAKE, EXIT_NO_WINNER, EXIT_NOTHING_ADMISSIBLE, EXIT_OF_ERROR
-from sweeps.config.schema import load_sweep
+from sweeps.config.load import load_sweep
 from sweeps.jobs.submission import make_submission
 
 ROOT = Path(__file__).parents[1]

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from dpo_core.errors import SettingsError
 from dpo_core.settings import LoraSettings
 from search_spaces import Choice, LogUniform, load_preset
-from sweeps.config.schema import load_sweep, parse_sweep, resolved
+from sweeps.config.load import load_sweep, parse_sweep, resolved
 from sweeps.config.strict_yaml import dump_yaml, load_yaml
 
 CONTRACT = """\

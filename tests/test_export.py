@@ -15,15 +15,9 @@ from dpo_core.errors import UserError
 from dpo_core.models.load import load_model, load_tokenizer, lora_config
 from dpo_core.storage.store import Store
 from dpo_core.training.checkpoints import write_manifest
-from sweeps.config.schema import parse_sweep
-from sweeps.finalize.export import (
-    ADAPTER,
-    copy_best,
-    export_and_score,
-    final_outcomes,
-    model_card,
-    write_card,
-)
+from sweeps.config.load import parse_sweep
+from sweeps.finalize.export import ADAPTER, copy_best, export_and_score, final_outcomes
+from sweeps.finalize.model_card import model_card, write_card
 from sweeps.prepare.data import load_splits
 from sweeps.prepare.pipeline import prepare
 from sweeps.run_dir.paths import SweepPaths

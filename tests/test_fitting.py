@@ -13,7 +13,7 @@ from dpo_core.encoding.token_table import TokenTable
 from dpo_core.scoring import row_size as fitting
 from dpo_core.scoring.row_size import device_bytes, fastest_row, fits, measured_row_tokens
 from dpo_core.settings import DEFAULT_ROW_TOKENS
-from sweeps.config.schema import parse_sweep
+from sweeps.config.load import parse_sweep
 from sweeps.prepare.reference_pass import needs_checkpointing
 
 SWEEP = """

@@ -10,7 +10,8 @@ import pytest
 from dpo_core.errors import DataError, ModelError
 from dpo_core.models.load import load_model, load_tokenizer
 from dpo_core.settings import ModelSettings
-from sweeps.config.schema import SweepConfig, parse_sweep
+from sweeps.config.load import parse_sweep
+from sweeps.config.schema import SweepConfig
 from sweeps.prepare.memory_estimate import count_parameters
 from sweeps.run_dir.paths import SweepPaths
 from sweeps.sweep import run_sweep

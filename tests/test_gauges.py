@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from sweeps.run_dir.ledger import FAILED, FINISHED, STOPPED, EvaluationRecord, TrialRecord
-from sweeps.trials.ledger_callback import Happening
+from sweeps.trials.events import Happening
 from sweeps.trials.metrics import OF_SWEEP, OF_TRIAL, TAGS, Rate, SweepGauges, TrialGauges
 
 HEALTH = {"drift_chosen": 0.0, "drift_rejected": 0.0}

@@ -130,7 +130,7 @@ def test_the_examples_that_ship(monkeypatch: pytest.MonkeyPatch) -> None:
     from importlib.resources import files
 
     from dpo_core.preferences.golden import is_waiting
-    from sweeps.config.schema import load_sweep
+    from sweeps.config.load import load_sweep
 
     folder = Path(str(files("sweeps.demo")))
     monkeypatch.chdir(folder)

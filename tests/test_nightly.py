@@ -16,8 +16,9 @@ from scripted_nights import Scripted, night_config
 
 from dpo_core.errors import SettingsError, UserError
 from dpo_core.storage.store import Store
+from sweeps.config.load import parse_sweep
 from sweeps.config.nightly import NightSettings
-from sweeps.config.schema import SweepConfig, parse_sweep
+from sweeps.config.schema import SweepConfig
 from sweeps.nightly.code_version import code_version
 from sweeps.nightly.run_night import Night, run_night
 from sweeps.run_dir import ledger

@@ -12,7 +12,7 @@ import pytest
 from conftest import leaked
 from driving import wait_for, write_sweep
 
-from sweeps.config.schema import load_sweep
+from sweeps.config.load import load_sweep
 from sweeps.ray_runtime.connect import connected
 from sweeps.ray_runtime.placement_groups import remove_orphans
 from sweeps.ray_runtime.remote_call import call_of

@@ -11,7 +11,8 @@ from toys import save_toy_model, toy_tokenizer
 
 from dpo_core.errors import DataError, ModelError, SettingsError
 from sweeps.cli import app as cli
-from sweeps.config.schema import SweepConfig, parse_sweep
+from sweeps.config.load import parse_sweep
+from sweeps.config.schema import SweepConfig
 from sweeps.preflight.plan import make_plan, plan_lines
 from sweeps.prepare.memory_estimate import count_parameters, memory_bytes
 

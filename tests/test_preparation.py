@@ -21,7 +21,8 @@ from toys import write_toy_pairs
 from dpo_core.errors import UserError
 from dpo_core.models.golden_answers import PART
 from dpo_core.storage.store import Store
-from sweeps.config.schema import SweepConfig, parse_sweep
+from sweeps.config.load import parse_sweep
+from sweeps.config.schema import SweepConfig
 from sweeps.prepare.data import read_data, said_of, split_data
 from sweeps.prepare.pipeline import prepare
 from sweeps.prepare.reuse import kept_prepared

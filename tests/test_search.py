@@ -11,16 +11,9 @@ from optuna.trial import TrialState
 
 from search_spaces import Space
 from sweeps.run_dir.ledger import EvaluationRecord, TrialRecord
-from sweeps.search.searcher import (
-    METRIC,
-    DrawnPoint,
-    FixedPoints,
-    SweepSearch,
-    _draw_from,
-    frozen_trial,
-    make_sampler,
-    publish,
-)
+from sweeps.search.drawn_point import DrawnPoint
+from sweeps.search.searcher import FixedPoints, SweepSearch, _draw_from, make_sampler
+from sweeps.search.study import METRIC, frozen_trial, publish
 
 OBJECTIVE = "reward_accuracy"
 FLAT = Space.parse(

@@ -14,13 +14,8 @@ from pydantic import ValidationError
 from trl import DPOConfig
 
 from dpo_core.hyperparams import DPOHyperparams
-from dpo_core.settings import (
-    REFUSED_TRL_FIELDS,
-    DataSettings,
-    LoraSettings,
-    ModelSettings,
-    TrainingSettings,
-)
+from dpo_core.refused_trl_fields import REFUSED_TRL_FIELDS
+from dpo_core.settings import DataSettings, LoraSettings, ModelSettings, TrainingSettings
 from dpo_core.training.trainer import dpo_config
 
 TRL_FIELDS = {f.name: f for f in dataclasses.fields(DPOConfig) if f.init}

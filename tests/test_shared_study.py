@@ -13,7 +13,8 @@ import pytest
 
 from dpo_core.errors import SettingsError
 from search_spaces import load_space
-from sweeps.config.schema import SweepConfig, parse_sweep
+from sweeps.config.load import parse_sweep
+from sweeps.config.schema import SweepConfig
 from sweeps.config.study import check_study_driver, check_study_url
 from sweeps.run_dir.ledger import FAILED, FINISHED, EvaluationRecord, TrialRecord
 from sweeps.run_dir.prepared import Prepared

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from scipy.stats import binomtest
 
 from dpo_core.evaluation.outcomes import Count
-from sweeps.records.statistics import detectable_gain, wilson_interval
+from sweeps.selection.statistics import detectable_gain, wilson_interval
 
 counts = st.integers(1, 5000).flatmap(
     lambda total: st.integers(0, total).flatmap(

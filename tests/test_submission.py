@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from dpo_core.errors import SettingsError
-from sweeps.config.schema import load_sweep
+from sweeps.config.load import load_sweep
 from sweeps.jobs.submission import Attempt, Submission, job_name, make_submission, read_runtime_env
 
 SWEEP = """\

@@ -26,7 +26,8 @@ from dpo_core.evaluation.outcomes import Outcomes, write_outcomes
 from dpo_core.preferences import PreferenceSplits
 from dpo_core.storage.store import Store
 from dpo_core.training.checkpoints import write_manifest
-from sweeps.config.schema import SweepConfig, parse_sweep
+from sweeps.config.load import parse_sweep
+from sweeps.config.schema import SweepConfig
 from sweeps.config.strict_yaml import dump_yaml
 from sweeps.finalize.export import exported, final_outcomes
 from sweeps.finalize.final_split import open_final, read_openings
@@ -34,10 +35,11 @@ from sweeps.prepare.audit_report import Said
 from sweeps.prepare.data import read_data, said_of, split_data
 from sweeps.prepare.pipeline import prepare
 from sweeps.prepare.reuse import kept_data, kept_prepared
+from sweeps.run_dir.config_file import read_config
 from sweeps.run_dir.paths import SweepPaths
-from sweeps.run_dir.prepared import Prepared, read_config, read_encoded
+from sweeps.run_dir.prepared import Prepared, read_encoded
+from sweeps.search.drawn_point import DrawnPoint
 from sweeps.search.pending_trials import drawn_but_open, first_free_number
-from sweeps.search.searcher import DrawnPoint
 from sweeps.sweep import read_selection
 from sweeps.trials.ledger_callback import Book
 from sweeps.trials.train_worker import TrialJob, _resume_folder

@@ -10,11 +10,11 @@ from typing import Any
 import pytest
 
 from dpo_core.errors import SettingsError
-from sweeps.config.schema import parse_sweep
+from sweeps.config.load import parse_sweep
 from sweeps.config.trackers import TrackerSettings, check_trackers
+from sweeps.ray_runtime.connect import keep_keys_home
 from sweeps.trials import trackers
 from sweeps.trials.trackers import Tolerated, tracker_callbacks
-from sweeps.tuning.private_keys import keep_keys_home
 
 CANARY = "canary-of-a-tracker"
 

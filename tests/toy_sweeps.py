@@ -20,14 +20,14 @@ from dpo_core.evaluation.outcomes import Outcomes, write_outcomes
 from dpo_core.hyperparams import DPOHyperparams
 from dpo_core.preferences import LoadedData, PairTable, PreferencePair, split_lines
 from dpo_core.storage.store import Store
-from sweeps.config.schema import SweepConfig, parse_sweep, resolved
+from sweeps.config.load import parse_sweep, resolved
+from sweeps.config.schema import SweepConfig
 from sweeps.config.strict_yaml import dump_yaml
 from sweeps.finalize.export import export_and_score
 from sweeps.finalize.finalize import conclude
 from sweeps.prepare.data import split_data
-from sweeps.records.evaluations import evaluation_record
 from sweeps.run_dir import ledger
-from sweeps.run_dir.ledger import TrialRecord
+from sweeps.run_dir.ledger import TrialRecord, evaluation_record
 from sweeps.run_dir.paths import SPLITS, SweepPaths
 from sweeps.run_dir.prepared import Prepared
 

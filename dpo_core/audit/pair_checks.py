@@ -19,7 +19,7 @@ import numpy.typing as npt
 import pyarrow.compute as pc
 
 from dpo_core.encoding.token_table import EncodedPair, TokenTable
-from dpo_core.preferences import near_duplicates as near
+from dpo_core.preferences import near_duplicates
 from dpo_core.preferences.near_duplicates import first_question
 from dpo_core.preferences.pairs import PreferencePair, chat_answer, chat_prompt
 from dpo_core.preferences.table import PairTable
@@ -205,11 +205,11 @@ def _near_duplicates(tables: Mapping[str, PairTable]) -> Iterator[Finding]:
     firsts = {split: tables[split].at(tables[split].groups.first) for split in order}
     groups = sum(map(len, firsts.values()))
     every = ((split, pair) for split in order for pair in firsts[split])
-    pairs = list(islice(every, near.MOST))
+    pairs = list(islice(every, near_duplicates.MOST))
     leaks: list[str] = []
     alike: list[str] = []
     questions = (first_question(pair.prompt) for _, pair in pairs)
-    for at, earlier in enumerate(near.near_earlier(questions)):
+    for at, earlier in enumerate(near_duplicates.near_earlier(questions)):
         there = [other for other in earlier if pairs[other][0] != pairs[at][0]]
         if there:
             both = sorted((pairs[at], pairs[there[0]]), key=lambda each: each[0] != "train")
@@ -237,13 +237,13 @@ def _near_duplicates(tables: Mapping[str, PairTable]) -> Iterator[Finding]:
             "drop near duplicates, or collect other prompts",
             tuple(alike[:_SHOWN]),
         )
-    if groups > near.MOST:
+    if groups > near_duplicates.MOST:
         yield Finding(
             "not_compared",
             INFO,
-            groups - near.MOST,
-            f"prompts beyond the first {near.MOST:,} were compared word for word only, not for near "
-            "duplicates",
+            groups - near_duplicates.MOST,
+            f"prompts beyond the first {near_duplicates.MOST:,} were compared word for word only, "
+            "not for near duplicates",
         )
 
 

@@ -13,9 +13,11 @@ import contextlib
 import os
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
+
+from dpo_core.errors import SettingsError
 
 os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
 
@@ -348,3 +350,12 @@ def _no_weight_hash() -> Any:
         yield
     finally:
         trl_module.hash_module = original
+
+
+def check_trl_fields(training: TrainingSettings) -> None:
+    """Raises SettingsError on a field that TRL's DPOConfig does not have."""
+    from trl import DPOConfig
+
+    unknown = sorted(set(training.trl) - {f.name for f in fields(DPOConfig)})
+    if unknown:
+        raise SettingsError(f"training.trl.{unknown[0]}: TRL's DPOConfig has no such field")

@@ -58,7 +58,7 @@ Exit codes: 0 done, 1 a defect of this program, 2 a mistake to mend (the message
 @app.command()
 def validate(sweep: SweepFile, set_: Overrides = None, json_: AsJson = False) -> None:
     """Check a sweep's YAML without loading data, model or Ray."""
-    from sweeps.config.schema import load_sweep
+    from sweeps.config.load import load_sweep
 
     config = load_sweep(sweep, set_ or [])
     if json_:
@@ -71,7 +71,7 @@ def validate(sweep: SweepFile, set_: Overrides = None, json_: AsJson = False) ->
 @app.command()
 def plan(sweep: SweepFile, set_: Overrides = None, json_: AsJson = False) -> None:
     """Say what would run: trials, steps, tokens, memory, and the smallest gain that can be seen."""
-    from sweeps.config.schema import load_sweep
+    from sweeps.config.load import load_sweep
     from sweeps.preflight.plan import make_plan, plan_lines
 
     made = make_plan(load_sweep(sweep, set_ or []))
@@ -94,8 +94,9 @@ def audit(
     ] = False,
 ) -> None:
     """Say what is wrong with a sweep's data: duplicates, leaks, length, truncation, contradictions."""
-    from sweeps.config.schema import load_sweep
-    from sweeps.preflight.audit import audit_lines, make_audit
+    from sweeps.config.load import load_sweep
+    from sweeps.preflight.audit import make_audit
+    from sweeps.prepare.audit_report import audit_lines
 
     made = make_audit(load_sweep(sweep, set_ or []), with_model)
     if json_:
@@ -123,7 +124,7 @@ def run(
     Connects to the Ray of RAY_ADDRESS or of the submitted job, else starts one here. Progress goes
     to stderr. Interrupted? `dpo-sweeps resume FOLDER` goes on.
     """
-    from sweeps.config.schema import load_sweep
+    from sweeps.config.load import load_sweep
 
     config = load_sweep(sweep, set_ or [])
     if resume_ and id_ and (old := sweep_paths(config, id_)).store.exists(old.config):
@@ -135,8 +136,8 @@ def run(
 @app.command()
 def resume(folder: SweepFolder, json_: AsJson = False) -> None:
     """Finish a sweep that was interrupted, from its folder alone; finished trials are kept."""
+    from sweeps.run_dir.config_file import read_config
     from sweeps.run_dir.paths import SweepPaths
-    from sweeps.run_dir.prepared import read_config
 
     paths = SweepPaths.of_folder(folder)
     _run(read_config(paths), paths, json_)

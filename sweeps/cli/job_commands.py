@@ -87,7 +87,7 @@ def submit(
 ) -> None:
     """Submit a sweep to a Ray cluster, once: submitting it again does nothing while it waits, runs
     or is done, and goes on with it when it was stopped or failed."""
-    from sweeps.config.schema import load_sweep
+    from sweeps.config.load import load_sweep
     from sweeps.jobs.client import Jobs
     from sweeps.jobs.submission import make_submission, read_runtime_env
 

@@ -39,7 +39,7 @@ def nightly(
     75 says that another start is at work. Keys under `nightly:` say when a night begins.
     """
     from sweeps.cli.terminal import nights
-    from sweeps.config.schema import load_sweep
+    from sweeps.config.load import load_sweep
     from sweeps.nightly.run_night import run_night
 
     config = load_sweep(sweep, set_ or [])

@@ -35,7 +35,7 @@ class Progress:
         )
 
     def tell(self, happening: Any) -> None:
-        """The runner's events; see `sweeps.trials.ledger_callback.Happening`."""
+        """The runner's events; see `sweeps.trials.events.Happening`."""
         kind, trial = happening.kind, happening.trial
         if kind == "started":
             self.say(f"{trial} started   {show_point(happening.point)}")

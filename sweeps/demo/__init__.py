@@ -10,8 +10,9 @@ from typing import Any
 from rich.markup import escape
 from rich.table import Table
 
-from sweeps.config.schema import SweepConfig, parse_sweep
-from sweeps.finalize.sample_answers import name_of, read_answers
+from sweeps.config.load import parse_sweep
+from sweeps.config.schema import SweepConfig
+from sweeps.run_dir.answers import name_of, read_answers
 from sweeps.run_dir.paths import SweepPaths
 from sweeps.selection.verdict import REFERENCE
 

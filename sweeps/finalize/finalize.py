@@ -13,12 +13,14 @@ from typing import Any
 
 from sweeps.config.schema import SweepConfig
 from sweeps.config.selection import GuardrailSettings
-from sweeps.finalize.export import export_and_score, exported, final_outcomes, write_card
+from sweeps.finalize.export import export_and_score, exported, final_outcomes
 from sweeps.finalize.final_split import open_final
 from sweeps.finalize.incumbent import Incumbent, find_incumbent, score_incumbent
-from sweeps.finalize.sample_answers import answer, name_of, read_answers, tokens_of
+from sweeps.finalize.model_card import write_card
+from sweeps.finalize.sample_answers import answer
 from sweeps.finalize.selection_json import State, judgement, why_opened
 from sweeps.ray_runtime.remote_call import Call
+from sweeps.run_dir.answers import name_of, read_answers, tokens_of
 from sweeps.run_dir.ledger import TrialRecord
 from sweeps.run_dir.paths import SweepPaths
 from sweeps.selection.candidates import Field

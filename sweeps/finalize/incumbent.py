@@ -15,8 +15,9 @@ from dpo_core.storage.store import Store
 from sweeps.config.schema import SweepConfig
 from sweeps.finalize.export import score_model
 from sweeps.ray_runtime.remote_call import Call
+from sweeps.run_dir.config_file import read_config
 from sweeps.run_dir.paths import SweepPaths
-from sweeps.run_dir.prepared import Prepared, read_config
+from sweeps.run_dir.prepared import Prepared
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,28 +18,13 @@ from dpo_core.storage.store import Store
 from sweeps.config.schema import SweepConfig
 from sweeps.finalize.incumbent import Incumbent
 from sweeps.ray_runtime.remote_call import Call
-from sweeps.run_dir.paths import SweepPaths, step_name
-from sweeps.run_dir.prepared import read_config, read_encoded
-from sweeps.selection.rule import Place
+from sweeps.run_dir.answers import name_of, read_answers
+from sweeps.run_dir.config_file import read_config
+from sweeps.run_dir.paths import Place, SweepPaths
+from sweeps.run_dir.prepared import read_encoded
 from sweeps.selection.verdict import INCUMBENT, REFERENCE
 
 _BATCH = 16
-
-
-def name_of(place: Place) -> str:
-    return f"{place[0]}-{step_name(place[1])}"
-
-
-def read_answers(paths: SweepPaths) -> dict[str, Any]:
-    """What answers.json holds; without anybody's answers before there are any."""
-    found: dict[str, Any] = paths.store.read_json(paths.answers) or {"by": {}}
-    return found
-
-
-def tokens_of(answers: Mapping[str, Any], whom: str) -> list[list[int]] | None:
-    """Of each answer; None when `whom` has not answered."""
-    rows = answers["by"].get(whom)
-    return None if rows is None else [row["tokens"] for row in rows]
 
 
 def answer(

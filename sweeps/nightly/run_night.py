@@ -14,7 +14,8 @@ from typing import Any
 
 from dpo_core.errors import SettingsError
 from dpo_core.storage.store import Store
-from sweeps.config.schema import SweepConfig, resolved
+from sweeps.config.load import resolved
+from sweeps.config.schema import SweepConfig
 from sweeps.nightly.code_version import code_version
 from sweeps.nightly.pointers import (
     move_latest,
@@ -27,9 +28,10 @@ from sweeps.nightly.pointers import (
 from sweeps.nightly.trend import night_row, trend
 from sweeps.nightly.webhook import notify
 from sweeps.report.write import try_write_report
+from sweeps.run_dir.config_file import read_config
 from sweeps.run_dir.lock import Busy, held
 from sweeps.run_dir.paths import NightPaths, SweepPaths
-from sweeps.run_dir.prepared import Prepared, read_config
+from sweeps.run_dir.prepared import Prepared
 from sweeps.search import warm_start
 from sweeps.sweep import NoWinner, read_selection
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Any
 
 from dpo_core.audit.pair_checks import Finding
@@ -13,11 +12,8 @@ from sweeps.preflight.dry_run import Rehearsal, rehearsed
 from sweeps.prepare.audit_report import audited
 from sweeps.prepare.data import said_of
 from sweeps.prepare.pipeline import of_reference
-from sweeps.prepare.reference_pass import columns_of, settle_rows
+from sweeps.prepare.reference_pass import columns_of, fingerprints, settle_rows
 from sweeps.run_dir.paths import SweepPaths
-from sweeps.run_dir.prepared import fingerprints
-
-HISTOGRAM_BARS = "▁▂▃▄▅▆▇█"
 
 
 def make_audit(config: SweepConfig, with_model: bool) -> dict[str, Any]:
@@ -43,40 +39,6 @@ def _audit(config: SweepConfig, rehearsal: Rehearsal, with_model: bool) -> dict[
         findings += _of_model(config, rehearsal)
     refuses = config.data.on_bad_row == "fail"
     return audited(splits, tokens, findings, said_of(data), refuses_bad_rows=refuses)
-
-
-def audit_lines(audit: dict[str, Any]) -> list[str]:
-    """The same for a reader."""
-    pairs = ", ".join(f"{count} {split}" for split, count in audit["pairs"].items())
-    lines = [f"{pairs} pairs of {audit['prompts']} prompts"]
-    for part, found in audit["lengths"].items():
-        levels = ", ".join(f"{name} {value:.0f}" for name, value in found.items())
-        lines.append(f"tokens of {part}: {levels}  {_bars(audit['histogram'][part]['counts'])}")
-    for source, alpha in audit["annotator_agreement"].items():
-        lines.append(f"annotators of {source} agree with Krippendorff's α = {alpha:.2f}")
-    for finding in audit["findings"]:
-        lines += finding_lines(finding)
-    return lines
-
-
-def finding_lines(finding: Mapping[str, Any]) -> list[str]:
-    number = finding["number"]
-    if finding["is_share"]:
-        shown = f"{100 * number:.1f} %"
-    else:
-        shown = f"{number:.2f}" if number % 1 else f"{number:.0f}"
-    lines = [f"{finding['severity']}: {shown} {finding['message']}"]
-    if finding["places"]:
-        lines.append(f"    such as {', '.join(finding['places'])}")
-    if finding["remedy"]:
-        lines.append(f"    {finding['remedy']}")
-    return lines
-
-
-def _bars(counts: list[int]) -> str:
-    most = max(counts)
-    steps = len(HISTOGRAM_BARS) - 1
-    return "".join(HISTOGRAM_BARS[round(steps * count / most)] for count in counts)
 
 
 def _of_model(config: SweepConfig, rehearsal: Rehearsal) -> list[Finding]:

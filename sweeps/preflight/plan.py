@@ -12,14 +12,13 @@ from dpo_core.audit.pair_checks import INFO
 from dpo_core.encoding.packing import pack
 from dpo_core.encoding.token_table import report
 from dpo_core.settings import DEFAULT_ROW_TOKENS
+from dpo_core.training.trainer import check_trl_fields
 from sweeps.config.schema import SweepConfig
-from sweeps.preflight.audit import finding_lines
 from sweeps.preflight.dry_run import Rehearsal, rehearsed
-from sweeps.prepare.audit_report import skipped_rows
+from sweeps.prepare.audit_report import finding_lines, skipped_rows
 from sweeps.prepare.memory_estimate import count_parameters, memory_bytes
-from sweeps.records.statistics import detectable_gain
 from sweeps.run_dir.paths import SPLITS
-from sweeps.run_dir.prepared import check_trl_fields
+from sweeps.selection.statistics import detectable_gain
 
 GIB = 2**30
 

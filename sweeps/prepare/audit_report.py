@@ -72,3 +72,40 @@ def _bad_rows(reasons: Sequence[str], refused: bool) -> Iterator[Finding]:
         "correct them" + (", or leave them out with data.on_bad_row: skip" if refused else ""),
         tuple(reasons[:_SHOWN]),
     )
+
+
+HISTOGRAM_BARS = "▁▂▃▄▅▆▇█"
+
+
+def audit_lines(audit: dict[str, Any]) -> list[str]:
+    """The same for a reader."""
+    pairs = ", ".join(f"{count} {split}" for split, count in audit["pairs"].items())
+    lines = [f"{pairs} pairs of {audit['prompts']} prompts"]
+    for part, found in audit["lengths"].items():
+        levels = ", ".join(f"{name} {value:.0f}" for name, value in found.items())
+        lines.append(f"tokens of {part}: {levels}  {_bars(audit['histogram'][part]['counts'])}")
+    for source, alpha in audit["annotator_agreement"].items():
+        lines.append(f"annotators of {source} agree with Krippendorff's α = {alpha:.2f}")
+    for finding in audit["findings"]:
+        lines += finding_lines(finding)
+    return lines
+
+
+def finding_lines(finding: Mapping[str, Any]) -> list[str]:
+    number = finding["number"]
+    if finding["is_share"]:
+        shown = f"{100 * number:.1f} %"
+    else:
+        shown = f"{number:.2f}" if number % 1 else f"{number:.0f}"
+    lines = [f"{finding['severity']}: {shown} {finding['message']}"]
+    if finding["places"]:
+        lines.append(f"    such as {', '.join(finding['places'])}")
+    if finding["remedy"]:
+        lines.append(f"    {finding['remedy']}")
+    return lines
+
+
+def _bars(counts: list[int]) -> str:
+    most = max(counts)
+    steps = len(HISTOGRAM_BARS) - 1
+    return "".join(HISTOGRAM_BARS[round(steps * count / most)] for count in counts)

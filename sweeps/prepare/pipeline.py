@@ -21,22 +21,16 @@ from dpo_core.errors import SettingsError
 from dpo_core.preferences import PairTable, PreferenceSplits, as_chat, data_fingerprint, split_lines
 from dpo_core.scoring.reference_cache import Columns
 from dpo_core.storage.store import Store
+from dpo_core.training.trainer import check_trl_fields
 from sweeps.config.schema import SweepConfig
 from sweeps.prepare.audit_report import Said, audited
 from sweeps.prepare.data import Encoded, encode_splits
 from sweeps.prepare.golden import GoldenAnswers, deal
-from sweeps.prepare.reference_pass import columns_of, needs_checkpointing, settle_rows
+from sweeps.prepare.reference_pass import columns_of, fingerprints, needs_checkpointing, settle_rows
 from sweeps.ray_runtime.remote_call import Call
+from sweeps.run_dir.config_file import read_config, write_config
 from sweeps.run_dir.paths import SPLITS, SweepPaths
-from sweeps.run_dir.prepared import (
-    Prepared,
-    check_trl_fields,
-    fingerprints,
-    read_config,
-    read_encoded,
-    read_pairs,
-    write_config,
-)
+from sweeps.run_dir.prepared import Prepared, read_encoded, read_pairs
 
 
 def prepare(

@@ -7,8 +7,9 @@ from collections.abc import Mapping
 from functools import partial
 from typing import Any
 
+from dpo_core.encoding import encode
 from dpo_core.encoding.token_table import TokenTable
-from dpo_core.scoring import reference_cache as reference
+from dpo_core.scoring import reference_cache
 from dpo_core.scoring.reference_cache import Columns
 from dpo_core.settings import DEFAULT_ROW_TOKENS
 from sweeps.config.schema import SweepConfig
@@ -38,7 +39,7 @@ def columns_of(
     scorer: Any,
 ) -> tuple[str, Columns, bool]:
     """Key, columns, and whether they had to be computed, of pairs under the untouched model."""
-    key = reference.reference_key(
+    key = reference_cache.reference_key(
         pairs,
         weights=prints["weights_sha256"],
         tokenizer=prints["tokenizer_sha256"],
@@ -46,7 +47,7 @@ def columns_of(
         dtype=_precision(config),
     )
     compute = partial(scorer, pairs)
-    return key, *reference.obtain(paths.reference_cache, key, pairs, compute)
+    return key, *reference_cache.obtain(paths.reference_cache, key, pairs, compute)
 
 
 def needs_checkpointing(config: SweepConfig, tokens: Encoded, device: str) -> bool:
@@ -68,7 +69,7 @@ def _sharing_verdict(
     """Why prompts cannot be shared, or None; kept beside the references, which depend on it."""
     pairs = TokenTable.joined(tokens[split] for split in SPLITS)
     about = (prints["weights_sha256"], _precision(config), config.model.attention)
-    name = f"sharing/{reference.verdict_key(pairs, *about)}.json"
+    name = f"sharing/{reference_cache.verdict_key(pairs, *about)}.json"
     kept: dict[str, str | None] | None = paths.reference_cache.read_json(name)
     if kept is not None:
         return kept["why_not"]
@@ -93,3 +94,13 @@ def _row_tokens(config: SweepConfig, tokens: Encoded, scorer: Any) -> int:
     return measured_row_tokens(
         scorer.model, tokens["train"], lambda: autocast(config.model, "cuda"), reserved
     )
+
+
+def fingerprints(config: SweepConfig, tokenizer: Any) -> dict[str, str]:
+    """What the model's numbers depend on, beside the pairs."""
+    from dpo_core.models.load import weights_fingerprint
+
+    return {
+        "weights_sha256": weights_fingerprint(config.model),
+        "tokenizer_sha256": encode.tokenizer_fingerprint(tokenizer),
+    }

@@ -11,7 +11,7 @@ from typing import Any
 
 from dpo_core.encoding.token_table import TokenTable
 from dpo_core.preferences import PreferenceSplits, data_fingerprint
-from dpo_core.scoring import reference_cache as reference
+from dpo_core.scoring import reference_cache
 from sweeps.prepare.audit_report import Said
 from sweeps.run_dir.paths import SPLITS, SweepPaths
 from sweeps.run_dir.prepared import Prepared, read_encoded, read_pairs
@@ -29,7 +29,8 @@ def kept_prepared(paths: SweepPaths) -> Prepared | None:
     whole = all(
         table is not None
         and _lines(paths, split) == len(table)
-        and reference.load(paths.reference_cache, prepared.reference_keys[split], table) is not None
+        and reference_cache.load(paths.reference_cache, prepared.reference_keys[split], table)
+        is not None
         for split, table in tokens.items()
     )
     return prepared if whole else None

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from dpo_core.errors import SettingsError
+from sweeps.config.secrets import is_secret_name
 from sweeps.ray_runtime.auth import ask_for_token
 from sweeps.ray_runtime.placement_groups import remove_orphans
 
@@ -125,3 +126,10 @@ def _silence() -> None:
     logging.getLogger("ray").setLevel(logging.ERROR)
     # Tune logs the traceback of every trial that fails; the reason is in the ledger.
     logging.getLogger("ray.tune").setLevel(logging.CRITICAL)
+
+
+def keep_keys_home() -> None:
+    """Call before trials start."""
+    from ray.tune.execution.class_cache import ENV_VARS_TO_PROPAGATE as copied
+
+    copied -= {name for name in copied if name.startswith("AWS_") or is_secret_name(name)}

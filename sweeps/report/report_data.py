@@ -15,12 +15,12 @@ import numpy as np
 
 from dpo_core.evaluation.outcomes import Outcomes, read_outcomes
 from sweeps.config.schema import SweepConfig
-from sweeps.finalize.sample_answers import read_answers
-from sweeps.records.evaluations import evaluation_record
 from sweeps.run_dir import ledger
-from sweeps.run_dir.ledger import TrialRecord, searched
+from sweeps.run_dir.answers import read_answers
+from sweeps.run_dir.config_file import read_config
+from sweeps.run_dir.ledger import TrialRecord, evaluation_record, searched
 from sweeps.run_dir.paths import SweepPaths
-from sweeps.run_dir.prepared import read_config, read_labels
+from sweeps.run_dir.prepared import read_labels
 from sweeps.selection.leaderboard import Candidate, candidates, trial_rows, winner
 
 _MOST_MISTAKES = 3

@@ -13,7 +13,8 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from dpo_core.errors import UserError
-from dpo_core.evaluation.failure_modes import largest_drift
+from dpo_core.evaluation.failure_modes import health, largest_drift
+from dpo_core.evaluation.outcomes import Outcomes, label_slices, length_slices
 from dpo_core.storage.store import Store
 
 FINISHED, FAILED, STOPPED = "finished", "failed", "stopped"
@@ -131,3 +132,22 @@ def _record(line: bytes, number: int, name: str) -> TrialRecord:
 
 def _digest(body: str) -> str:
     return hashlib.sha256(body.encode()).hexdigest()
+
+
+def evaluation_record(
+    metadata: dict[str, Any], outcomes: Outcomes, labels: Mapping[str, Mapping[str, str | None]]
+) -> EvaluationRecord:
+    """What the ledger keeps of one stored evaluation."""
+    counts = outcomes.counts()
+    return EvaluationRecord(
+        step=metadata["step"],
+        loss=metadata["loss"],
+        counts={
+            n: {"correct": c.correct, "ties": c.ties, "total": c.total} for n, c in counts.items()
+        },
+        slices={
+            name: length_slices(outcomes, name) | label_slices(outcomes, name, labels)
+            for name in counts
+        },
+        health=health(outcomes),
+    )

@@ -220,3 +220,6 @@ def step_name(step: int) -> str:
 def new_sweep_id(name: str, now: datetime | None = None) -> str:
     """Name and UTC second: sorts by time, and two sweeps of one config do not collide."""
     return f"{name}-{(now or datetime.now(UTC)).strftime('%Y%m%d-%H%M%S')}"
+
+
+Place = tuple[str, int]

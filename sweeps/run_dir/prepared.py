@@ -4,21 +4,16 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from typing import Any
 
-from dpo_core.encoding import encode
 from dpo_core.encoding.token_table import TokenTable
-from dpo_core.errors import SettingsError, UserError
+from dpo_core.errors import UserError
 from dpo_core.preferences import PairTable, PreferenceSplits
-from dpo_core.scoring import reference_cache as reference
+from dpo_core.scoring import reference_cache
 from dpo_core.scoring.reference_cache import Columns
 from dpo_core.settings import DEFAULT_ROW_TOKENS, TrainingSettings
-from sweeps.config.schema import SweepConfig, parse_sweep, resolved
-from sweeps.config.strict_yaml import dump_yaml
 from sweeps.run_dir.paths import SPLITS, SweepPaths
-
-_END = "..."  # of a YAML document
 
 
 @dataclass(frozen=True)
@@ -50,20 +45,6 @@ class Prepared:
         return cls(**json.loads(paths.store.read(paths.prepared)))
 
 
-def read_config(paths: SweepPaths) -> SweepConfig:
-    """The resolved config of a sweep's folder. Raises SettingsError when there is none."""
-    store = paths.store
-    if not store.exists(paths.config):
-        raise SettingsError(f"{store.uri}: holds no {paths.config}; give the folder of a sweep")
-    source, content = f"{store.uri}/{paths.config}", store.read(paths.config)
-    if not content.rstrip().endswith(f"\n{_END}".encode()):
-        raise SettingsError(
-            f"{source}: is cut off, its last line must be `{_END}`; delete it, and `dpo-sweeps run` "
-            f"with the sweep's own YAML and `--id {paths.sweep_id}` goes on with what is there"
-        )
-    return parse_sweep(content.decode(), source=source)
-
-
 def read_pairs(paths: SweepPaths) -> PreferenceSplits:
     """The splits as they were read, golden answers still waiting."""
     files = (paths.store.local_file(paths.pairs(split)) for split in SPLITS)
@@ -84,35 +65,10 @@ def read_labels(paths: SweepPaths, split: str) -> dict[str, dict[str, str | None
 def read_reference(paths: SweepPaths, prepared: Prepared, split: str, pairs: TokenTable) -> Columns:
     """The kept columns. Raises UserError when someone removed or damaged them."""
     key = prepared.reference_keys[split]
-    columns = reference.load(paths.reference_cache, key, pairs)
+    columns = reference_cache.load(paths.reference_cache, key, pairs)
     if columns is None:
         raise UserError(
             f"{paths.reference_cache.uri}/{key} is gone or damaged; `dpo-sweeps resume` computes it "
             "again"
         )
     return columns
-
-
-def write_config(config: SweepConfig, paths: SweepPaths) -> None:
-    """With an end that shows it is whole: the beginning of a YAML file is a YAML file too."""
-    text = dump_yaml(resolved(config, paths.storage.uri))
-    paths.store.write(paths.config, f"{text}{_END}\n".encode())
-
-
-def fingerprints(config: SweepConfig, tokenizer: Any) -> dict[str, str]:
-    """What the model's numbers depend on, beside the pairs."""
-    from dpo_core.models.load import weights_fingerprint
-
-    return {
-        "weights_sha256": weights_fingerprint(config.model),
-        "tokenizer_sha256": encode.tokenizer_fingerprint(tokenizer),
-    }
-
-
-def check_trl_fields(training: TrainingSettings) -> None:
-    """Raises SettingsError on a field that TRL's DPOConfig does not have."""
-    from trl import DPOConfig
-
-    unknown = sorted(set(training.trl) - {f.name for f in fields(DPOConfig)})
-    if unknown:
-        raise SettingsError(f"training.trl.{unknown[0]}: TRL's DPOConfig has no such field")

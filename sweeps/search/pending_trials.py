@@ -9,7 +9,7 @@ from typing import Any
 from dpo_core.evaluation.outcomes import whole_outcomes
 from sweeps.run_dir.ledger import TrialRecord
 from sweeps.run_dir.paths import SweepPaths
-from sweeps.search.searcher import DrawnPoint
+from sweeps.search.drawn_point import DrawnPoint
 
 _SEARCHED = re.compile(r"t\d{4,}")
 

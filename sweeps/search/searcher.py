@@ -8,44 +8,24 @@ finished, and draws the rest.
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
-from pathlib import Path
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import optuna
-from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution
-from optuna.trial import FrozenTrial, TrialState, create_trial
 from ray.tune.search import Searcher
 from ray.tune.search.optuna import OptunaSearch
 
 from search_spaces import Axis, Choice, LogUniform, Space
-from sweeps.run_dir.ledger import FAILED, TrialRecord
+from sweeps.run_dir.ledger import TrialRecord
 from sweeps.run_dir.paths import SweepPaths
+from sweeps.search.drawn_point import DrawnPoint
+from sweeps.search.study import ACCURACY_ALONE, METRIC, METRICS, MODES, frozen_trial
 
 # Branches make TPE sample by groups, which Optuna calls experimental; Ray times the sampler.
 warnings.filterwarnings("ignore", category=optuna.exceptions.ExperimentalWarning)
 warnings.filterwarnings("ignore", message="Define-by-run function")
 
-METRIC = "best_accuracy"  # of a trial's checkpoints so far, for the sweep's accuracy
-# What a worker reports for each of `search.objectives`; drift is that of the most accurate one.
-METRICS = {"accuracy": METRIC, "drift": "best_drift"}
-MODES = {"accuracy": "max", "drift": "min"}
-ACCURACY_ALONE = ("accuracy",)
 TIME = "global_step"
-GENERATION = "NSGAIISampler:generation"
-
-
-@dataclass(frozen=True)
-class DrawnPoint:
-    """A point with the name of the trial that must run it, and its seed."""
-
-    trial: str
-    point: Mapping[str, Any]
-    seed: int
-
-    def as_dict(self) -> dict[str, Any]:
-        return {"trial": self.trial, "point": dict(self.point), "seed": self.seed}
 
 
 class SweepSearch(OptunaSearch):  # type: ignore[misc]
@@ -148,54 +128,6 @@ def make_sampler(
     return optuna.samplers.TPESampler(
         seed=seed, multivariate=True, group=space.is_conditional, n_startup_trials=startup
     )
-
-
-def distribution(axis: Axis) -> BaseDistribution:
-    if isinstance(axis, Choice):
-        return CategoricalDistribution(axis.values)
-    return FloatDistribution(axis.low, axis.high, log=isinstance(axis, LogUniform))
-
-
-def frozen_trial(
-    space: Space, record: TrialRecord, objective: str, objectives: Sequence[str] = ACCURACY_ALONE
-) -> FrozenTrial:
-    """A ledger record as an Optuna trial: COMPLETE with its best checkpoint's values, or FAIL."""
-    axes, params = space.axis_of_keys(), space.keys_of(record.point)
-    best = None if record.status == FAILED else record.best(objective)
-    known = {"accuracy": best.accuracy(objective), "drift": best.drift} if best else {}
-    # Optuna knows intermediate values of a single objective only.
-    told = record.evaluations if len(objectives) == 1 else ()
-    return create_trial(
-        state=TrialState.COMPLETE if best else TrialState.FAIL,
-        values=[known[name] for name in objectives] if best else None,
-        params=params,
-        distributions={key: distribution(axes[key]) for key in params},
-        user_attrs={"trial": record.trial, "status": record.status, "reason": record.reason},
-        intermediate_values={e.step: e.accuracy(objective) for e in told},
-        # To a genetic sampler all that a resumed sweep has is one generation, from which to breed.
-        system_attrs={GENERATION: 0},
-    )
-
-
-def publish(
-    file: Path,
-    study_name: str,
-    space: Space,
-    records: Sequence[TrialRecord],
-    objective: str,
-    objectives: Sequence[str] = ACCURACY_ALONE,
-) -> None:
-    """Bring the SQLite study up to the ledger, each trial once; `optuna-dashboard` opens it."""
-    study = optuna.create_study(
-        storage=f"sqlite:///{file}",
-        study_name=study_name,
-        directions=["maximize" if MODES[name] == "max" else "minimize" for name in objectives],
-        load_if_exists=True,
-    )
-    known = {trial.user_attrs.get("trial") for trial in study.get_trials(deepcopy=False)}
-    for record in records:
-        if record.trial not in known:
-            study.add_trial(frozen_trial(space, record, objective, objectives))
 
 
 def _alone(items: list[str]) -> list[str] | str:

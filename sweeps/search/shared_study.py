@@ -21,7 +21,7 @@ from sweeps.config.schema import SweepConfig
 from sweeps.config.secrets import redact
 from sweeps.run_dir.ledger import TrialRecord
 from sweeps.run_dir.prepared import Prepared
-from sweeps.search.searcher import frozen_trial
+from sweeps.search.study import frozen_trial
 
 _CONNECT_S = 5
 _RETRY_AFTER_S = 60.0

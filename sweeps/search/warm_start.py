@@ -14,11 +14,13 @@ from pathlib import PurePosixPath
 from typing import Any
 
 from dpo_core.errors import UserError
-from sweeps.config.schema import SweepConfig, resolved
+from sweeps.config.load import resolved
+from sweeps.config.schema import SweepConfig
 from sweeps.run_dir import ledger
+from sweeps.run_dir.config_file import read_config
 from sweeps.run_dir.ledger import FINISHED, TrialRecord, searched
 from sweeps.run_dir.paths import SweepPaths
-from sweeps.run_dir.prepared import Prepared, read_config
+from sweeps.run_dir.prepared import Prepared
 
 
 @dataclass(frozen=True)

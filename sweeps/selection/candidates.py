@@ -11,11 +11,11 @@ from dpo_core.evaluation.failure_modes import largest_drift
 from dpo_core.evaluation.outcomes import Outcomes, whole_outcomes
 from sweeps.config.selection import SelectionSettings
 from sweeps.run_dir.ledger import TrialRecord, searched
-from sweeps.run_dir.paths import SweepPaths
+from sweeps.run_dir.paths import Place, SweepPaths
 from sweeps.selection.confirmation import finalists
 from sweeps.selection.guardrails import checks, offline_values
 from sweeps.selection.leaderboard import scores_by_id
-from sweeps.selection.rule import Contender, Place
+from sweeps.selection.rule import Contender
 from sweeps.selection.statistics import Groups
 
 

@@ -10,9 +10,8 @@ import numpy as np
 
 from dpo_core.evaluation.failure_modes import health
 from dpo_core.evaluation.outcomes import OBJECTIVES, Floats, Outcomes, label_slices, length_slices
-from sweeps.records.statistics import wilson_interval
 from sweeps.run_dir.ledger import EvaluationRecord, TrialRecord
-from sweeps.selection.statistics import Groups, design_effect
+from sweeps.selection.statistics import Groups, design_effect, wilson_interval
 
 
 @dataclass(frozen=True)

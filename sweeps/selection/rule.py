@@ -15,10 +15,10 @@ from typing import Any
 import numpy as np
 
 from dpo_core.evaluation.outcomes import Floats
+from sweeps.run_dir.paths import Place
 from sweeps.selection.guardrails import Check
 from sweeps.selection.statistics import Groups, standard_errors
 
-Place = tuple[str, int]
 _ROUNDING = 1e-12
 
 

@@ -6,8 +6,7 @@ import math
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -18,34 +17,21 @@ from dpo_core.hyperparams import DPOHyperparams
 from dpo_core.training.checkpoints import versions
 from sweeps.config.schema import SweepConfig
 from sweeps.ray_runtime.failures import failure_of, reason_of, stop_for_storage
-from sweeps.records.evaluations import evaluation_record
 from sweeps.run_dir import ledger
-from sweeps.run_dir.ledger import EvaluationRecord, TrialRecord, searched
+from sweeps.run_dir.ledger import EvaluationRecord, TrialRecord, evaluation_record, searched
 from sweeps.run_dir.paths import SweepPaths
 from sweeps.run_dir.prepared import Prepared, read_labels
-from sweeps.search import searcher as search
+from sweeps.search import study
+from sweeps.search.drawn_point import DrawnPoint
 from sweeps.search.pending_trials import delete_torn_outcomes, drawn_row, not_ended
-from sweeps.search.searcher import METRIC, DrawnPoint
 from sweeps.search.shared_study import SharedStudy, study_name
+from sweeps.search.study import METRIC
 from sweeps.selection.candidates import Field
 from sweeps.selection.confirmation import confirmed
 from sweeps.selection.rule import Contender, can_still_win
+from sweeps.trials.events import Happening, Tell
 from sweeps.trials.metrics import SweepGauges
 from sweeps.trials.train_worker import stored
-
-
-@dataclass(frozen=True)
-class Happening:
-    """What the terminal may tell: kind is started, evaluated, finished, stopped or failed."""
-
-    kind: str
-    trial: str
-    point: dict[str, Any]
-    metrics: dict[str, Any]
-    reason: str | None = None
-
-
-Tell = Callable[[Happening], None]
 
 # A tenth of a second goes into bringing the study up to date, whose readers are people.
 _PUBLISH_EVERY_S = 10.0
@@ -173,7 +159,7 @@ class Book(tune.Callback):  # type: ignore[misc]
         # SQLite needs a file of its own machine, and no ? or % in its name.
         file = Path(self.scratch.name) / self.paths.study
         space, known = self.config.search_space, searched(self.records)
-        search.publish(
+        study.publish(
             file,
             self.paths.sweep_id,
             space,

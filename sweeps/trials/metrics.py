@@ -68,7 +68,7 @@ class SweepGauges:
         self._set_all()
 
     def follow(self, happening: Any) -> None:
-        """See `sweeps.trials.ledger_callback.Happening`."""
+        """See `sweeps.trials.events.Happening`."""
         if happening.kind == "started":
             self.running.add(happening.trial)
         elif happening.kind == "evaluated":

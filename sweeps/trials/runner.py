@@ -16,22 +16,24 @@ from ray import tune
 from ray.tune.search import Searcher
 
 from sweeps.config.schema import SweepConfig
-from sweeps.ray_runtime import lanes as lane_module
+from sweeps.ray_runtime import lanes as lane_actor
+from sweeps.ray_runtime.connect import keep_keys_home
 from sweeps.ray_runtime.resources import driver_bundle
 from sweeps.run_dir.ledger import TrialRecord, searched
 from sweeps.run_dir.paths import SweepPaths
 from sweeps.run_dir.prepared import Prepared
-from sweeps.search import searcher as search
 from sweeps.search import warm_start
+from sweeps.search.drawn_point import DrawnPoint
 from sweeps.search.pending_trials import drawn_but_open, first_free_number, not_ended
-from sweeps.search.searcher import METRIC, TIME, DrawnPoint
+from sweeps.search.searcher import TIME, FixedPoints, SweepSearch, make_sampler
+from sweeps.search.study import METRIC
 from sweeps.selection.confirmation import new_seeds
 from sweeps.selection.rule import Contender
+from sweeps.trials.events import Tell
 from sweeps.trials.lane_worker import lane_loop
-from sweeps.trials.ledger_callback import Book, Tell, trained_pairs
+from sweeps.trials.ledger_callback import Book, trained_pairs
 from sweeps.trials.trackers import tracker_callbacks
 from sweeps.trials.trainable import run_trial
-from sweeps.tuning.private_keys import keep_keys_home
 
 RunOne = Callable[..., None]  # a DrawnPoint as a dict, and the keywords of `run_trial`
 
@@ -42,7 +44,7 @@ def open_lanes(config: SweepConfig, paths: SweepPaths) -> Any:
         return None
     trials = config.search.trials
     limit = min(config.search.concurrent, max(trials, config.selection.confirm.trials(trials)))
-    return lane_module.open_lanes(
+    return lane_actor.open_lanes(
         lane_loop, limit, paths.sweep_id, paths.train_runs, config.resources
     )
 
@@ -97,7 +99,7 @@ def confirm_trials(
     wanted = confirmation_points(config, found)
     missing = book.to_be_run(not_ended(wanted, book.records))
     if missing:
-        searcher = search.FixedPoints(missing, lambda drawn: _note_point(paths, drawn))
+        searcher = FixedPoints(missing, lambda drawn: _note_point(paths, drawn))
         _fit(config, paths, book, searcher, len(missing), _trainable(config, paths, lanes))
         book.close_lost(not_ended(wanted, book.records))
     return book.records
@@ -119,13 +121,13 @@ def _searcher(
     known: Sequence[TrialRecord],
     unfinished: Sequence[DrawnPoint],
     warm: Sequence[TrialRecord],
-) -> search.SweepSearch:
+) -> SweepSearch:
     space, number = config.search_space, first_free_number(paths, known)
     # A resumed sweep draws on, and a night too, instead of drawing its first points again.
     seed = config.seed + number + len(warm)
-    return search.SweepSearch(
+    return SweepSearch(
         space,
-        search.make_sampler(config.search.sampler, space, seed, config.search.trials),
+        make_sampler(config.search.sampler, space, seed, config.search.trials),
         finished=[*warm, *known],
         unfinished=unfinished,
         objective=config.selection.objective,

@@ -22,8 +22,10 @@ from dpo_core.storage.private_tmp import own_folder
 from dpo_core.storage.retry import room_in
 from dpo_core.storage.store import Store
 from sweeps.ray_runtime.failures import record_failure
+from sweeps.ray_runtime.lane_client import Cancelled, rank
+from sweeps.run_dir.config_file import read_config
 from sweeps.run_dir.paths import SweepPaths
-from sweeps.run_dir.prepared import Prepared, read_config, read_encoded, read_reference
+from sweeps.run_dir.prepared import Prepared, read_encoded, read_reference
 from sweeps.trials.metrics import TrialGauges
 
 
@@ -52,10 +54,6 @@ def train_loop(job_fields: dict[str, Any]) -> None:
     except Exception as error:
         record_failure(job.paths, job.trial, error)
         raise
-
-
-class Cancelled(Exception):
-    """Nobody wants the trial's result any more."""
 
 
 class Resident:
@@ -245,9 +243,3 @@ class _resume_folder(AbstractContextManager[Path | None]):
 
     def __exit__(self, *_: object) -> None:
         self.scratch.cleanup()
-
-
-def rank() -> int:
-    import ray.train
-
-    return int(ray.train.get_context().get_world_rank())

@@ -9,42 +9,33 @@ from sweeps.config.secrets import redact
 from sweeps.report.blocks import Block, Facts, Row, Section, Source, Table, Text
 from sweeps.report.report_data import Evidence
 from sweeps.report.sections import (
-    answers as told,
-)
-from sweeps.report.sections import (
-    comparison as compared,
-)
-from sweeps.report.sections import (
+    answers,
+    comparison,
+    data_audit,
     drift,
+    guardrails,
     nights,
     provenance,
+    search,
     slices,
-)
-from sweeps.report.sections import (
-    guardrails as guarded,
-)
-from sweeps.report.sections import (
-    search as searched,
-)
-from sweeps.report.sections import (
-    verdict as outcome,
+    verdict,
 )
 
 SECTIONS: tuple[Callable[[Evidence], Section | None], ...] = (
-    outcome.verdict_section,
-    compared.compared_section,
-    outcome.leaderboard_section,
-    guarded.guardrails_section,
-    guarded.confirmation_section,
+    verdict.verdict_section,
+    comparison.compared_section,
+    verdict.leaderboard_section,
+    guardrails.guardrails_section,
+    guardrails.confirmation_section,
     slices.slices_section,
     drift.drift_section,
-    searched.axes_section,
-    searched.parallel_section,
-    searched.curves_section,
-    searched.importance_section,
+    search.axes_section,
+    search.parallel_section,
+    search.curves_section,
+    search.importance_section,
     nights.nights_section,
-    told.answers_section,
-    told.audit_section,
+    answers.answers_section,
+    data_audit.audit_section,
     provenance.provenance_section,
 )
 

@@ -7,13 +7,12 @@ from typing import Any
 
 from dpo_core.evaluation.failure_modes import health
 from dpo_core.evaluation.outcomes import OBJECTIVES, Outcomes
-from sweeps.records.statistics import wilson_interval
-from sweeps.report import formatting as shown
+from sweeps.report import formatting
 from sweeps.report.blocks import Block, Column, Plot, Row, Section, Table, Text, number, table
-from sweeps.report.plots import bars_and_intervals as spans
-from sweeps.report.plots import text_plots
+from sweeps.report.plots import bars_and_intervals, text_plots
 from sweeps.report.plots.bars_and_intervals import Range
 from sweeps.report.report_data import Evidence
+from sweeps.selection.statistics import wilson_interval
 
 _MOST_SHORTLISTED = 20
 _NOTHING = Text("Nothing has been evaluated yet.", "note")
@@ -28,7 +27,7 @@ def compared_section(evidence: Evidence) -> Section:
     names = [f"{e.name}, {e.group}" for e in entries]
     bounds = [e.bounds or (e.middle, e.middle) for e in entries]
     lines = text_plots.ranges(names, [e.middle for e in entries], bounds)
-    figure = spans.ranges(entries, "accuracy with its 95 % interval")
+    figure = bars_and_intervals.ranges(entries, "accuracy with its 95 % interval")
     caption = f"{evidence.objective} with 95 % Wilson intervals"
     blocks: list[Block] = [Plot("compared", caption, figure, lines)]
     blocks.append(_compared_table(evidence.objective, found))
@@ -69,7 +68,9 @@ def _scores(evidence: Evidence, outcomes: Outcomes) -> dict[str, Any]:
 
 def _range(name: str, split: str, scores: Mapping[str, Any]) -> Range:
     bounds = scores.get("interval")
-    about = f"{name}, {split}: {shown.share(scores['accuracy'])} ({shown.interval(bounds)})"
+    about = (
+        f"{name}, {split}: {formatting.share(scores['accuracy'])} ({formatting.interval(bounds)})"
+    )
     return Range(name, split, scores["accuracy"], tuple(bounds) if bounds else None, about)
 
 
@@ -90,10 +91,10 @@ def _compared_table(objective: str, found: Sequence[tuple[str, str, Mapping[str,
             who,
             split,
             f"{scores['correct']} + ½·{scores['ties']} of {scores['total']}",
-            shown.interval(scores.get("interval")),
-            *(shown.share(scores.get(name)) for name in OBJECTIVES),
-            shown.nats(sides.get("drift_chosen")),
-            shown.share(sides.get("displaced")),
+            formatting.interval(scores.get("interval")),
+            *(formatting.share(scores.get(name)) for name in OBJECTIVES),
+            formatting.nats(sides.get("drift_chosen")),
+            formatting.share(sides.get("displaced")),
         )
         rows.append(Row(cells, marked=who == "winner"))
     return table(f"All three accuracies; counts and interval are of {objective}", columns, rows)
@@ -114,9 +115,9 @@ def _shortlist(evidence: Evidence) -> Table | None:
             (
                 c["trial"],
                 str(c["step"]),
-                shown.share(c["accuracy"]),
-                shown.points(c["standard_error"]).removeprefix("+"),
-                shown.value(c.get("drift")),
+                formatting.share(c["accuracy"]),
+                formatting.points(c["standard_error"]).removeprefix("+"),
+                formatting.value(c.get("drift")),
                 *(cell for other in others for cell in _against(c["against"][other])),
             ),
             trial=c["trial"],
@@ -134,8 +135,8 @@ def _shortlist(evidence: Evidence) -> Table | None:
 def _against(told: Mapping[str, Any]) -> tuple[str, str, str]:
     low, high = told["interval"]
     if low == high == 0:  # the best one against itself
-        return (shown.MISSING,) * 3
+        return (formatting.MISSING,) * 3
     difference, low_, high_ = (
-        shown.points(v).removesuffix(" points") for v in (told["difference"], low, high)
+        formatting.points(v).removesuffix(" points") for v in (told["difference"], low, high)
     )
-    return difference, f"{low_} to {high_}", shown.p_value(told["p_holm"])
+    return difference, f"{low_} to {high_}", formatting.p_value(told["p_holm"])

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 from dpo_core.evaluation.failure_modes import largest_drift
-from sweeps.report import formatting as shown
+from sweeps.report import formatting
 from sweeps.report.blocks import Grid, Plot, Section, Text
-from sweeps.report.plots import scatter as figures
-from sweeps.report.plots import text_plots
+from sweeps.report.plots import scatter, text_plots
 from sweeps.report.plots.scatter import Dot
 from sweeps.report.report_data import Evidence
 from sweeps.report.sections.search import norm_of
@@ -40,7 +39,7 @@ def _drift_plots(evidence: Evidence) -> tuple[Plot, ...]:
         "pareto",
         f"Accuracy against drift, {len(dots)} checkpoints; the line joins those that no other beats "
         "in both",
-        figures.scatter(
+        scatter.scatter(
             dots,
             "drift, nats a token",
             "accuracy, select",
@@ -50,7 +49,7 @@ def _drift_plots(evidence: Evidence) -> tuple[Plot, ...]:
         (*text_plots.scatter(xs, ys, marks), f"{'':>10}# on the front"),
     )
     sides = [_side_dot(evidence, candidate) for candidate in evidence.candidates]
-    figure = figures.scatter(
+    figure = scatter.scatter(
         sides,
         "drift of rejected",
         "drift of chosen",
@@ -68,7 +67,7 @@ def _drift_dot(evidence: Evidence, candidate: Candidate) -> Dot:
         norm_of(candidate.point),
         largest_drift(candidate.evaluation.health),
         accuracy,
-        f"{candidate.trial} step {candidate.step}: {shown.share(accuracy)}, "
+        f"{candidate.trial} step {candidate.step}: {formatting.share(accuracy)}, "
         f"drift {largest_drift(candidate.evaluation.health):.3f}",
         marked=(candidate.trial, candidate.step) == evidence.subject,
     )
@@ -82,7 +81,7 @@ def _side_dot(evidence: Evidence, candidate: Candidate) -> Dot:
         norm_of(candidate.point),
         rejected,
         chosen,
-        f"{candidate.trial} step {candidate.step}: chosen {shown.nats(chosen)}, "
-        f"rejected {shown.nats(rejected)}",
+        f"{candidate.trial} step {candidate.step}: chosen {formatting.nats(chosen)}, "
+        f"rejected {formatting.nats(rejected)}",
         marked=(candidate.trial, candidate.step) == evidence.subject,
     )

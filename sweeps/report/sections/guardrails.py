@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from sweeps.report import formatting as shown
+from sweeps.report import formatting
 from sweeps.report.blocks import Block, Column, Row, Section, Table, Text, number, table
 from sweeps.report.report_data import Evidence
 
@@ -57,14 +57,14 @@ def _confirmed(each: Mapping[str, Any], subject: frozenset[str]) -> Row:
     missing = [f"{m['trial']}: {m['reason']} ({m['detail']})" for m in each.get("missing") or ()]
     cells = (
         each["trial"],
-        shown.point(each["point"]),
-        ", ".join(map(str, each["seeds"])) or shown.MISSING,
-        ", ".join(map(shown.share, each["accuracies"])) or shown.MISSING,
-        shown.share(each.get("mean")),
-        shown.points(each.get("spread")).removeprefix("+"),
-        shown.share(each["search_score"]),
-        shown.points(each.get("shrinkage")),
-        "; ".join(missing) or shown.MISSING,
+        formatting.point(each["point"]),
+        ", ".join(map(str, each["seeds"])) or formatting.MISSING,
+        ", ".join(map(formatting.share, each["accuracies"])) or formatting.MISSING,
+        formatting.share(each.get("mean")),
+        formatting.points(each.get("spread")).removeprefix("+"),
+        formatting.share(each["search_score"]),
+        formatting.points(each.get("shrinkage")),
+        "; ".join(missing) or formatting.MISSING,
     )
     return Row(cells, trial=each["trial"], marked=each["trial"] in subject)
 
@@ -82,7 +82,7 @@ def _limits(
     for name, rule in limits.items():
         value = (own.get("guardrails") or {}).get(name, {}).get("value")
         over = sum(name in _failed(c) for c in candidates)
-        told = shown.value(rule.get("limit")), str(rule.get("action")), shown.value(value)
+        told = formatting.value(rule.get("limit")), str(rule.get("action")), formatting.value(value)
         rows.append(Row((name, *told, f"{over} of {_known(name, candidates)}")))
     return table(f"Limits, and the numbers of the {whose}", columns, rows)
 
@@ -96,9 +96,9 @@ def _caught(caught: Sequence[Mapping[str, Any]], names: Sequence[str]) -> Table:
             (
                 c["trial"],
                 str(c["step"]),
-                shown.share(c["accuracy"]),
+                formatting.share(c["accuracy"]),
                 *(_cell((c.get("guardrails") or {}).get(name)) for name in names),
-                shown.value(bool(c.get("admissible", True))),
+                formatting.value(bool(c.get("admissible", True))),
             ),
             trial=c["trial"],
         )
@@ -120,5 +120,5 @@ def _failed(candidate: Mapping[str, Any]) -> list[str]:
 
 def _cell(rule: Mapping[str, Any] | None) -> str:
     if not rule:
-        return shown.MISSING
-    return shown.value(rule.get("value")) + (" ✗" if rule.get("passed") is False else "")
+        return formatting.MISSING
+    return formatting.value(rule.get("value")) + (" ✗" if rule.get("passed") is False else "")

@@ -25,7 +25,7 @@ def importance(
     from optuna.importance import PedAnovaImportanceEvaluator, get_param_importances
     from optuna.trial import create_trial
 
-    from sweeps.search.searcher import distribution
+    from sweeps.search.study import distribution
 
     evaluated = [(r, r.best_accuracy(objective)) for r in records if space.contains(r.point)]
     scored = [(record, value) for record, value in evaluated if value is not None]

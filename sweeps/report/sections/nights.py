@@ -5,10 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from sweeps.report import formatting as shown
+from sweeps.report import formatting
 from sweeps.report.blocks import Column, Grid, Plot, Row, Section, number, table
-from sweeps.report.plots import bars_and_intervals as spans
-from sweeps.report.plots import lines, text_plots
+from sweeps.report.plots import bars_and_intervals, lines, text_plots
 from sweeps.report.report_data import Evidence
 
 Night = Mapping[str, Any]
@@ -23,9 +22,11 @@ def nights_section(evidence: Evidence) -> Section | None:
         return None
     names = [str(night["night"]) for night in nights]
     parts = {status: [night.get(status) or 0 for night in nights] for status in _STATUS}
-    trials = Plot("nights-trials", "Trials of each night", spans.columns(names, parts, "trials"))
+    trials = Plot(
+        "nights-trials", "Trials of each night", bars_and_intervals.columns(names, parts, "trials")
+    )
     cost, unit = _cost(nights)
-    hours = spans.columns(names, {unit: cost}, unit)
+    hours = bars_and_intervals.columns(names, {unit: cost}, unit)
     plots = (_accuracy(nights, names), trials, Plot("nights-cost", "Cost of each night", hours))
     return Section("nights", "Trend over nights", (Grid(plots), _table(evidence, nights)))
 
@@ -80,12 +81,12 @@ def _table(evidence: Evidence, nights: Sequence[Night]) -> Any:
             (
                 str(night["night"]),
                 _verdict(night),
-                shown.points(night.get("difference")),
-                shown.share(night.get("final")),
-                shown.share(night.get("incumbent_final")),
-                shown.share(night.get("control")),
-                shown.value(night.get("trials")),
-                shown.value(night.get("failed")),
+                formatting.points(night.get("difference")),
+                formatting.share(night.get("final")),
+                formatting.share(night.get("incumbent_final")),
+                formatting.share(night.get("control")),
+                formatting.value(night.get("trials")),
+                formatting.value(night.get("failed")),
                 f"{hours:.2f}",
                 _changed(night),
             ),
@@ -98,10 +99,10 @@ def _table(evidence: Evidence, nights: Sequence[Night]) -> Any:
 
 
 def _verdict(night: Night) -> str:
-    told = str(night.get("verdict") or shown.MISSING)
+    told = str(night.get("verdict") or formatting.MISSING)
     return f"{told}, promoted" if night.get("promoted") else told
 
 
 def _changed(night: Night) -> str:
     changed = [name for name in ("data", "code") if night.get(f"{name}_changed")]
-    return ", ".join(changed) or shown.MISSING
+    return ", ".join(changed) or formatting.MISSING

@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Mapping
 from typing import Any
 
-from sweeps.report import formatting as shown
+from sweeps.report import formatting
 from sweeps.report.blocks import Block, Column, Facts, Row, Section, Source, number, table
 from sweeps.report.report_data import Evidence
 
@@ -37,7 +37,7 @@ def provenance_section(evidence: Evidence) -> Section:
     if opened:
         columns = [Column("when"), Column("why", wide=True), Column("forced")]
         rows = [
-            Row((str(o.get("when")), str(o.get("why")), shown.value(bool(o.get("forced")))))
+            Row((str(o.get("when")), str(o.get("why")), formatting.value(bool(o.get("forced")))))
             for o in opened
         ]
         blocks.append(table("Openings of the final split", columns, rows))
@@ -54,14 +54,14 @@ def cost(evidence: Evidence) -> str:
     held = (
         f"{gpus:,.0f} GPU seconds, {cpus:,.0f} CPU seconds" if gpus else f"{cpus:,.0f} CPU seconds"
     )
-    return f"{shown.duration(seconds)} of trials: {held}"
+    return f"{formatting.duration(seconds)} of trials: {held}"
 
 
 def _node(node: Mapping[str, Any]) -> Row:
     counted = Counter(gpu["name"] for gpu in node["gpus"])
     gpus = ", ".join(f"{count} × {name}" for name, count in counted.items())
     memory = f"{node['memory_bytes'] / 2**30:.1f} GiB"
-    return Row((node["host"], node["cpu"], str(node["cores"]), memory, gpus or shown.MISSING))
+    return Row((node["host"], node["cpu"], str(node["cores"]), memory, gpus or formatting.MISSING))
 
 
 _HASHES = {

@@ -6,11 +6,9 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from search_spaces import LogUniform
-from sweeps.report import formatting as shown
+from sweeps.report import formatting
 from sweeps.report.blocks import Block, Grid, Plot, Section, Text
-from sweeps.report.plots import bars_and_intervals as spans
-from sweeps.report.plots import lines, text_plots
-from sweeps.report.plots import scatter as figures
+from sweeps.report.plots import bars_and_intervals, lines, scatter, text_plots
 from sweeps.report.plots.lines import Curve
 from sweeps.report.plots.scatter import Dot
 from sweeps.report.report_data import Evidence
@@ -75,7 +73,7 @@ def _curves(evidence: Evidence) -> list[Curve]:
             norm_of(record.point),
             [e.step for e in record.evaluations],
             [e.accuracy(evidence.objective) for e in record.evaluations],
-            f"{record.trial} ({record.status}): {shown.point(record.point)}",
+            f"{record.trial} ({record.status}): {formatting.point(record.point)}",
             marked=record.trial == subject,
             broken=record.status == FAILED,
         )
@@ -95,7 +93,7 @@ def importance_section(evidence: Evidence) -> Section:
         return Section("importance", "What mattered", (Text(text, "note"),))
     names, values = list(found), list(found.values())
     lines = text_plots.bars(names, values, [f"{v:.2f}" for v in values])
-    figure = spans.bars(names, values, "share (PED-ANOVA)")
+    figure = bars_and_intervals.bars(names, values, "share (PED-ANOVA)")
     blocks: list[Block] = [
         Plot(
             "importance", "Importance of each axis for being among the best trials", figure, lines
@@ -144,7 +142,7 @@ def _axis_plot(evidence: Evidence, name: str, rows: Sequence[Mapping[str, Any]])
             norm_of(row["point"]),
             row["point"][name],
             row["accuracy"],
-            f"{row['trial']}: {shown.share(row['accuracy'])}, {shown.point(row['point'])}",
+            f"{row['trial']}: {formatting.share(row['accuracy'])}, {formatting.point(row['point'])}",
             accuracy_bounds(row["counts"]),
             marked=row["trial"] in evidence.subject_trials,
         )
@@ -153,7 +151,7 @@ def _axis_plot(evidence: Evidence, name: str, rows: Sequence[Mapping[str, Any]])
     ]
     log_x = _is_log(evidence, name, rows)
     whose = evidence.subject_name
-    figure = figures.scatter(dots, name, "accuracy, select", log_x=log_x, marked=whose)
+    figure = scatter.scatter(dots, name, "accuracy, select", log_x=log_x, marked=whose)
     marks, legend = _marks([dot.group for dot in dots])
     xs, ys = [float(dot.x) for dot in dots], [dot.y for dot in dots]
     lines = (*text_plots.scatter(xs, ys, marks, log_x=log_x), legend)
@@ -173,6 +171,6 @@ def _sparklines(lines: Sequence[Curve]) -> tuple[str, ...]:
     wide = max(len(line.ys) for line in best)
     return tuple(
         f"{line.trial}  {text_plots.sparkline(line.ys, low, high):<{wide}}  "
-        f"best {shown.share(max(line.ys))}{'  failed' if line.broken else ''}"
+        f"best {formatting.share(max(line.ys))}{'  failed' if line.broken else ''}"
         for line in best
     )

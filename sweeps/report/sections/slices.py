@@ -7,13 +7,12 @@ from collections.abc import Sequence
 import numpy as np
 
 from dpo_core.evaluation.outcomes import Count, Outcomes, label_slices, length_slices
-from sweeps.records.statistics import wilson_interval
-from sweeps.report import formatting as shown
+from sweeps.report import formatting
 from sweeps.report.blocks import Block, Column, Grid, Plot, Row, Section, Table, Text, number, table
-from sweeps.report.plots import bars_and_intervals as spans
-from sweeps.report.plots import text_plots
+from sweeps.report.plots import bars_and_intervals, text_plots
 from sweeps.report.plots.bars_and_intervals import Range
 from sweeps.report.report_data import Evidence
+from sweeps.selection.statistics import wilson_interval
 
 _TEXT_BINS = 12
 _NOTHING = Text("Nothing has been evaluated yet.", "note")
@@ -38,7 +37,7 @@ def slices_section(evidence: Evidence) -> Section:
                 Plot(
                     "slices",
                     f"Accuracy of slices of the {split} split",
-                    spans.ranges(entries, "accuracy with its 95 % interval"),
+                    bars_and_intervals.ranges(entries, "accuracy with its 95 % interval"),
                     text_plots.ranges(names, [entry.middle for entry in entries], bounds),
                 ),
                 _margins(evidence, outcomes, split),
@@ -66,14 +65,21 @@ def _slices(evidence: Evidence, outcomes: Outcomes) -> list[tuple[str, Count]]:
 
 
 def _told(count: Count) -> str:
-    interval = shown.interval(wilson_interval(count))
-    return f"{shown.share(count.accuracy)} of {count.total} ({interval})"
+    interval = formatting.interval(wilson_interval(count))
+    return f"{formatting.share(count.accuracy)} of {count.total} ({interval})"
 
 
 def _slice_table(slices: Sequence[tuple[str, Count]], split: str) -> Table:
     columns = [Column("slice"), number("pairs"), number("accuracy"), number("95 % interval")]
     rows = [
-        Row((name, str(c.total), shown.share(c.accuracy), shown.interval(wilson_interval(c))))
+        Row(
+            (
+                name,
+                str(c.total),
+                formatting.share(c.accuracy),
+                formatting.interval(wilson_interval(c)),
+            )
+        )
         for name, c in slices
     ]
     return table(f"Slices of the {split} split", columns, rows)
@@ -85,9 +91,9 @@ def _margins(evidence: Evidence, outcomes: Outcomes, split: str) -> Plot:
     parts = {"chosen longer": gap > 0, "chosen shorter": gap < 0, "same length": gap == 0}
     values = {name: margins[where].tolist() for name, where in parts.items() if where.any()}
     unit = "nats a token" if evidence.objective == "token_reward_accuracy" else "nats"
-    figure = spans.histogram(values, f"margin, {unit}; right of zero is right")
+    figure = bars_and_intervals.histogram(values, f"margin, {unit}; right of zero is right")
     counts, edges = np.histogram(margins[np.isfinite(margins)], bins=_TEXT_BINS)
-    starts = [f"{shown.nats(left)} {unit} and more" for left in edges[:-1]]
+    starts = [f"{formatting.nats(left)} {unit} and more" for left in edges[:-1]]
     lines = text_plots.bars(starts, counts.tolist(), [str(count) for count in counts])
     return Plot("margins", f"Margins of {len(margins)} {split} pairs", figure, lines)
 
@@ -97,7 +103,7 @@ def _length_sentence(evidence: Evidence, outcomes: Outcomes) -> str:
     correlation = told["margin_length_correlation"]
     return (
         f"Length-controlled accuracy, the mean of the longer and the shorter slice: "
-        f"{shown.share(told['length_controlled'])}. Guessing that the longer answer wins: "
-        f"{shown.share(told['longer_wins'])}. Correlation of margin and length difference: "
-        f"{shown.value(correlation)}."
+        f"{formatting.share(told['length_controlled'])}. Guessing that the longer answer wins: "
+        f"{formatting.share(told['longer_wins'])}. Correlation of margin and length difference: "
+        f"{formatting.value(correlation)}."
     )

@@ -7,12 +7,12 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from dpo_core.evaluation.outcomes import Count
-from sweeps.records.statistics import wilson_interval
-from sweeps.report import formatting as shown
+from sweeps.report import formatting
 from sweeps.report.blocks import Block, Column, Facts, Row, Section, Text, number, table
 from sweeps.report.report_data import OPEN, Evidence
 from sweeps.run_dir.ledger import FAILED, TrialRecord
 from sweeps.run_dir.paths import SweepPaths
+from sweeps.selection.statistics import wilson_interval
 from sweeps.selection.verdict import BETTER, NOTHING, WORSE
 
 
@@ -39,7 +39,7 @@ def _progress_sentence(evidence: Evidence) -> str:
     evaluations = next(r.evaluations for r in evidence.records if r.trial == trial)
     accuracy = next(e.accuracy(evidence.objective) for e in evaluations if e.step == step)
     return (
-        f"{sentence}. Best so far: {trial} at step {step} with {shown.share(accuracy)} on the "
+        f"{sentence}. Best so far: {trial} at step {step} with {formatting.share(accuracy)} on the "
         "select split, a number that flatters."
     )
 
@@ -62,16 +62,16 @@ def verdict_section(evidence: Evidence) -> Section:
             0, (evidence.subject_name, f"{evidence.subject[0]}, step {evidence.subject[1]}")
         )
         point = next(r.point for r in evidence.records if r.trial == evidence.subject[0])
-        items.insert(1, ("its point", shown.point(point)))
+        items.insert(1, ("its point", formatting.point(point)))
     verdict = selection.get("verdict") or {}
     if verdict.get("difference") is not None:
         items.append(
-            (f"gain over the {verdict.get('against')}", shown.points(verdict["difference"]))
+            (f"gain over the {verdict.get('against')}", formatting.points(verdict["difference"]))
         )
     if verdict.get("interval"):
         items.append(("95 % interval of the gain", _points_between(verdict["interval"])))
     if verdict.get("p_value") is not None:
-        items.append(("p-value", shown.p_value(verdict["p_value"])))
+        items.append(("p-value", formatting.p_value(verdict["p_value"])))
     blocks: list[Block] = [Facts(tuple(items))]
     if not evidence.running and len(evidence.ended) > len(selection.get("trials", [])):
         late = (
@@ -143,13 +143,13 @@ def _row(
     status = row["status"] + (f": {row['reason']} ({row['detail']})" if row["reason"] else "")
     cells = (
         row["trial"],
-        shown.share(row["accuracy"]),
-        shown.interval(accuracy_bounds(row["counts"])),
-        shown.value(row["step"]),
-        *([chosen.get(row["trial"], shown.MISSING)] if chosen else []),
-        *(shown.value(row["point"].get(name)) for name in names),
-        shown.nats(row["drift_chosen"]),
-        shown.MISSING if row["status"] == OPEN else f"{row['seconds']:.0f}",
+        formatting.share(row["accuracy"]),
+        formatting.interval(accuracy_bounds(row["counts"])),
+        formatting.value(row["step"]),
+        *([chosen.get(row["trial"], formatting.MISSING)] if chosen else []),
+        *(formatting.value(row["point"].get(name)) for name in names),
+        formatting.nats(row["drift_chosen"]),
+        formatting.MISSING if row["status"] == OPEN else f"{row['seconds']:.0f}",
         status,
     )
     return Row(cells, trial=row["trial"], marked=row["trial"] in subject)
@@ -172,4 +172,4 @@ def _failures(failed: Sequence[TrialRecord]) -> str:
 
 def _points_between(bounds: Any) -> str:
     low, high = bounds
-    return f"{shown.points(low).removesuffix(' points')} to {shown.points(high)}"
+    return f"{formatting.points(low).removesuffix(' points')} to {formatting.points(high)}"

@@ -1,0 +1,24 @@
+"""Reads `answers.json`: the generated answers of the candidates, the reference, the incumbent."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from sweeps.run_dir.paths import Place, SweepPaths, step_name
+
+
+def name_of(place: Place) -> str:
+    return f"{place[0]}-{step_name(place[1])}"
+
+
+def read_answers(paths: SweepPaths) -> dict[str, Any]:
+    """What answers.json holds; without anybody's answers before there are any."""
+    found: dict[str, Any] = paths.store.read_json(paths.answers) or {"by": {}}
+    return found
+
+
+def tokens_of(answers: Mapping[str, Any], whom: str) -> list[list[int]] | None:
+    """Of each answer; None when `whom` has not answered."""
+    rows = answers["by"].get(whom)
+    return None if rows is None else [row["tokens"] for row in rows]

@@ -1,0 +1,31 @@
+"""`config.yaml` of a run directory: the resolved config, with an end that shows it is whole."""
+
+from __future__ import annotations
+
+from dpo_core.errors import SettingsError
+from sweeps.config.load import parse_sweep, resolved
+from sweeps.config.schema import SweepConfig
+from sweeps.config.strict_yaml import dump_yaml
+from sweeps.run_dir.paths import SweepPaths
+
+_END = "..."  # of a YAML document
+
+
+def read_config(paths: SweepPaths) -> SweepConfig:
+    """The resolved config of a sweep's folder. Raises SettingsError when there is none."""
+    store = paths.store
+    if not store.exists(paths.config):
+        raise SettingsError(f"{store.uri}: holds no {paths.config}; give the folder of a sweep")
+    source, content = f"{store.uri}/{paths.config}", store.read(paths.config)
+    if not content.rstrip().endswith(f"\n{_END}".encode()):
+        raise SettingsError(
+            f"{source}: is cut off, its last line must be `{_END}`; delete it, and `dpo-sweeps run` "
+            f"with the sweep's own YAML and `--id {paths.sweep_id}` goes on with what is there"
+        )
+    return parse_sweep(content.decode(), source=source)
+
+
+def write_config(config: SweepConfig, paths: SweepPaths) -> None:
+    """With an end that shows it is whole: the beginning of a YAML file is a YAML file too."""
+    text = dump_yaml(resolved(config, paths.storage.uri))
+    paths.store.write(paths.config, f"{text}{_END}\n".encode())

@@ -1,0 +1,76 @@
+"""A sweep's trials as an Optuna study: distributions, frozen trials, the published study.db."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import optuna
+from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution
+from optuna.trial import FrozenTrial, TrialState, create_trial
+
+from search_spaces import Axis, Choice, LogUniform, Space
+from sweeps.run_dir.ledger import FAILED, TrialRecord
+
+METRIC = "best_accuracy"  # of a trial's checkpoints so far, for the sweep's accuracy
+
+
+# What a worker reports for each of `search.objectives`; drift is that of the most accurate one.
+METRICS = {"accuracy": METRIC, "drift": "best_drift"}
+
+
+MODES = {"accuracy": "max", "drift": "min"}
+
+
+ACCURACY_ALONE = ("accuracy",)
+
+
+GENERATION = "NSGAIISampler:generation"
+
+
+def distribution(axis: Axis) -> BaseDistribution:
+    if isinstance(axis, Choice):
+        return CategoricalDistribution(axis.values)
+    return FloatDistribution(axis.low, axis.high, log=isinstance(axis, LogUniform))
+
+
+def frozen_trial(
+    space: Space, record: TrialRecord, objective: str, objectives: Sequence[str] = ACCURACY_ALONE
+) -> FrozenTrial:
+    """A ledger record as an Optuna trial: COMPLETE with its best checkpoint's values, or FAIL."""
+    axes, params = space.axis_of_keys(), space.keys_of(record.point)
+    best = None if record.status == FAILED else record.best(objective)
+    known = {"accuracy": best.accuracy(objective), "drift": best.drift} if best else {}
+    # Optuna knows intermediate values of a single objective only.
+    told = record.evaluations if len(objectives) == 1 else ()
+    return create_trial(
+        state=TrialState.COMPLETE if best else TrialState.FAIL,
+        values=[known[name] for name in objectives] if best else None,
+        params=params,
+        distributions={key: distribution(axes[key]) for key in params},
+        user_attrs={"trial": record.trial, "status": record.status, "reason": record.reason},
+        intermediate_values={e.step: e.accuracy(objective) for e in told},
+        # To a genetic sampler all that a resumed sweep has is one generation, from which to breed.
+        system_attrs={GENERATION: 0},
+    )
+
+
+def publish(
+    file: Path,
+    study_name: str,
+    space: Space,
+    records: Sequence[TrialRecord],
+    objective: str,
+    objectives: Sequence[str] = ACCURACY_ALONE,
+) -> None:
+    """Bring the SQLite study up to the ledger, each trial once; `optuna-dashboard` opens it."""
+    study = optuna.create_study(
+        storage=f"sqlite:///{file}",
+        study_name=study_name,
+        directions=["maximize" if MODES[name] == "max" else "minimize" for name in objectives],
+        load_if_exists=True,
+    )
+    known = {trial.user_attrs.get("trial") for trial in study.get_trials(deepcopy=False)}
+    for record in records:
+        if record.trial not in known:
+            study.add_trial(frozen_trial(space, record, objective, objectives))
