@@ -32,10 +32,10 @@ os.environ.update(
 
 import psutil
 import pytest
-from chats import chat_server
-from toys import save_toy_model, toy_pairs
 
 from dpo_core.preferences import to_row
+from tests.support.chats import chat_server
+from tests.support.toys import save_toy_model, toy_pairs
 
 SHARED = Path(os.environ.get("DPO_SWEEPS_SHARED", Path(__file__).parents[2] / "shared"))
 

@@ -1,0 +1,157 @@
+"""Many trials of a scripted objective through Tune, runner, searcher and ledger, while actors die.
+
+    python -m tests.soak [trials]      # 200: memory of the driver, seconds, deaths
+
+The trials store outcomes and checkpoints as a worker does; only the training is scripted. One in
+eight is killed in the middle, and goes on from its last checkpoint.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+import tempfile
+import time
+from collections import Counter
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import psutil
+
+STEPS = (2, 4, 6)
+
+
+@dataclass(frozen=True)
+class Soaked:
+    """What a soak showed. Memory of the driver in bytes, after each trial."""
+
+    records: list[Any]
+    kills: int
+    memory: list[int]
+    seconds: float
+
+    @property
+    def growth(self) -> int:
+        """Median of the last tenth over that of the second tenth; the first warms up."""
+        tenth = max(1, len(self.memory) // 10)
+        early, late = self.memory[tenth : 2 * tenth], self.memory[-tenth:]
+        return int(np.median(late) - np.median(early))
+
+
+def soak(model: Path, pairs: Path, storage: Path, trials: int) -> Soaked:
+    """Needs a connected Ray of two CPUs."""
+    from dpo_core.storage.store import Store
+    from sweeps.config.load import parse_sweep
+    from sweeps.config.strict_yaml import dump_yaml
+    from sweeps.prepare.data import read_data, said_of, split_data
+    from sweeps.prepare.pipeline import prepare
+    from sweeps.run_dir.paths import SweepPaths
+    from sweeps.trials.runner import run_trials
+
+    tree = {
+        "name": "soak",
+        "storage": str(storage),
+        "model": {"path": str(model), "adapter": {"rank": 4}},
+        "data": {"path": str(pairs), "max_tokens": 256},
+        "space": {
+            "beta": {"log_uniform": [0.05, 0.5]},
+            "learning_rate": {"log_uniform": [1e-6, 1e-4]},
+            "length_norm": "none",
+        },
+        "training": {"max_steps": STEPS[-1], "batch_pairs": 4, "evaluations": len(STEPS)},
+        "search": {"trials": trials, "concurrent": 2},
+    }
+    config = parse_sweep(dump_yaml(tree), source="soak.yaml")
+    paths = SweepPaths(Store.open(storage), "soak")
+    data = read_data(config)
+    splits, said = split_data(config, data), said_of(data)
+    prepared = prepare(config, paths, splits, said, lambda f, *a: f(*a))
+    memory: list[int] = []
+    me, since = psutil.Process(), time.monotonic()
+
+    def tell(happening: Any) -> None:
+        if happening.kind in ("finished", "failed"):
+            memory.append(me.memory_info().rss)
+
+    records = run_trials(config, paths, prepared, tell, None, scripted)
+    kills = len(paths.store.names("killed"))
+    return Soaked(records, kills, memory, time.monotonic() - since)
+
+
+def scripted(drawn: dict[str, Any], *, storage: str, sweep_id: str, **_: Any) -> None:
+    """A trial that learns by decree: it is the better the nearer β is to 0.1."""
+    from ray import tune
+
+    from dpo_core.storage.store import Store
+    from sweeps.run_dir.paths import SweepPaths
+    from sweeps.trials.train_worker import TrialJob, _resume_folder
+
+    paths = SweepPaths(Store.open(storage), sweep_id)
+    trial, number = drawn["trial"], int(drawn["trial"][1:])
+    with _resume_folder(paths, TrialJob(storage, sweep_id, **drawn)) as folder:
+        done = 0 if folder is None else int(folder.name.removeprefix("step-"))
+    for step in (s for s in STEPS if s > done):
+        _store(paths, drawn, step)
+        tune.report({"trial": trial, "global_step": step, "accuracy": 0.5, "best_accuracy": 0.5})
+        if (
+            number % 8 == 3
+            and step == STEPS[number % 2]
+            and not paths.store.exists(f"killed/{trial}")
+        ):
+            paths.store.write(f"killed/{trial}", b"")
+            os.kill(os.getpid(), signal.SIGKILL)
+
+
+def _store(paths: Any, drawn: dict[str, Any], step: int) -> None:
+    from dpo_core.evaluation.outcomes import Outcomes, write_outcomes
+    from dpo_core.training.checkpoints import write_manifest
+    from sweeps.run_dir.prepared import read_encoded
+
+    with tempfile.TemporaryDirectory(dir=paths.scratch) as scratch:
+        folder = Path(scratch) / "checkpoint"
+        folder.mkdir()
+        (folder / "weights").write_bytes(bytes(1000))
+        write_manifest(folder, {**drawn, "step": step})
+        paths.store.upload(folder, paths.checkpoint(drawn["trial"], step), last="manifest.json")
+    pairs = read_encoded(paths, "select")
+    rng = np.random.default_rng(step)
+    better = step * (1 - abs(np.log(drawn["point"]["beta"] / 0.1)))
+    columns = [-rng.random(len(pairs)) * 10 + shift for shift in (better, 0, 0, 0)]
+    lengths = [np.array([len(getattr(p, side)) for p in pairs]) for side in ("chosen", "rejected")]
+    outcomes = Outcomes(tuple(p.id for p in pairs), *columns, *lengths)
+    metadata = {"trial": drawn["trial"], "step": step, "loss": 0.5, "split": "select"}
+    paths.store.write(paths.outcome(drawn["trial"], step), write_outcomes(outcomes, metadata))
+
+
+def check(soaked: Soaked, trials: int, most_growth: int) -> None:
+    """Every trial once and whole, every kill survived, the driver no larger than before."""
+    assert Counter(r.trial for r in soaked.records) == {f"t{n:04d}": 1 for n in range(trials)}
+    assert {r.status for r in soaked.records} == {"finished"}
+    assert all([e.step for e in r.evaluations] == list(STEPS) for r in soaked.records)
+    assert soaked.kills == len([n for n in range(trials) if n % 8 == 3])
+    assert soaked.growth < most_growth, f"the driver grew by {soaked.growth / 2**20:.1f} MiB"
+
+
+def main() -> None:
+    sys.path.insert(0, str(Path(__file__).parent))
+    from sweeps.ray_runtime.connect import connected
+    from tests.support.toys import save_toy_model, write_toy_pairs
+
+    trials = int(sys.argv[1]) if len(sys.argv) > 1 else 200
+    with tempfile.TemporaryDirectory() as folder, connected():
+        root = Path(folder)
+        model, pairs = save_toy_model(root / "model"), write_toy_pairs(root / "pairs.jsonl")
+        soaked = soak(model, pairs, root / "runs", trials)
+    print(
+        f"{trials} trials, {soaked.kills} of them killed once, in {soaked.seconds:.0f} s; the driver "
+        f"has {soaked.memory[-1] / 2**20:.0f} MiB, {soaked.growth / 2**20:+.1f} MiB since the "
+        f"{2 * trials // 10}th trial"
+    )
+    check(soaked, trials, most_growth=32 * 2**20)
+
+
+if __name__ == "__main__":
+    main()

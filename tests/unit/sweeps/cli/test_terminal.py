@@ -1,0 +1,234 @@
+"""What a sweep tells: lines, a leaderboard and a verdict; a user's text is never markup."""
+
+from __future__ import annotations
+
+from io import StringIO
+from types import SimpleNamespace
+
+from rich.console import Console
+
+from sweeps.cli.terminal import (
+    Progress,
+    confirmation,
+    failures,
+    leaderboard,
+    show_point,
+    show_value,
+    winner,
+)
+from sweeps.selection.leaderboard import scores, trial_rows
+from tests.unit.sweeps.selection.test_leaderboard import REWARD, evaluation, outcomes, trial
+
+POINT = {"beta": 0.123456, "learning_rate": 2.5e-6, "length_norm": "mean"}
+FAILED = trial("t0002", status="failed", reason="nan", detail="[red]loss[/red] is nan at [/x]")
+
+
+def a_selection(**changes) -> dict:
+    """As selection.json holds it after three trials, of which the second won."""
+    records = [trial("t0000", evaluation(4, 11)), trial("t0001", evaluation(8, 15)), FAILED]
+    rows = trial_rows(records, REWARD)
+    rows[0]["point"] = POINT
+    splits = ("select", "final")
+    return {
+        "sweep": "hh-1",
+        "folder": "/sweeps/hh-1",
+        "base_model": "models/tiny",
+        "objective": REWARD,
+        "verdict": {
+            "word": "better",
+            "sentence": "t0001 at step 8 is better than the reference",
+            "against": "reference",
+            "difference": 0.2,
+            "interval": [0.1, 0.3],
+            "p_value": 0.01,
+        },
+        "winner": {
+            "trial": "t0001",
+            "point": POINT,
+            "step": 8,
+            "seed": 0,
+            "path": "/sweeps/hh-1/best",
+        },
+        "incumbent": None,
+        "confirmation": [],
+        "guardrails": {
+            "drift_chosen": {"limit": 0.5, "action": "warn"},
+            "displaced": {"limit": 0.5, "action": "exclude"},
+        },
+        "candidates": [
+            candidate("t0001", 8, drift_chosen=0.7),
+            candidate("t0000", 4, displaced=0.9),
+        ],
+        **{split: scores(outcomes(), REWARD) for split in splits},
+        "reference": {split: scores(outcomes().as_reference, REWARD) for split in splits},
+        "trials": rows,
+        **changes,
+    }
+
+
+def candidate(trial: str, step: int, **broken: float) -> dict:
+    """A row of `candidates`, whose guardrails in `broken` have those values, over a limit of ½."""
+    rails = {n: {"value": v, "limit": 0.5, "passed": False} for n, v in broken.items()}
+    rails.setdefault("displaced", {"value": 0.1, "limit": 0.5, "passed": True})
+    return {"trial": trial, "step": step, "guardrails": rails}
+
+
+def text_of(*renderables: object) -> str:
+    console = Console(file=StringIO(), width=140)
+    console.print(*renderables)
+    return console.file.getvalue()
+
+
+def progress(**changes) -> tuple[Progress, StringIO]:
+    file = StringIO()
+    console = Console(file=file, width=60)
+    return Progress(console, **{"trials": 3, "steps": 8, "objective": REWARD, **changes}), file
+
+
+def happening(kind: str, **changes) -> SimpleNamespace:
+    fields = {"trial": "t0000", "point": POINT, "metrics": {}, "reason": None, **changes}
+    return SimpleNamespace(kind=kind, **fields)
+
+
+def test_the_leaderboard_is_best_first() -> None:
+    shown = text_of(leaderboard(a_selection()))
+    lines = shown.splitlines()
+    assert f"3 trials by {REWARD} on the select split" in shown
+    order = [next(i for i, line in enumerate(lines) if t in line) for t in ("t0001", "t0000")]
+    assert order == sorted(order)
+    assert all(part in lines[order[0]] for part in ("0.750", "8", "0.123", "2.5e-06", "-0.080"))
+    failed = next(line for line in lines if "t0002" in line)
+    assert "failed: nan" in failed
+    assert "0." not in failed.replace("0.1", "")  # neither an accuracy nor a drift
+
+
+def test_the_leaderboard_says_what_excludes() -> None:
+    lines = text_of(leaderboard(a_selection())).splitlines()
+    excluded = next(line for line in lines if "t0000" in line)
+    assert "finished; excluded: displaced" in excluded
+    warned = next(line for line in lines if "t0001" in line)
+    assert "excluded" not in warned
+
+
+def test_a_long_leaderboard_is_cut() -> None:
+    rows = [{**a_selection()["trials"][0], "trial": f"t{i:04d}"} for i in range(30)]
+    shown = text_of(leaderboard(a_selection(trials=rows), rows=5))
+    assert "30 trials" in shown
+    assert "t0004" in shown
+    assert "t0005" not in shown
+
+
+def test_axes_that_exist_in_some_trials_only_have_a_column() -> None:
+    rows = a_selection()["trials"]
+    rows[1]["point"] = {"beta": 0.2, "gamma_ratio": 0.4375}
+    shown = text_of(leaderboard(a_selection(trials=rows)))
+    assert "gamma_ratio" in shown
+    assert "0.438" in shown
+
+
+def test_the_winner_stands_beside_the_untouched_model() -> None:
+    shown = text_of(winner(a_selection()))
+    assert "winner: t0001 at step 8" in shown
+    assert "beta=0.123  learning_rate=2.5e-06  length_norm=mean" in shown
+    assert "/sweeps/hh-1/best" in shown
+    for split in ("select", "final"):
+        line = next(line for line in shown.splitlines() if f" {split} " in line)
+        assert "3 + ½·1 of 5" in line
+        assert "0.700" in line
+        assert "0.299 to 0.927" in line
+        assert "0.500" in line
+    for name, accuracy in (("token_reward_accuracy", "0.400"), ("likelihood_accuracy", "0.500")):
+        line = next(line for line in shown.splitlines() if name in line)
+        assert accuracy in line
+
+
+def test_a_guardrail_that_only_warns_is_told_of_the_winner() -> None:
+    assert "drift_chosen is 0.7, over its limit 0.5" in text_of(winner(a_selection()))
+    sound = a_selection(candidates=[candidate("t0001", 8)])
+    assert "over its limit" not in text_of(winner(sound))
+
+
+def test_text_of_a_user_is_not_markup() -> None:
+    odd = a_selection()
+    odd["winner"]["path"] = "/sweeps/[bold]x[/y]/best"
+    odd["trials"][2]["reason"] = "[red]odd[/]"
+    assert "/sweeps/[bold]x[/y]/best" in text_of(winner(odd))
+    assert "failed: [red]odd[/]" in text_of(leaderboard(odd))
+
+
+def test_failures_are_one_sentence_or_none() -> None:
+    assert failures(a_selection()) == (
+        "1 of 3 trials failed: t0002: nan ([red]loss[/red] is nan at [/x])"
+    )
+    assert failures(a_selection(trials=a_selection()["trials"][:2])) is None
+
+
+def test_values_for_a_reader() -> None:
+    assert show_point({"beta": 0.1 + 0.2, "lora_rank": 16, "length_norm": "none"}) == (
+        "beta=0.3  lora_rank=16  length_norm=none"
+    )
+    assert [show_value(v) for v in (1e-6, 12345.678, None, True)] == [
+        "1e-06",
+        "1.23e+04",
+        "None",
+        "True",
+    ]
+
+
+def test_progress_is_a_line_a_happening_with_the_best_so_far() -> None:
+    teller, file = progress()
+    metrics = {"accuracy": 0.6, "global_step": 4, "loss": 0.69314}
+    teller.tell(happening("started"))
+    teller.tell(happening("evaluated", metrics=metrics))
+    worse = {"accuracy": 0.55, "global_step": 8, "loss": 0.5}
+    teller.tell(happening("evaluated", trial="t0001", metrics=worse))
+    record = trial("t0000", evaluation(8, 12))
+    teller.tell(happening("finished", metrics={"record": record}))
+    lines = [line.strip().split("  ", 1)[1] for line in file.getvalue().splitlines()]
+    assert lines == [
+        "t0000 started   beta=0.123  learning_rate=2.5e-06  length_norm=mean",
+        f"t0000 step 4/8   {REWARD} 0.600   loss 0.6931   best 0.600 t0000 step 4",
+        f"t0001 step 8/8   {REWARD} 0.550   loss 0.5000   best 0.600 t0000 step 4",
+        "t0000 finished   (1 of 3 trials)",
+    ]
+
+
+def test_progress_without_a_known_number_of_steps() -> None:
+    teller, file = progress(steps=None)
+    metrics = {"accuracy": 0.6, "global_step": 4, "loss": 0.5}
+    teller.tell(happening("evaluated", metrics=metrics))
+    assert "t0000 step 4   " in file.getvalue()
+
+
+def test_a_failure_is_told_as_it_was_written() -> None:
+    teller, file = progress()
+    teller.tell(happening("failed", trial="t0002", metrics={"record": FAILED}, reason="nan"))
+    assert "t0002 failed: nan, [red]loss[/red] is nan at [/x]   (1 of 3 trials)" in file.getvalue()
+
+
+def test_what_new_seeds_said() -> None:
+    assert confirmation(a_selection()) is None
+    point = {
+        "trial": "t0001",
+        "step": 8,
+        "seeds": [11, 12],
+        "mean": 0.6512,
+        "spread": 0.0213,
+        "search_score": 0.7,
+        "missing": [{"trial": "t0001-s3", "reason": "[b]nan[/b]", "detail": "step 2"}],
+    }
+    unconfirmed = {**point, "trial": "t0000", "seeds": [], "mean": None, "spread": None}
+    shown = text_of(confirmation(a_selection(confirmation=[point, unconfirmed])))
+    row = next(line for line in shown.splitlines() if line.strip("│┃ ").startswith("t0001"))
+    assert row.strip("│ ").replace("│", " ").split() == [
+        *("t0001", "8", "0.700", "0.651", "0.021", "2", "t0001-s3:", "[b]nan[/b]")
+    ]
+    assert "-" in next(line for line in shown.splitlines() if "t0000" in line)
+
+
+def test_progress_lines_hide_secrets_and_stay_lines(monkeypatch) -> None:
+    monkeypatch.setenv("HF_TOKEN", "cAnArY-in-the-environment")
+    out = StringIO()
+    progress = Progress(Console(file=out), trials=1, steps=1, objective=REWARD)
+    progress.say("cAnArY-in-the-environment, postgresql://me:cAnArY@db/study")
+    assert out.getvalue() == "  0:00  ***, postgresql://me:***@db/study\n"

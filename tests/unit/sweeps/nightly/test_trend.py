@@ -1,0 +1,87 @@
+"""How the nights went: pure rows, whatever the order they come in."""
+
+from __future__ import annotations
+
+import random
+from typing import Any
+
+import pytest
+
+from sweeps.cli.terminal import nights
+from sweeps.nightly.trend import night_row, trend
+from tests.unit.sweeps.cli.test_terminal import a_selection, text_of
+
+
+def about(night: str, **changes: Any) -> dict[str, Any]:
+    return {
+        "night": night,
+        "workers": 2,
+        "gpus_per_worker": 0.5,
+        "control": "t0000",
+        "warm_started": 7,
+        "promoted": False,
+        "data_sha256": "d",
+        "code": {"version": "0.1.0", "commit": "c"},
+        **changes,
+    }
+
+
+def row(night: str, **changes: Any) -> dict[str, Any]:
+    return night_row(about(night, **changes), a_selection(sweep=f"hh-{night}"))
+
+
+def test_a_night_in_numbers() -> None:
+    told = row("2026-11-24")
+    selection = a_selection()
+    assert told["final"] == selection["final"]["accuracy"]
+    assert told["reference_final"] == 0.5
+    assert told["incumbent_final"] is None
+    assert told["control"] == 11 / 20  # t0000's on select
+    assert (told["trials"], told["finished"], told["failed"], told["stopped"]) == (3, 2, 1, 0)
+    assert told["failures"] == {"nan": 1}
+    assert told["seconds"] == 7.5
+    # Three trials of 2.5 s on two workers with half a GPU each.
+    assert told["worker_hours"] == pytest.approx(3 * 2.5 * 2 / 3600)
+    assert told["gpu_hours"] == pytest.approx(3 * 2.5 / 3600)
+
+
+def test_a_night_without_a_winner_has_no_accuracies() -> None:
+    selection = a_selection(winner=None)
+    for split in ("select", "final", "reference"):
+        del selection[split]
+    told = night_row(about("2026-11-24", control=None), selection)
+    assert (told["final"], told["final_interval"], told["reference_final"]) == (None, None, None)
+    assert told["control"] is None
+
+
+def test_what_changed_since_the_night_before() -> None:
+    rows = [
+        {**row("2026-11-22"), "final": 0.60},
+        {**row("2026-11-23", promoted=True, data_sha256="e"), "final": 0.65},
+        {**row("2026-11-24", data_sha256="e", code={"commit": "k"}), "final": None},
+        {**row("2026-11-25", data_sha256="e", code={"commit": "k"}), "final": 0.70},
+    ]
+    random.Random(0).shuffle(rows)
+    told = trend(rows)
+    assert [each["night"][-2:] for each in told] == ["22", "23", "24", "25"]
+    assert [each["final_change"] for each in told] == [None, pytest.approx(0.05), None, None]
+    assert [each["data_changed"] for each in told] == [None, True, False, False]
+    assert [each["code_changed"] for each in told] == [None, False, True, False]
+    incumbents = [each["incumbent_after"] for each in told]
+    assert incumbents == [None, "2026-11-23", "2026-11-23", "2026-11-23"]
+
+
+def test_no_nights_no_trend() -> None:
+    assert trend([]) == []
+
+
+def test_a_night_that_is_told_twice_counts_once() -> None:
+    first, second = row("2026-11-24"), {**row("2026-11-24"), "verdict": "worse"}
+    assert [each["verdict"] for each in trend([first, second])] == ["worse"]
+
+
+def test_the_table_shows_every_night_and_marks_the_promoted() -> None:
+    shown = text_of(nights(trend([row("2026-11-23", promoted=True), row("2026-11-24")])))
+    assert "better *" in shown
+    assert "2026-11-24" in shown
+    assert "0.550" in shown

@@ -1,0 +1,234 @@
+"""What would run, counted by hand on digits: the toy tokenizer gives every digit its own token."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+
+import pytest
+
+from dpo_core.errors import DataError, ModelError, SettingsError
+from sweeps.cli import app as cli
+from sweeps.config.load import parse_sweep
+from sweeps.config.schema import SweepConfig
+from sweeps.preflight.plan import make_plan, plan_lines
+from sweeps.prepare.memory_estimate import count_parameters, memory_bytes
+from tests.support.toys import save_toy_model, toy_tokenizer
+
+PAIRS = 60
+PROMPT, CHOSEN, REJECTED = 4, 6, 3  # tokens; an answer ends with an end-of-sequence token
+PAIR = PROMPT + CHOSEN + REJECTED
+
+
+def write_pairs(path: Path, *more: dict[str, str]) -> None:
+    rows = [{"prompt": f"{i:04d}", "chosen": "7" * 5, "rejected": "3" * 2} for i in range(PAIRS)]
+    path.write_text("".join(json.dumps(row) + "\n" for row in (*rows, *more)))
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return save_toy_model(tmp_path_factory.mktemp("toy") / "model")
+
+
+@pytest.fixture
+def config(tmp_path: Path, model: Path):
+    write_pairs(tmp_path / "pairs.jsonl")
+
+    def build(*overrides: str) -> SweepConfig:
+        text = f"""
+name: toy
+model: {{path: "{model}", adapter: {{rank: 4, alpha: 8}}}}
+data: {{path: "{tmp_path}/pairs.jsonl", format: text, max_tokens: 40}}
+space: lora
+training: {{max_steps: 10, batch_pairs: 8, evaluations: 3, row_tokens: 64}}
+search: {{trials: 5}}
+resources: {{workers: 2, cpus_per_worker: 1.5}}
+"""
+        return parse_sweep(text, source="sweep.yaml", overrides=overrides)
+
+    return build
+
+
+def test_steps_pairs_and_tokens(config) -> None:
+    plan = make_plan(config())
+    pairs = plan["pairs"]
+    assert (plan["name"], plan["trials"], plan["steps_per_trial"]) == ("toy", 5, 10)
+    assert plan["confirmation"] == {"points": 3, "seeds": 3, "trials": 9}
+    assert plan["evaluation_steps"] == [4, 7, 10]  # 10/3 and 20/3, rounded up, and the last
+    assert sum(pairs.values()) == PAIRS
+    assert all(pairs.values())
+    assert plan["pairs_cut"] == plan["pairs_indistinct"] == dict.fromkeys(pairs, 0)
+    assert plan["mean_response_tokens"] == plan["beta_per_token_factor"] == 4.5  # (6 + 3) / 2
+    evaluated = 3 * pairs["select"] * PAIR
+    assert plan["tokens"] == {
+        "reference_once": 780,  # 60 pairs · 13 tokens
+        "trained_per_trial": 1040,  # 10 steps · 8 pairs · 13 tokens
+        "evaluated_per_trial": evaluated,
+        "sweep": (5 + 9) * (1040 + evaluated),
+    }
+    assert plan["resources_per_trial"] == {"workers": 2, "cpus": 3.0, "gpus": 0.0}
+
+
+def test_a_sweep_without_confirmation_costs_its_trials(config) -> None:
+    plan = make_plan(config("selection.confirm.top=0"))
+    tokens = plan["tokens"]
+    assert plan["confirmation"]["trials"] == 0
+    assert tokens["sweep"] == 5 * (tokens["trained_per_trial"] + tokens["evaluated_per_trial"])
+    assert not any("confirmation" in line for line in plan_lines(plan))
+
+
+def test_what_can_be_seen(config) -> None:
+    plan = make_plan(config())
+    select, final = plan["pairs"]["select"], plan["pairs"]["final"]
+    assert plan["select_standard_error"] == pytest.approx((0.25 / select) ** 0.5)
+    for split, pairs in (("select", select), ("final", final)):
+        expected = min(0.1, 2.801585 * (0.1 / pairs) ** 0.5)
+        assert plan["detectable_gain"][split] == pytest.approx(expected, abs=1e-6)
+
+
+def test_epochs_become_steps(config) -> None:
+    plan = make_plan(config("training.max_steps=null", "training.epochs=2"))
+    train = plan["pairs"]["train"]
+    assert plan["steps_per_trial"] == -(-2 * train // 8)
+    assert plan["evaluation_steps"][-1] == plan["steps_per_trial"]
+
+
+def test_a_cut_pair_is_counted_once_though_prompt_and_answers_are_cut(
+    config, tmp_path: Path
+) -> None:
+    # Of 40 tokens a long prompt keeps 20, which leaves 20 for each answer.
+    long = {"prompt": "1" * 200, "chosen": "2" * 60, "rejected": "4" * 50}
+    equal = {"prompt": "5" * 200, "chosen": "6" * 99, "rejected": "6" * 98 + "8"}
+    write_pairs(tmp_path / "pairs.jsonl", long, equal)
+    plan = make_plan(config())
+    assert sum(plan["pairs_cut"].values()) == 2
+    assert sum(plan["pairs_indistinct"].values()) == 1  # they differ first in their 99th token
+    assert sum(plan["pairs"].values()) == PAIRS + 2
+    [cut] = [finding for finding in plan["findings"] if finding["code"] == "cut"]
+    assert cut["number"] == 2 / (PAIRS + 2)
+
+
+def test_pairs_that_cutting_made_equal_are_not_trained(config, tmp_path: Path) -> None:
+    equal = [
+        {"prompt": f"{i:03d}", "chosen": "6" * 98 + "1", "rejected": "6" * 98 + "2"}
+        for i in range(20)
+    ]
+    write_pairs(tmp_path / "pairs.jsonl", *equal)
+    plan = make_plan(config("training={epochs: 1, batch_pairs: 2}"))
+    train, indistinct = plan["pairs"]["train"], plan["pairs_indistinct"]["train"]
+    assert sum(plan["pairs_indistinct"].values()) == 20
+    assert indistinct >= 2  # or it would not show in the number of steps
+    assert plan["steps_per_trial"] == -(-(train - indistinct) // 2)
+
+
+LAYER = 2 * 64 * 64 + 2 * 64 * 32 + 3 * 64 * 128 + 2 * 64  # q and o, k and v, mlp, two norms
+
+
+def test_parameters(config) -> None:
+    vocabulary = len(toy_tokenizer())
+    counted = count_parameters(config().model)
+    assert counted == {
+        "total": 2 * LAYER + 64 + 64 * vocabulary,  # a last norm; the head is the embedding
+        # rank 4 on q, k, v, o and the three of the mlp: 4 · (in + out)
+        "trained": 2 * 4 * (128 + 96 + 96 + 128 + 192 + 192 + 192),
+        "layers": 2,
+        "hidden": 64,
+        "vocabulary": vocabulary,
+    }
+    full = count_parameters(config("model.adapter=null").model)
+    assert full["trained"] == full["total"] == counted["total"]
+
+
+def test_memory(config) -> None:
+    parameters = {"total": 1000, "trained": 100, "layers": 2, "hidden": 8, "vocabulary": 50}
+    # weights 1000 · 4, gradient and two moments 100 · 12, activations 34 · 16 · 8 · 2 layers ·
+    # 4 bytes / 2, logits 2 · 16 · 50 · 4
+    by_hand = 4000 + 1200 + 17408 + 6400
+    assert memory_bytes(config(), parameters, 16) == by_hand
+    half = memory_bytes(config("model.dtype=bfloat16"), parameters, 16)
+    assert half == 2000 + 1200 + 8704 + 6400
+    # Trained weights stay in float32, whatever the dtype.
+    full = config("model.dtype=bfloat16", "model.adapter=null")
+    assert memory_bytes(full, parameters, 16) == by_hand
+    deep = {**parameters, "layers": 12}
+    thrifty = config("training.gradient_checkpointing=true")
+    assert memory_bytes(thrifty, deep, 16) == by_hand
+
+
+def test_memory_of_the_longest_row(config) -> None:
+    plan = make_plan(config())
+    # Four pairs of 13 tokens fit into a row of 64, five do not.
+    assert plan["memory_bytes_per_worker"] == memory_bytes(config(), plan["parameters"], 52)
+
+
+def test_for_a_reader(config) -> None:
+    plan = make_plan(config())
+    lines = plan_lines(plan)
+    pairs = plan["pairs"]
+    assert lines[0] == "5 trials of 10 steps, scored after steps 4, 7, 10"
+    assert lines[1].startswith(f"pairs: {pairs['train']} train, {pairs['select']} select, ")
+    assert "tokens: 780 once for the reference, then 1,040 trained" in lines[2]
+    assert "a trial has 2 workers, 3 CPUs, 0 GPUs" in lines[4]
+    assert any("9 more trials, which train the best 3 points again with 3 new" in x for x in lines)
+    assert not any("data.max_tokens" in line for line in lines)
+
+
+@pytest.mark.parametrize(
+    ("override", "error", "said"),
+    [
+        ("training.trl={weight_decy: 0.1}", SettingsError, "training.trl.weight_decy: TRL's DPOC"),
+        ("data.path=nowhere.jsonl", DataError, "nowhere.jsonl: no such file or folder"),
+        ("model.path=/nowhere/model", ModelError, "model.path: /nowhere/model cannot be loaded"),
+    ],
+)
+def test_mistakes_are_the_ones_that_run_would_name(config, override, error, said) -> None:
+    with pytest.raises(error, match=said):
+        make_plan(config(override))
+
+
+def test_a_chat_format_without_a_template(config, tmp_path: Path) -> None:
+    bare = tmp_path / "bare"
+    toy_tokenizer(chat_template=None).save_pretrained(bare)
+    save_toy_model(tmp_path / "full")
+    (bare / "config.json").write_bytes((tmp_path / "full" / "config.json").read_bytes())
+    with pytest.raises(DataError, match="needs a tokenizer with a chat template"):
+        make_plan(config("data.format=chat", f"model.path={bare}"))
+
+
+def test_the_command_prints_json_and_nothing_else(
+    config, tmp_path: Path, monkeypatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    file = tmp_path / "sweep.yaml"
+    file.write_text(json.dumps(config().model_dump(mode="json")))  # JSON is YAML
+    for flags in ([], ["--json"]):
+        monkeypatch.setattr(sys, "argv", ["dpo-sweeps", "plan", str(file), *flags])
+        capfd.readouterr()
+        with pytest.raises(SystemExit) as stopped:
+            cli.main()
+        out, _ = capfd.readouterr()
+        assert stopped.value.code == 0
+        if flags:
+            assert json.loads(out) == make_plan(config())
+        else:
+            assert out.splitlines() == plan_lines(make_plan(config()))
+
+
+def test_splits_with_files_of_their_own(config, tmp_path: Path) -> None:
+    for name, digit in (("select", 8), ("final", 9)):
+        rows = [
+            {"prompt": f"{digit}{i:03d}", "chosen": "7" * 5, "rejected": "3" * 2} for i in range(7)
+        ]
+        (tmp_path / f"{name}.jsonl").write_text("".join(json.dumps(r) + "\n" for r in rows))
+    both = [f"data.{name}_path={tmp_path}/{name}.jsonl" for name in ("select", "final")]
+    assert make_plan(config(*both))["pairs"] == {"train": PAIRS, "select": 7, "final": 7}
+    one = make_plan(config(both[1]))["pairs"]
+    assert one["final"] == 7
+    assert one["train"] + one["select"] == PAIRS
+    assert one["select"] > 0
+
+
+def test_a_split_that_repeats_training_prompts_is_found_out(config, tmp_path: Path) -> None:
+    plan = make_plan(config(f"data.final_path={tmp_path}/pairs.jsonl"))
+    leak = next(f for f in plan["findings"] if f["code"] == "near_duplicates")
+    assert (leak["severity"], leak["number"]) == ("severe", PAIRS)

@@ -1,0 +1,113 @@
+"""Golden answers wait for the model's own, which are made once and survive a kill."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from dpo_core.encoding.encode import prompt_tokens
+from dpo_core.errors import DataError
+from dpo_core.models.generation import generate
+from dpo_core.models.golden_answers import PART, Filled, answer_parts, fill_in, parts_of
+from dpo_core.preferences.golden import is_waiting, read_golden, stand_in
+from dpo_core.preferences.readers import Record
+from dpo_core.storage.store import Store
+from tests.support.toys import toy_llama, toy_tokenizer
+
+
+def golden(count: int, **more: Any) -> list[Any]:
+    rows = ({"prompt": f"Question {n}?", "golden": f"Answer {n}.", **more} for n in range(count))
+    return [read_golden(Record(row, n, f"file:{n}")) for n, row in enumerate(rows, 1)]
+
+
+def test_a_row_waits_for_the_models_answer() -> None:
+    (pair,) = golden(1, category="dose")
+    assert is_waiting(pair)
+    assert (pair.chosen, pair.category, pair.line) == ("Answer 0.", "dose", 1)
+    assert not is_waiting(stand_in(pair))
+    assert stand_in(pair).rejected != stand_in(pair).chosen
+
+
+@pytest.mark.parametrize(
+    ("row", "said"),
+    [
+        ({"prompt": "p"}, "must be an object with `prompt` and `golden`"),
+        ({"prompt": "p", "golden": " "}, "the answer is empty"),
+        ({"prompt": "", "golden": "a"}, "user message of the prompt is empty"),
+        ("text", "must be an object"),
+    ],
+)
+def test_mistakes_name_the_place(row: Any, said: str) -> None:
+    with pytest.raises(DataError, match=said) as error:
+        read_golden(Record(row, 3, "file:3"))
+    assert str(error.value).startswith("file:3")
+
+
+class Model:
+    """Counts what it is asked; may die at a prompt."""
+
+    def __init__(self, dies_at: str = "") -> None:
+        self.asked: list[Any] = []
+        self.dies_at = dies_at
+
+    def __call__(self, prompts: Sequence[Any], seed: int) -> list[str]:
+        if self.dies_at in prompts:
+            raise KeyboardInterrupt
+        self.asked += prompts
+        return [f"I say {prompt} {seed}" for prompt in prompts]
+
+
+def fill(pairs: list[Any], model: Any, store: Store, about: list[str]) -> Filled:
+    answer_parts(parts_of(pairs), model, store, about)
+    return fill_in(pairs, store, about)
+
+
+def test_answers_are_made_once_and_survive_a_kill(tmp_path: Path) -> None:
+    pairs, store = golden(2 * PART + 3), Store.open(tmp_path)
+    with pytest.raises(KeyboardInterrupt):
+        fill(pairs, Model(dies_at=f"Question {PART}?"), store, ["w"])
+    second = Model()
+    filled = fill(pairs, second, store, ["w"])
+    assert len(second.asked) == PART + 3, "the first part was kept"
+    said = [str(p.rejected).rpartition(" ") for p in filled.pairs]
+    assert [text for text, _, _ in said] == [f"I say {p.prompt}" for p in pairs]
+    assert len({seed for _, _, seed in said}) == 3, "a seed for each part"
+    moved = fill(pairs[PART:], Model(), Store.open(tmp_path / "other"), ["w"])
+    assert moved.pairs == filled.pairs[PART:], "an answer is the same wherever its part stands"
+    third = Model()
+    assert fill(pairs, third, store, ["w"]) == filled
+    assert third.asked == []
+    fill(pairs, third, store, ["other weights"])
+    assert len(third.asked) == len(pairs)
+
+
+def test_answers_that_teach_nothing_are_dropped_and_said(tmp_path: Path) -> None:
+    pairs = golden(3)
+    filled = fill(pairs, lambda *_: ["Answer 0. ", "", "No."], Store.open(tmp_path), [])
+    assert [pair.rejected for pair in filled.pairs] == ["No."]
+    assert filled.dropped == [
+        "line 1: the model gives the golden answer already",
+        "line 2: the model answers nothing",
+    ]
+
+
+def test_other_pairs_are_left_alone(tmp_path: Path) -> None:
+    whole = stand_in(golden(1)[0])
+    assert fill([whole], Model(), Store.open(tmp_path), []).pairs == [whole]
+
+
+def test_generation_is_batched_and_seeded() -> None:
+    model, tokenizer = toy_llama(vocab_size=len(toy_tokenizer())), toy_tokenizer()
+    texts = ("Hello", "May I take two of it?")
+    prompts = [prompt_tokens(({"role": "user", "content": t},), tokenizer) for t in texts]
+    greedy = generate(model, tokenizer, prompts, 8)
+    alone = [generate(model, tokenizer, [prompt], 8)[0] for prompt in prompts]
+    assert greedy == alone, "padding changes nothing"
+    state = torch.get_rng_state()
+    hot = [generate(model, tokenizer, prompts, 8, temperature=1.0, seed=s) for s in (1, 1, 2)]
+    assert hot[0] == hot[1] != hot[2]
+    assert torch.equal(torch.get_rng_state(), state)
