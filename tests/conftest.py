@@ -6,15 +6,16 @@ import contextlib
 import json
 import os
 import secrets
-import socket
 import subprocess
 import sys
 import tempfile
 import time
-import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+
+from tests.support.cluster import _wait_for, free_port, ray_processes
+from tests.support.outside_inputs import outside_input
 
 os.environ.update(
     {
@@ -36,8 +37,6 @@ import pytest
 from dpo_core.preferences import to_row
 from tests.support.chats import chat_server
 from tests.support.toys import save_toy_model, toy_pairs
-
-SHARED = Path(os.environ.get("DPO_SWEEPS_SHARED", Path(__file__).parents[2] / "shared"))
 
 
 @pytest.fixture(scope="session")
@@ -97,15 +96,7 @@ def chat(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
 @pytest.fixture(scope="session")
 def hh_harmless() -> Path:
     """Real human preference pairs, where they are at hand."""
-    path = SHARED / "data" / "hh_harmless.jsonl"
-    if not path.is_file():
-        pytest.skip(f"the shared data is absent: {path}; set DPO_SWEEPS_SHARED to its folder")
-    return path
-
-
-def ray_processes() -> list[psutil.Process]:
-    """Every process of the session's cluster, workers included."""
-    return psutil.Process(int(os.environ["TEST_RAY_HEAD"])).children(recursive=True)
+    return outside_input("data/hh_harmless.jsonl")
 
 
 def pytest_runtest_teardown(item: pytest.Item) -> None:
@@ -118,50 +109,3 @@ def pytest_runtest_teardown(item: pytest.Item) -> None:
             is_helper = "ray::PlacementGroupCleaner" in " ".join(process.cmdline())
             if is_helper and time.time() - process.create_time() > 60:
                 process.kill()
-
-
-def leaked() -> list[str]:
-    """Worker groups and CPUs of the session's cluster that are held, though nothing runs."""
-    import ray
-    from ray.util.placement_group import placement_group_table
-
-    ray.init(address=os.environ["RAY_ADDRESS"], log_to_driver=False, logging_level="ERROR")
-    try:
-        groups = [g for g in placement_group_table().values() if g["state"] != "REMOVED"]
-        missing = ray.cluster_resources()["CPU"] - ray.available_resources().get("CPU", 0)
-        return [*(str(group) for group in groups), *([f"{missing} CPUs"] if missing else [])]
-    finally:
-        ray.shutdown()
-
-
-def exported_metrics() -> str:
-    """What the cluster's node exports to Prometheus; empty before it does."""
-    with contextlib.suppress(OSError):
-        return get(f"http://127.0.0.1:{os.environ['TEST_RAY_METRICS']}/metrics").decode()
-    return ""
-
-
-def get(url: str, timeout: float = 30) -> bytes:
-    """A page of the cluster's dashboard, with the session's token."""
-    token = {"Authorization": f"Bearer {os.environ['RAY_AUTH_TOKEN']}"}
-    request = urllib.request.Request(url, headers=token)
-    with urllib.request.urlopen(request, timeout=timeout) as answer:
-        content: bytes = answer.read()
-        return content
-
-
-def _wait_for(url: str, process: subprocess.Popen[bytes], seconds: float = 90) -> None:
-    deadline = time.monotonic() + seconds
-    while time.monotonic() < deadline and process.poll() is None:
-        with contextlib.suppress(OSError):
-            get(url, timeout=2)
-            return
-        time.sleep(0.3)
-    raise RuntimeError(f"{url} did not answer within {seconds} s; ray start: {process.poll()}")
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port

@@ -17,7 +17,8 @@ from typing import Annotated, Any
 
 import typer
 
-ROOT = Path(__file__).parents[1]
+from tests.support.outside_inputs import TEST_INPUTS
+from tests.support.repository import ROOT
 
 
 class Part(StrEnum):
@@ -185,10 +186,9 @@ class _Bench:
 
 
 def default_pairs() -> Path:
-    """The shared human preferences where they are at hand, as the tests find them."""
-    folder = Path(os.environ.get("DPO_SWEEPS_SHARED", ROOT.parent / "shared"))
-    shared = folder / "data" / "hh_harmless.jsonl"
-    return shared if shared.is_file() else ROOT / "sweeps" / "demo" / "pharmacy.jsonl"
+    """Return the file of human preferences where the tests find it, else the pairs that ship."""
+    human = TEST_INPUTS / "data" / "hh_harmless.jsonl"
+    return human if human.is_file() else ROOT / "sweeps" / "demo" / "pharmacy.jsonl"
 
 
 def save_three_million(folder: Path, tokenizer_dir: Path) -> Path:

@@ -67,7 +67,7 @@ def rows(raw: dict[str, Any]) -> list[Row]:
 
 
 def _run(step: str, scratch: Path, tokenizer: Path) -> dict[str, Any]:
-    command = [sys.executable, "-m", "tests.bench_data", step, str(scratch), str(tokenizer)]
+    command = [sys.executable, "-m", "tests.bench.data", step, str(scratch), str(tokenizer)]
     # As Ray's workers have it.
     environment = os.environ | {"TOKENIZERS_PARALLELISM": "false"}
     done = subprocess.run(command, env=environment, capture_output=True, text=True)

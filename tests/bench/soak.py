@@ -1,6 +1,6 @@
 """Many trials of a scripted objective through Tune, runner, searcher and ledger, while actors die.
 
-    python -m tests.soak [trials]      # 200: memory of the driver, seconds, deaths
+    python -m tests.bench.soak [trials]      # 200: memory of the driver, seconds, deaths
 
 The trials store outcomes and checkpoints as a worker does; only the training is scripted. One in
 eight is killed in the middle, and goes on from its last checkpoint.
@@ -136,7 +136,6 @@ def check(soaked: Soaked, trials: int, most_growth: int) -> None:
 
 
 def main() -> None:
-    sys.path.insert(0, str(Path(__file__).parent))
     from sweeps.ray_runtime.connect import connected
     from tests.support.toys import save_toy_model, write_toy_pairs
 

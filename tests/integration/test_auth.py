@@ -6,13 +6,13 @@ import os
 import stat
 import subprocess
 import sys
-import urllib.error
-import urllib.request
 from pathlib import Path
 
 import pytest
 
 from sweeps.ray_runtime import auth as access
+from tests.support.cluster import answer
+from tests.support.repository import ROOT
 
 
 @pytest.fixture(autouse=True)
@@ -72,16 +72,6 @@ def test_a_person_is_told_how_to_get_the_token_but_never_the_token() -> None:
     assert access.how_to_enter({}) == ""
 
 
-def answer(url: str, token: str | None) -> int:
-    headers = {} if token is None else {"Authorization": f"Bearer {token}"}
-    try:
-        request = urllib.request.Request(url, headers=headers)
-        with urllib.request.urlopen(request, timeout=30) as page:
-            return int(page.status)
-    except urllib.error.HTTPError as error:
-        return error.code
-
-
 PAGES = ("/api/jobs/", "/api/v0/actors", "/api/cluster_status", "/nodes?view=summary")
 
 
@@ -97,9 +87,9 @@ STARTS_A_RAY = f"""
 import os, stat, sys
 from pathlib import Path
 import ray  # before the token exists, as a library may
-sys.path.insert(0, {str(Path(__file__).parent)!r})
-from sweeps.cluster import connected, dashboard_url
-from test_access import answer
+sys.path.insert(0, {str(ROOT)!r})
+from sweeps.ray_runtime.connect import connected, dashboard_url
+from tests.support.cluster import answer
 with connected():
     file = Path.home() / ".ray" / "auth_token"
     page = dashboard_url() + "/api/jobs/"

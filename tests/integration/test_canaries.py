@@ -11,11 +11,11 @@ from pathlib import Path
 from typing import Any
 
 import optuna
-import postgres
 import pytest
 
 from sweeps.search.shared_study import open_storage
-from tests.conftest import exported_metrics, get, ray_processes
+from tests.support import postgres
+from tests.support.cluster import exported_metrics, get, ray_processes
 from tests.support.driving import write_sweep
 
 pytestmark = [pytest.mark.ray, pytest.mark.integration]

@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 import yaml
 
-from tests.integration.test_sweep import run, selection_of
 from tests.support.driving import write_sweep
+from tests.support.whole_sweeps import run, selection_of
 
 pytestmark = [pytest.mark.ray, pytest.mark.integration]
 

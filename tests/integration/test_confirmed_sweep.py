@@ -15,9 +15,9 @@ from dpo_core.evaluation.outcomes import read_outcomes
 from sweeps.run_dir import ledger
 from sweeps.run_dir.paths import SweepPaths
 from sweeps.selection.confirmation import new_seeds
-from tests.integration.test_sweep import run, selection_of
 from tests.support.driving import start, write_sweep
 from tests.support.toys import LENIENT
+from tests.support.whole_sweeps import run, selection_of
 
 pytestmark = [pytest.mark.ray, pytest.mark.integration]
 

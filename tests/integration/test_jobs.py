@@ -14,7 +14,7 @@ from sweeps.cli import app as cli
 from sweeps.jobs.client import Job, Jobs, JobsError
 from sweeps.jobs.submission import Submission
 from sweeps.run_dir import ledger
-from tests.conftest import get
+from tests.support.cluster import get
 from tests.support.driving import run, wait_for, write_sweep
 
 Call = Callable[..., tuple[int, str, str]]

@@ -13,7 +13,7 @@ from pathlib import Path
 import optuna
 import pytest
 
-from tests.conftest import leaked
+from tests.support.cluster import leaked
 from tests.support.driving import end_of, records_in, run, start, wait_for, write_sweep
 from tests.support.toys import write_toy_pairs
 

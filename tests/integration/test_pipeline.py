@@ -28,7 +28,7 @@ from sweeps.ray_runtime.connect import connected
 from sweeps.ray_runtime.remote_call import call_of
 from sweeps.run_dir.paths import SPLITS, SweepPaths
 from sweeps.run_dir.prepared import Prepared, read_encoded, read_pairs
-from tests.conftest import ray_processes
+from tests.support.cluster import ray_processes
 from tests.support.toys import write_toy_pairs
 
 GOLDEN = 5 * PART

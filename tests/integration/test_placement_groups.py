@@ -14,7 +14,7 @@ from sweeps.config.load import load_sweep
 from sweeps.ray_runtime.connect import connected
 from sweeps.ray_runtime.placement_groups import remove_orphans
 from sweeps.ray_runtime.remote_call import call_of
-from tests.conftest import leaked
+from tests.support.cluster import leaked
 from tests.support.driving import wait_for, write_sweep
 
 pytestmark = pytest.mark.ray

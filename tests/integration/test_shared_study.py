@@ -8,7 +8,6 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import optuna
-import postgres
 import pytest
 
 from dpo_core.errors import SettingsError
@@ -19,6 +18,7 @@ from sweeps.config.study import check_study_driver, check_study_url
 from sweeps.run_dir.ledger import FAILED, FINISHED, EvaluationRecord, TrialRecord
 from sweeps.run_dir.prepared import Prepared
 from sweeps.search.shared_study import SharedStudy, open_storage, study_name
+from tests.support import postgres
 
 CANARY = "canary-of-the-database"
 SPACE = load_space(

@@ -1,19 +1,19 @@
-"""The soak of `python -m tests.soak`, shorter."""
+"""The soak of `python -m tests.bench.soak`, shorter."""
 
 from __future__ import annotations
 
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
+
+from tests.support.repository import ROOT
 
 pytestmark = [pytest.mark.ray, pytest.mark.integration]
 
 
 def test_forty_trials_while_actors_die(ray_cluster: str) -> None:
-    command = [sys.executable, "-m", "tests.soak", "40"]
-    root = Path(__file__).parents[1]
-    done = subprocess.run(command, cwd=root, capture_output=True, text=True, timeout=400)
+    command = [sys.executable, "-m", "tests.bench.soak", "40"]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=400)
     assert done.returncode == 0, done.stderr
     assert "40 trials, 5 of them killed once" in done.stdout

@@ -20,9 +20,10 @@ from dpo_core.storage.store import Store
 from sweeps.run_dir import ledger
 from sweeps.run_dir.paths import SweepPaths
 from sweeps.trials.metrics import OF_SWEEP, OF_TRIAL
-from tests.conftest import exported_metrics, get, ray_processes
+from tests.support.cluster import exported_metrics, get, ray_processes
 from tests.support.driving import start, write_sweep
 from tests.support.toys import LENIENT
+from tests.support.whole_sweeps import run, selection_of
 
 pytestmark = [pytest.mark.ray, pytest.mark.integration]
 
@@ -44,17 +45,6 @@ def sweep_file(tmp_path: Path, toy_model: Path, pairs_file: Path) -> Sweep:
         return write_sweep(tmp_path, toy_model, pairs_file, **{**own, **sections})
 
     return write
-
-
-def run(*arguments: str, timeout: float = 400) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "sweeps", *arguments]
-    return subprocess.run(command, capture_output=True, text=True, timeout=timeout)
-
-
-def selection_of(done: subprocess.CompletedProcess[str]) -> dict[str, Any]:
-    assert done.returncode == 0, done.stderr
-    selection: dict[str, Any] = json.loads(done.stdout)
-    return selection
 
 
 @pytest.fixture(scope="module")

@@ -11,7 +11,7 @@ import time
 import urllib.request
 from collections.abc import Iterator
 
-from tests.conftest import free_port
+from tests.support.cluster import free_port
 
 BUCKET = "sweeps"
 

@@ -17,8 +17,8 @@ from sweeps.run_dir.paths import SweepPaths
 from sweeps.run_dir.prepared import Prepared
 from sweeps.selection.leaderboard import trial_rows
 from sweeps.sweep import NoWinner
-from tests.unit.sweeps.cli.test_terminal import a_selection, candidate
-from tests.unit.sweeps.selection.test_leaderboard import REWARD, evaluation
+from tests.support.records import REWARD, evaluation
+from tests.support.selections import a_selection, candidate
 
 SWEEP = """\
 name: hh

@@ -14,16 +14,10 @@ import yaml
 
 from search_spaces import Space, load_preset, preset_names
 from sweeps.config.strict_yaml import load_yaml
+from tests.support.repository import FILES, PACKAGES, ROOT, name_of
 
-ROOT = Path(__file__).parents[1]
-PACKAGES = ("dpo_core", "search_spaces", "sweeps")
-FILES = sorted(path for package in PACKAGES for path in (ROOT / package).rglob("*.py"))
 # The one heavy import that waits inside a function: a look at the fields of TRL's config.
 TRL = {"dpo_core/training.py", "sweeps/prepare.py"}
-
-
-def name_of(path: Path) -> str:
-    return path.relative_to(ROOT).as_posix()
 
 
 def imports(tree: ast.AST, path: Path) -> set[str]:

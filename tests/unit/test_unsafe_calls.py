@@ -6,7 +6,7 @@ import ast
 
 import pytest
 
-from tests.unit.test_house import FILES, name_of
+from tests.support.repository import FILES, name_of
 
 # Calls by their last names: whatever module they are taken from.
 FORBIDDEN = {

@@ -8,7 +8,8 @@ import sys
 import zipfile
 from pathlib import Path
 
-ROOT = Path(__file__).parents[1]
+from tests.support.repository import ROOT
+
 PACKAGES = ("dpo_core", "search_spaces", "sweeps")
 
 

@@ -21,9 +21,9 @@ import yaml
 from sweeps.cli.options import EXIT_MISTAKE, EXIT_NO_WINNER, EXIT_NOTHING_ADMISSIBLE, EXIT_OF_ERROR
 from sweeps.config.load import load_sweep
 from sweeps.jobs.submission import make_submission
-from tests.conftest import SHARED
+from tests.support.outside_inputs import outside_input
+from tests.support.repository import ROOT
 
-ROOT = Path(__file__).parents[1]
 CLUSTER = ROOT / "cluster"
 LAUNCHER = ("laptop", "onprem", "aws", "gcp")
 KUBERAY = {"raycluster": "RayCluster", "rayjob": "RayJob", "raycronjob": "RayCronJob"}
@@ -166,9 +166,7 @@ def strict(schema: Any) -> Any:
 @pytest.fixture(scope="module")
 def crds() -> dict[str, jsonschema.Draft7Validator]:
     """By kind, of the version v1 that our files name."""
-    folder = SHARED / "schemas"
-    if not folder.is_dir():
-        pytest.skip(f"KubeRay's CRDs are absent: {folder}; set DPO_SWEEPS_SHARED to its folder")
+    folder = outside_input("schemas")
     found = {}
     for path in sorted(folder.glob("ray.io_*.yaml")):
         crd = yaml.load(path.read_text("utf-8"), yaml.CSafeLoader)

@@ -10,7 +10,7 @@ import torch
 from transformers.models.llama import modeling_llama
 
 from dpo_core.ops.fused_layers import fuse_layers
-from tests.unit.dpo_core.scoring.test_logprobs import TOYS, toy
+from tests.support.architectures import TOYS, toy
 
 IDS = torch.arange(3, 63).view(2, 30)
 # Gemma's norm multiplies by 1 + w and keeps its name for ε; GPT-2 has neither layer.

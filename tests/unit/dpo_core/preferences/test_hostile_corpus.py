@@ -1,4 +1,4 @@
-"""Each file of tests/hostile through `run`: one line that says where and why, and nothing written."""
+"""Each hostile data file through `run`: one line that says where and why, and nothing written."""
 
 from __future__ import annotations
 
@@ -10,8 +10,9 @@ import pytest
 from dpo_core.preferences import load_data
 from dpo_core.settings import SourceSettings
 from sweeps.cli import app as cli
+from tests.support.repository import ROOT
 
-FOLDER = Path(__file__).parent / "hostile"
+FOLDER = ROOT / "tests" / "data" / "hostile"
 # What follows the file's path.
 SAID = {
     "blank_line.jsonl": ":2: blank line between rows",

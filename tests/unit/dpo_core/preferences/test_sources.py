@@ -15,6 +15,7 @@ import pytest
 
 from dpo_core.errors import DataError
 from dpo_core.preferences import PreferencePair, data_fingerprint, load_pairs, split_pairs
+from tests.support.outside_inputs import outside_input
 
 ROWS = [
     {
@@ -416,11 +417,7 @@ def test_importing_loads_neither_datasets_nor_torch() -> None:
 
 def real_data() -> Path:
     """Anthropic's harmless-base pairs: real, upsetting, and so not part of this repository."""
-    shared = os.environ.get("DPO_SWEEPS_SHARED") or Path(__file__).parents[2] / "shared"
-    path = Path(shared) / "data" / "hh_harmless.jsonl"
-    if not path.is_file():
-        pytest.skip("set DPO_SWEEPS_SHARED to a folder that holds data/hh_harmless.jsonl")
-    return path
+    return outside_input("data/hh_harmless.jsonl")
 
 
 def test_real_pairs() -> None:

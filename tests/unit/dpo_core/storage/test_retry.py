@@ -7,12 +7,12 @@ import threading
 from collections.abc import Iterator
 from pathlib import Path
 
-import bucket
 import pytest
 
 from dpo_core.errors import StorageError
 from dpo_core.storage import retry as patience
 from dpo_core.storage.store import Store
+from tests.support import bucket
 from tests.support.small_disk import fill, mounted
 
 

@@ -12,7 +12,7 @@ import pytest
 
 from dpo_core.errors import UserError
 from sweeps.cli import app as cli
-from tests.unit.sweeps.cli.test_terminal import a_selection
+from tests.support.selections import a_selection
 
 SWEEP = """\
 name: hh
@@ -269,7 +269,8 @@ def test_a_sweep_with_nothing_admissible_shows_why_and_exits_with_4(
 
 def test_validate_is_instant_it_loads_no_heavy_library(sweep: str) -> None:
     code = (
-        "import sys; from sweeps import cli; sys.argv = ['dpo-sweeps', 'validate', 'sweep.yaml']\n"
+        "import sys; from sweeps.cli import app as cli\n"
+        "sys.argv = ['dpo-sweeps', 'validate', 'sweep.yaml']\n"
         "try: cli.main()\n"
         "except SystemExit as stop: assert stop.code == 0\n"
         "heavy = {'torch', 'ray', 'transformers', 'trl', 'peft', 'datasets', 'optuna', 'scipy'}\n"

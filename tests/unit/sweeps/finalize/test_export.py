@@ -10,17 +10,13 @@ import torch
 import yaml
 
 from dpo_core.errors import UserError
-from dpo_core.models.load import load_model, load_tokenizer, lora_config
+from dpo_core.models.load import load_model, load_tokenizer
 from dpo_core.storage.store import Store
-from dpo_core.training.checkpoints import write_manifest
 from sweeps.config.load import parse_sweep
 from sweeps.finalize.export import ADAPTER, copy_best, export_and_score, final_outcomes
 from sweeps.finalize.model_card import model_card, write_card
-from sweeps.prepare.data import load_splits
-from sweeps.prepare.pipeline import prepare
 from sweeps.run_dir.paths import SweepPaths
-from tests.support.toys import save_toy_model, write_toy_pairs
-from tests.unit.sweeps.cli.test_terminal import a_selection
+from tests.support.selections import a_selection
 
 # The card
 
@@ -119,44 +115,6 @@ def test_a_sweep_that_has_not_ended_has_nothing_to_copy(tmp_path: Path) -> None:
 
 
 # The export
-
-
-@pytest.fixture(scope="module")
-def base(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return save_toy_model(tmp_path_factory.mktemp("toy") / "model")
-
-
-@pytest.fixture
-def prepared(tmp_path: Path, base: Path):
-    """A sweep's folder after `prepare`, with one checkpoint: an untouched policy."""
-    write_toy_pairs(tmp_path / "pairs.jsonl")
-
-    def build(adapter: str, storage: str, change: float = 0.0) -> SweepPaths:
-        config = parse_sweep(
-            f'name: toy\nmodel: {{path: "{base}", adapter: {adapter}}}\nspace: lora\n'
-            f'data: {{path: "{tmp_path}/pairs.jsonl"}}\ntraining: {{max_steps: 4}}\n',
-            source="sweep.yaml",
-        )
-        paths = SweepPaths(Store.open(storage), "toy-1")
-        said = {"annotator_agreement": {}, "rows_skipped": []}
-        prepare(config, paths, load_splits(config), said, lambda run, *given: run(*given))
-        model = load_model(config.model)
-        if config.model.adapter is not None:
-            from peft import get_peft_model
-
-            model = get_peft_model(model, lora_config(config.model.adapter, None))
-        with torch.no_grad():
-            for weight in (p for p in model.parameters() if p.requires_grad):
-                weight += change * torch.randn(weight.shape, generator=torch.manual_seed(0))
-        folder = tmp_path / "checkpoint"
-        model.save_pretrained(folder)
-        for name in ("optimizer.safetensors", "scheduler.json", "trainer_state.json"):
-            (folder / name).write_text("{}")
-        write_manifest(folder, {"trial": "t0000", "step": 4})
-        paths.store.upload(folder, paths.checkpoint("t0000", 4), last="manifest.json")
-        return paths
-
-    return build
 
 
 @pytest.mark.parametrize("adapter", ["{rank: 4}", "null"])

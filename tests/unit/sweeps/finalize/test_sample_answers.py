@@ -16,7 +16,6 @@ from sweeps.finalize.incumbent import Incumbent, is_scored, score_incumbent
 from sweeps.finalize.sample_answers import answer, sample
 from sweeps.run_dir.answers import name_of, read_answers
 from sweeps.run_dir.paths import SweepPaths
-from tests.unit.sweeps.finalize.test_export import base, prepared  # noqa: F401  (fixtures)
 
 PLACE = ("t0000", 4)
 NAME = "t0000-step-000004"
@@ -42,7 +41,7 @@ class Calls:
 
 @pytest.mark.parametrize("adapter", ["{rank: 4}", "null"])
 def test_the_untouched_policy_says_what_the_reference_says(
-    prepared,  # noqa: F811
+    prepared,
     tmp_path: Path,
     adapter: str,
 ) -> None:
@@ -59,7 +58,7 @@ def test_the_untouched_policy_says_what_the_reference_says(
 
 
 def test_nobody_is_asked_twice_unless_the_question_is_another(
-    prepared,  # noqa: F811
+    prepared,
     tmp_path: Path,
 ) -> None:
     paths, call = prepared("{rank: 4}", str(tmp_path / "runs"), change=0.3), Calls()
@@ -75,7 +74,7 @@ def test_nobody_is_asked_twice_unless_the_question_is_another(
 
 
 def test_the_sample_does_not_depend_on_the_order_of_the_pairs(
-    prepared,  # noqa: F811
+    prepared,
     tmp_path: Path,
 ) -> None:
     paths = prepared("{rank: 4}", str(tmp_path / "runs"))
@@ -89,7 +88,7 @@ def test_the_sample_does_not_depend_on_the_order_of_the_pairs(
 
 
 def test_an_exported_model_is_scored_as_an_incumbent(
-    prepared,  # noqa: F811
+    prepared,
     tmp_path: Path,
 ) -> None:
     paths, call = prepared("{rank: 4}", str(tmp_path / "runs"), change=0.3), Calls()
@@ -107,7 +106,7 @@ def test_an_exported_model_is_scored_as_an_incumbent(
 
 
 def test_an_incumbent_with_another_template_does_not_compare(
-    prepared,  # noqa: F811
+    prepared,
     tmp_path: Path,
 ) -> None:
     paths = prepared("{rank: 4}", str(tmp_path / "runs"))

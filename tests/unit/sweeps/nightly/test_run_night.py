@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any
 from zoneinfo import ZoneInfo
 
-import bucket  # noqa: F401  (registers the scheme)
 import pytest
 
 from dpo_core.errors import SettingsError, UserError
@@ -26,6 +25,8 @@ from sweeps.run_dir.ledger import FINISHED
 from sweeps.run_dir.lock import Busy
 from sweeps.run_dir.paths import NightPaths, SweepPaths
 from sweeps.search import warm_start
+from tests.support import bucket  # noqa: F401  (registers the scheme)
+from tests.support.repository import ROOT
 from tests.support.scripted_nights import Scripted, night_config
 
 MONDAY, TUESDAY, WEDNESDAY = (date(2026, 11, day) for day in (23, 24, 25))
@@ -186,12 +187,11 @@ def test_versions_of_data_and_code_are_recorded(nights: NightPaths) -> None:
 
 def test_the_commit_is_that_of_the_checkout_where_none_is_given(monkeypatch: Any) -> None:
     monkeypatch.delenv("DPO_SWEEPS_COMMIT")
-    root = Path(code_version.__code__.co_filename).parents[1]
     commit = code_version()["commit"]
-    if not (root / ".git").exists():
+    if not (ROOT / ".git").exists():
         assert commit is None
         pytest.skip("this is no git checkout, so there is no commit to be told")
-    head = subprocess.check_output(["git", "-C", str(root), "rev-parse", "HEAD"], text=True)
+    head = subprocess.check_output(["git", "-C", str(ROOT), "rev-parse", "HEAD"], text=True)
     assert commit.removesuffix("+changes") == head.strip()
 
 
@@ -275,10 +275,10 @@ import sys, time
 from datetime import date
 from pathlib import Path
 sys.path[:0] = sys.argv[3:]
-from scripted_nights import Scripted, night_config
-from dpo_core.store import Store
-from sweeps.lease import Busy
-from sweeps.nightly import run_night
+from tests.support.scripted_nights import Scripted, night_config
+from dpo_core.storage.store import Store
+from sweeps.run_dir.lock import Busy
+from sweeps.nightly.run_night import run_night
 print("ready", flush=True)
 sys.stdin.readline()
 scripted = Scripted(interrupt=lambda: time.sleep(float(sys.argv[2])))
@@ -291,8 +291,7 @@ sys.exit(0 if scripted.ran else 7)
 
 
 def starter(storage: str, seconds: float) -> subprocess.Popen[str]:
-    here = [str(Path(__file__).parent), str(Path(__file__).parents[1])]
-    command = [sys.executable, "-c", STARTER, storage, str(seconds), *here]
+    command = [sys.executable, "-c", STARTER, storage, str(seconds), str(ROOT)]
     process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
     assert process.stdout is not None
     assert process.stdout.readline() == "ready\n"
@@ -477,6 +476,6 @@ def test_a_night_that_fails_is_told_and_its_secrets_are_not(
 
 
 def test_the_shipped_night_is_a_sweep() -> None:
-    path = Path(__file__).parents[1] / "cluster" / "nightly" / "nightly.yaml"
+    path = ROOT / "cluster" / "nightly" / "nightly.yaml"
     config = parse_sweep(path.read_text("utf-8"), source=path.name)
     assert config.nightly.warm_start_nights > 0

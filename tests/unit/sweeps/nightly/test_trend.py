@@ -9,7 +9,7 @@ import pytest
 
 from sweeps.cli.terminal import nights
 from sweeps.nightly.trend import night_row, trend
-from tests.unit.sweeps.cli.test_terminal import a_selection, text_of
+from tests.support.selections import a_selection, text_of
 
 
 def about(night: str, **changes: Any) -> dict[str, Any]:

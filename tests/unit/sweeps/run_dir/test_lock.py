@@ -10,19 +10,19 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-import bucket  # noqa: F401  (registers the scheme)
 import pytest
 
 from dpo_core.storage.store import Store
 from sweeps.run_dir import lock as lease
 from sweeps.run_dir.lock import Busy, held
+from tests.support import bucket  # noqa: F401  (registers the scheme)
 
 # Holds the name until its standard input ends; says so, and says when it could not.
 HOLDER = """
 import sys, threading, time
-import bucket
-from dpo_core.store import Store
-from sweeps import lease
+from tests.support import bucket
+from dpo_core.storage.store import Store
+from sweeps.run_dir import lock as lease
 lease._RENEW_S, lease._SILENCE_S = 0.3, 1.5
 try:
     with lease.held(Store.open(sys.argv[1]), "night"):

@@ -2,31 +2,14 @@
 
 from __future__ import annotations
 
-import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dpo_core.evaluation.outcomes import OBJECTIVES, Outcomes
-from sweeps.run_dir.ledger import EvaluationRecord, TrialRecord
+from dpo_core.evaluation.outcomes import OBJECTIVES
+from sweeps.run_dir.ledger import TrialRecord
 from sweeps.selection.leaderboard import candidates, ranked, scores, trial_rows, winner
-
-REWARD, TOKEN, LIKELIHOOD = OBJECTIVES
-
-
-def evaluation(step: int, correct: int, token_correct: int = 5, ties: int = 0) -> EvaluationRecord:
-    """Of 20 pairs."""
-    counts = {
-        REWARD: {"correct": correct, "ties": ties, "total": 20},
-        TOKEN: {"correct": token_correct, "ties": 0, "total": 20},
-        LIKELIHOOD: {"correct": 20 - correct, "ties": 0, "total": 20},
-    }
-    return EvaluationRecord(step, 0.6, counts, {}, {"drift_chosen": -0.01 * step})
-
-
-def trial(name: str, *evaluations: EvaluationRecord, **changes) -> TrialRecord:
-    fields = {"status": "finished", "seed": 0, "seconds": 2.5, **changes}
-    return TrialRecord(name, {"beta": 0.1}, evaluations=evaluations, **fields)
+from tests.support.records import LIKELIHOOD, REWARD, TOKEN, evaluation, outcomes, trial
 
 
 def place(record: TrialRecord, *others: TrialRecord, objective: str = REWARD):
@@ -146,21 +129,6 @@ def test_a_row_of_a_trial_without_evaluations() -> None:
     [row] = trial_rows([trial("t0000", status="failed", reason="nan", detail="step 1")], REWARD)
     assert (row["status"], row["reason"], row["detail"]) == ("failed", "nan", "step 1")
     assert [row[k] for k in ("step", "accuracy", "counts", "drift_chosen")] == [None] * 4
-
-
-def outcomes() -> Outcomes:
-    rows = [
-        #  π_w   π_l  ref_w ref_l |w| |l|   Δ_w Δ_l  margin  per token          π_w − π_l
-        (-4, -9, -6, -8, 4, 2),  #           2  −1    3      .5 + .5 = 1         5
-        (-9, -4, -12, -6, 10, 2),  #         3   2    1      .3 − 1 = −.7       −5
-        (-6, -8, -5, -6, 3, 3),  #          −1  −2    1      −1/3 + 2/3 = 1/3    2
-        (-7, -7, -6, -6, 2, 4),  #          −1  −1    0      −.5 + .25 = −.25    0
-        (-8, -3, -4, -3, 1, 5),  #          −4   0   −4      −4                 −5
-    ]
-    columns = list(zip(*rows, strict=True))
-    floats = [np.array(c, dtype=np.float64) for c in columns[:4]]
-    ints = [np.array(c, dtype=np.int64) for c in columns[4:]]
-    return Outcomes(tuple("abcde"), *floats, *ints)
 
 
 def test_scores_by_hand() -> None:

@@ -16,7 +16,7 @@ from sweeps.selection.guardrails import Check, broken, checks, offline_values
 from sweeps.selection.rule import Contender, can_still_win, choose, ranked, runner_up
 from sweeps.selection.statistics import Comparison, Groups
 from sweeps.selection.verdict import BETTER, SAME, WORSE, judge, nothing_admissible, word_of
-from tests.unit.sweeps.selection.test_leaderboard import REWARD, outcomes
+from tests.support.records import REWARD, outcomes
 
 PAIRS = 100
 GROUPS = Groups(np.arange(PAIRS, dtype=np.int64) // 2)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import itertools
 import json
 import re
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -13,9 +12,10 @@ import pytest
 from sweeps.run_dir.ledger import FAILED, FINISHED, STOPPED, EvaluationRecord, TrialRecord
 from sweeps.trials.events import Happening
 from sweeps.trials.metrics import OF_SWEEP, OF_TRIAL, TAGS, Rate, SweepGauges, TrialGauges
+from tests.support.repository import ROOT
 
 HEALTH = {"drift_chosen": 0.0, "drift_rejected": 0.0}
-BOARD = Path(__file__).parents[1] / "cluster" / "grafana" / "dpo-sweeps.json"
+BOARD = ROOT / "cluster" / "grafana" / "dpo-sweeps.json"
 
 
 class Seen(dict[str, float]):

@@ -1,0 +1,55 @@
+"""Fixtures: a base model and a prepared sweep, both made in this process."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from dpo_core.models.load import load_model, lora_config
+from dpo_core.storage.store import Store
+from dpo_core.training.checkpoints import write_manifest
+from sweeps.config.load import parse_sweep
+from sweeps.prepare.data import load_splits
+from sweeps.prepare.pipeline import prepare
+from sweeps.run_dir.paths import SweepPaths
+from tests.support.toys import save_toy_model, write_toy_pairs
+
+
+@pytest.fixture(scope="module")
+def base(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return save_toy_model(tmp_path_factory.mktemp("toy") / "model")
+
+
+@pytest.fixture
+def prepared(tmp_path: Path, base: Path):
+    """A sweep's folder after `prepare`, with one checkpoint: an untouched policy."""
+    write_toy_pairs(tmp_path / "pairs.jsonl")
+
+    def build(adapter: str, storage: str, change: float = 0.0) -> SweepPaths:
+        config = parse_sweep(
+            f'name: toy\nmodel: {{path: "{base}", adapter: {adapter}}}\nspace: lora\n'
+            f'data: {{path: "{tmp_path}/pairs.jsonl"}}\ntraining: {{max_steps: 4}}\n',
+            source="sweep.yaml",
+        )
+        paths = SweepPaths(Store.open(storage), "toy-1")
+        said = {"annotator_agreement": {}, "rows_skipped": []}
+        prepare(config, paths, load_splits(config), said, lambda run, *given: run(*given))
+        model = load_model(config.model)
+        if config.model.adapter is not None:
+            from peft import get_peft_model
+
+            model = get_peft_model(model, lora_config(config.model.adapter, None))
+        with torch.no_grad():
+            for weight in (p for p in model.parameters() if p.requires_grad):
+                weight += change * torch.randn(weight.shape, generator=torch.manual_seed(0))
+        folder = tmp_path / "checkpoint"
+        model.save_pretrained(folder)
+        for name in ("optimizer.safetensors", "scheduler.json", "trainer_state.json"):
+            (folder / name).write_text("{}")
+        write_manifest(folder, {"trial": "t0000", "step": 4})
+        paths.store.upload(folder, paths.checkpoint("t0000", 4), last="manifest.json")
+        return paths
+
+    return build
