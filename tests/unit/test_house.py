@@ -7,6 +7,7 @@ import fnmatch
 import importlib
 import subprocess
 import tomllib
+from collections import Counter
 from pathlib import Path
 
 import pytest
@@ -16,8 +17,50 @@ from search_spaces import Space, load_preset, preset_names
 from sweeps.config.strict_yaml import load_yaml
 from tests.support.repository import FILES, PACKAGES, ROOT, name_of
 
-# The one heavy import that waits inside a function: a look at the fields of TRL's config.
-TRL = {"dpo_core/training.py", "sweeps/prepare.py"}
+MOST_MODULES = 15
+# Rooms of each package, floor by floor: a room imports only from floors above its own line. A room is
+# a folder, or a module that stands beside the folders.
+FLOORS = {
+    "search_spaces": """
+        errors
+        axes
+        branches
+        reachability
+        rules
+        space
+        presets
+    """,
+    "dpo_core": """
+        errors
+        refused_trl_fields
+        settings hyperparams hardware
+        storage
+        preferences
+        encoding
+        audit ops
+        models
+        scoring
+        evaluation
+        training
+    """,
+    "sweeps": """
+        config
+        run_dir
+        selection
+        search ray_runtime jobs
+        prepare trials finalize report demo
+        sweep reselect preflight
+        nightly
+        cli
+        __main__
+    """,
+}
+FLOOR_OF = {
+    f"{package}.{room}": floor
+    for package, text in FLOORS.items()
+    for floor, line in enumerate(text.strip().splitlines())
+    for room in line.split()
+}
 
 
 def imports(tree: ast.AST, path: Path) -> set[str]:
@@ -29,7 +72,10 @@ def imports(tree: ast.AST, path: Path) -> set[str]:
         elif isinstance(node, ast.ImportFrom):
             home = path.relative_to(ROOT).with_suffix("").parts[: -node.level or None]
             inside = ".".join(home) if node.level else ""
-            found.add(".".join(filter(None, (inside, node.module))))
+            module = ".".join(filter(None, (inside, node.module)))
+            # `from dpo_core import storage` names the room only after `import`.
+            whole = "." not in module and module in PACKAGES
+            found |= {f"{module}.{alias.name}" for alias in node.names} if whole else {module}
     return found
 
 
@@ -49,8 +95,8 @@ def test_there_is_a_house() -> None:
         ("import ray.tune as t", {"ray.tune"}),
         ("def f():\n    from ray import tune", {"ray"}),
         ("if TYPE_CHECKING:\n    import optuna", {"optuna"}),
-        ("from . import rows", {"dpo_core"}),
-        ("from .rows import pack", {"dpo_core.encoding.packing"}),
+        ("from . import rows", {"dpo_core.rows"}),
+        ("from .rows import pack", {"dpo_core.rows"}),
     ],
 )
 def test_no_import_is_overlooked(text: str, found: set[str]) -> None:
@@ -64,23 +110,60 @@ FORBIDDEN = {
 }
 
 
+def room_of(module: str) -> str:
+    """`sweeps.trials` of `sweeps.trials.runner`; the package itself of its `__init__`."""
+    return ".".join(module.split(".")[:2])
+
+
+def module_of(path: Path) -> str:
+    return ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__")
+
+
+def wrong_imports(tree: ast.AST, path: Path) -> list[str]:
+    """Modules of the same package that stand in another room, and not on a lower floor."""
+    room = room_of(module_of(path))
+    package = room.partition(".")[0]
+    if room == package:
+        return []  # the package's own front door re-exports what it likes
+    inside = [name for name in imports(tree, path) if name.startswith(f"{package}.")]
+    return [
+        name
+        for name in inside
+        if room_of(name) != room and FLOOR_OF[room_of(name)] >= FLOOR_OF[room]
+    ]
+
+
 @pytest.mark.parametrize("path", FILES, ids=name_of)
-def test_the_street_is_one_way(path: Path) -> None:
-    used = rooms(path)
-    assert used & FORBIDDEN[path.relative_to(ROOT).parts[0]] == set()
-    if "trl" in used:
-        assert name_of(path) in TRL
+def test_imports_go_one_way(path: Path) -> None:
+    tree = ast.parse(path.read_text("utf-8"))
+    assert rooms(path) & FORBIDDEN[path.relative_to(ROOT).parts[0]] == set()
+    assert wrong_imports(tree, path) == []
+    if "trl" in rooms(path):
+        assert name_of(path) == "dpo_core/training/trainer.py"
 
 
-def test_trl_waits_inside_a_function_where_it_is_not_at_home() -> None:
-    tree = ast.parse((ROOT / "sweeps" / "prepare.py").read_text("utf-8"))
-    at_import = {
-        n
-        for node in tree.body
-        if isinstance(node, ast.Import | ast.ImportFrom)
-        for n in imports(node, ROOT / "sweeps" / "prepare.py")
-    }
-    assert not {name for name in at_import if name.split(".")[0] in ("trl", "torch", "ray")}
+@pytest.mark.parametrize(
+    ("home", "text", "wrong"),
+    [
+        ("sweeps/selection/rule.py", "from sweeps.trials import runner", ["sweeps.trials"]),
+        ("sweeps/trials/x.py", "from sweeps.finalize.export import f", ["sweeps.finalize.export"]),
+        ("sweeps/trials/x.py", "from sweeps.trials.runner import f", []),
+        ("sweeps/sweep.py", "from sweeps.trials.runner import f", []),
+        ("dpo_core/ops/x.py", "def f():\n    import dpo_core.audit.y", ["dpo_core.audit.y"]),
+    ],
+)
+def test_an_import_against_the_order_is_seen(home: str, text: str, wrong: list[str]) -> None:
+    assert wrong_imports(ast.parse(text), ROOT / home) == wrong
+
+
+def test_every_room_stands_on_a_floor() -> None:
+    rooms_here = {room_of(module_of(path)) for path in FILES} - set(PACKAGES)
+    assert rooms_here == set(FLOOR_OF)
+
+
+def test_no_folder_has_too_many_modules() -> None:
+    counts = Counter(path.parent for path in FILES if path.name != "__init__.py")
+    assert {name_of(f): n for f, n in counts.items() if n > MOST_MODULES} == {}
 
 
 @pytest.mark.parametrize("path", FILES, ids=name_of)
