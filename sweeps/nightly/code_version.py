@@ -20,7 +20,7 @@ def _given() -> str | None:
 
 
 def _of_checkout() -> str | None:
-    root = Path(__file__).parents[1]
+    root = Path(__file__).parents[2]
     # A folder above may be a checkout of something else.
     if not (root / ".git").exists():
         return None
