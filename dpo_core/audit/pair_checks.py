@@ -284,8 +284,7 @@ def _small_splits(tables: Mapping[str, PairTable]) -> Iterator[Finding]:
                 f"small_{split}",
                 WARNING,
                 count,
-                f"pairs of {groups} prompts in {split}: one accuracy has a standard "
-                f"error of {error:.1f} points",
-                f"{FEW_PAIRS - count} pairs are missing to {FEW_PAIRS}, which are a start: add data, "
-                f"or raise data.{split}_fraction",
+                f"pairs ({groups} prompts) in `{split}`; use at least {FEW_PAIRS}. The standard error "
+                f"of an accuracy on them is {error:.1f} points",
+                f"add data, or raise data.{split}_fraction",
             )

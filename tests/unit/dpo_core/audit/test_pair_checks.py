@@ -126,8 +126,11 @@ def test_small_splits() -> None:
     tokens = {split: tokens_of(pairs) for split, pairs in splits.items()}
     codes = {f.code: f for f in audit(splits, tokens, 512)}
     assert codes["small_select"].number == 2
-    assert "35.4 points" in codes["small_select"].message
-    assert codes["small_select"].remedy.startswith("98 pairs are missing to 100")
+    assert codes["small_select"].message == (
+        "pairs (2 prompts) in `select`; use at least 100. The standard error of an accuracy on them "
+        "is 35.4 points"
+    )
+    assert codes["small_select"].remedy == "add data, or raise data.select_fraction"
     assert "50.0 points" in codes["small_final"].message
 
 
