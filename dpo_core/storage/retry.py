@@ -16,11 +16,11 @@ from typing import Any, TypeVar
 
 from dpo_core.errors import StorageError
 
-PATIENCE_S = 180.0
+RETRY_FOR_S = 180.0
 _FIRST_WAIT_S, _LONGEST_WAIT_S = 0.5, 15.0
 _FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 # What a network file system says while its server is away.
-_AWAY = {
+_UNREACHABLE = {
     errno.EIO,
     errno.ESTALE,
     errno.ETIMEDOUT,
@@ -35,49 +35,49 @@ _AWAY = {
     errno.EREMOTEIO,
 }
 # What an object store says when waiting helps nothing. Arrow hands it on as text.
-_REFUSED = re.compile(
+_PERMANENT = re.compile(
     r"ACCESS_DENIED|forbidden|credential|signature|no.?such.?bucket", re.IGNORECASE
 )
 
-_lost: set[str] = set()  # stores that this process has waited for in vain
+_gave_up_on: set[str] = set()  # stores that this process has waited for in vain
 
 Method = TypeVar("Method", bound=Callable[..., Any])
 
 
-def patient(method: Method) -> Method:
-    """Of a `Store`: tried again for `PATIENCE_S`, so it must do no harm when done twice.
+def retry_while_unreachable(method: Method) -> Method:
+    """Of a `Store`: retried again for `RETRY_FOR_S`, so it must do no harm when done twice.
 
     Raises StorageError when the store is full, or out of reach for longer.
     """
 
     @functools.wraps(method)
-    def tried(store: Any, *arguments: Any, **options: Any) -> Any:
+    def retried(store: Any, *arguments: Any, **options: Any) -> Any:
         # Who has waited in vain does not wait again at every step of cleaning up.
-        deadline = time.monotonic() + (0 if _lost else PATIENCE_S)
+        deadline = time.monotonic() + (0 if _gave_up_on else RETRY_FOR_S)
         wait_s = _FIRST_WAIT_S
         while True:
             try:
-                with room_in(store):
+                with full_disk_as_storage_error(store):
                     result = method(store, *arguments, **options)
-                _lost.discard(store.uri)
+                _gave_up_on.discard(store.uri)
                 return result
             except OSError as error:
-                if not _is_away(error, remote=store.local is None):
+                if not _is_unreachable(error, remote=store.local is None):
                     raise
                 if time.monotonic() + wait_s > deadline:
-                    _lost.add(store.uri)
+                    _gave_up_on.add(store.uri)
                     raise StorageError(
-                        f"{store.uri}: was out of reach for {PATIENCE_S:g} s ({error}); `dpo-sweeps "
+                        f"{store.uri}: was out of reach for {RETRY_FOR_S:g} s ({error}); `dpo-sweeps "
                         "resume` goes on when it is back"
                     ) from error
             time.sleep(wait_s)
             wait_s = min(2 * wait_s, _LONGEST_WAIT_S)
 
-    return tried  # type: ignore[return-value]
+    return retried  # type: ignore[return-value]
 
 
 @contextlib.contextmanager
-def room_in(store: Any) -> Iterator[None]:
+def full_disk_as_storage_error(store: Any) -> Iterator[None]:
     """Raises StorageError instead of what libraries say when the disk is full."""
     try:
         yield
@@ -96,11 +96,11 @@ def is_full(error: BaseException) -> bool:
     return getattr(error, "errno", None) in _FULL or "No space left on device" in str(error)
 
 
-def _is_away(error: OSError, *, remote: bool) -> bool:
-    if isinstance(error, ConnectionError | TimeoutError) or error.errno in _AWAY:
+def _is_unreachable(error: OSError, *, remote: bool) -> bool:
+    if isinstance(error, ConnectionError | TimeoutError) or error.errno in _UNREACHABLE:
         return True
     # Object stores have no error numbers: whatever is not about the file itself may pass.
     of_the_file = FileNotFoundError | FileExistsError | PermissionError | IsADirectoryError
     if not remote or isinstance(error, of_the_file | NotADirectoryError):
         return False
-    return error.errno is None and not _REFUSED.search(str(error))
+    return error.errno is None and not _PERMANENT.search(str(error))

@@ -1,7 +1,7 @@
 """A folder that may be a directory or a URI (s3://, gs://, file://, any fsspec scheme).
 
 Writes are atomic for a reader: aside and renamed in a directory, a single put elsewhere. A store
-that is out of reach is waited for; see `patience`.
+that is out of reach is waited for; see `retry`.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from filelock import FileLock
 
 from dpo_core.errors import SettingsError
 from dpo_core.storage.local_cache import local_copy
-from dpo_core.storage.retry import patient, room_in
+from dpo_core.storage.retry import full_disk_as_storage_error, retry_while_unreachable
 
 
 @dataclass(frozen=True)
@@ -56,19 +56,19 @@ class Store:
         """The sub-folder `name`."""
         return Store(f"{self.uri}/{name}", self.filesystem, self._path(name))
 
-    @patient
+    @retry_while_unreachable
     def exists(self, name: str) -> bool:
         info = self.filesystem.get_file_info(self._path(name))
         return bool(info.type != pafs.FileType.NotFound)
 
-    @patient
+    @retry_while_unreachable
     def names(self, folder: str = "") -> list[str]:
         """Entries of a folder, sorted, without those being written; empty if it is absent."""
         selector = pafs.FileSelector(self._path(folder), allow_not_found=True)
         found = (PurePosixPath(i.path).name for i in self.filesystem.get_file_info(selector))
         return sorted(name for name in found if not name.startswith(_ASIDE))
 
-    @patient
+    @retry_while_unreachable
     def read(self, name: str) -> bytes:
         """Raises FileNotFoundError."""
         with self.filesystem.open_input_stream(self._path(name)) as stream:
@@ -82,7 +82,7 @@ class Store:
         except (FileNotFoundError, ValueError):
             return None
 
-    @patient
+    @retry_while_unreachable
     def write(self, name: str, content: bytes) -> None:
         """Whole or not at all; durable on a local disk when it returns."""
         target = PurePosixPath(self._path(name))
@@ -102,7 +102,7 @@ class Store:
             aside.unlink(missing_ok=True)  # a full disk needs the room
             raise
 
-    @patient
+    @retry_while_unreachable
     def append(self, name: str, content: bytes) -> None:
         """Add to the end of a file: all of it, or nothing. One writer at a time; object stores
         rewrite the file."""
@@ -130,7 +130,7 @@ class Store:
         if target:
             target.parent.mkdir(parents=True, exist_ok=True)
         with (
-            room_in(self),
+            full_disk_as_storage_error(self),
             tempfile.TemporaryDirectory(dir=target and target.parent, prefix=_ASIDE) as folder,
         ):
             aside = Path(folder) / PurePosixPath(name).name
@@ -142,7 +142,7 @@ class Store:
                 return
             self._put(aside, name)
 
-    @patient
+    @retry_while_unreachable
     def local_file(self, name: str) -> Path:
         """A path of this machine that holds `name`, to be mapped: itself, or a copy that all
         processes of the machine share. Raises FileNotFoundError."""
@@ -162,7 +162,7 @@ class Store:
 
         return local_copy(about, PurePosixPath(name).name, fetch)
 
-    @patient
+    @retry_while_unreachable
     def upload(self, folder: Path, name: str, *, last: str) -> None:
         """A local folder to `name`; the file `last` arrives last and so proves the rest whole."""
         if self.local is not None:
@@ -172,7 +172,7 @@ class Store:
         for path in sorted(files, key=lambda p: p.name == last):
             self.write(f"{name}/{path.relative_to(folder).as_posix()}", path.read_bytes())
 
-    @patient
+    @retry_while_unreachable
     def download(self, name: str, folder: Path) -> Path:
         """A local folder with the content of `name`: itself when the store is local."""
         if self.local is not None:
@@ -186,7 +186,7 @@ class Store:
         )
         return folder
 
-    @patient
+    @retry_while_unreachable
     def delete(self, name: str) -> None:
         """A file or folder; nothing happens when it is absent."""
         info = self.filesystem.get_file_info(self._path(name))
@@ -209,7 +209,7 @@ class Store:
             raise ValueError(f"{name!r} leaves the folder {self.uri}")
         return f"{self.root}/{name}".rstrip("/")
 
-    @patient
+    @retry_while_unreachable
     def _put(self, source: Path, name: str) -> None:
         path = self._path(name)
         self.filesystem.create_dir(str(PurePosixPath(path).parent), recursive=True)

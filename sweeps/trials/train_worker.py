@@ -19,7 +19,7 @@ from dpo_core.evaluation.outcomes import Outcomes, whole_outcomes, write_outcome
 from dpo_core.hardware import describe_hardware
 from dpo_core.hyperparams import DPOHyperparams
 from dpo_core.storage.private_tmp import own_folder
-from dpo_core.storage.retry import room_in
+from dpo_core.storage.retry import full_disk_as_storage_error
 from dpo_core.storage.store import Store
 from sweeps.ray_runtime.failures import record_failure
 from sweeps.ray_runtime.lane_client import Cancelled, rank
@@ -169,7 +169,7 @@ class _Reporter:
             "data_sha256": self.prepared.data_sha256,
         }
         with (
-            room_in(self.paths.store),
+            full_disk_as_storage_error(self.paths.store),
             tempfile.TemporaryDirectory(prefix="dpo-sweeps-", dir=self.paths.scratch) as scratch,
         ):
             folder = Path(scratch) / "checkpoint"

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from dpo_core.errors import StorageError
-from dpo_core.storage import retry as patience
+from dpo_core.storage import retry
 from dpo_core.storage.store import Store
 from tests.support import bucket
 from tests.support.small_disk import fill, mounted
@@ -52,12 +52,12 @@ def test_a_full_disk_leaves_what_was_there_and_nothing_half(disk: Path, tmp_path
 
 @pytest.fixture
 def remote(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Store]:
-    monkeypatch.setattr(patience, "_FIRST_WAIT_S", 0.02)
+    monkeypatch.setattr(retry, "_FIRST_WAIT_S", 0.02)
     store = Store.open(f"bucket://{tmp_path}/remote")
     store.write("a", b"1")
     yield store
     bucket.Bucket.away = None
-    patience._lost.clear()
+    retry._gave_up_on.clear()
 
 
 AWAY = [
@@ -86,13 +86,13 @@ def test_an_append_whose_answer_was_lost_is_not_done_twice(remote: Store) -> Non
 
 
 def test_waiting_in_vain_ends(remote: Store, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(patience, "PATIENCE_S", 0.3)
+    monkeypatch.setattr(retry, "RETRY_FOR_S", 0.3)
     bucket.Bucket.away = ConnectionError("refused")
     with pytest.raises(
         StorageError, match=r"remote: was out of reach for 0.3 s \(refused\).*resume"
     ):
         remote.write("b", b"2")
-    monkeypatch.setattr(patience, "PATIENCE_S", 3600)
+    monkeypatch.setattr(retry, "RETRY_FOR_S", 3600)
     with pytest.raises(StorageError):
         remote.delete("a")  # at once: who cleans up does not wait again
     bucket.Bucket.away = None
