@@ -11,7 +11,7 @@ from pathlib import Path
 
 from filelock import FileLock
 
-from dpo_core.storage.private_tmp import own_folder
+from dpo_core.storage.private_tmp import private_tmp_folder
 
 UNUSED_S = 7 * 24 * 3600.0
 _ASIDE = ".writing-"
@@ -22,7 +22,7 @@ def local_copy(about: str, name: str, fetch: Callable[[Path], None]) -> Path:
 
     Raises SettingsError when the folder of copies is somebody else's.
     """
-    folder = own_folder() / "copies"
+    folder = private_tmp_folder() / "copies"
     folder.mkdir(exist_ok=True)
     copy = folder / f"{hashlib.sha256(about.encode()).hexdigest()[:32]}-{name}"
     with FileLock(f"{copy}.lock"):

@@ -15,7 +15,7 @@ from pathlib import Path
 from dpo_core.errors import SettingsError
 
 
-def own_folder() -> Path:
+def private_tmp_folder() -> Path:
     """`<temporary folder>/dpo-sweeps-<user id>`, made where it is missing. Raises SettingsError."""
     folder = Path(tempfile.gettempdir()) / f"dpo-sweeps-{os.getuid()}"
     with contextlib.suppress(FileExistsError):

@@ -18,7 +18,7 @@ from dpo_core.evaluation.failure_modes import health, largest_drift
 from dpo_core.evaluation.outcomes import Outcomes, whole_outcomes, write_outcomes
 from dpo_core.hardware import describe_hardware
 from dpo_core.hyperparams import DPOHyperparams
-from dpo_core.storage.private_tmp import own_folder
+from dpo_core.storage.private_tmp import private_tmp_folder
 from dpo_core.storage.retry import full_disk_as_storage_error
 from dpo_core.storage.store import Store
 from sweeps.ray_runtime.failures import record_failure
@@ -98,7 +98,7 @@ class Resident:
                     model_settings=self.config.model,
                     training=self.prepared.fitted(self.config.training),
                     seed=job.seed,
-                    workdir=own_folder() / "trl",
+                    workdir=private_tmp_folder() / "trl",
                     on_evaluation=reporter.on_evaluation,
                     on_step=reporter.on_step,
                     resume_from=resume_from,

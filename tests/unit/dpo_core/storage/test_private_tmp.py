@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from dpo_core.errors import SettingsError
-from dpo_core.storage.private_tmp import own_folder
+from dpo_core.storage.private_tmp import private_tmp_folder
 
 
 @pytest.fixture(autouse=True)
@@ -19,21 +19,21 @@ def temporary(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def test_it_is_made_once_for_its_owner_alone(temporary: Path) -> None:
-    folder = own_folder()
-    assert folder == own_folder() == temporary / f"dpo-sweeps-{os.getuid()}"
+    folder = private_tmp_folder()
+    assert folder == private_tmp_folder() == temporary / f"dpo-sweeps-{os.getuid()}"
     assert stat.S_IMODE(folder.stat().st_mode) == 0o700
 
 
 def test_one_that_is_open_to_others_is_closed(temporary: Path) -> None:
     (temporary / f"dpo-sweeps-{os.getuid()}").mkdir(mode=0o777)
-    assert stat.S_IMODE(own_folder().stat().st_mode) == 0o700
+    assert stat.S_IMODE(private_tmp_folder().stat().st_mode) == 0o700
 
 
 def test_a_link_is_refused(temporary: Path) -> None:
     (temporary / "elsewhere").mkdir()
     (temporary / f"dpo-sweeps-{os.getuid()}").symlink_to(temporary / "elsewhere")
     with pytest.raises(SettingsError, match="set TMPDIR"):
-        own_folder()
+        private_tmp_folder()
 
 
 @pytest.mark.skipif(os.getuid() != 0, reason="only root can give a folder to another user")
@@ -42,4 +42,4 @@ def test_another_users_folder_is_refused(temporary: Path) -> None:
     folder.mkdir()
     os.chown(folder, 65534, 65534)
     with pytest.raises(SettingsError, match="belongs to another user"):
-        own_folder()
+        private_tmp_folder()
