@@ -7,7 +7,7 @@ import json
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
-from dpo_core.preferences.golden import answered, is_waiting
+from dpo_core.preferences.golden import is_unanswered, with_model_answer
 from dpo_core.preferences.messages import Turns
 from dpo_core.preferences.pairs import PreferencePair
 from dpo_core.storage.arrow_files import chunks
@@ -27,7 +27,7 @@ class Filled:
 
 def parts_of(pairs: Iterable[PreferencePair]) -> list[list[PreferencePair]]:
     """Those that wait for an answer, in the batches in which they are answered."""
-    return list(chunks(filter(is_waiting, pairs), PART))
+    return list(chunks(filter(is_unanswered, pairs), PART))
 
 
 def answer_parts(
@@ -63,7 +63,7 @@ def fill_in(pairs: Sequence[PreferencePair], store: Store, about: Sequence[str])
     kept: list[PreferencePair] = []
     dropped: list[str] = []
     for pair in pairs:
-        made = answered(pair, answers[pair.id]) if is_waiting(pair) else pair
+        made = with_model_answer(pair, answers[pair.id]) if is_unanswered(pair) else pair
         if isinstance(made, str):
             dropped.append(made)
         else:

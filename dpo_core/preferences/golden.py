@@ -19,7 +19,7 @@ from dpo_core.preferences.pairs import PreferencePair, as_chat, chat_answer
 from dpo_core.preferences.parse_row import pair_from_row
 from dpo_core.preferences.readers import Record
 
-_STAND_IN = " (the model's own answer)"
+_PLACEHOLDER = " (the model's own answer)"
 
 
 def read_golden(record: Record) -> PreferencePair:
@@ -34,25 +34,25 @@ def read_golden(record: Record) -> PreferencePair:
     checked: dict[str, Any] = {
         "prompt": row["prompt"],
         "chosen": row["golden"],
-        "rejected": _STAND_IN,
+        "rejected": _PLACEHOLDER,
         "category": row.get("category"),
     }
     return replace(pair_from_row(checked, where=where, line=record.line), rejected=())
 
 
-def is_waiting(pair: PreferencePair) -> bool:
+def is_unanswered(pair: PreferencePair) -> bool:
     return not pair.rejected
 
 
-def stand_in(pair: PreferencePair) -> PreferencePair:
+def with_placeholder_answer(pair: PreferencePair) -> PreferencePair:
     """For estimates: as if the model's answer were as long as the golden one."""
     chat = as_chat(pair)
     *before, last = chat_answer(chat.chosen)
-    longer = {**last, "content": last["content"] + _STAND_IN}
+    longer = {**last, "content": last["content"] + _PLACEHOLDER}
     return replace(chat, rejected=(*before, longer))
 
 
-def answered(pair: PreferencePair, answer: str) -> PreferencePair | str:
+def with_model_answer(pair: PreferencePair, answer: str) -> PreferencePair | str:
     """The pair with the model's answer, or why there is none."""
     chat = as_chat(pair)
     golden = chat_answer(chat.chosen)[-1]["content"]

@@ -88,7 +88,7 @@ class PairTable(Sequence[PreferencePair]):
         return list(self.table[name].take(self.order).to_pylist())
 
     @property
-    def waiting(self) -> int:
+    def unanswered_count(self) -> int:
         """How many are golden answers without a rejected side yet."""
         empty = pc.equal(self.table["rejected"], json.dumps(())).to_numpy()
         return int(empty[self.order].sum())

@@ -29,7 +29,7 @@ def make_audit(config: SweepConfig, with_model: bool) -> dict[str, Any]:
 
 def _audit(config: SweepConfig, rehearsal: Rehearsal, with_model: bool) -> dict[str, Any]:
     data, splits, tokens = rehearsal.data, rehearsal.splits, rehearsal.tokens
-    if with_model and data.pairs.waiting:
+    if with_model and data.pairs.unanswered_count:
         raise SettingsError(
             "--with-model: golden answers have no rejected side before the sweep has run, which then "
             f"leaves its audit in {SweepPaths.audit}; audit without the model"

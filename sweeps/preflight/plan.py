@@ -56,7 +56,7 @@ def _plan(config: SweepConfig, rehearsal: Rehearsal) -> dict[str, Any]:
         "evaluation_steps": list(evaluations),
         "pairs": {s: reports[s].pairs for s in SPLITS},
         "pairs_by_source": dict(Counter(data.pairs.column("source"))),
-        "golden_waiting": data.pairs.waiting,
+        "golden_waiting": data.pairs.unanswered_count,
         "findings": [finding.as_dict() for finding in rehearsal.findings],
         "annotator_agreement": data.agreement,
         "rows_skipped": list(data.skipped),

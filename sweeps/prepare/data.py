@@ -17,7 +17,7 @@ from dpo_core.preferences import (
     load_data,
     split_pairs,
 )
-from dpo_core.preferences.golden import is_waiting, stand_in
+from dpo_core.preferences.golden import is_unanswered, with_placeholder_answer
 from sweeps.config.schema import SweepConfig
 from sweeps.prepare.audit_report import Said
 from sweeps.run_dir.paths import SPLITS
@@ -47,9 +47,11 @@ def read_data(config: SweepConfig) -> LoadedData:
 
 def expected_pairs(loaded: LoadedData) -> LoadedData:
     """For estimates: golden answers with something in place of what the model will say."""
-    if not loaded.pairs.waiting:
+    if not loaded.pairs.unanswered_count:
         return loaded
-    pairs = (stand_in(pair) if is_waiting(pair) else pair for pair in loaded.pairs)
+    pairs = (
+        with_placeholder_answer(pair) if is_unanswered(pair) else pair for pair in loaded.pairs
+    )
     return replace(loaded, pairs=PairTable.of(pairs))
 
 

@@ -23,7 +23,7 @@ def deal(
 ) -> None:
     """`function(*arguments, share, shares)` for every share of the golden prompts, on as many workers
     as the sweep's trials may use at once. Raises what the first of them raises."""
-    waiting = sum(PairTable.of(getattr(splits, split)).waiting for split in SPLITS)
+    waiting = sum(PairTable.of(getattr(splits, split)).unanswered_count for split in SPLITS)
     workers = config.search.concurrent * config.resources.workers
     shares = min(workers, math.ceil(waiting / PART))
     if not shares:
@@ -71,7 +71,7 @@ class GoldenAnswers:
     def filled(self) -> tuple[PreferenceSplits, list[str]]:
         """The splits with the model's own answer as the rejected side of each golden pair, and why
         some make no pair. Raises DataError when a split is left empty."""
-        if not any(PairTable.of(getattr(self.splits, split)).waiting for split in SPLITS):
+        if not any(PairTable.of(getattr(self.splits, split)).unanswered_count for split in SPLITS):
             return self.splits, []
         filled = {s: fill_in(getattr(self.splits, s), self.store, self.about) for s in SPLITS}
         for split, found in filled.items():

@@ -129,7 +129,7 @@ def test_when_every_row_is_bad_skipping_does_not_help(tmp_path: Path) -> None:
 def test_the_examples_that_ship(monkeypatch: pytest.MonkeyPatch) -> None:
     from importlib.resources import files
 
-    from dpo_core.preferences.golden import is_waiting
+    from dpo_core.preferences.golden import is_unanswered
     from sweeps.config.load import load_sweep
 
     folder = Path(str(files("sweeps.demo")))
@@ -138,6 +138,6 @@ def test_the_examples_that_ship(monkeypatch: pytest.MonkeyPatch) -> None:
     loaded = load_data(config.data.all_sources)
     count = {s.label: sum(p.source == s.label for p in loaded.pairs) for s in config.data.sources}
     assert count == {"pharmacy": 174, "rankings": 3 + 1 + 3, "red_team": 3, "golden": 4}
-    assert sum(map(is_waiting, loaded.pairs)) == 4
+    assert sum(map(is_unanswered, loaded.pairs)) == 4
     assert loaded.agreement["rankings"] > 0.9
     assert all(pair.category for pair in loaded.pairs if pair.source != "pharmacy")

@@ -13,17 +13,17 @@ from dpo_core.preferences.readers import Record
 from dpo_core.storage.arrow_files import BATCH_ROWS
 from tests.support.toys import text_pair, toy_pairs
 
-WAITING = read_golden(Record({"prompt": "Which dose?", "golden": "Ask."}, 4, "here"))
+UNANSWERED = read_golden(Record({"prompt": "Which dose?", "golden": "Ask."}, 4, "here"))
 
 
 def test_a_table_is_the_sequence_of_its_pairs(tmp_path: Path) -> None:
-    pairs = [*toy_pairs(9), text_pair("a", "b", "c"), WAITING] * (BATCH_ROWS // 11 + 2)
+    pairs = [*toy_pairs(9), text_pair("a", "b", "c"), UNANSWERED] * (BATCH_ROWS // 11 + 2)
     table = PairTable.write(iter(pairs), tmp_path / "pairs.arrow")
     assert list(table) == pairs
     assert [p.line for p in table[:20]] == [p.line for p in pairs[:20]]
     assert table[BATCH_ROWS] == pairs[BATCH_ROWS]
-    assert table[-1] == WAITING
-    assert table.waiting == BATCH_ROWS // 11 + 2
+    assert table[-1] == UNANSWERED
+    assert table.unanswered_count == BATCH_ROWS // 11 + 2
 
 
 def test_a_part_is_a_view_in_its_own_order() -> None:

@@ -13,7 +13,7 @@ from dpo_core.encoding.encode import prompt_tokens
 from dpo_core.errors import DataError
 from dpo_core.models.generation import generate
 from dpo_core.models.golden_answers import PART, Filled, answer_parts, fill_in, parts_of
-from dpo_core.preferences.golden import is_waiting, read_golden, stand_in
+from dpo_core.preferences.golden import is_unanswered, read_golden, with_placeholder_answer
 from dpo_core.preferences.readers import Record
 from dpo_core.storage.store import Store
 from tests.support.toys import toy_llama, toy_tokenizer
@@ -26,10 +26,10 @@ def golden(count: int, **more: Any) -> list[Any]:
 
 def test_a_row_waits_for_the_models_answer() -> None:
     (pair,) = golden(1, category="dose")
-    assert is_waiting(pair)
+    assert is_unanswered(pair)
     assert (pair.chosen, pair.category, pair.line) == ("Answer 0.", "dose", 1)
-    assert not is_waiting(stand_in(pair))
-    assert stand_in(pair).rejected != stand_in(pair).chosen
+    assert not is_unanswered(with_placeholder_answer(pair))
+    assert with_placeholder_answer(pair).rejected != with_placeholder_answer(pair).chosen
 
 
 @pytest.mark.parametrize(
@@ -96,7 +96,7 @@ def test_answers_that_teach_nothing_are_dropped_and_said(tmp_path: Path) -> None
 
 
 def test_other_pairs_are_left_alone(tmp_path: Path) -> None:
-    whole = stand_in(golden(1)[0])
+    whole = with_placeholder_answer(golden(1)[0])
     assert fill([whole], Model(), Store.open(tmp_path), []).pairs == [whole]
 
 
