@@ -119,7 +119,7 @@ class DataSettings(Settings):
         return {s.label: s.weight for s in self.sources if s.weight is not None}
 
     @property
-    def given_splits(self) -> dict[str, SourceSettings]:
+    def fixed_splits(self) -> dict[str, SourceSettings]:
         """Splits that have a file of their own."""
         paths = {"select": self.select_path, "final": self.final_path}
         return {name: SourceSettings(path=path) for name, path in paths.items() if path}

@@ -36,7 +36,7 @@ class LoadedData:
     """Krippendorff's α by source; only of rankings that several annotators made."""
     skipped: tuple[str, ...] = ()
     """Why rows were left out, one message each, with file and line."""
-    given: Mapping[str, PairTable] = field(default_factory=dict)
+    fixed_splits: Mapping[str, PairTable] = field(default_factory=dict)
     """Pairs of the splits that have a file of their own, by split."""
 
 

@@ -33,18 +33,18 @@ def split_pairs(
     seed: int,
     select_fraction: float,
     final_fraction: float,
-    given: Mapping[str, Sequence[PreferencePair]] | None = None,
+    fixed_splits: Mapping[str, Sequence[PreferencePair]] | None = None,
 ) -> PreferenceSplits:
     """Deal prompt groups out to the splits, in about these fractions of the groups.
 
     Where a group goes depends on it and on `seed` alone, or, where an earlier group asks nearly the
     same, on that one: so near duplicates stay together, and rows appended later move no old pair.
-    Splits that are `given` are taken as they are, and nothing is dealt out to them.
+    Splits that are `fixed_splits` are taken as they are, and nothing is dealt out to them.
     Raises SettingsError for fractions that are none, DataError if a split stays empty.
     """
-    given = given or {}
+    fixed_splits = fixed_splits or {}
     fractions = {"select": select_fraction, "final": final_fraction}
-    fractions = {name: f for name, f in fractions.items() if name not in given}
+    fractions = {name: f for name, f in fractions.items() if name not in fixed_splits}
     _check_fractions(fractions)
     table = PairTable.of(pairs)
     groups = table.groups
@@ -53,7 +53,7 @@ def split_pairs(
     homes = np.array([_split_of(draw, fractions) for draw in draws], dtype=str)
     of_pair = homes[groups.of_pair]
     parts = {name: table.at(np.flatnonzero(of_pair == name)) for name in SPLITS}
-    parts |= {name: PairTable.of(part) for name, part in given.items()}
+    parts |= {name: PairTable.of(part) for name, part in fixed_splits.items()}
     _check_none_empty(parts, len(groups.names), fractions)
     return PreferenceSplits(**parts)
 

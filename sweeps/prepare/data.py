@@ -34,14 +34,14 @@ def read_data(config: SweepConfig) -> LoadedData:
     """Every pair, those of splits that have a file of their own apart."""
     skip = config.data.on_bad_row == "skip"
     loaded = load_data(config.data.all_sources, skip_bad_rows=skip)
-    given = {
+    fixed_splits = {
         split: load_data([source], skip_bad_rows=skip)
-        for split, source in config.data.given_splits.items()
+        for split, source in config.data.fixed_splits.items()
     }
     return replace(
         loaded,
-        given={split: part.pairs for split, part in given.items()},
-        skipped=(*loaded.skipped, *(why for part in given.values() for why in part.skipped)),
+        fixed_splits={split: part.pairs for split, part in fixed_splits.items()},
+        skipped=(*loaded.skipped, *(why for part in fixed_splits.values() for why in part.skipped)),
     )
 
 
@@ -62,7 +62,7 @@ def split_data(config: SweepConfig, loaded: LoadedData) -> PreferenceSplits:
         seed=config.seed,
         select_fraction=data.select_fraction,
         final_fraction=data.final_fraction,
-        given=loaded.given,
+        fixed_splits=loaded.fixed_splits,
     )
 
 
