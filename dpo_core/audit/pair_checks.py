@@ -205,11 +205,11 @@ def _near_duplicates(tables: Mapping[str, PairTable]) -> Iterator[Finding]:
     firsts = {split: tables[split].at(tables[split].groups.first) for split in order}
     groups = sum(map(len, firsts.values()))
     every = ((split, pair) for split in order for pair in firsts[split])
-    pairs = list(islice(every, near_duplicates.MOST))
+    pairs = list(islice(every, near_duplicates.MAX_PROMPTS))
     leaks: list[str] = []
     alike: list[str] = []
     questions = (first_question(pair.prompt) for _, pair in pairs)
-    for at, earlier in enumerate(near_duplicates.near_earlier(questions)):
+    for at, earlier in enumerate(near_duplicates.similar_earlier(questions)):
         there = [other for other in earlier if pairs[other][0] != pairs[at][0]]
         if there:
             both = sorted((pairs[at], pairs[there[0]]), key=lambda each: each[0] != "train")
@@ -237,12 +237,12 @@ def _near_duplicates(tables: Mapping[str, PairTable]) -> Iterator[Finding]:
             "drop near duplicates, or collect other prompts",
             tuple(alike[:_SHOWN]),
         )
-    if groups > near_duplicates.MOST:
+    if groups > near_duplicates.MAX_PROMPTS:
         yield Finding(
             "not_compared",
             INFO,
-            groups - near_duplicates.MOST,
-            f"prompts beyond the first {near_duplicates.MOST:,} were compared word for word only, "
+            groups - near_duplicates.MAX_PROMPTS,
+            f"prompts beyond the first {near_duplicates.MAX_PROMPTS:,} were compared word for word only, "
             "not for near duplicates",
         )
 

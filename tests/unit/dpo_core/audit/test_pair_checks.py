@@ -75,7 +75,7 @@ def test_near_duplicates_are_leaks_across_splits_only() -> None:
 
 
 def test_held_out_prompts_are_compared_first(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("dpo_core.preferences.near_duplicates.MOST", 2)
+    monkeypatch.setattr("dpo_core.preferences.near_duplicates.MAX_PROMPTS", 2)
     words = "may a child of four years take the syrup for adults before going to bed at night"
     splits = {
         "train": [pair(f"{n} asks about something else") for n in range(10)],
