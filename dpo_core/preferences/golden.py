@@ -14,7 +14,7 @@ from dataclasses import replace
 from typing import Any
 
 from dpo_core.errors import DataError
-from dpo_core.preferences.messages import shown
+from dpo_core.preferences.messages import preview
 from dpo_core.preferences.pairs import PreferencePair, as_chat, chat_answer
 from dpo_core.preferences.parse_row import pair_from_row
 from dpo_core.preferences.readers import Record
@@ -29,7 +29,7 @@ def read_golden(record: Record) -> PreferencePair:
     """
     row, where = record.row, record.where
     if not isinstance(row, Mapping) or not {"prompt", "golden"} <= set(row):
-        raise DataError(f"{where}: {shown(row)} must be an object with `prompt` and `golden`")
+        raise DataError(f"{where}: {preview(row)} must be an object with `prompt` and `golden`")
     # The checks of a pair need a second answer; this one is never seen.
     checked: dict[str, Any] = {
         "prompt": row["prompt"],

@@ -24,7 +24,7 @@ def assistant(content: str) -> Message:
     return {"role": "assistant", "content": content}
 
 
-def shown(value: object, limit: int = 60) -> str:
+def preview(value: object, limit: int = 60) -> str:
     """The value on one line, cut to `limit` characters, for an error message."""
     # A lone surrogate must not break the terminal that shows it.
     text = repr(value).encode(errors="backslashreplace").decode()
@@ -50,7 +50,7 @@ def read_field(value: object, where: str) -> Turns | str:
         return _read_text(value, where)
     if not isinstance(value, list | tuple):
         raise DataError(
-            f"{where}: {shown(value)} is {_kind(value)}, but must be a string or a list of "
+            f"{where}: {preview(value)} is {_kind(value)}, but must be a string or a list of "
             'messages like {"role": "user", "content": "Hello"}'
         )
     if not value:
@@ -60,7 +60,7 @@ def read_field(value: object, where: str) -> Turns | str:
 
 def _read_message(item: object, where: str) -> Message:
     if not isinstance(item, Mapping):
-        raise DataError(f"{where}: {shown(item)} must be an object with `role` and `content`")
+        raise DataError(f"{where}: {preview(item)} must be an object with `role` and `content`")
     # Arrow gives every message of a column the same keys, with null where one had none.
     given = {key: value for key, value in item.items() if value is not None}
     if set(given) != {"role", "content"}:
@@ -69,25 +69,25 @@ def _read_message(item: object, where: str) -> Message:
             "and `content`, so rename or drop the others"
         )
     if given["role"] not in ROLES:
-        raise DataError(f"{where}: role {shown(given['role'])} must be one of {', '.join(ROLES)}")
+        raise DataError(f"{where}: role {preview(given['role'])} must be one of {', '.join(ROLES)}")
     return {"role": given["role"], "content": _read_text(given["content"], where)}
 
 
 def _read_text(value: Any, where: str) -> str:
     if not isinstance(value, str):
         raise DataError(
-            f"{where}: content {shown(value)} is {_kind(value)}, but must be a string; "
+            f"{where}: content {preview(value)} is {_kind(value)}, but must be a string; "
             "only text can be trained on"
         )
     if "\0" in value:
         raise DataError(
-            f"{where}: {shown(value)} holds a null character, which is no text; replace or drop it"
+            f"{where}: {preview(value)} holds a null character, which is no text; replace or drop it"
         )
     try:
         value.encode()
     except UnicodeEncodeError as error:
         raise DataError(
-            f"{where}: character {error.start + 1} of {shown(value)} is half a surrogate pair, "
+            f"{where}: character {error.start + 1} of {preview(value)} is half a surrogate pair, "
             "which is no text; replace or drop it"
         ) from None
     return value

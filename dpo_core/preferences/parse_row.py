@@ -22,7 +22,7 @@ from dpo_core.preferences.messages import (
     check_prompt,
     common_prefix,
     read_field,
-    shown,
+    preview,
 )
 from dpo_core.preferences.pairs import PreferencePair, chat_answer, chat_prompt, make_pair
 
@@ -91,7 +91,7 @@ def _dialogues(
         name, text = ("chosen", chosen) if left is None else ("rejected", rejected)
         raise DataError(
             f"{where}: missing column `prompt` (found: {', '.join(map(str, row))}), and {name} "
-            rf"{shown(text)} is no dialogue of '\n\nHuman:' and '\n\nAssistant:' turns; "
+            rf"{preview(text)} is no dialogue of '\n\nHuman:' and '\n\nAssistant:' turns; "
             "add a `prompt` column"
         )
     return left, right
@@ -124,7 +124,7 @@ def _check(fields: _Fields, where: str) -> None:
     check_prompt(chat_prompt(fields.prompt), f"{where}: prompt")
     if _words(chosen) == _words(rejected):
         raise DataError(
-            f"{where}: chosen and rejected {SAME_ANSWER} {shown(chosen[-1]['content'])}; "
+            f"{where}: chosen and rejected {SAME_ANSWER} {preview(chosen[-1]['content'])}; "
             "they express no preference, so drop the row"
         )
 
@@ -138,7 +138,7 @@ def _category(row: Mapping[str, Any], where: str) -> str | None:
     value = row.get("category")
     if value is not None and not isinstance(value, str):
         raise DataError(
-            f"{where}: category {shown(value)} must be a string; write it as text, or rename a "
+            f"{where}: category {preview(value)} must be a string; write it as text, or rename a "
             "column that means something else"
         )
     return value if value and value.strip() else None

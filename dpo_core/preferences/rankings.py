@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from dpo_core.errors import DataError
-from dpo_core.preferences.messages import check_answer, check_prompt, read_field, shown
+from dpo_core.preferences.messages import check_answer, check_prompt, read_field, preview
 from dpo_core.preferences.pairs import PreferencePair, chat_answer, chat_prompt
 from dpo_core.preferences.parse_row import pair_from_row
 from dpo_core.preferences.readers import Record
@@ -95,7 +95,7 @@ def read_ranking(record: Record) -> Ranking:
     row, where = record.row, record.where
     if not isinstance(row, Mapping) or not {"prompt", "responses"} <= set(row):
         raise DataError(
-            f"{where}: {shown(row)} must be an object with `prompt`, `responses`, and `ranks` or "
+            f"{where}: {preview(row)} must be an object with `prompt`, `responses`, and `ranks` or "
             "`scores`"
         )
     given = [name for name in ("ranks", "scores") if row.get(name) is not None]
@@ -107,15 +107,15 @@ def read_ranking(record: Record) -> Ranking:
     (name,) = given
     responses, numbers = row["responses"], row[name]
     if not isinstance(responses, list) or len(responses) < 2:
-        raise DataError(f"{where}: responses {shown(responses)} must be a list of two or more")
+        raise DataError(f"{where}: responses {preview(responses)} must be a list of two or more")
     if not isinstance(numbers, list) or len(numbers) != len(responses):
         raise DataError(
-            f"{where}: {name} {shown(numbers)} must be a list of {len(responses)} numbers, one a "
+            f"{where}: {name} {preview(numbers)} must be a list of {len(responses)} numbers, one a "
             "response"
         )
     for number in numbers:
         if isinstance(number, bool) or not isinstance(number, int | float):
-            raise DataError(f"{where}: {name} holds {shown(number)}; give numbers")
+            raise DataError(f"{where}: {name} holds {preview(number)}; give numbers")
         if not math.isfinite(number):
             raise DataError(f"{where}: {name} holds {number}; give finite numbers")
     prompt = chat_prompt(read_field(row["prompt"], f"{where}: prompt"))

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from dpo_core.errors import DataError
-from dpo_core.preferences.messages import shown
+from dpo_core.preferences.messages import preview
 from dpo_core.preferences.strict_json import (
     MAX_LINE_BYTES,
     decode_line,
@@ -74,7 +74,7 @@ def read_json(path: Path) -> Iterator[Record]:
     lists = [value for value in values if isinstance(value, list)]
     if len(lists) != 1:
         raise DataError(
-            f"{path}: {len(lists)} lists in {shown(content)}; a .json file is one list of objects, "
+            f"{path}: {len(lists)} lists in {preview(content)}; a .json file is one list of objects, "
             "or an object holding one such list (one object a line is .jsonl)"
         )
     for number, row in enumerate(lists[0], 1):

@@ -14,7 +14,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from dpo_core.errors import DataError
-from dpo_core.preferences.messages import check_answer, read_field, shown
+from dpo_core.preferences.messages import check_answer, read_field, preview
 from dpo_core.preferences.pairs import PreferencePair, chat_answer
 from dpo_core.preferences.parse_row import pair_from_row
 from dpo_core.preferences.readers import Record
@@ -58,10 +58,10 @@ def read_red_team(record: Record) -> Record:
     wanted = ("prompt", "response", "label")
     if not isinstance(row, Mapping) or any(name not in row for name in wanted):
         raise DataError(
-            f"{where}: {shown(row)} must be an object with `prompt`, `response`, and `label`"
+            f"{where}: {preview(row)} must be an object with `prompt`, `response`, and `label`"
         )
     if row["label"] not in (SAFE, HARMFUL):
-        raise DataError(f"{where}: label {shown(row['label'])} must be `safe` or `harmful`")
+        raise DataError(f"{where}: label {preview(row['label'])} must be `safe` or `harmful`")
     read_field(row["prompt"], f"{where}: prompt")
     check_answer(
         chat_answer(read_field(row["response"], f"{where}: response")), f"{where}: response"

@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 
 from dpo_core.errors import DataError
 from dpo_core.preferences.golden import read_golden
-from dpo_core.preferences.messages import shown
+from dpo_core.preferences.messages import preview
 from dpo_core.preferences.pairs import PreferencePair, number_repeats
 from dpo_core.preferences.parse_row import pair_from_row
 from dpo_core.preferences.rankings import agreement, ranking_pairs, read_ranking
@@ -122,7 +122,7 @@ def data_fingerprint(ids: Iterable[str]) -> str:
 def _pair(record: Record) -> PreferencePair:
     if not isinstance(record.row, dict):
         raise DataError(
-            f"{record.where}: {shown(record.row)} must be a JSON object with the keys "
+            f"{record.where}: {preview(record.row)} must be a JSON object with the keys "
             "prompt, chosen and rejected"
         )
     return pair_from_row(record.row, where=record.where, line=record.line)
