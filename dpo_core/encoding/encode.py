@@ -14,7 +14,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from dpo_core.encoding.special_tokens import PlainText
+from dpo_core.encoding.special_tokens import SpecialTokenEscaper
 from dpo_core.encoding.token_table import EncodedPair, TokenIds
 from dpo_core.errors import DataError
 from dpo_core.storage.arrow_files import chunks
@@ -37,7 +37,7 @@ def encode(
 
     What spells a special token in the pairs is tokenized `as_text`, or becomes the token (`keep`).
     """
-    plain = PlainText(tokenizer) if special_tokens == "as_text" else None
+    plain = SpecialTokenEscaper(tokenizer) if special_tokens == "as_text" else None
     for batch in chunks(pairs, _BATCH):
         for pair in _tokenize(batch, tokenizer, plain):
             yield truncate(pair, max_tokens)
@@ -45,9 +45,9 @@ def encode(
 
 def prompt_tokens(prompt: Any, tokenizer: Any, special_tokens: str = "as_text") -> TokenIds:
     """What a model reads before it answers: the prompt part of a pair, uncut."""
-    plain = PlainText(tokenizer) if special_tokens == "as_text" else None
-    veil = plain if plain and any(map(plain.count, _texts(prompt))) else None
-    [ids] = _render([_Text(prompt, None, veil)], tokenizer)
+    plain = SpecialTokenEscaper(tokenizer) if special_tokens == "as_text" else None
+    escape = plain if plain and any(map(plain.count, _texts(prompt))) else None
+    [ids] = _render([_Text(prompt, None, escape)], tokenizer)
     return ids
 
 
@@ -69,11 +69,11 @@ def tokenizer_fingerprint(tokenizer: Any) -> str:
 
 
 class _Text(NamedTuple):
-    """What is rendered and becomes one list of tokens; `veil` where it spells special tokens."""
+    """What is rendered and becomes one list of tokens; `escape` where it spells special tokens."""
 
     prompt: Any
     answer: Any
-    veil: PlainText | None
+    escape: SpecialTokenEscaper | None
 
     @property
     def is_chat(self) -> bool:
@@ -81,7 +81,7 @@ class _Text(NamedTuple):
 
 
 def _tokenize(
-    pairs: Sequence[PreferencePair], tokenizer: Any, plain: PlainText | None
+    pairs: Sequence[PreferencePair], tokenizer: Any, plain: SpecialTokenEscaper | None
 ) -> Iterator[EncodedPair]:
     words = [0] * len(pairs)
     if plain:
@@ -131,7 +131,7 @@ def _without_end(pair: PreferencePair, end: str | None) -> PreferencePair:
     )
 
 
-def _special_words(pair: PreferencePair, plain: PlainText) -> int:
+def _special_words(pair: PreferencePair, plain: SpecialTokenEscaper) -> int:
     sides = (pair.prompt, pair.chosen, pair.rejected)
     words = sum(plain.count(text) for side in sides for text in _texts(side))
     if words or not isinstance(pair.prompt, str):
@@ -151,21 +151,21 @@ def _render(texts: Sequence[_Text], tokenizer: Any) -> list[TokenIds]:
     ids: list[list[int]] = [[]] * len(texts)
     for is_chat in (True, False):
         # The common text takes the tokenizer's own way. A template writes its special tokens itself.
-        common = [i for i, t in enumerate(texts) if t.is_chat == is_chat and t.veil is None]
+        common = [i for i, t in enumerate(texts) if t.is_chat == is_chat and t.escape is None]
         if common:
             given = [rendered[i] for i in common]
             made = tokenizer(given, add_special_tokens=not is_chat)["input_ids"]
             for i, each in zip(common, made, strict=True):
                 ids[i] = list(each)
     for i, text in enumerate(texts):
-        if text.veil:
-            ids[i] = text.veil.tokens(rendered[i], add_special_tokens=not text.is_chat)
+        if text.escape:
+            ids[i] = text.escape.tokens(rendered[i], add_special_tokens=not text.is_chat)
     return [_closed(text, each, tokenizer) for text, each in zip(texts, ids, strict=True)]
 
 
 def _written(text: _Text, tokenizer: Any) -> str:
     """The text that the tokenizer gets."""
-    prompt, answer, veil = text
+    prompt, answer, escape = text
     if not text.is_chat:
         if tokenizer.eos_token_id is None:
             raise DataError(
@@ -173,7 +173,7 @@ def _written(text: _Text, tokenizer: Any) -> str:
                 "close an answer with; set its eos_token, or use chat messages and a chat model"
             )
         joined = prompt if answer is None else prompt + answer
-        return veil.veil(joined) if veil else str(joined)
+        return escape.escape(joined) if escape else str(joined)
     if getattr(tokenizer, "chat_template", None) is None:
         raise DataError(
             "the data holds chat messages and the tokenizer has no chat template; "
@@ -182,7 +182,7 @@ def _written(text: _Text, tokenizer: Any) -> str:
     messages = [*prompt, *(answer or ())]
     return str(
         tokenizer.apply_chat_template(
-            veil.veil_turns(messages) if veil else messages,
+            escape.escape_turns(messages) if escape else messages,
             tokenize=False,
             add_generation_prompt=answer is None,
         )

@@ -16,7 +16,7 @@ _OPEN, _CLOSE = "\ufdd0", "\ufdd1"
 _MARK = re.compile(f"{_OPEN}([0-9]+){_CLOSE}")
 
 
-class PlainText:
+class SpecialTokenEscaper:
     """The special tokens of one tokenizer, and how to write them as text."""
 
     def __init__(self, tokenizer: Any) -> None:
@@ -31,18 +31,18 @@ class PlainText:
         """How many special tokens the text spells."""
         return len(self.pattern.findall(text)) if self.pattern else 0
 
-    def veil(self, text: str) -> str:
+    def escape(self, text: str) -> str:
         """The text with a mark in place of each special token."""
         if self.pattern is None:
             return text
         return self.pattern.sub(lambda m: f"{_OPEN}{self.words.index(m[0])}{_CLOSE}", text)
 
-    def veil_turns(self, turns: Sequence[dict[str, str]]) -> list[dict[str, str]]:
-        return [{**message, "content": self.veil(message["content"])} for message in turns]
+    def escape_turns(self, turns: Sequence[dict[str, str]]) -> list[dict[str, str]]:
+        return [{**message, "content": self.escape(message["content"])} for message in turns]
 
-    def tokens(self, veiled: str, *, add_special_tokens: bool = False) -> list[int]:
+    def tokens(self, escaped: str, *, add_special_tokens: bool = False) -> list[int]:
         """Token ids of a rendered text, its marks as plain text."""
-        pieces = _MARK.split(veiled)
+        pieces = _MARK.split(escaped)
         ids = self._ids(pieces[0], add_special_tokens=add_special_tokens)
         if len(pieces) > 1 and ids[-1:] == [self.tokenizer.eos_token_id]:
             ids.pop()  # some tokenizers close every text that they are given, also a piece

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dpo_core.encoding.encode import encode, prompt_tokens
-from dpo_core.encoding.special_tokens import PlainText
+from dpo_core.encoding.special_tokens import SpecialTokenEscaper
 from dpo_core.encoding.token_table import report
 from dpo_core.preferences import as_chat
 from tests.support.toys import END_OF_TURN, SPECIAL_TOKENS, text_pair, toy_pairs, toy_tokenizer
@@ -92,18 +92,18 @@ def test_harmless_pairs_keep_their_tokens() -> None:
 @given(st.lists(st.one_of(st.sampled_from(SPECIAL_TOKENS), st.text(max_size=8)), max_size=6))
 def test_whatever_is_written_comes_back_as_text(parts: list[str]) -> None:
     text = "".join(parts)
-    plain = PlainText(TOKENIZER)
-    ids = plain.tokens(plain.veil(text))
+    plain = SpecialTokenEscaper(TOKENIZER)
+    ids = plain.tokens(plain.escape(text))
     assert not specials(ids)
     if not any(mark in text for mark in ("\ufdd0", "\ufdd1")):
         assert TOKENIZER.decode(ids, clean_up_tokenization_spaces=False) == text
-    assert plain.count(plain.veil(text)) == 0
+    assert plain.count(plain.escape(text)) == 0
 
 
 def test_marks_in_the_data_are_harmless() -> None:
-    plain = PlainText(TOKENIZER)
+    plain = SpecialTokenEscaper(TOKENIZER)
     for text in ("\ufdd00\ufdd1", "\ufdd0999\ufdd1", "\ufdd0\ufdd1"):
-        assert not specials(plain.tokens(plain.veil(text)))
+        assert not specials(plain.tokens(plain.escape(text)))
 
 
 def test_the_longest_word_wins() -> None:
@@ -111,4 +111,4 @@ def test_the_longest_word_wins() -> None:
         all_special_tokens = ("<a>", "<a><b>")
         added_tokens_decoder: ClassVar[dict[int, Any]] = {}
 
-    assert PlainText(Tokens()).count("<a><b> <a>") == 2
+    assert SpecialTokenEscaper(Tokens()).count("<a><b> <a>") == 2
