@@ -48,7 +48,7 @@ class Row:
     predictors: Tensor  # (A,) the position whose logits predict each answer token
     targets: Tensor  # (A,) the answer tokens
     answer_of: Tensor  # (A,) 2·pair + (0 chosen, 1 rejected)
-    in_head: Tensor  # (A,) bool: among the first min(|y_w|, |y_l|) tokens of its answer
+    in_shared_length: Tensor  # (A,) bool: among the first min(|y_w|, |y_l|) tokens of its answer
     blocks: tuple[Block, ...]  # (n,)
 
     @property
@@ -84,7 +84,7 @@ def build_row(pairs: Sequence[EncodedPair], indices: Sequence[int]) -> Row:
     predictors: list[int] = []
     targets: list[int] = []
     answer_of: list[int] = []
-    in_head: list[bool] = []
+    in_shared_length: list[bool] = []
     blocks: list[Block] = []
     for number, pair in enumerate(pairs):
         start, p = len(ids), len(pair.prompt)
@@ -101,7 +101,7 @@ def build_row(pairs: Sequence[EncodedPair], indices: Sequence[int]) -> Row:
             predictors += [start + p - 1, *range(first, first + len(answer) - 1)]
             targets += answer
             answer_of += [2 * number + part - CHOSEN] * len(answer)
-            in_head += [i < head for i in range(len(answer))]
+            in_shared_length += [i < head for i in range(len(answer))]
         pair_of += [number] * pair.tokens
     return Row(
         indices=tuple(indices),
@@ -112,7 +112,7 @@ def build_row(pairs: Sequence[EncodedPair], indices: Sequence[int]) -> Row:
         predictors=torch.tensor(predictors),
         targets=torch.tensor(targets),
         answer_of=torch.tensor(answer_of),
-        in_head=torch.tensor(in_head),
+        in_shared_length=torch.tensor(in_shared_length),
         blocks=tuple(blocks),
     )
 

@@ -93,7 +93,7 @@ def sum_answers(logps: Tensor, row: Row) -> PairLogps:
     """Token values (A,) to sums by answer; pairs in the order of `row.indices`."""
     sums = logps.new_zeros(2 * row.pairs).index_add(0, row.answer_of, logps).view(-1, 2)
     heads = logps.new_zeros(2 * row.pairs)
-    heads = heads.index_add(0, row.answer_of, logps * row.in_head).view(-1, 2)
+    heads = heads.index_add(0, row.answer_of, logps * row.in_shared_length).view(-1, 2)
     counts = torch.bincount(row.answer_of, minlength=2 * row.pairs).view(-1, 2)
     return PairLogps(sums[:, 0], sums[:, 1], counts[:, 0], counts[:, 1], heads[:, 0], heads[:, 1])
 

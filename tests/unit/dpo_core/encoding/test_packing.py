@@ -30,7 +30,7 @@ def test_a_row_by_hand() -> None:
     assert row.targets.tolist() == [20, 21, 22, 30, 50, 60, 61]
     assert row.answer_of.tolist() == [0, 0, 0, 1, 2, 3, 3]
     # min(3, 1) = 1 token of the first pair's answers, min(1, 2) = 1 of the second's.
-    assert row.in_head.tolist() == [True, False, False, True, True, True, False]
+    assert row.in_shared_length.tolist() == [True, False, False, True, True, True, False]
     assert row.pairs == 2
 
 
