@@ -223,7 +223,7 @@ def token_counts(pairs: Sequence[EncodedPair]) -> Counts:
     return np.array([pair.tokens for pair in pairs], dtype=np.int64)
 
 
-def report(pairs: Sequence[EncodedPair]) -> EncodingReport:
+def encoding_report(pairs: Sequence[EncodedPair]) -> EncodingReport:
     table = TokenTable.of(pairs)
     return EncodingReport(
         pairs=len(table),

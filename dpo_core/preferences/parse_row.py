@@ -21,8 +21,8 @@ from dpo_core.preferences.messages import (
     check_answer,
     check_prompt,
     common_prefix,
-    read_field,
     preview,
+    read_field,
 )
 from dpo_core.preferences.pairs import PreferencePair, chat_answer, chat_prompt, make_pair
 

@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from dpo_core.errors import DataError
-from dpo_core.preferences.messages import check_answer, check_prompt, read_field, preview
+from dpo_core.preferences.messages import check_answer, check_prompt, preview, read_field
 from dpo_core.preferences.pairs import PreferencePair, chat_answer, chat_prompt
 from dpo_core.preferences.parse_row import pair_from_row
 from dpo_core.preferences.readers import Record

@@ -14,7 +14,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from dpo_core.errors import DataError
-from dpo_core.preferences.messages import check_answer, read_field, preview
+from dpo_core.preferences.messages import check_answer, preview, read_field
 from dpo_core.preferences.pairs import PreferencePair, chat_answer
 from dpo_core.preferences.parse_row import pair_from_row
 from dpo_core.preferences.readers import Record

@@ -32,7 +32,7 @@ from transformers import PrinterCallback, TrainerCallback, set_seed
 from trl import DPOConfig, DPOTrainer
 
 from dpo_core.encoding.packing import build_row, pack, pack_rows
-from dpo_core.encoding.token_table import EncodedPair, TokenTable, report
+from dpo_core.encoding.token_table import EncodedPair, TokenTable, encoding_report
 from dpo_core.errors import TrialFailed
 from dpo_core.evaluation.outcomes import TIE_NATS, Outcomes
 from dpo_core.hyperparams import DPOHyperparams
@@ -120,7 +120,7 @@ class SharedPromptDPOTrainer(DPOTrainer):  # type: ignore[misc]
         self.data, self.point, self.model_settings = data, point, model_settings
         self.row_tokens = training.row_tokens or DEFAULT_ROW_TOKENS
         train = TokenTable.of(data.train)
-        self.loss_beta = point.loss_beta(report(train).mean_response_tokens)
+        self.loss_beta = point.loss_beta(encoding_report(train).mean_response_tokens)
         # A pair that truncation made equal has no gradient; it is scored, as a tie, not trained.
         self.trainable = np.flatnonzero(train.distinct)
         steps = training.steps(len(self.trainable))

@@ -10,7 +10,7 @@ from typing import Any
 
 from dpo_core.audit.pair_checks import INFO
 from dpo_core.encoding.packing import pack
-from dpo_core.encoding.token_table import report
+from dpo_core.encoding.token_table import encoding_report
 from dpo_core.settings import DEFAULT_ROW_TOKENS
 from dpo_core.training.trainer import check_trl_fields
 from sweeps.config.schema import SweepConfig
@@ -32,7 +32,7 @@ def make_plan(config: SweepConfig) -> dict[str, Any]:
 
 def _plan(config: SweepConfig, rehearsal: Rehearsal) -> dict[str, Any]:
     data, tokens = rehearsal.data, rehearsal.tokens
-    reports = {split: report(tokens[split]) for split in SPLITS}
+    reports = {split: encoding_report(tokens[split]) for split in SPLITS}
     train = reports["train"]
     steps = config.training.steps(train.pairs - train.indistinct)
     evaluations = config.training.evaluation_steps(steps)

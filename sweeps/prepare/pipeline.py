@@ -16,7 +16,7 @@ from typing import Any
 from dpo_core.audit.pair_checks import Finding, audit, place
 from dpo_core.audit.reference_checks import reference_findings
 from dpo_core.encoding import encode
-from dpo_core.encoding.token_table import report
+from dpo_core.encoding.token_table import encoding_report
 from dpo_core.errors import SettingsError
 from dpo_core.preferences import PairTable, PreferenceSplits, as_chat, data_fingerprint, split_lines
 from dpo_core.scoring.reference_cache import Columns
@@ -94,7 +94,7 @@ def _prepare_remotely(storage: str, sweep_id: str, said: Said) -> dict[str, Any]
     prepared = Prepared(
         **prints,
         data_sha256=data_fingerprint(id for s in SPLITS for id in tokens[s].ids),
-        reports={s: report(tokens[s]).as_dict() for s in SPLITS},
+        reports={s: encoding_report(tokens[s]).as_dict() for s in SPLITS},
         reference_keys={s: key for s, (key, _, _) in passes.items()},
         reference_computed={s: computed for s, (_, _, computed) in passes.items()},
         row_tokens=scorer.row_tokens,

@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from dpo_core.encoding.token_table import EncodedPair, TokenTable, report
+from dpo_core.encoding.token_table import EncodedPair, TokenTable, encoding_report
 from dpo_core.evaluation.outcomes import Outcomes, write_outcomes
 from dpo_core.hyperparams import DPOHyperparams
 from dpo_core.preferences import LoadedData, PairTable, PreferencePair, split_lines
@@ -174,7 +174,7 @@ class ScriptedSweep:
             data_sha256="d" * 64,
             weights_sha256="e" * 64,
             tokenizer_sha256="f" * 64,
-            reports={s: report(self.encoded[s]).as_dict() for s in SPLITS},
+            reports={s: encoding_report(self.encoded[s]).as_dict() for s in SPLITS},
             reference_keys=dict.fromkeys(SPLITS, "key"),
             reference_computed=dict.fromkeys(SPLITS, True),
             findings=[

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dpo_core.encoding.encode import encode, tokenizer_fingerprint, truncate, uses_chat_template
-from dpo_core.encoding.token_table import EncodedPair, report
+from dpo_core.encoding.token_table import EncodedPair, encoding_report
 from dpo_core.errors import DataError
 from dpo_core.preferences.pairs import make_pair
 from tests.support.toys import CHAT_TEMPLATE, END_OF_TURN, text_pair, toy_pairs, toy_tokenizer
@@ -97,7 +97,7 @@ def test_a_merge_across_the_border_moves_it_and_is_counted(tokenizer: Any) -> No
     assert encoded.merged
     assert tokenizer.decode(encoded.prompt + encoded.chosen) == f"Ask the pharmacist.{END_OF_TURN}"
     assert tokenizer.decode(encoded.prompt + encoded.rejected) == f"Ask the pharma!{END_OF_TURN}"
-    assert report([encoded]).merged == 1
+    assert encoding_report([encoded]).merged == 1
 
 
 def test_text_needs_a_tokenizer_that_can_end_it() -> None:
@@ -180,7 +180,7 @@ def test_answers_equal_over_the_whole_budget_end_up_indistinct() -> None:
     cut = truncate(pair_of(range(10), [50] * 20 + [1], [50] * 20 + [2]), 10)
     assert not cut.distinct
     assert len(cut.prompt) == 1
-    assert report([cut]).indistinct == 1
+    assert encoding_report([cut]).indistinct == 1
 
 
 tokens = st.lists(st.integers(0, 2), min_size=1, max_size=40)
@@ -237,7 +237,7 @@ def test_report_counts_by_hand() -> None:
         EncodedPair("a", (1, 2, 3), (4, 5), (6,), cut_prompt=2),
         EncodedPair("b", (1,), (4,), (4,), cut_answers=7, merged=True),
     ]
-    counts = report(encoded).as_dict()
+    counts = encoding_report(encoded).as_dict()
     assert counts == {
         "pairs": 2,
         "prompts_cut": 1,
@@ -253,7 +253,7 @@ def test_report_counts_by_hand() -> None:
 
 
 def test_report_of_nothing_divides_by_nothing() -> None:
-    assert report([]).mean_response_tokens == 0.0
+    assert encoding_report([]).mean_response_tokens == 0.0
 
 
 def test_equal_tokenizers_have_equal_fingerprints() -> None:

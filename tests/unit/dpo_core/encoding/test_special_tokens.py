@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from dpo_core.encoding.encode import encode, prompt_tokens
 from dpo_core.encoding.special_tokens import SpecialTokenEscaper
-from dpo_core.encoding.token_table import report
+from dpo_core.encoding.token_table import encoding_report
 from dpo_core.preferences import as_chat
 from tests.support.toys import END_OF_TURN, SPECIAL_TOKENS, text_pair, toy_pairs, toy_tokenizer
 
@@ -36,7 +36,7 @@ def test_a_hostile_text_cannot_end_its_turn(side: str) -> None:
         assert specials(getattr(hostile, part)) == specials(getattr(plain, part)), part
     assert HOSTILE in TOKENIZER.decode(getattr(hostile, side))
     assert (plain.special_words, hostile.special_words) == (0, 2)
-    assert report([plain, hostile]).with_special_words == 1
+    assert encoding_report([plain, hostile]).with_special_words == 1
 
 
 def test_kept_when_asked_to() -> None:

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from dpo_core.encoding.packing import pack
-from dpo_core.encoding.token_table import EncodedPair, TokenTable, report, token_counts
+from dpo_core.encoding.token_table import EncodedPair, TokenTable, encoding_report, token_counts
 from dpo_core.storage.arrow_files import BATCH_ROWS
 from tests.support.toys import toy_encoded
 
@@ -52,7 +52,7 @@ def test_an_indistinct_pair_is_known_as_such() -> None:
     table = TokenTable.of([MANY[0], SAME])
     assert table.distinct.tolist() == [True, False]
     assert table.cut.tolist() == [False, True]
-    counts = report(table)
+    counts = encoding_report(table)
     assert (counts.indistinct, counts.prompts_cut, counts.answers_cut, counts.merged) == (
         1,
         1,
@@ -84,7 +84,7 @@ def test_an_empty_table() -> None:
     table = TokenTable.of([])
     assert list(table) == []
     assert table.tokens.tolist() == []
-    assert report(table).mean_response_tokens == 0
+    assert encoding_report(table).mean_response_tokens == 0
 
 
 def test_packing_a_table_is_packing_its_pairs(table: TokenTable) -> None:
