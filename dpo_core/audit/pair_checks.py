@@ -242,8 +242,8 @@ def _near_duplicates(tables: Mapping[str, PairTable]) -> Iterator[Finding]:
             "not_compared",
             INFO,
             groups - near_duplicates.MAX_PROMPTS,
-            f"prompts beyond the first {near_duplicates.MAX_PROMPTS:,} were compared word for word only, "
-            "not for near duplicates",
+            f"prompts beyond the first {near_duplicates.MAX_PROMPTS:,} were compared word for word "
+            "only, not for near duplicates",
         )
 
 

@@ -37,17 +37,18 @@ def encode(
 
     What spells a special token in the pairs is tokenized `as_text`, or becomes the token (`keep`).
     """
-    plain = SpecialTokenEscaper(tokenizer) if special_tokens == "as_text" else None
+    escaper = SpecialTokenEscaper(tokenizer) if special_tokens == "as_text" else None
     for batch in chunks(pairs, _BATCH):
-        for pair in _tokenize(batch, tokenizer, plain):
+        for pair in _tokenize(batch, tokenizer, escaper):
             yield truncate(pair, max_tokens)
 
 
 def prompt_tokens(prompt: Any, tokenizer: Any, special_tokens: str = "as_text") -> TokenIds:
     """What a model reads before it answers: the prompt part of a pair, uncut."""
-    plain = SpecialTokenEscaper(tokenizer) if special_tokens == "as_text" else None
-    escape = plain if plain and any(map(plain.count, _texts(prompt))) else None
-    [ids] = _render([_Text(prompt, None, escape)], tokenizer)
+    escaper = SpecialTokenEscaper(tokenizer) if special_tokens == "as_text" else None
+    if escaper and not any(map(escaper.count, _texts(prompt))):
+        escaper = None
+    [ids] = _render([_Text(prompt, None, escaper)], tokenizer)
     return ids
 
 
@@ -69,11 +70,11 @@ def tokenizer_fingerprint(tokenizer: Any) -> str:
 
 
 class _Text(NamedTuple):
-    """What is rendered and becomes one list of tokens; `escape` where it spells special tokens."""
+    """What is rendered and becomes one list of tokens; `escaper` where it spells special tokens."""
 
     prompt: Any
     answer: Any
-    escape: SpecialTokenEscaper | None
+    escaper: SpecialTokenEscaper | None
 
     @property
     def is_chat(self) -> bool:
@@ -81,14 +82,14 @@ class _Text(NamedTuple):
 
 
 def _tokenize(
-    pairs: Sequence[PreferencePair], tokenizer: Any, plain: SpecialTokenEscaper | None
+    pairs: Sequence[PreferencePair], tokenizer: Any, escaper: SpecialTokenEscaper | None
 ) -> Iterator[EncodedPair]:
     words = [0] * len(pairs)
-    if plain:
+    if escaper:
         pairs = [_without_end(pair, tokenizer.eos_token) for pair in pairs]
-        words = [_special_words(pair, plain) for pair in pairs]
+        words = [_special_words(pair, escaper) for pair in pairs]
     texts = [
-        _Text(pair.prompt, answer, plain if spelled else None)
+        _Text(pair.prompt, answer, escaper if spelled else None)
         for pair, spelled in zip(pairs, words, strict=True)
         for answer in (None, pair.chosen, pair.rejected)
     ]
@@ -131,13 +132,13 @@ def _without_end(pair: PreferencePair, end: str | None) -> PreferencePair:
     )
 
 
-def _special_words(pair: PreferencePair, plain: SpecialTokenEscaper) -> int:
+def _special_words(pair: PreferencePair, escaper: SpecialTokenEscaper) -> int:
     sides = (pair.prompt, pair.chosen, pair.rejected)
-    words = sum(plain.count(text) for side in sides for text in _texts(side))
+    words = sum(escaper.count(text) for side in sides for text in _texts(side))
     if words or not isinstance(pair.prompt, str):
         return words
     # Plain texts are joined, and a word may be spelled across the seam.
-    return sum(plain.count(f"{pair.prompt}{answer}") for answer in (pair.chosen, pair.rejected))
+    return sum(escaper.count(f"{pair.prompt}{answer}") for answer in (pair.chosen, pair.rejected))
 
 
 def _texts(side: Any) -> list[str]:
@@ -151,21 +152,21 @@ def _render(texts: Sequence[_Text], tokenizer: Any) -> list[TokenIds]:
     ids: list[list[int]] = [[]] * len(texts)
     for is_chat in (True, False):
         # The common text takes the tokenizer's own way. A template writes its special tokens itself.
-        common = [i for i, t in enumerate(texts) if t.is_chat == is_chat and t.escape is None]
+        common = [i for i, t in enumerate(texts) if t.is_chat == is_chat and t.escaper is None]
         if common:
             given = [rendered[i] for i in common]
             made = tokenizer(given, add_special_tokens=not is_chat)["input_ids"]
             for i, each in zip(common, made, strict=True):
                 ids[i] = list(each)
     for i, text in enumerate(texts):
-        if text.escape:
-            ids[i] = text.escape.tokens(rendered[i], add_special_tokens=not text.is_chat)
+        if text.escaper:
+            ids[i] = text.escaper.tokens(rendered[i], add_special_tokens=not text.is_chat)
     return [_closed(text, each, tokenizer) for text, each in zip(texts, ids, strict=True)]
 
 
 def _written(text: _Text, tokenizer: Any) -> str:
     """The text that the tokenizer gets."""
-    prompt, answer, escape = text
+    prompt, answer, escaper = text
     if not text.is_chat:
         if tokenizer.eos_token_id is None:
             raise DataError(
@@ -173,7 +174,7 @@ def _written(text: _Text, tokenizer: Any) -> str:
                 "close an answer with; set its eos_token, or use chat messages and a chat model"
             )
         joined = prompt if answer is None else prompt + answer
-        return escape.escape(joined) if escape else str(joined)
+        return escaper.escape(joined) if escaper else str(joined)
     if getattr(tokenizer, "chat_template", None) is None:
         raise DataError(
             "the data holds chat messages and the tokenizer has no chat template; "
@@ -182,7 +183,7 @@ def _written(text: _Text, tokenizer: Any) -> str:
     messages = [*prompt, *(answer or ())]
     return str(
         tokenizer.apply_chat_template(
-            escape.escape_turns(messages) if escape else messages,
+            escaper.escape_turns(messages) if escaper else messages,
             tokenize=False,
             add_generation_prompt=answer is None,
         )
