@@ -63,7 +63,7 @@ class Resident:
         import ray.train.torch
 
         from dpo_core.models import load as models
-        from dpo_core.models import resident as resident_model
+        from dpo_core.models import reusable as reusable_model
         from dpo_core.training import trainer as training
 
         models.quiet()
@@ -72,7 +72,7 @@ class Resident:
         self.data = _trial_data(paths, self.prepared, self.config.data.weights, training.TrialData)
         self.tokenizer = models.load_tokenizer(self.config.model)
         device = str(ray.train.torch.get_device())
-        self.model = resident_model.ResidentModel(self.config.model, device)
+        self.model = reusable_model.ReusableModel(self.config.model, device)
         pairs = self.config.training.batch_pairs
         self.gauges = TrialGauges(paths.sweep_id, pairs) if rank() == 0 else None
         note_node(paths)
@@ -89,7 +89,10 @@ class Resident:
 
         reporter = _Reporter(job, self, report, keep_going)
         try:
-            with _resume_folder(self.paths, job) as resume_from, self.model.lent() as model:
+            with (
+                _resume_folder(self.paths, job) as resume_from,
+                self.model.restored_after_use() as model,
+            ):
                 training.train(
                     model,
                     self.tokenizer,

@@ -13,7 +13,7 @@ import torch
 from dpo_core.errors import TrialFailed
 from dpo_core.hyperparams import DPOHyperparams
 from dpo_core.models.load import load_model
-from dpo_core.models.resident import ResidentModel
+from dpo_core.models.reusable import ReusableModel
 from dpo_core.settings import LoraSettings, ModelSettings, TrainingSettings
 from dpo_core.training.trainer import train
 from tests.support.toys import toy_data, toy_tokenizer
@@ -57,12 +57,12 @@ def test_a_warm_trial_gives_the_numbers_of_a_cold_one(
     settings = settings_of(toy_model, adapter, dtype)
     data = toy_data(load_model(settings))
     cold = run(load_model(settings), settings, data, tmp_path, 0.01)
-    resident = ResidentModel(settings, "cpu")
-    with resident.lent() as model:
+    reusable = ReusableModel(settings, "cpu")
+    with reusable.restored_after_use() as model:
         other = run(model, settings, data, tmp_path, 0.003)
-    with pytest.raises(TrialFailed), resident.lent() as model:
+    with pytest.raises(TrialFailed), reusable.restored_after_use() as model:
         run(model, settings, data, tmp_path, 1e30)
-    with resident.lent() as again:
+    with reusable.restored_after_use() as again:
         assert again is model, "loaded once"
         assert same(run(again, settings, data, tmp_path, 0.01), cold)
     assert not same(other, cold), "or the comparison says nothing"
@@ -74,8 +74,8 @@ def test_what_comes_back_is_what_was_lent(
 ) -> None:
     settings = settings_of(toy_model, adapter)
     fresh = load_model(settings).state_dict()
-    resident = ResidentModel(settings, "cpu")
-    with resident.lent() as model:
+    reusable = ReusableModel(settings, "cpu")
+    with reusable.restored_after_use() as model:
         run(model, settings, toy_data(load_model(settings)), tmp_path, 0.01)
     assert list(model.state_dict()) == list(fresh)
     assert all(torch.equal(model.state_dict()[name], fresh[name]) for name in fresh)
@@ -84,29 +84,29 @@ def test_what_comes_back_is_what_was_lent(
 
 
 def test_what_stays_is_not_looked_through_by_every_collection(toy_model: Path) -> None:
-    resident = ResidentModel(settings_of(toy_model, ADAPTERS[0]), "cpu")
-    with resident.lent():
+    reusable = ReusableModel(settings_of(toy_model, ADAPTERS[0]), "cpu")
+    with reusable.restored_after_use():
         assert gc.get_freeze_count() > 10_000
-    with pytest.raises(MemoryError), resident.lent():
+    with pytest.raises(MemoryError), reusable.restored_after_use():
         raise MemoryError
     assert gc.get_freeze_count() == 0, "or the dropped model would stay as well"
 
 
 def test_after_an_unknown_error_the_model_is_loaded_again(toy_model: Path) -> None:
-    resident = ResidentModel(settings_of(toy_model, ADAPTERS[0]), "cpu")
-    with pytest.raises(MemoryError), resident.lent() as first:
+    reusable = ReusableModel(settings_of(toy_model, ADAPTERS[0]), "cpu")
+    with pytest.raises(MemoryError), reusable.restored_after_use() as first:
         raise MemoryError
-    with resident.lent() as second:
+    with reusable.restored_after_use() as second:
         assert second is not first
 
 
 def test_memory_does_not_grow_over_fifty_trials(toy_model: Path, tmp_path: Path) -> None:
     settings = settings_of(toy_model, ADAPTERS[0])
     data = toy_data(load_model(settings))
-    resident = ResidentModel(settings, "cpu")
+    reusable = ReusableModel(settings, "cpu")
     used = []
     for _ in range(50):
-        with resident.lent() as model:
+        with reusable.restored_after_use() as model:
             run(model, settings, data, tmp_path, 0.01)
         gc.collect()
         used.append(psutil.Process().memory_info().rss)

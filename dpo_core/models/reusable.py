@@ -19,7 +19,7 @@ from dpo_core.models.load import load_model
 from dpo_core.settings import ModelSettings
 
 
-class ResidentModel:
+class ReusableModel:
     """Loads at the first loan. Full fine-tuning keeps a copy of the weights in main memory."""
 
     def __init__(self, settings: ModelSettings, device: str) -> None:
@@ -28,7 +28,7 @@ class ResidentModel:
         self.weights: dict[str, torch.Tensor] = {}
 
     @contextlib.contextmanager
-    def lent(self) -> Iterator[Any]:
+    def restored_after_use(self) -> Iterator[Any]:
         """The untouched base model. Restored afterwards; after an error of unknown kind it is
         dropped, and the next loan loads it again."""
         if self.model is None:
