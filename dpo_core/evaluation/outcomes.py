@@ -194,7 +194,7 @@ def read_outcomes(content: bytes) -> tuple[Outcomes, dict[str, Any]]:
     return Outcomes(tuple(ids), **numbers, tie_nats=metadata.pop("tie_nats")), metadata
 
 
-def whole_outcomes(content: bytes) -> tuple[Outcomes, dict[str, Any]] | None:
+def read_outcomes_if_whole(content: bytes) -> tuple[Outcomes, dict[str, Any]] | None:
     """The same; None for a torn file."""
     try:
         return read_outcomes(content)

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from dpo_core.errors import UserError
-from dpo_core.evaluation.outcomes import Outcomes, whole_outcomes, write_outcomes
+from dpo_core.evaluation.outcomes import Outcomes, read_outcomes_if_whole, write_outcomes
 from dpo_core.settings import ModelSettings
 from dpo_core.storage.store import Store
 from sweeps.run_dir.config_file import read_config
@@ -106,7 +106,7 @@ def score_model(paths: SweepPaths, settings: ModelSettings, split: str) -> Outco
 def final_outcomes(paths: SweepPaths, trial: str, step: int) -> Outcomes | None:
     """What `export_and_score` left, or None before it ran."""
     name = paths.final_outcome(trial, step)
-    found = whole_outcomes(paths.store.read(name)) if paths.store.exists(name) else None
+    found = read_outcomes_if_whole(paths.store.read(name)) if paths.store.exists(name) else None
     return found and found[0]
 
 

@@ -9,7 +9,7 @@ from typing import Any
 
 from dpo_core.encoding.encode import tokenizer_fingerprint
 from dpo_core.errors import ModelError, SettingsError
-from dpo_core.evaluation.outcomes import whole_outcomes, write_outcomes
+from dpo_core.evaluation.outcomes import read_outcomes_if_whole, write_outcomes
 from dpo_core.settings import ModelSettings
 from dpo_core.storage.store import Store
 from sweeps.config.schema import SweepConfig
@@ -53,7 +53,7 @@ def find_incumbent(config: SweepConfig) -> Incumbent | None:
 def is_scored(paths: SweepPaths, incumbent: Incumbent, split: str) -> bool:
     """Whether this incumbent's outcomes on a split are in the sweep's folder."""
     name = paths.incumbent_outcome(split)
-    found = whole_outcomes(paths.store.read(name)) if paths.store.exists(name) else None
+    found = read_outcomes_if_whole(paths.store.read(name)) if paths.store.exists(name) else None
     return bool(found and found[1]["path"] == incumbent.path)
 
 

@@ -6,7 +6,7 @@ import re
 from collections.abc import Sequence
 from typing import Any
 
-from dpo_core.evaluation.outcomes import whole_outcomes
+from dpo_core.evaluation.outcomes import read_outcomes_if_whole
 from sweeps.run_dir.ledger import TrialRecord
 from sweeps.run_dir.paths import SweepPaths
 from sweeps.search.drawn_point import DrawnPoint
@@ -49,7 +49,7 @@ def drawn_row(paths: SweepPaths, trial: str) -> dict[str, Any] | None:
 def delete_torn_outcomes(paths: SweepPaths, trial: str) -> None:
     """Of a trial that goes on: their steps are evaluated again."""
     for _, name in paths.evaluations_of(trial):
-        if whole_outcomes(paths.store.read(name)) is None:
+        if read_outcomes_if_whole(paths.store.read(name)) is None:
             paths.store.delete(name)
 
 

@@ -8,7 +8,7 @@ from functools import cached_property
 
 from dpo_core.errors import UserError
 from dpo_core.evaluation.failure_modes import largest_drift
-from dpo_core.evaluation.outcomes import Outcomes, whole_outcomes
+from dpo_core.evaluation.outcomes import Outcomes, read_outcomes_if_whole
 from sweeps.config.selection import SelectionSettings
 from sweeps.run_dir.ledger import TrialRecord, searched
 from sweeps.run_dir.paths import Place, SweepPaths
@@ -68,7 +68,7 @@ def outcomes_at(paths: SweepPaths, name: str) -> Outcomes | None:
     """None where there are none. Raises UserError for a damaged file."""
     if not paths.store.exists(name):
         return None
-    found = whole_outcomes(paths.store.read(name))
+    found = read_outcomes_if_whole(paths.store.read(name))
     if found is None:
         raise UserError(
             f"{paths.store.uri}/{name}: is damaged; restore it from a copy, or delete it, and "

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from dpo_core.evaluation.failure_modes import health, largest_drift
-from dpo_core.evaluation.outcomes import Outcomes, whole_outcomes, write_outcomes
+from dpo_core.evaluation.outcomes import Outcomes, read_outcomes_if_whole, write_outcomes
 from dpo_core.hardware import describe_hardware
 from dpo_core.hyperparams import DPOHyperparams
 from dpo_core.storage.private_tmp import private_tmp_folder
@@ -197,7 +197,9 @@ def _merit(outcomes: Outcomes, objective: str) -> tuple[float, float]:
 
 def stored(paths: SweepPaths, trial: str) -> list[tuple[dict[str, Any], Outcomes]]:
     """(metadata, outcomes) of every stored evaluation of a trial that is whole, by step."""
-    found = (whole_outcomes(paths.store.read(name)) for _, name in paths.evaluations_of(trial))
+    found = (
+        read_outcomes_if_whole(paths.store.read(name)) for _, name in paths.evaluations_of(trial)
+    )
     return [(metadata, outcomes) for outcomes, metadata in filter(None, found)]
 
 
