@@ -40,7 +40,7 @@ def reference_key(
     return hashlib.sha256("\0".join(parts).encode()).hexdigest()[:32]
 
 
-def verdict_key(pairs: Sequence[EncodedPair], *about: str) -> str:
+def prompt_sharing_key(pairs: Sequence[EncodedPair], *about: str) -> str:
     """sha256 hex of what decides whether prompts can be shared (see `sharing`)."""
     return hashlib.sha256(
         "\0".join([*about, TokenTable.of(pairs).fingerprint()]).encode()
