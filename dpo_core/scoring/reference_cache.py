@@ -47,7 +47,7 @@ def prompt_sharing_key(pairs: Sequence[EncodedPair], *about: str) -> str:
     ).hexdigest()[:32]
 
 
-def obtain(
+def load_or_compute(
     store: Store,
     key: str,
     pairs: Sequence[EncodedPair],

@@ -47,7 +47,7 @@ def columns_of(
         dtype=_precision(config),
     )
     compute = partial(scorer, pairs)
-    return key, *reference_cache.obtain(paths.reference_cache, key, pairs, compute)
+    return key, *reference_cache.load_or_compute(paths.reference_cache, key, pairs, compute)
 
 
 def needs_checkpointing(config: SweepConfig, tokens: Encoded, device: str) -> bool:

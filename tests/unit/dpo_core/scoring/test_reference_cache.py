@@ -19,7 +19,14 @@ import pyarrow.parquet as pq
 import pytest
 
 from dpo_core.encoding.token_table import EncodedPair
-from dpo_core.scoring.reference_cache import COLUMNS, Columns, load, obtain, reference_key, save
+from dpo_core.scoring.reference_cache import (
+    COLUMNS,
+    Columns,
+    load,
+    load_or_compute,
+    reference_key,
+    save,
+)
 from dpo_core.storage.store import Store
 
 PAIRS = [EncodedPair("a", (1, 2), (3,), (4, 5)), EncodedPair("b", (1,), (6, 7), (8,))]
@@ -88,9 +95,9 @@ def test_key_cannot_depend_on_what_a_sweep_searches() -> None:
 
 
 def test_the_second_to_ask_finds_what_the_first_computed(store: Store) -> None:
-    first, computed = obtain(store, KEY, PAIRS, columns)
+    first, computed = load_or_compute(store, KEY, PAIRS, columns)
     assert computed
-    second, computed_again = obtain(store, KEY, PAIRS, never)
+    second, computed_again = load_or_compute(store, KEY, PAIRS, never)
     assert not computed_again
     assert equal(first, second)
     assert [second[n].dtype for n in COLUMNS] == [first[n].dtype for n in COLUMNS]
@@ -178,7 +185,7 @@ def test_a_damaged_entry_is_not_used_but_rebuilt(
     save(store, KEY, PAIRS, columns())
     damage(store)
     assert load(store, KEY, PAIRS) is None
-    rebuilt, computed = obtain(store, KEY, PAIRS, lambda: columns(-2.5))
+    rebuilt, computed = load_or_compute(store, KEY, PAIRS, lambda: columns(-2.5))
     assert computed
     assert equal(rebuilt, columns(-2.5))
     assert equal(load(store, KEY, PAIRS) or {}, columns(-2.5))
@@ -187,7 +194,7 @@ def test_a_damaged_entry_is_not_used_but_rebuilt(
 @pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
 def test_what_is_no_number_is_never_kept(store: Store, bad: float) -> None:
     with pytest.raises(ValueError, match="no finite log-probability for every pair"):
-        obtain(store, KEY, PAIRS, lambda: columns(bad))
+        load_or_compute(store, KEY, PAIRS, lambda: columns(bad))
     assert load(store, KEY, PAIRS) is None
 
 
@@ -199,8 +206,8 @@ def test_a_column_that_is_too_short_is_never_kept(store: Store) -> None:
 
 def test_the_cache_may_live_behind_a_uri() -> None:
     store = Store.open("memory://reference-cache")
-    obtain(store, KEY, PAIRS, columns)
-    found, computed = obtain(store, KEY, PAIRS, never)
+    load_or_compute(store, KEY, PAIRS, columns)
+    found, computed = load_or_compute(store, KEY, PAIRS, never)
     assert not computed
     assert equal(found, columns())
 
@@ -218,7 +225,9 @@ def ask(folder: str, gate: Any, answers: Any) -> None:
         return columns()
 
     gate.wait(60)
-    found, computed = obtain(Store.open(os.path.join(folder, "store")), KEY, PAIRS, compute)
+    found, computed = load_or_compute(
+        Store.open(os.path.join(folder, "store")), KEY, PAIRS, compute
+    )
     answers.put((computed, equal(found, columns())))
 
 
