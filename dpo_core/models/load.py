@@ -18,7 +18,7 @@ from dpo_core.settings import LoraSettings, ModelSettings
 os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
 
 
-def quiet() -> None:
+def silence_libraries() -> None:
     """No progress bars and no advice from the libraries: their lines end up in every trial's log."""
     import warnings
 

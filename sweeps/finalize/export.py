@@ -29,9 +29,9 @@ _STATE = ("optimizer.safetensors", "scheduler.json", "trainer_state.json", "mani
 
 def export_and_score(storage: str, sweep_id: str, trial: str, step: int) -> None:
     """In a worker: write `best/`, then score the final split with what was written."""
-    from dpo_core.models.load import quiet
+    from dpo_core.models.load import silence_libraries
 
-    quiet()
+    silence_libraries()
     paths = SweepPaths(Store.open(storage), sweep_id)
     with tempfile.TemporaryDirectory(dir=paths.scratch) as scratch:
         folder = Path(scratch) / "best"

@@ -65,9 +65,9 @@ def score_incumbent(paths: SweepPaths, incumbent: Incumbent, split: str, call: C
 
 
 def _score_remotely(storage: str, sweep_id: str, name: str, path: str, split: str) -> None:
-    from dpo_core.models.load import load_tokenizer, quiet
+    from dpo_core.models.load import load_tokenizer, silence_libraries
 
-    quiet()
+    silence_libraries()
     paths = SweepPaths(Store.open(storage), sweep_id)
     with tempfile.TemporaryDirectory(dir=paths.scratch) as scratch:
         settings = Incumbent(name, path).settings(read_config(paths).model, Path(scratch))

@@ -75,10 +75,10 @@ def _answer_remotely(
     prompts: Sequence[tuple[int, ...]],
     max_new_tokens: int,
 ) -> dict[str, list[dict[str, Any]]]:
-    from dpo_core.models.load import load_model, load_tokenizer, quiet
+    from dpo_core.models.load import load_model, load_tokenizer, silence_libraries
     from dpo_core.scoring.scorer import best_device
 
-    quiet()
+    silence_libraries()
     paths = SweepPaths(Store.open(storage), sweep_id)
     config, device = read_config(paths), best_device()
     tokenizer, found = load_tokenizer(config.model), {}

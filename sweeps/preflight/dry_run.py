@@ -30,9 +30,9 @@ class Rehearsal:
 @contextmanager
 def rehearsed(config: SweepConfig) -> Iterator[Rehearsal]:
     """The tokens are in a folder that goes away with the block. Raises UserError as `run` would."""
-    from dpo_core.models.load import load_tokenizer, quiet
+    from dpo_core.models.load import load_tokenizer, silence_libraries
 
-    quiet()
+    silence_libraries()
     data = read_data(config)
     splits = split_data(config, expected_pairs(data))
     tokenizer = load_tokenizer(config.model)

@@ -60,10 +60,10 @@ class _Desk:
 
     @classmethod
     def at(cls, storage: str, sweep_id: str) -> _Desk:
-        from dpo_core.models.load import load_tokenizer, quiet
+        from dpo_core.models.load import load_tokenizer, silence_libraries
         from dpo_core.scoring.scorer import Scorer
 
-        quiet()
+        silence_libraries()
         paths = SweepPaths(Store.open(storage), sweep_id)
         config = read_config(paths)
         tokenizer, scorer = load_tokenizer(config.model), Scorer(config.model)

@@ -66,7 +66,7 @@ class Resident:
         from dpo_core.models import reusable as reusable_model
         from dpo_core.training import trainer as training
 
-        models.quiet()
+        models.silence_libraries()
         self.paths = paths
         self.config, self.prepared = read_config(paths), Prepared.read(paths)
         self.data = _trial_data(paths, self.prepared, self.config.data.weights, training.TrialData)

@@ -141,13 +141,13 @@ class _StepBench:
         self, model_dir: Path, lora: bool, pairs: Sequence[PreferencePair], steps: int
     ) -> None:
         from dpo_core.encoding.encode import encode, uses_chat_template
-        from dpo_core.models.load import load_tokenizer, quiet
+        from dpo_core.models.load import load_tokenizer, silence_libraries
         from dpo_core.preferences import as_chat
         from dpo_core.scoring.scorer import Scorer
         from dpo_core.settings import LoraSettings, ModelSettings, TrainingSettings
         from dpo_core.training.batch_order import batch_order
 
-        quiet()
+        silence_libraries()
         self.settings = ModelSettings(path=str(model_dir), adapter=LoraSettings() if lora else None)
         self.training = TrainingSettings(
             max_steps=steps, batch_pairs=BATCH_PAIRS, evaluations=1, epochs=None
