@@ -210,7 +210,7 @@ class SharedPromptDPOTrainer(DPOTrainer):  # type: ignore[misc]
             raise TrialFailed(
                 "nan", f"the policy's log-probabilities are no numbers at step {step}"
             )
-        return outcomes_of(
+        return build_outcomes(
             self.data.select, logps, self.data.select_reference, self.model_settings.dtype
         )
 
@@ -294,7 +294,7 @@ def dpo_config(
     )
 
 
-def outcomes_of(
+def build_outcomes(
     pairs: Sequence[EncodedPair], policy: Columns, reference: Columns, dtype: str
 ) -> Outcomes:
     """Per-pair outcomes of `pairs` from the policy's and the reference's columns."""

@@ -20,7 +20,7 @@ from dpo_core.preferences import as_chat, load_pairs
 from dpo_core.scoring.logprobs import row_logps, score_pairs, token_logps_unshared
 from dpo_core.scoring.prompt_sharing import why_not_shared
 from dpo_core.settings import ModelSettings
-from dpo_core.training.trainer import outcomes_of
+from dpo_core.training.trainer import build_outcomes
 
 pytestmark = pytest.mark.integration
 
@@ -72,6 +72,6 @@ def test_prompts_are_shared_exactly(pairs: list[Any]) -> None:
 def test_untouched_it_scores_exactly_one_half(pairs: list[Any]) -> None:
     reference = score_pairs(load_model(SETTINGS), pairs, 512).numpy()
     again = score_pairs(load_model(SETTINGS), pairs, 512).numpy()
-    outcomes = outcomes_of(pairs, again, reference, "float32")
+    outcomes = build_outcomes(pairs, again, reference, "float32")
     assert outcomes.count("reward_accuracy").accuracy == 0.5
     assert outcomes.count("reward_accuracy").ties == len(pairs)
