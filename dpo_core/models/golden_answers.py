@@ -13,24 +13,24 @@ from dpo_core.preferences.pairs import PreferencePair
 from dpo_core.storage.arrow_files import chunks
 from dpo_core.storage.store import Store
 
-PART = 16  # prompts a part: what a kill can cost
+PAIRS_PER_PART = 16  # prompts a part: what a kill can cost
 Generate = Callable[[Sequence[Turns | str], int], list[str]]
 
 
 @dataclass(frozen=True)
-class Filled:
+class CompletedPairs:
     """Pairs in their order, without those the model gave no usable answer for."""
 
     pairs: list[PreferencePair]
     dropped: list[str]
 
 
-def parts_of(pairs: Iterable[PreferencePair]) -> list[list[PreferencePair]]:
+def unanswered_parts(pairs: Iterable[PreferencePair]) -> list[list[PreferencePair]]:
     """Those that wait for an answer, in the batches in which they are answered."""
-    return list(chunks(filter(is_unanswered, pairs), PART))
+    return list(chunks(filter(is_unanswered, pairs), PAIRS_PER_PART))
 
 
-def answer_parts(
+def generate_missing_answers(
     parts: Iterable[Sequence[PreferencePair]],
     generate: Generate,
     store: Store,
@@ -53,11 +53,13 @@ def answer_parts(
     return made
 
 
-def fill_in(pairs: Sequence[PreferencePair], store: Store, about: Sequence[str]) -> Filled:
+def insert_answers(
+    pairs: Sequence[PreferencePair], store: Store, about: Sequence[str]
+) -> CompletedPairs:
     """Give each waiting pair the answer that was made for it. Raises FileNotFoundError when one was
     not made."""
     answers: dict[str, str] = {}
-    for part in parts_of(pairs):
+    for part in unanswered_parts(pairs):
         texts = json.loads(store.read(f"{_key(part, about)}.json"))
         answers |= {pair.id: text for pair, text in zip(part, texts, strict=True)}
     kept: list[PreferencePair] = []
@@ -68,7 +70,7 @@ def fill_in(pairs: Sequence[PreferencePair], store: Store, about: Sequence[str])
             dropped.append(made)
         else:
             kept.append(made)
-    return Filled(kept, dropped)
+    return CompletedPairs(kept, dropped)
 
 
 def _key(part: Sequence[PreferencePair], about: Sequence[str]) -> str:

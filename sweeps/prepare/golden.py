@@ -10,7 +10,12 @@ from typing import Any
 
 from dpo_core.encoding import encode
 from dpo_core.errors import DataError
-from dpo_core.models.golden_answers import PART, answer_parts, fill_in, parts_of
+from dpo_core.models.golden_answers import (
+    PAIRS_PER_PART,
+    generate_missing_answers,
+    insert_answers,
+    unanswered_parts,
+)
 from dpo_core.preferences import PairTable, PreferenceSplits, chat_prompt
 from dpo_core.storage.store import Store
 from sweeps.config.schema import SweepConfig
@@ -25,7 +30,7 @@ def deal(
     as the sweep's trials may use at once. Raises what the first of them raises."""
     waiting = sum(PairTable.of(getattr(splits, split)).unanswered_count for split in SPLITS)
     workers = config.search.concurrent * config.resources.workers
-    shares = min(workers, math.ceil(waiting / PART))
+    shares = min(workers, math.ceil(waiting / PAIRS_PER_PART))
     if not shares:
         return
     pool = ThreadPoolExecutor(shares)
@@ -61,19 +66,21 @@ class GoldenAnswers:
 
     def make(self, scorer: Any, share: int, shares: int) -> int:
         """Those of one share that are not there yet, by the scorer's model; returns how many parts."""
-        parts = [part for s in SPLITS for part in parts_of(getattr(self.splits, s))]
+        parts = [part for s in SPLITS for part in unanswered_parts(getattr(self.splits, s))]
 
         def answer(prompts: Sequence[Any], seed: int) -> list[str]:
             return self._generate(scorer.model, prompts, seed)
 
-        return answer_parts(parts[share::shares], answer, self.store, self.about)
+        return generate_missing_answers(parts[share::shares], answer, self.store, self.about)
 
     def filled(self) -> tuple[PreferenceSplits, list[str]]:
         """The splits with the model's own answer as the rejected side of each golden pair, and why
         some make no pair. Raises DataError when a split is left empty."""
         if not any(PairTable.of(getattr(self.splits, split)).unanswered_count for split in SPLITS):
             return self.splits, []
-        filled = {s: fill_in(getattr(self.splits, s), self.store, self.about) for s in SPLITS}
+        filled = {
+            s: insert_answers(getattr(self.splits, s), self.store, self.about) for s in SPLITS
+        }
         for split, found in filled.items():
             if not found.pairs:
                 raise DataError(

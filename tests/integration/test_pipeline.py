@@ -17,7 +17,7 @@ import pyarrow as pa
 import pytest
 
 from dpo_core.errors import UserError
-from dpo_core.models.golden_answers import PART
+from dpo_core.models.golden_answers import PAIRS_PER_PART
 from dpo_core.storage.store import Store
 from sweeps.config.load import parse_sweep
 from sweeps.config.schema import SweepConfig
@@ -31,7 +31,7 @@ from sweeps.run_dir.prepared import Prepared, read_encoded, read_pairs
 from tests.support.cluster import ray_processes
 from tests.support.toys import write_toy_pairs
 
-GOLDEN = 5 * PART
+GOLDEN = 5 * PAIRS_PER_PART
 
 
 @pytest.fixture
@@ -85,7 +85,7 @@ def test_golden_prompts_are_dealt_to_all_workers_and_go_on_after_a_kill(
         if "ThreadPoolExecutor" in thread.name:
             thread.join()
     first = {name: cache.read(name) for name in cache.names()}
-    assert 0 < len(first) < GOLDEN // PART + 3, "one share was answered and kept"
+    assert 0 < len(first) < GOLDEN // PAIRS_PER_PART + 3, "one share was answered and kept"
     call = Here()
     paths, made = prepared(config, "toy-1", call)
     names, shares, threads = zip(*call.calls, strict=True)

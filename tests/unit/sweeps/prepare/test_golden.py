@@ -12,7 +12,13 @@ import torch
 from dpo_core.encoding.encode import prompt_tokens
 from dpo_core.errors import DataError
 from dpo_core.models.generation import generate
-from dpo_core.models.golden_answers import PART, Filled, answer_parts, fill_in, parts_of
+from dpo_core.models.golden_answers import (
+    PAIRS_PER_PART,
+    CompletedPairs,
+    generate_missing_answers,
+    insert_answers,
+    unanswered_parts,
+)
 from dpo_core.preferences.golden import is_unanswered, read_golden, with_placeholder_answer
 from dpo_core.preferences.readers import Record
 from dpo_core.storage.store import Store
@@ -61,23 +67,25 @@ class Model:
         return [f"I say {prompt} {seed}" for prompt in prompts]
 
 
-def fill(pairs: list[Any], model: Any, store: Store, about: list[str]) -> Filled:
-    answer_parts(parts_of(pairs), model, store, about)
-    return fill_in(pairs, store, about)
+def fill(pairs: list[Any], model: Any, store: Store, about: list[str]) -> CompletedPairs:
+    generate_missing_answers(unanswered_parts(pairs), model, store, about)
+    return insert_answers(pairs, store, about)
 
 
 def test_answers_are_made_once_and_survive_a_kill(tmp_path: Path) -> None:
-    pairs, store = golden(2 * PART + 3), Store.open(tmp_path)
+    pairs, store = golden(2 * PAIRS_PER_PART + 3), Store.open(tmp_path)
     with pytest.raises(KeyboardInterrupt):
-        fill(pairs, Model(dies_at=f"Question {PART}?"), store, ["w"])
+        fill(pairs, Model(dies_at=f"Question {PAIRS_PER_PART}?"), store, ["w"])
     second = Model()
     filled = fill(pairs, second, store, ["w"])
-    assert len(second.asked) == PART + 3, "the first part was kept"
+    assert len(second.asked) == PAIRS_PER_PART + 3, "the first part was kept"
     said = [str(p.rejected).rpartition(" ") for p in filled.pairs]
     assert [text for text, _, _ in said] == [f"I say {p.prompt}" for p in pairs]
     assert len({seed for _, _, seed in said}) == 3, "a seed for each part"
-    moved = fill(pairs[PART:], Model(), Store.open(tmp_path / "other"), ["w"])
-    assert moved.pairs == filled.pairs[PART:], "an answer is the same wherever its part stands"
+    moved = fill(pairs[PAIRS_PER_PART:], Model(), Store.open(tmp_path / "other"), ["w"])
+    assert moved.pairs == filled.pairs[PAIRS_PER_PART:], (
+        "an answer is the same wherever its part stands"
+    )
     third = Model()
     assert fill(pairs, third, store, ["w"]) == filled
     assert third.asked == []
