@@ -10,7 +10,7 @@ from dpo_core.evaluation.outcomes import Outcomes
 NGRAM = 3
 
 
-def health(outcomes: Outcomes) -> dict[str, Any]:
+def drift_and_displacement(outcomes: Outcomes) -> dict[str, Any]:
     """Offline drift and displacement of one evaluation, in nats per token and as shares.
 
     Drift is mean (log π − log π_ref) per held-out token, chosen and rejected apart. It is not
@@ -38,7 +38,7 @@ def repeated_ngrams(tokens: Sequence[int], n: int = NGRAM) -> float:
     return 1 - len(set(found)) / len(found) if found else 0.0
 
 
-def generated_health(
+def length_and_repetition(
     answers: Sequence[Sequence[int]], of_reference: Sequence[Sequence[int]]
 ) -> dict[str, float]:
     """Tokens of a policy's answers against the reference's to the same prompts: how many times as

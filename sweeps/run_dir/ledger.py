@@ -13,7 +13,7 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from dpo_core.errors import UserError
-from dpo_core.evaluation.failure_modes import health, largest_drift
+from dpo_core.evaluation.failure_modes import drift_and_displacement, largest_drift
 from dpo_core.evaluation.outcomes import Outcomes, label_slices, length_slices
 from dpo_core.storage.store import Store
 
@@ -149,5 +149,5 @@ def evaluation_record(
             name: length_slices(outcomes, name) | label_slices(outcomes, name, labels)
             for name in counts
         },
-        health=health(outcomes),
+        health=drift_and_displacement(outcomes),
     )

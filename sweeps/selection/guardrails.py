@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from dpo_core.evaluation.failure_modes import generated_health, health
+from dpo_core.evaluation.failure_modes import drift_and_displacement, length_and_repetition
 from dpo_core.evaluation.outcomes import Outcomes, length_slices
 from sweeps.config.selection import GuardrailSettings
 
@@ -36,7 +36,7 @@ def broken(name: str, value: float | None, limit: float) -> str:
 
 def offline_values(outcomes: Outcomes, objective: str) -> dict[str, float]:
     """The guardrails' numbers that held-out pairs tell, without any generated answer."""
-    told = health(outcomes)
+    told = drift_and_displacement(outcomes)
     reference, policy = (
         length_slices(o, objective)["length_controlled"] for o in (outcomes.as_reference, outcomes)
     )
@@ -55,7 +55,7 @@ def with_answers(
     settings: GuardrailSettings,
 ) -> dict[str, Check]:
     """The same checks, those on generated answers among them."""
-    known = checks(generated_health(tokens, of_reference), settings)
+    known = checks(length_and_repetition(tokens, of_reference), settings)
     return {n: known[n] if known[n].passed is not None else check for n, check in checked.items()}
 
 

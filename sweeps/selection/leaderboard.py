@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from dpo_core.evaluation.failure_modes import health
+from dpo_core.evaluation.failure_modes import drift_and_displacement
 from dpo_core.evaluation.outcomes import OBJECTIVES, Floats, Outcomes, label_slices, length_slices
 from sweeps.run_dir.ledger import EvaluationRecord, TrialRecord
 from sweeps.selection.statistics import Groups, design_effect, wilson_interval
@@ -74,7 +74,7 @@ def scores(
         **{name: outcomes.count(name).accuracy for name in OBJECTIVES},
         "length": length_slices(outcomes, objective),
         "by": label_slices(outcomes, objective, labels or {}),
-        "health": health(outcomes),
+        "health": drift_and_displacement(outcomes),
     }
 
 

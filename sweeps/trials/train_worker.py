@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from dpo_core.evaluation.failure_modes import health, largest_drift
+from dpo_core.evaluation.failure_modes import drift_and_displacement, largest_drift
 from dpo_core.evaluation.outcomes import Outcomes, read_outcomes_if_whole, write_outcomes
 from dpo_core.hardware import describe_hardware
 from dpo_core.hyperparams import DPOHyperparams
@@ -192,7 +192,7 @@ def note_node(paths: SweepPaths) -> None:
 
 def _merit(outcomes: Outcomes, objective: str) -> tuple[float, float]:
     """(accuracy, −drift) of an evaluation: what is larger is the better checkpoint of a trial."""
-    return outcomes.count(objective).accuracy, -largest_drift(health(outcomes))
+    return outcomes.count(objective).accuracy, -largest_drift(drift_and_displacement(outcomes))
 
 
 def stored(paths: SweepPaths, trial: str) -> list[tuple[dict[str, Any], Outcomes]]:

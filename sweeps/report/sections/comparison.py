@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from dpo_core.evaluation.failure_modes import health
+from dpo_core.evaluation.failure_modes import drift_and_displacement
 from dpo_core.evaluation.outcomes import OBJECTIVES, Outcomes
 from sweeps.report import formatting
 from sweeps.report.blocks import Block, Column, Plot, Row, Section, Table, Text, number, table
@@ -63,7 +63,12 @@ def _scores(evidence: Evidence, outcomes: Outcomes) -> dict[str, Any]:
     count = outcomes.count(evidence.objective)
     accuracies = {name: of.accuracy for name, of in outcomes.counts().items()}
     interval = list(wilson_interval(count))
-    return {**count.as_dict(), **accuracies, "interval": interval, "health": health(outcomes)}
+    return {
+        **count.as_dict(),
+        **accuracies,
+        "interval": interval,
+        "health": drift_and_displacement(outcomes),
+    }
 
 
 def _range(name: str, split: str, scores: Mapping[str, Any]) -> Range:

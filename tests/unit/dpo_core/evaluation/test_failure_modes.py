@@ -5,7 +5,11 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from dpo_core.evaluation.failure_modes import generated_health, health, repeated_ngrams
+from dpo_core.evaluation.failure_modes import (
+    drift_and_displacement,
+    length_and_repetition,
+    repeated_ngrams,
+)
 from dpo_core.evaluation.outcomes import Outcomes
 
 
@@ -29,7 +33,7 @@ TOKENS = [(10, 4), (4, 4), (4, 8), (2, 4)]
 
 
 def test_health_by_hand() -> None:
-    assert health(scored(GAINS, TOKENS)) == {
+    assert drift_and_displacement(scored(GAINS, TOKENS)) == {
         "drift_chosen": pytest.approx(-4 / 20),  # (−2 + 1 − 3 + 0) / (10 + 4 + 4 + 2)
         "drift_rejected": pytest.approx(-8 / 20),  # (−6 − 1 + 0 − 1) / (4 + 4 + 8 + 4)
         "displaced": 0.25,
@@ -38,7 +42,7 @@ def test_health_by_hand() -> None:
 
 
 def test_an_untouched_policy_has_not_drifted() -> None:
-    assert health(scored(GAINS, TOKENS).as_reference) == {
+    assert drift_and_displacement(scored(GAINS, TOKENS).as_reference) == {
         "drift_chosen": 0.0,
         "drift_rejected": 0.0,
         "displaced": 0.0,
@@ -48,7 +52,7 @@ def test_an_untouched_policy_has_not_drifted() -> None:
 
 def test_float_noise_is_no_displacement() -> None:
     # The margin grew by 6e-5 nats while the chosen answer fell by 3e-5: both below a tie.
-    assert health(scored([(-3e-5, -9e-5)], [(3, 3)]))["displaced"] == 0.0
+    assert drift_and_displacement(scored([(-3e-5, -9e-5)], [(3, 3)]))["displaced"] == 0.0
 
 
 @pytest.mark.parametrize(
@@ -66,7 +70,7 @@ def test_repeated_ngrams_by_hand(tokens: list[int], share: float) -> None:
 
 
 def test_generated_answers_are_held_against_the_references() -> None:
-    found = generated_health([[1, 1, 1, 1, 1], [1, 2, 3]], [[1, 2], [3, 4]])
+    found = length_and_repetition([[1, 1, 1, 1, 1], [1, 2, 3]], [[1, 2], [3, 4]])
     assert found == {
         "length_growth": 2.0,  # 8 tokens against 4
         "repetition": pytest.approx(1 / 3),  # (2/3 + 0) / 2 − 0
@@ -74,4 +78,4 @@ def test_generated_answers_are_held_against_the_references() -> None:
 
 
 def test_a_reference_that_says_nothing_divides_by_no_zero() -> None:
-    assert generated_health([[1, 2, 3]], [[]])["length_growth"] == 3.0
+    assert length_and_repetition([[1, 2, 3]], [[]])["length_growth"] == 3.0
