@@ -16,7 +16,6 @@ from sweeps.config.load import parse_sweep
 from sweeps.finalize.export import ADAPTER, copy_best, export_and_score, final_outcomes
 from sweeps.finalize.model_card import model_card, write_card
 from sweeps.run_dir.paths import SweepPaths
-from tests.support.prepared_sweeps import base, prepared  # noqa: F401  (fixtures)
 from tests.support.selections import a_selection
 
 # The card

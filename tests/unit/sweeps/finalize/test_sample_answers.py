@@ -16,7 +16,6 @@ from sweeps.finalize.incumbent import Incumbent, is_scored, score_incumbent
 from sweeps.finalize.sample_answers import answer, sample
 from sweeps.run_dir.answers import name_of, read_answers
 from sweeps.run_dir.paths import SweepPaths
-from tests.support.prepared_sweeps import base, prepared  # noqa: F401  (fixtures)
 
 PLACE = ("t0000", 4)
 NAME = "t0000-step-000004"
