@@ -15,6 +15,9 @@ from __future__ import annotations
 class UserError(Exception):
     """A mistake that the user can mend; shown as one line, without a traceback."""
 
+    exit_code = 2
+    """Exit code of a command that ends with this error."""
+
 
 class DataError(UserError):
     """Preference data that cannot be used as it is."""

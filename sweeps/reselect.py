@@ -5,7 +5,7 @@ It reads records and outcomes and trains nothing. Only with `write` does it touc
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 from dpo_core.errors import SettingsError, UserError
@@ -43,7 +43,7 @@ def replayed_config(paths: SweepPaths, overrides: Sequence[str]) -> SweepConfig:
     return parse_sweep(text, source=f"{paths.store.uri}/{paths.config}", overrides=overrides)
 
 
-def replay(config: SweepConfig, paths: SweepPaths, say: Callable[[str], None]) -> dict[str, Any]:
+def replay(config: SweepConfig, paths: SweepPaths) -> dict[str, Any]:
     """What selection.json would hold, as far as it is known without asking any model."""
     records, incumbent = _ended(config, paths), find_incumbent(config)
     if incumbent and not is_scored(paths, incumbent, "select"):
@@ -59,7 +59,6 @@ def replay(config: SweepConfig, paths: SweepPaths, say: Callable[[str], None]) -
         field.groups,
         config.selection.guardrails,
         kept_answers(paths),
-        say,
     )
     state = State(records, contenders, points, standing, choice, field.groups, incumbent)
     told = judgement(config, paths, state)
@@ -72,7 +71,6 @@ def replay(config: SweepConfig, paths: SweepPaths, say: Callable[[str], None]) -
 def rewrite(
     config: SweepConfig,
     paths: SweepPaths,
-    say: Callable[[str], None],
     *,
     open_final_again: bool,
 ) -> dict[str, Any]:
@@ -82,9 +80,9 @@ def rewrite(
     """
     with held(paths.leases, paths.sweep_id), connected():
         records, call = _ended(config, paths), call_of(config)
-        told = conclude(config, paths, records, call, say, open_final_again=open_final_again)
+        told = conclude(config, paths, records, call, open_final_again=open_final_again)
         write_config(config, paths)
-    try_write_report(paths, say)
+    try_write_report(paths)
     return told
 
 

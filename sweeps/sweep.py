@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import logging
 from typing import Any
 
 from dpo_core.audit.pair_checks import INFO
@@ -27,27 +27,29 @@ from sweeps.run_dir.paths import SweepPaths
 from sweeps.run_dir.prepared import Prepared
 from sweeps.selection.candidates import Field
 
-Say = Callable[[str], None]
+log = logging.getLogger("dpo_sweeps")
 
 
 class NoWinner(UserError):
-    """No trial lived to an evaluation; the ledger says why."""
+    """No trial was ever evaluated; the ledger says why."""
+
+    exit_code = 3
 
 
-def run_sweep(config: SweepConfig, paths: SweepPaths, say: Say, tell: Any) -> dict[str, Any]:
+def run_sweep(config: SweepConfig, paths: SweepPaths, tell: Any) -> dict[str, Any]:
     """Returns what selection.json holds. Goes on where an earlier call stopped.
 
     Raises UserError for the user's mistakes before anything is written, Busy when another process
     runs the sweep, and NoWinner at the end when every trial failed.
     """
     if config.model.trust_remote_code:
-        say(
-            f"warning: model.trust_remote_code: code that ships with {config.model.path} runs on "
+        log.warning(
+            f"model.trust_remote_code: code that ships with {config.model.path} runs on "
             "every worker, with all that this job may do and read"
         )
     check_study_driver(config.search.study)
     check_trackers(config.trackers)
-    made = kept_prepared(paths) or kept_data(paths) or _read(config, say)
+    made = kept_prepared(paths) or kept_data(paths) or _read(config)
     find_incumbent(config)  # a wrong path is told before anything runs
     with held(paths.leases, paths.sweep_id), connected():
         import ray
@@ -56,28 +58,30 @@ def run_sweep(config: SweepConfig, paths: SweepPaths, say: Say, tell: Any) -> di
         from sweeps.trials.runner import close_lanes, confirm_trials, open_lanes, run_trials
 
         check_resources(config.resources, config.search.concurrent, ray.cluster_resources())
-        say(f"sweep {paths.sweep_id} in {paths.store.uri}")
+        log.info(f"sweep {paths.sweep_id} in {paths.store.uri}")
         if dashboard_url():
-            say(f"dashboard {dashboard_url()}{how_to_enter()}")
+            log.info(f"dashboard {dashboard_url()}{how_to_enter()}")
         # Only a sweep that ends closes its lanes: an interrupted one must not wait for them.
         lanes = open_lanes(config, paths)
         call = call_of(config, lanes)
         if not paths.store.exists(paths.config):
             write_config(config, paths)
         prepared = made if isinstance(made, Prepared) else prepare(config, paths, *made, call)
-        _say_prepared(prepared, say)
+        _log_prepared(prepared)
         records = run_trials(config, paths, prepared, tell, lanes)
         found = Field(paths, config.selection).finalists(records)
         if found:
             named = ", ".join(f"{each.trial} at step {each.step}" for each in found)
-            say(f"training again with {config.selection.confirm.seeds} new seeds each: {named}")
+            log.info(
+                f"training again with {config.selection.confirm.seeds} new seeds each: {named}"
+            )
             records = confirm_trials(config, paths, prepared, tell, found, lanes)
         evaluated = any(record.evaluations for record in records)
         if not evaluated or config.resources.workers > 1:
             close_lanes(lanes)  # those of several workers run no calls, but hold the export's CPUs
-        selection = conclude(config, paths, records, call, say)
+        selection = conclude(config, paths, records, call)
         close_lanes(lanes)
-    try_write_report(paths, say)
+    try_write_report(paths)
     if not evaluated:
         raise NoWinner(
             f"{paths.store.uri}: none of {len(records)} trials was ever evaluated "
@@ -86,12 +90,12 @@ def run_sweep(config: SweepConfig, paths: SweepPaths, say: Say, tell: Any) -> di
     return selection
 
 
-def _read(config: SweepConfig, say: Say) -> tuple[PreferenceSplits, Said]:
+def _read(config: SweepConfig) -> tuple[PreferenceSplits, Said]:
     data = read_data(config)
     splits = split_data(config, data)
     if data.skipped:
-        say(skipped_rows(data.skipped))
-    say(
+        log.info(skipped_rows(data.skipped))
+    log.info(
         f"{len(splits.train)} train, {len(splits.select)} select, {len(splits.final)} final pairs "
         f"from {', '.join(source.path for source in config.data.all_sources)}"
     )
@@ -108,18 +112,18 @@ def read_selection(paths: SweepPaths) -> dict[str, Any]:
     return selection
 
 
-def _say_prepared(prepared: Prepared, say: Say) -> None:
+def _log_prepared(prepared: Prepared) -> None:
     if prepared.not_shared:
-        say(f"prompts are not shared, which costs time: {prepared.not_shared}")
+        log.info(f"prompts are not shared, which costs time: {prepared.not_shared}")
     for finding in prepared.findings:
         if finding["severity"] != INFO and finding["code"] != "bad_rows":  # already said
-            say("\n".join(finding_lines(finding)))
+            log.info("\n".join(finding_lines(finding)))
     if prepared.golden_dropped:
-        say(skipped_rows(prepared.golden_dropped))
+        log.info(skipped_rows(prepared.golden_dropped))
     for split, report in prepared.reports.items():
         done = "computed" if prepared.reference_computed[split] else "found"
         cut = f", {report['prompts_cut']} prompts and {report['answers_cut']} pairs' answers cut"
-        say(
+        log.info(
             f"{split}: {report['pairs']} pairs, reference {done}"
             + (cut if report["prompts_cut"] or report["answers_cut"] else "")
         )

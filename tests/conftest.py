@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import logging
 import os
 import secrets
 import subprocess
@@ -91,6 +92,25 @@ def chat(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
     with chat_server() as server:
         monkeypatch.setenv("DPO_SWEEPS_WEBHOOK", server.url)
         yield server
+
+
+class _Messages(logging.Handler):
+    def __init__(self) -> None:
+        super().__init__()
+        self.texts: list[str] = []
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self.texts.append(record.getMessage())
+
+
+@pytest.fixture
+def messages(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Every message of the logger `dpo_sweeps` during the test, in order."""
+    logger, handler = logging.getLogger("dpo_sweeps"), _Messages()
+    monkeypatch.setattr(logger, "handlers", [handler])
+    monkeypatch.setattr(logger, "level", logging.INFO)
+    logger.manager._clear_cache()
+    return handler.texts
 
 
 @pytest.fixture(scope="session")

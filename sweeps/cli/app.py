@@ -13,13 +13,12 @@ from typing import Annotated, Any
 import typer
 
 from sweeps.cli.job_commands import JobAddress, add_job_commands
+from sweeps.cli.log_handlers import JobLogHandler, TerminalHandler, install, is_job
 from sweeps.cli.night_commands import nightly
 from sweeps.cli.options import (
     EXIT_DEFECT,
     EXIT_INTERRUPTED,
-    EXIT_MISTAKE,
     EXIT_NOTHING_ADMISSIBLE,
-    EXIT_OF_ERROR,
     AsJson,
     Overrides,
     SweepFile,
@@ -94,6 +93,7 @@ def audit(
     ] = False,
 ) -> None:
     """Say what is wrong with a sweep's data: duplicates, leaks, length, truncation, contradictions."""
+    from dpo_core.errors import UserError
     from sweeps.config.load import load_sweep
     from sweeps.preflight.audit import make_audit
     from sweeps.prepare.audit_report import audit_lines
@@ -104,7 +104,7 @@ def audit(
     else:
         print("\n".join(audit_lines(made)))
     if strict and any(finding["severity"] == "severe" for finding in made["findings"]):
-        raise typer.Exit(EXIT_MISTAKE)
+        raise typer.Exit(UserError.exit_code)
 
 
 @app.command()
@@ -182,9 +182,9 @@ def select(
     config = replayed_config(paths, set_ or [])
     with contextlib.redirect_stdout(sys.stderr):
         if write:
-            selection = rewrite(config, paths, print, open_final_again=open_final_again)
+            selection = rewrite(config, paths, open_final_again=open_final_again)
         else:
-            selection = replay(config, paths, print)
+            selection = replay(config, paths)
     show(selection, json_)
     if selection["winner"] is None:
         raise typer.Exit(EXIT_NOTHING_ADMISSIBLE)
@@ -271,6 +271,7 @@ def _guarded(command: Callable[[], Any]) -> int:
     from dpo_core.errors import UserError
     from sweeps.config.secrets import redact
 
+    install(JobLogHandler() if is_job() else TerminalHandler())
     try:
         command()
         return 0
@@ -282,7 +283,7 @@ def _guarded(command: Callable[[], Any]) -> int:
         return stop.code if isinstance(stop.code, int) else 0
     except UserError as error:
         print(f"error: {redact(str(error))}", file=sys.stderr)
-        return EXIT_OF_ERROR.get(type(error).__name__, EXIT_MISTAKE)
+        return error.exit_code
     except Exception:
         print(redact(traceback.format_exc()), end="", file=sys.stderr)
         print(

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import sys
 from datetime import datetime
 from typing import Annotated
 
 import typer
 
 from sweeps.cli.options import (
-    EXIT_NO_WINNER,
     EXIT_NOTHING_ADMISSIBLE,
     AsJson,
     Overrides,
@@ -41,13 +39,13 @@ def nightly(
     from sweeps.cli.terminal import nights
     from sweeps.config.load import load_sweep
     from sweeps.nightly.run_night import run_night
+    from sweeps.sweep import NoWinner
 
     config = load_sweep(sweep, set_ or [])
     night = run_night(
         config,
         sweep_paths(config).storage,
         run_visibly,
-        lambda text: print(text, file=sys.stderr),
         date.date() if date else None,
     )
     if json_:
@@ -57,4 +55,4 @@ def nightly(
         stdout_console().print(nights(night.trend[-_SHOWN_NIGHTS:]))
     if night.selection["winner"] is None:
         evaluated = night.selection["candidates"]
-        raise typer.Exit(EXIT_NOTHING_ADMISSIBLE if evaluated else EXIT_NO_WINNER)
+        raise typer.Exit(EXIT_NOTHING_ADMISSIBLE if evaluated else NoWinner.exit_code)

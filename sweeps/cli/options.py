@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import logging
 import signal
 import sys
 from pathlib import Path
@@ -11,15 +12,12 @@ from typing import Annotated, Any
 
 import typer
 
-EXIT_DEFECT, EXIT_MISTAKE, EXIT_NO_WINNER, EXIT_NOTHING_ADMISSIBLE, EXIT_INTERRUPTED = (
-    1,
-    2,
-    3,
-    4,
-    130,
-)
-# By name, since their modules load slowly.
-EXIT_OF_ERROR = {"NoWinner": EXIT_NO_WINNER, "Busy": 75}
+from sweeps.cli.log_handlers import start_clock
+
+log = logging.getLogger("dpo_sweeps")
+
+# Of commands that end without a UserError; those carry their own.
+EXIT_DEFECT, EXIT_NOTHING_ADMISSIBLE, EXIT_INTERRUPTED = 1, 4, 130
 
 SweepFile = Annotated[Path, typer.Argument(help="The sweep's YAML.", show_default=False)]
 SweepFolder = Annotated[
@@ -34,13 +32,11 @@ AsJson = Annotated[bool, typer.Option("--json", help="JSON on stdout and nothing
 
 def run_visibly(config: Any, paths: Any) -> dict[str, Any]:
     """Run or resume a sweep with progress on stderr; signals end it so that it can be resumed."""
-    from rich.console import Console
-
     from sweeps.cli.terminal import Progress
     from sweeps.sweep import run_sweep
 
+    start_clock()
     progress = Progress(
-        Console(stderr=True),
         trials=config.search.trials + config.selection.confirm.trials(config.search.trials),
         steps=config.training.max_steps,
         objective=config.selection.objective,
@@ -51,7 +47,7 @@ def run_visibly(config: Any, paths: Any) -> dict[str, Any]:
         signal.signal(stop, signal.default_int_handler)
     # Libraries print what they like; a --json reader wants the JSON alone.
     with contextlib.redirect_stdout(sys.stderr):
-        return run_sweep(config, paths, progress.say, progress.tell)
+        return run_sweep(config, paths, progress.tell)
 
 
 def sweep_paths(config: Any, sweep_id: str | None = None) -> Any:
@@ -64,10 +60,9 @@ def sweep_paths(config: Any, sweep_id: str | None = None) -> Any:
         checked_sweep_id(sweep_id)
     storage = Store.open(config.storage)
     if in_job_folder() and "://" not in config.storage and not Path(config.storage).is_absolute():
-        print(
-            f"warning: storage {config.storage} lies in the job's working directory, which Ray "
+        log.warning(
+            f"storage {config.storage} lies in the job's working directory, which Ray "
             f"removes some day: {storage.uri}; give an absolute path or a URI",
-            file=sys.stderr,
         )
     return SweepPaths(storage, sweep_id or new_sweep_id(config.name))
 

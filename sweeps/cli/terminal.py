@@ -5,46 +5,39 @@ Lines, not a redrawn screen: the same output reads well in a terminal and in a j
 
 from __future__ import annotations
 
-import time
+import logging
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from rich.console import Console
 from rich.markup import escape
 from rich.panel import Panel
 from rich.table import Table
 
 from dpo_core.evaluation.outcomes import OBJECTIVES
-from sweeps.config.secrets import redact
 from sweeps.selection.guardrails import broken
+
+log = logging.getLogger("dpo_sweeps")
 
 
 class Progress:
     """Prints one line per thing that happened, with the time since the start."""
 
-    def __init__(self, console: Console, *, trials: int, steps: int | None, objective: str) -> None:
-        self.console, self.trials, self.steps, self.objective = console, trials, steps, objective
-        self.started, self.ended = time.monotonic(), 0
+    def __init__(self, *, trials: int, steps: int | None, objective: str) -> None:
+        self.trials, self.steps, self.objective = trials, steps, objective
+        self.ended = 0
         self.best: tuple[float, str, int] | None = None
-
-    def say(self, text: str) -> None:
-        elapsed = int(time.monotonic() - self.started)
-        clock = f"{elapsed // 60:3d}:{elapsed % 60:02d}"
-        self.console.print(
-            f"[dim]{clock}[/dim]  {escape(redact(text))}", soft_wrap=True, highlight=False
-        )
 
     def tell(self, happening: Any) -> None:
         """The runner's events; see `sweeps.trials.events.Happening`."""
         kind, trial = happening.kind, happening.trial
         if kind == "started":
-            self.say(f"{trial} started   {show_point(happening.point)}")
+            log.info(f"{trial} started   {show_point(happening.point)}")
         elif kind == "evaluated":
             self._evaluated(trial, happening.metrics)
         else:
             self.ended += 1
             why = f": {happening.reason}, {_detail(happening)}" if happening.reason else ""
-            self.say(f"{trial} {kind}{why}   ({self.ended} of {self.trials} trials)")
+            log.info(f"{trial} {kind}{why}   ({self.ended} of {self.trials} trials)")
 
     def _evaluated(self, trial: str, metrics: Mapping[str, Any]) -> None:
         accuracy, step = metrics["accuracy"], metrics["global_step"]
@@ -52,7 +45,7 @@ class Progress:
             self.best = (accuracy, trial, step)
         of = f"/{self.steps}" if self.steps else ""
         best = f"best {self.best[0]:.3f} {self.best[1]} step {self.best[2]}"
-        self.say(
+        log.info(
             f"{trial} step {step}{of}   {self.objective} {accuracy:.3f}   "
             f"loss {metrics['loss']:.4f}   {best}"
         )

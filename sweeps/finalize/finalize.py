@@ -6,6 +6,7 @@ The rules are in `records`, pure; the effects are here: generated answers, the e
 from __future__ import annotations
 
 import json
+import logging
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -30,7 +31,8 @@ from sweeps.selection.rule import Choice, Contender, choose
 from sweeps.selection.statistics import Groups
 from sweeps.selection.verdict import REFERENCE
 
-Say = Callable[[str], None]
+log = logging.getLogger("dpo_sweeps")
+
 # What answers.json holds once a contender has answered; None when its checkpoint is gone.
 Ask = Callable[[Contender], dict[str, Any] | None]
 
@@ -40,7 +42,6 @@ def conclude(
     paths: SweepPaths,
     records: Sequence[TrialRecord],
     call: Call,
-    say: Say,
     *,
     open_final_again: bool = False,
 ) -> dict[str, Any]:
@@ -53,12 +54,12 @@ def conclude(
     if incumbent and contenders:
         score_incumbent(paths, incumbent, "select", call)
     points = confirmed(field.finalists(records), contenders, records)
-    ask = _asking(config, paths, incumbent, call, say)
+    ask = _asking(config, paths, incumbent, call)
     standing, choice = elect(
-        electorate(points, contenders, records), field.groups, config.selection.guardrails, ask, say
+        electorate(points, contenders, records), field.groups, config.selection.guardrails, ask
     )
     if choice.winner is not None:
-        _open_final(config, paths, choice.winner, call, say, force=open_final_again)
+        _open_final(config, paths, choice.winner, call, force=open_final_again)
         if incumbent:
             score_incumbent(paths, incumbent, "final", call)
     state = State(records, contenders, points, standing, choice, field.groups, incumbent)
@@ -72,7 +73,6 @@ def elect(
     groups: Groups,
     guardrails: GuardrailSettings,
     ask: Ask,
-    say: Say,
 ) -> tuple[list[Contender], Choice]:
     """All contenders with what became known of them, and the choice.
 
@@ -87,14 +87,14 @@ def elect(
             return list(known.values()), choice
         answers = ask(first)
         if answers is None:
-            say(f"{first.name} would win, but its checkpoint is gone: the next is taken")
+            log.info(f"{first.name} would win, but its checkpoint is gone: the next is taken")
             standing.remove(first.place)
             continue
         asked = known[first.place] = _checked(first, answers, guardrails)
         if asked.admissible:
             choice = choose((known[place] for place in standing), groups)
             return list(known.values()), choice
-        say(f"{asked.name} is excluded: {_exclusion(asked.checks)}")
+        log.info(f"{asked.name} is excluded: {_exclusion(asked.checks)}")
 
 
 def write_selection(paths: SweepPaths, selection: dict[str, Any]) -> None:
@@ -110,16 +110,14 @@ def kept_answers(paths: SweepPaths) -> Ask:
     return lambda contender: held
 
 
-def _asking(
-    config: SweepConfig, paths: SweepPaths, incumbent: Incumbent | None, call: Call, say: Say
-) -> Ask:
+def _asking(config: SweepConfig, paths: SweepPaths, incumbent: Incumbent | None, call: Call) -> Ask:
     def ask(contender: Contender) -> dict[str, Any] | None:
         if contender.step not in paths.checkpoint_steps(contender.trial):
             return None
         if not config.selection.sample_prompts:
             return {"by": {}}
         if name_of(contender.place) not in read_answers(paths)["by"]:
-            say(f"{contender.name} answers {config.selection.sample_prompts} prompts")
+            log.info(f"{contender.name} answers {config.selection.sample_prompts} prompts")
         return answer(config, paths, contender.place, incumbent, call)
 
     return ask
@@ -135,13 +133,13 @@ def _checked(
 
 
 def _open_final(
-    config: SweepConfig, paths: SweepPaths, winner: Contender, call: Call, say: Say, *, force: bool
+    config: SweepConfig, paths: SweepPaths, winner: Contender, call: Call, *, force: bool
 ) -> None:
     when = datetime.now(UTC).isoformat(timespec="seconds")
     why = why_opened(winner, config.selection.objective)
     open_final(paths.store, paths.final_opened, why, when, force=force)
     if final_outcomes(paths, *winner.place) is None or exported(paths) != winner.place:
-        say(f"exporting {winner.name}, scoring the final split")
+        log.info(f"exporting {winner.name}, scoring the final split")
         call(export_and_score, paths.storage.uri, paths.sweep_id, winner.trial, winner.step)
 
 

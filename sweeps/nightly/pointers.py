@@ -6,7 +6,8 @@ whole.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
+import logging
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any
 
@@ -15,7 +16,7 @@ from dpo_core.storage.store import Store
 from sweeps.run_dir.paths import NightPaths, SweepPaths
 from sweeps.selection.verdict import BETTER
 
-Say = Callable[[str], None]
+log = logging.getLogger("dpo_sweeps")
 
 
 def standing_incumbent(nights: NightPaths) -> dict[str, Any] | None:
@@ -38,9 +39,7 @@ def move_latest(nights: NightPaths, about: Mapping[str, Any], selection: Mapping
         write_json(nights.storage, nights.latest, pointer)
 
 
-def promote(
-    nights: NightPaths, about: Mapping[str, Any], selection: Mapping[str, Any], say: Say
-) -> bool:
+def promote(nights: NightPaths, about: Mapping[str, Any], selection: Mapping[str, Any]) -> bool:
     """Whether the night's winner is the incumbent from now on: only when it is better than the one
     that stands, which is still the one that it was compared with."""
     standing = read_json(nights.storage, nights.incumbent)
@@ -49,7 +48,7 @@ def promote(
     if selection["verdict"]["word"] != BETTER:
         return False
     if standing != about["incumbent"]:
-        say("the incumbent has changed since the night began, so it stays")
+        log.info("the incumbent has changed since the night began, so it stays")
         return False
     winner = selection["winner"]
     pointer = {key: about[key] for key in ("night", "sweep")}

@@ -7,6 +7,7 @@ repeated, so that a night that died on its last metre is finished by the next st
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
@@ -35,7 +36,8 @@ from sweeps.run_dir.prepared import Prepared
 from sweeps.search import warm_start
 from sweeps.sweep import NoWinner, read_selection
 
-Say = Callable[[str], None]
+log = logging.getLogger("dpo_sweeps")
+
 Run = Callable[[SweepConfig, SweepPaths], object]
 
 
@@ -48,9 +50,7 @@ class Night:
     trend: list[dict[str, Any]]
 
 
-def run_night(
-    config: SweepConfig, storage: Store, run: Run, say: Say, night: date | None = None
-) -> Night:
+def run_night(config: SweepConfig, storage: Store, run: Run, night: date | None = None) -> Night:
     """`run(config, paths)` runs or resumes the sweep. `night` is tonight unless given.
 
     Raises Busy when another start is at work on nights of this name, and whatever `run` raises,
@@ -63,16 +63,16 @@ def run_night(
         try:
             _check_is_night(paths)
             if paths.store.exists(paths.selection):
-                say(f"{paths.sweep_id} has ended already; nothing to run")
+                log.info(f"{paths.sweep_id} has ended already; nothing to run")
             else:
-                _run(config, nights, tonight, run, say)
-            ended = _conclude(nights, tonight, say)
+                _run(config, nights, tonight, run)
+            ended = _conclude(nights, tonight)
         except Busy:
             raise
         except Exception as error:
-            notify(f"{paths.sweep_id} failed: {type(error).__name__}: {error}", say)
+            notify(f"{paths.sweep_id} failed: {type(error).__name__}: {error}")
             raise
-        return _tell(nights, tonight, ended, say)
+        return _tell(nights, tonight, ended)
 
 
 def _check_is_night(paths: SweepPaths) -> None:
@@ -82,27 +82,27 @@ def _check_is_night(paths: SweepPaths) -> None:
         )
 
 
-def _run(config: SweepConfig, nights: NightPaths, night: date, run: Run, say: Say) -> None:
+def _run(config: SweepConfig, nights: NightPaths, night: date, run: Run) -> None:
     paths = nights.sweep(night)
     if paths.store.exists(paths.prepared):
         begun = read_config(paths)
-        say(f"{paths.sweep_id} goes on" + _changed(config, begun))
+        log.info(f"{paths.sweep_id} goes on" + _changed(config, begun))
         config = begun
     else:
-        config = _begin(config, nights, night, say)
+        config = _begin(config, nights, night)
     try:
         run(config, paths)
     except NoWinner as error:  # its selection.json says the same
-        say(str(error))
+        log.info(str(error))
 
 
-def _begin(config: SweepConfig, nights: NightPaths, night: date, say: Say) -> SweepConfig:
+def _begin(config: SweepConfig, nights: NightPaths, night: date) -> SweepConfig:
     """Writes what the night starts from into its folder, and returns its config."""
     paths = nights.sweep(night)
     standing = standing_incumbent(nights)
     found, problems = warm_start.collect(config, _earlier(config, nights, night))
     for problem in problems:
-        say(problem)
+        log.info(problem)
     warm_start.write(paths, found)
     about = {
         "night": night.isoformat(),
@@ -112,7 +112,7 @@ def _begin(config: SweepConfig, nights: NightPaths, night: date, say: Say) -> Sw
         "workers": config.resources.workers,
         "gpus_per_worker": config.resources.gpus_per_worker,
         "incumbent": standing,
-        "control": _write_control(config, paths, standing, say),
+        "control": _write_control(config, paths, standing),
     }
     write_json(paths.store, paths.night, about)
     if standing is None:
@@ -127,14 +127,14 @@ def _earlier(config: SweepConfig, nights: NightPaths, night: date) -> list[Sweep
 
 
 def _write_control(
-    config: SweepConfig, paths: SweepPaths, standing: Mapping[str, Any] | None, say: Say
+    config: SweepConfig, paths: SweepPaths, standing: Mapping[str, Any] | None
 ) -> str | None:
     """The incumbent's point as the first trial: a point that was drawn and has not run runs first."""
     if standing is None:
         return None
     why_not = config.search_space.why_not(standing["point"])
     if why_not:
-        say(f"the incumbent's point is not run again, since the space has changed: {why_not}")
+        log.info(f"the incumbent's point is not run again, since the space has changed: {why_not}")
         return None
     trial = paths.trial_name(0)
     row = {"trial": trial, "point": standing["point"], "seed": config.seed}
@@ -154,7 +154,7 @@ def _changed(config: SweepConfig, begun: SweepConfig) -> str:
     )
 
 
-def _conclude(nights: NightPaths, night: date, say: Say) -> dict[str, Any]:
+def _conclude(nights: NightPaths, night: date) -> dict[str, Any]:
     """Moves the pointers and writes what ran, once; returns night.json."""
     paths = nights.sweep(night)
     about = read_json(paths.store, paths.night) or {}
@@ -168,20 +168,20 @@ def _conclude(nights: NightPaths, night: date, say: Say) -> dict[str, Any]:
         "weights_sha256": prepared.weights_sha256,
         "warm_started": len(warm_start.read(paths, prepared.weights_sha256)),
         "verdict": selection["verdict"]["word"],
-        "promoted": promote(nights, about, selection, say),
+        "promoted": promote(nights, about, selection),
         "told": False,
     }
     write_json(paths.store, paths.night, about)
     return about
 
 
-def _tell(nights: NightPaths, night: date, about: dict[str, Any], say: Say) -> Night:
+def _tell(nights: NightPaths, night: date, about: dict[str, Any]) -> Night:
     paths = nights.sweep(night)
     selection, rows = read_selection(paths), trend(_rows(nights))
     if rows != read_json(paths.store, paths.trend):
         write_json(paths.store, paths.trend, rows)
-        try_write_report(paths, say)  # again, with tonight among the nights
-    if not about["told"] and notify(message(rows, about["night"], selection), say):
+        try_write_report(paths)  # again, with tonight among the nights
+    if not about["told"] and notify(message(rows, about["night"], selection)):
         about["told"] = True
         write_json(paths.store, paths.night, about)
     return Night(about, selection, rows)

@@ -8,14 +8,17 @@ for that reason: those of the HTTP libraries warn with the path, which is the ke
 from __future__ import annotations
 
 import json
+import logging
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from http import HTTPStatus
 from typing import Any
 
 from sweeps.config.secrets import read_secret, redact, redact_url
+
+log = logging.getLogger("dpo_sweeps")
 
 VARIABLE = "DPO_SWEEPS_WEBHOOK"
 WAITS_S = (1.0, 4.0, 16.0)
@@ -25,7 +28,6 @@ _TRY_AGAIN = {HTTPStatus.REQUEST_TIMEOUT, HTTPStatus.TOO_MANY_REQUESTS}
 
 def notify(
     text: str,
-    say: Callable[[str], None],
     *,
     waits_s: Iterable[float] = WAITS_S,
     timeout_s: float = _TIMEOUT_S,
@@ -39,7 +41,7 @@ def notify(
     except Exception as error:  # a URL that is none, a file that cannot be read
         url, problem = None, type(error).__name__
     if problem:
-        say(f"webhook {redact_url(url) if url else VARIABLE}: not told: {problem}")
+        log.warning(f"webhook {redact_url(url) if url else VARIABLE}: not told: {problem}")
     return not problem
 
 

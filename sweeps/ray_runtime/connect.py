@@ -7,7 +7,6 @@ import logging
 import os
 import signal
 import socket
-import sys
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -17,6 +16,8 @@ from dpo_core.errors import SettingsError
 from sweeps.config.secrets import is_secret_name
 from sweeps.ray_runtime.auth import ask_for_token
 from sweeps.ray_runtime.placement_groups import remove_orphans
+
+log = logging.getLogger("dpo_sweeps")
 
 # For this process and for every worker. The first shows each trial in the dashboard's Train tab.
 WORKER_ENV = {
@@ -49,7 +50,7 @@ def connected() -> Iterator[None]:
         return
     address = _address()
     if address == "local" and (warning := ask_for_token()):
-        print(f"warning: {warning}", file=sys.stderr)
+        log.warning(warning)
     on_sigterm = signal.getsignal(signal.SIGTERM)
     try:
         ray.init(

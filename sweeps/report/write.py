@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import logging
 
 from sweeps.report.markdown import render_markdown
 from sweeps.report.page import render_page
@@ -10,6 +10,8 @@ from sweeps.report.report_data import read_evidence
 from sweeps.report.sections.all_sections import sections_of
 from sweeps.report.sections.verdict import tone, verdict_sentence
 from sweeps.run_dir.paths import SweepPaths
+
+log = logging.getLogger("dpo_sweeps")
 
 
 def write_report(paths: SweepPaths) -> str:
@@ -23,12 +25,12 @@ def write_report(paths: SweepPaths) -> str:
     return f"{paths.store.uri}/{paths.report_page}"
 
 
-def try_write_report(paths: SweepPaths, say: Callable[[str], None]) -> None:
+def try_write_report(paths: SweepPaths) -> None:
     """At the end of a sweep, which a report that cannot be written must not fail."""
     try:
-        say(f"report {write_report(paths)}")
+        log.info(f"report {write_report(paths)}")
     except Exception as error:
-        say(
+        log.warning(
             f"the report could not be written ({type(error).__name__}: {error}); "
             f"`dpo-sweeps report {paths.store.uri}` tries again"
         )

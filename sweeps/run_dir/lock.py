@@ -31,7 +31,9 @@ _RENEW_S, _SILENCE_S = 5.0, 20.0
 
 
 class Busy(UserError):
-    """Somebody else is at work; exit code 75, to try again later."""
+    """Another process works on the same sweep or nights; trying again later may succeed."""
+
+    exit_code = 75
 
 
 @contextlib.contextmanager

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import logging
 import math
-import sys
 import tempfile
 import time
 from collections.abc import Sequence
@@ -32,6 +32,8 @@ from sweeps.selection.rule import Contender, can_still_win
 from sweeps.trials.events import Happening, Tell
 from sweeps.trials.metrics import SweepGauges
 from sweeps.trials.train_worker import stored
+
+log = logging.getLogger("dpo_sweeps")
 
 # A tenth of a second goes into bringing the study up to date, whose readers are people.
 _PUBLISH_EVERY_S = 10.0
@@ -171,7 +173,7 @@ class Book(tune.Callback):  # type: ignore[misc]
         if self.shared is not None:
             warning = self.shared.publish(space, known, self.objective, last=last)
             if warning:
-                print(f"warning: {warning}", file=sys.stderr)
+                log.warning(warning)
         self.published = time.monotonic()
 
     def clear_checkpoints(self) -> None:

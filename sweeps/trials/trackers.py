@@ -7,8 +7,8 @@ TensorBoard needs nothing: Ray writes its files below the sweep's `ray/`.
 from __future__ import annotations
 
 import contextlib
+import logging
 import os
-import sys
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -16,6 +16,8 @@ from ray import tune
 
 from sweeps.config.secrets import redact
 from sweeps.config.trackers import TrackerSettings
+
+log = logging.getLogger("dpo_sweeps")
 
 _KEY = "WANDB_API_KEY"
 _UPLOAD_S = 60  # at the end of a sweep, for what is still on its way
@@ -61,10 +63,7 @@ class Tolerated(tune.Callback):  # type: ignore[misc]
         except Exception as error:  # whatever a client library raises: the sweep goes on
             self.failed = True
             text = redact(f"{type(error).__name__}: {error}".strip().splitlines()[0])
-            print(
-                f"warning: trackers.{self.name}: {text}; the sweep goes on without it",
-                file=sys.stderr,
-            )
+            log.warning(f"trackers.{self.name}: {text}; the sweep goes on without it")
 
 
 def _passing(method: str) -> Callable[..., None]:

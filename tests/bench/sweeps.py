@@ -76,7 +76,7 @@ def run_ours(task: Task, sweep_id: str, storage: Path) -> dict[str, Any]:
 
     started = time.monotonic()
     with PeakMemory() as memory:
-        selection = run_sweep(_config(task, storage), paths, lambda _: None, tell)
+        selection = run_sweep(_config(task, storage), paths, tell)
     ended = time.monotonic()
     makespan = ended - started
     records = ledger.read(paths.store, paths.ledger)

@@ -129,7 +129,7 @@ class ScriptedSweep:
     def select(self, **changes: Any) -> dict[str, Any]:
         """End the sweep as `run` does, with a scripted final split; `changes` go on top."""
         records = ledger.read(self.paths.store, self.paths.ledger)
-        selection = conclude(self.config, self.paths, records, self._call, lambda _: None)
+        selection = conclude(self.config, self.paths, records, self._call)
         if changes:
             selection |= changes
             self.paths.store.write(self.paths.selection, json.dumps(selection).encode())

@@ -18,9 +18,12 @@ import kubernetes_validate
 import pytest
 import yaml
 
-from sweeps.cli.options import EXIT_MISTAKE, EXIT_NO_WINNER, EXIT_NOTHING_ADMISSIBLE, EXIT_OF_ERROR
+from dpo_core.errors import UserError
+from sweeps.cli.options import EXIT_NOTHING_ADMISSIBLE
 from sweeps.config.load import load_sweep
 from sweeps.jobs.submission import make_submission
+from sweeps.run_dir.lock import Busy
+from sweeps.sweep import NoWinner
 from tests.support.outside_inputs import outside_input
 from tests.support.repository import ROOT
 
@@ -275,7 +278,7 @@ def test_the_cron_jobs_pod_submits_the_night_and_knows_its_exit_codes() -> None:
     job = read("kuberay/cronjob.yaml")["spec"]["jobTemplate"]["spec"]
     [rule] = job["podFailurePolicy"]["rules"]
     assert rule["action"] == "FailJob"
-    never_again = [EXIT_MISTAKE, EXIT_NO_WINNER, EXIT_NOTHING_ADMISSIBLE]
+    never_again = [UserError.exit_code, NoWinner.exit_code, EXIT_NOTHING_ADMISSIBLE]
     assert rule["onExitCodes"]["values"] == never_again
     [container] = job["template"]["spec"]["containers"]
     [script] = container["args"]
@@ -313,8 +316,8 @@ def test_systemd_starts_the_night_and_knows_its_exit_codes() -> None:
     service = dict(unit("dpo-sweeps-nightly.service")["Service"])
     assert service["ExecStart"].endswith(COMMAND)
     assert service["KillSignal"] == "SIGINT"
-    assert service["SuccessExitStatus"] == str(EXIT_OF_ERROR["Busy"])
-    never_again = {EXIT_MISTAKE, EXIT_NO_WINNER, EXIT_NOTHING_ADMISSIBLE}
+    assert service["SuccessExitStatus"] == str(Busy.exit_code)
+    never_again = {UserError.exit_code, NoWinner.exit_code, EXIT_NOTHING_ADMISSIBLE}
     assert set(map(int, service["RestartPreventExitStatus"].split())) == never_again
     timer = dict(unit("dpo-sweeps-nightly.timer")["Timer"])
     assert timer == {"OnCalendar": "*-*-* 22:00:00 UTC", "Persistent": "true"}

@@ -74,7 +74,7 @@ def paths(tmp_path: Path) -> SweepPaths:
 
 
 def replayed(paths: SweepPaths, *overrides: str):
-    return replay(replayed_config(paths, overrides), paths, print)
+    return replay(replayed_config(paths, overrides), paths)
 
 
 def test_the_same_settings_give_the_same_choice_and_its_verdict(paths: SweepPaths) -> None:

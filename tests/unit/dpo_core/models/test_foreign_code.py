@@ -62,11 +62,12 @@ def test_where_the_config_says_so_it_does(model: Path, canary: Path) -> None:
 
 
 @pytest.mark.parametrize("trusted", [True, False])
-def test_a_sweep_warns_before_it_does_anything(tmp_path: Path, trusted: bool) -> None:
-    said: list[str] = []
+def test_a_sweep_warns_before_it_does_anything(
+    tmp_path: Path, messages: list[str], trusted: bool
+) -> None:
     with pytest.raises(DataError):  # the pairs are missing, which is found out next
-        run_sweep(_config(trusted), SweepPaths.of_folder(str(tmp_path / "s")), said.append, None)
-    assert [line.startswith("warning: model.trust_remote_code: ") for line in said] == (
+        run_sweep(_config(trusted), SweepPaths.of_folder(str(tmp_path / "s")), None)
+    assert [line.startswith("model.trust_remote_code: ") for line in messages] == (
         [True] if trusted else []
     )
 

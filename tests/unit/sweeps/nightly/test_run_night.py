@@ -43,12 +43,9 @@ def nights(tmp_path: Path) -> NightPaths:
     return NightPaths(Store.open(tmp_path), "hh")
 
 
-def hold(
-    nights: NightPaths, night: date, run: Any, *overrides: str, said: list[str] | None = None
-) -> Night:
+def hold(nights: NightPaths, night: date, run: Any, *overrides: str) -> Night:
     config = night_config(nights.storage.uri, *overrides)
-    say = (said if said is not None else []).append
-    return run_night(config, nights.storage, run, say, night)
+    return run_night(config, nights.storage, run, night)
 
 
 def pointer(nights: NightPaths, name: str) -> dict[str, Any] | None:
@@ -81,7 +78,7 @@ def test_a_night_has_the_date_of_its_evening(now: str, zone: str, night: date) -
 
 
 @pytest.mark.parametrize(
-    ("key", "said"),
+    ("key", "message"),
     [
         ("time_zone=Mars/Olympus", "nightly.time_zone: Mars/Olympus is no time zone; give one"),
         ("time_zone=../../etc/passwd", "is no time zone"),
@@ -89,8 +86,8 @@ def test_a_night_has_the_date_of_its_evening(now: str, zone: str, night: date) -
         ("warm_start_nights=-1", "nightly.warm_start_nights: -1"),
     ],
 )
-def test_settings_that_make_no_sense_are_refused(key: str, said: str) -> None:
-    with pytest.raises(SettingsError, match=said):
+def test_settings_that_make_no_sense_are_refused(key: str, message: str) -> None:
+    with pytest.raises(SettingsError, match=message):
         night_config("runs", f"nightly.{key}")
 
 
@@ -154,12 +151,13 @@ def test_a_night_that_is_made_up_for_does_not_move_latest_back(nights: NightPath
     assert [row["night"] for row in night.trend] == ["2026-11-23", "2026-11-24"]
 
 
-def test_a_night_without_any_evaluation_ends_and_says_so(nights: NightPaths) -> None:
-    said: list[str] = []
-    night = hold(nights, MONDAY, Scripted(NOTHING, ("failed",) * 4), said=said)
+def test_a_night_without_any_evaluation_ends_and_says_so(
+    nights: NightPaths, messages: list[str]
+) -> None:
+    night = hold(nights, MONDAY, Scripted(NOTHING, ("failed",) * 4))
     assert night.selection["winner"] is None
     assert night.trend[0]["failures"] == {"nan": 4}
-    assert any("ever evaluated" in line for line in said)
+    assert any("ever evaluated" in line for line in messages)
     assert pointer(nights, nights.incumbent) is None
 
 
@@ -167,6 +165,7 @@ def test_nights_on_an_object_store(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     monkeypatch.setattr(lease, "_RENEW_S", 0.3)
     nights = NightPaths(Store.open(f"bucket://{tmp_path}"), "hh")
     hold(nights, MONDAY, Scripted())
+    messages.clear()
     run = Scripted()
     night = hold(nights, TUESDAY, run)
     assert run.ran[0].selection.incumbent == f"bucket://{tmp_path}/hh-2026-11-23/best"
@@ -198,19 +197,22 @@ def test_the_commit_is_that_of_the_checkout_where_none_is_given(monkeypatch: Any
 # --- the same night again --------------------------------------------------------------------
 
 
-def test_a_second_start_of_a_night_that_has_ended_does_nothing(nights: NightPaths) -> None:
+def test_a_second_start_of_a_night_that_has_ended_does_nothing(
+    nights: NightPaths, messages: list[str]
+) -> None:
     first = hold(nights, MONDAY, Scripted())
     files = {p: p.read_bytes() for p in Path(nights.storage.root).rglob("*") if p.is_file()}
-    again, said = Scripted("worse"), []
-    second = hold(nights, MONDAY, again, said=said)
+    messages.clear()
+    again = Scripted("worse")
+    second = hold(nights, MONDAY, again)
     assert again.ran == []
     assert second == first
-    assert said == ["hh-2026-11-23 has ended already; nothing to run"]
+    assert messages == ["hh-2026-11-23 has ended already; nothing to run"]
     kept = {p: p.read_bytes() for p in files if ".leases" not in p.parts}
     assert kept == {p: content for p, content in files.items() if ".leases" not in p.parts}
 
 
-def test_an_interrupted_night_goes_on_as_it_began(nights: NightPaths) -> None:
+def test_an_interrupted_night_goes_on_as_it_began(nights: NightPaths, messages: list[str]) -> None:
     def ctrl_c() -> None:
         raise KeyboardInterrupt
 
@@ -220,11 +222,11 @@ def test_an_interrupted_night_goes_on_as_it_began(nights: NightPaths) -> None:
     paths = nights.sweep(TUESDAY)
     before = ledger.read(paths.store, paths.ledger)
     assert len(before) == 2
-    run, said = Scripted(), []
-    night = hold(nights, TUESDAY, run, "search.trials=9", said=said)
+    run = Scripted()
+    night = hold(nights, TUESDAY, run, "search.trials=9")
     assert run.ran[0].search.trials == 4, "by the config of its folder"
     assert run.ran[0].selection.incumbent == f"{nights.storage.uri}/hh-2026-11-23/best"
-    assert said[0] == "hh-2026-11-24 goes on; the config has changed and counts from tomorrow"
+    assert messages[0] == "hh-2026-11-24 goes on; the config has changed and counts from tomorrow"
     assert ledger.read(paths.store, paths.ledger)[:2] == before
     assert night.about["control"] == "t0000"
     assert len(warm(paths)) == 2
@@ -283,7 +285,7 @@ print("ready", flush=True)
 sys.stdin.readline()
 scripted = Scripted(interrupt=lambda: time.sleep(float(sys.argv[2])))
 try:
-    run_night(night_config(sys.argv[1]), Store.open(sys.argv[1]), scripted, print, date(2026, 11, 24))
+    run_night(night_config(sys.argv[1]), Store.open(sys.argv[1]), scripted, date(2026, 11, 24))
 except Busy:
     sys.exit(75)
 sys.exit(0 if scripted.ran else 7)
@@ -388,14 +390,15 @@ def test_so_many_nights_and_no_more(nights: NightPaths) -> None:
     assert warm(nights.sweep(date(2026, 11, 26))) == []
 
 
-def test_an_earlier_night_that_cannot_be_read_does_not_cost_this_one(nights: NightPaths) -> None:
+def test_an_earlier_night_that_cannot_be_read_does_not_cost_this_one(
+    nights: NightPaths, messages: list[str]
+) -> None:
     hold(nights, MONDAY, Scripted())
     hold(nights, TUESDAY, Scripted(SAME))
     store = nights.sweep(MONDAY).store
     store.write("ledger.jsonl", store.read("ledger.jsonl").replace(b"0.1", b"0.2", 1))
-    said: list[str] = []
-    hold(nights, WEDNESDAY, Scripted(SAME), said=said)
-    assert any("hh-2026-11-23 is left out of the warm start: ledger" in line for line in said)
+    hold(nights, WEDNESDAY, Scripted(SAME))
+    assert any("hh-2026-11-23 is left out of the warm start: ledger" in line for line in messages)
     assert {name.partition("/")[0] for name in warm(nights.sweep(WEDNESDAY))} == {"hh-2026-11-24"}
 
 
@@ -414,14 +417,14 @@ def test_the_search_knows_them_and_draws_other_points(nights: NightPaths) -> Non
 
 
 def test_a_space_that_no_longer_has_the_incumbents_point_runs_no_control(
-    nights: NightPaths,
+    nights: NightPaths, messages: list[str]
 ) -> None:
     hold(nights, MONDAY, Scripted())
-    said: list[str] = []
+    messages.clear()
     space = "space={beta: {log_uniform: [0.5, 1.0]}, learning_rate: 1e-5}"
-    night = hold(nights, TUESDAY, Scripted(SAME), space, said=said)
+    night = hold(nights, TUESDAY, Scripted(SAME), space)
     assert night.about["control"] is None
-    assert "the incumbent's point is not run again, since the space has changed: " in said[0]
+    assert "the incumbent's point is not run again, since the space has changed: " in messages[0]
 
 
 def test_an_incumbent_that_is_gone_is_told_before_anything_runs(nights: NightPaths) -> None:
@@ -449,13 +452,12 @@ def test_a_night_is_told_once(nights: NightPaths, chat: Any) -> None:
 
 
 def test_a_chat_that_is_down_fails_no_night_and_is_told_by_the_next_start(
-    nights: NightPaths, chat: Any, monkeypatch: Any
+    nights: NightPaths, chat: Any, monkeypatch: Any, messages: list[str]
 ) -> None:
     chat.codes = [404]
-    said: list[str] = []
-    night = hold(nights, MONDAY, Scripted(), said=said)
+    night = hold(nights, MONDAY, Scripted())
     assert night.about["told"] is False
-    assert "HTTP 404" in said[-1]
+    assert "HTTP 404" in messages[-1]
     assert hold(nights, MONDAY, Scripted()).about["told"] is True
     assert len(chat.told) == 2
 

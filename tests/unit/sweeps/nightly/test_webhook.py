@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -13,12 +14,16 @@ from sweeps.nightly.webhook import VARIABLE, notify
 from tests.support.chats import KEY, chat_server
 
 
-def tell(text: str = "night 2026-11-24 is better") -> tuple[bool, list[str]]:
-    said: list[str] = []
-    return notify(text, said.append, waits_s=(0.01, 0.01, 0.01), timeout_s=5), said
+@pytest.fixture
+def tell(messages: list[str]) -> Callable[..., tuple[bool, list[str]]]:
+    """Send a text; return whether that worked, and what was logged."""
+    return lambda text="night 2026-11-24 is better": (
+        notify(text, waits_s=(0.01, 0.01, 0.01), timeout_s=5),
+        messages,
+    )
 
 
-def test_it_is_told_as_slack_wants_it(chat: Any) -> None:
+def test_it_is_told_as_slack_wants_it(tell: Any, chat: Any) -> None:
     assert tell('"ü" & <b>') == (True, [])
     [(path, kind, content)] = chat.told
     assert path == f"/services/{KEY}"
@@ -26,14 +31,14 @@ def test_it_is_told_as_slack_wants_it(chat: Any) -> None:
     assert content == {"text": '"ü" & <b>'}
 
 
-def test_a_server_that_fails_twice_is_told_at_the_third_try(chat: Any) -> None:
+def test_a_server_that_fails_twice_is_told_at_the_third_try(tell: Any, chat: Any) -> None:
     chat.codes = [500, 429]
     assert tell() == (True, [])
     assert len(chat.told) == 3
 
 
 def test_a_server_that_stays_down_fails_nothing_and_its_key_is_not_shown(
-    chat: Any, caplog: pytest.LogCaptureFixture, capfd: pytest.CaptureFixture[str]
+    tell: Any, chat: Any, caplog: pytest.LogCaptureFixture, capfd: pytest.CaptureFixture[str]
 ) -> None:
     caplog.set_level(logging.DEBUG)
     chat.codes = [503] * 9
@@ -47,7 +52,9 @@ def test_a_server_that_stays_down_fails_nothing_and_its_key_is_not_shown(
 
 
 @pytest.mark.parametrize("code", [404, 410, 307, 301])
-def test_what_will_not_get_better_is_not_tried_again_or_followed(chat: Any, code: int) -> None:
+def test_what_will_not_get_better_is_not_tried_again_or_followed(
+    tell: Any, chat: Any, code: int
+) -> None:
     chat.codes = [code]
     told, said = tell()
     assert not told
@@ -55,12 +62,12 @@ def test_what_will_not_get_better_is_not_tried_again_or_followed(chat: Any, code
     assert len(chat.told) == 1
 
 
-def test_a_text_that_quotes_the_url_is_redacted(chat: Any, monkeypatch: Any) -> None:
+def test_a_text_that_quotes_the_url_is_redacted(tell: Any, chat: Any, monkeypatch: Any) -> None:
     assert tell(f"could not reach {os.environ[VARIABLE]}") == (True, [])
     assert KEY not in chat.told[0][2]["text"]
 
 
-def test_nobody_listens(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_nobody_listens(tell: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     with chat_server() as server:
         port = server.server_port
     monkeypatch.setenv(VARIABLE, f"http://127.0.0.1:{port}/{KEY}")
@@ -73,7 +80,7 @@ def test_nobody_listens(monkeypatch: pytest.MonkeyPatch) -> None:
     "url", ["file:///etc/passwd", "ftp://host/key", "no-url-at-all-key", "http://[bad/key"]
 )
 def test_what_is_no_address_is_refused_without_showing_it(
-    monkeypatch: pytest.MonkeyPatch, url: str
+    tell: Any, monkeypatch: pytest.MonkeyPatch, url: str
 ) -> None:
     monkeypatch.setenv(VARIABLE, url)
     told, said = tell()
@@ -83,7 +90,9 @@ def test_what_is_no_address_is_refused_without_showing_it(
     assert "passwd" not in said[0]
 
 
-def test_the_url_may_come_from_a_file(chat: Any, tmp_path: Path, monkeypatch: Any) -> None:
+def test_the_url_may_come_from_a_file(
+    tell: Any, chat: Any, tmp_path: Path, monkeypatch: Any
+) -> None:
     secret = tmp_path / "url"
     secret.write_text(os.environ[VARIABLE] + "\n")
     monkeypatch.delenv(VARIABLE)
@@ -95,6 +104,6 @@ def test_the_url_may_come_from_a_file(chat: Any, tmp_path: Path, monkeypatch: An
     assert said
 
 
-def test_without_a_url_nobody_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_a_url_nobody_is_told(tell: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv(VARIABLE, raising=False)
     assert tell() == (False, [])

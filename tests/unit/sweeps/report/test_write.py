@@ -264,14 +264,15 @@ def test_characters_as_plots() -> None:
     assert text_plots.bars(["x"], [0.0], ["0"])[0].startswith("x  ")
 
 
-def test_a_report_that_cannot_be_written_does_not_fail_the_sweep(tmp_path: Path) -> None:
+def test_a_report_that_cannot_be_written_does_not_fail_the_sweep(
+    tmp_path: Path, messages: list[str]
+) -> None:
     sweep = ScriptedSweep(tmp_path / "a", toy_pairs(60))
     (tmp_path / "a" / "report").write_text("a file where the folder should be")
-    said: list[str] = []
-    try_write_report(sweep.paths, said.append)
-    assert len(said) == 1
-    assert "the report could not be written" in said[0]
-    assert f"dpo-sweeps report {tmp_path / 'a'}" in said[0]
+    try_write_report(sweep.paths)
+    assert len(messages) == 1
+    assert "the report could not be written" in messages[0]
+    assert f"dpo-sweeps report {tmp_path / 'a'}" in messages[0]
 
 
 def run(*arguments: str, monkeypatch: pytest.MonkeyPatch) -> int:

@@ -168,7 +168,7 @@ def answering(*rambling: str):
 
 
 def elected(everyone, ask, **guardrails):
-    known, choice = elect(everyone, GROUPS, GuardrailSettings(**guardrails), ask, print)
+    known, choice = elect(everyone, GROUPS, GuardrailSettings(**guardrails), ask)
     return {c.place: c for c in known}, choice.winner and choice.winner.trial
 
 
