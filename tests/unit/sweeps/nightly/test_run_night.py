@@ -165,7 +165,6 @@ def test_nights_on_an_object_store(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     monkeypatch.setattr(lease, "_RENEW_S", 0.3)
     nights = NightPaths(Store.open(f"bucket://{tmp_path}"), "hh")
     hold(nights, MONDAY, Scripted())
-    messages.clear()
     run = Scripted()
     night = hold(nights, TUESDAY, run)
     assert run.ran[0].selection.incumbent == f"bucket://{tmp_path}/hh-2026-11-23/best"
@@ -222,6 +221,7 @@ def test_an_interrupted_night_goes_on_as_it_began(nights: NightPaths, messages: 
     paths = nights.sweep(TUESDAY)
     before = ledger.read(paths.store, paths.ledger)
     assert len(before) == 2
+    messages.clear()
     run = Scripted()
     night = hold(nights, TUESDAY, run, "search.trials=9")
     assert run.ran[0].search.trials == 4, "by the config of its folder"
