@@ -202,7 +202,7 @@ def _near_duplicates(tables: Mapping[str, PairTable]) -> Iterator[Finding]:
     """Prompts that are the same or nearly so, in different splits or in one."""
     # Held-out prompts first: where not all are compared, those are.
     order = sorted(tables, key=lambda split: split == "train")
-    firsts = {split: tables[split].at(tables[split].groups.first) for split in order}
+    firsts = {split: tables[split].take(tables[split].groups.first) for split in order}
     groups = sum(map(len, firsts.values()))
     every = ((split, pair) for split in order for pair in firsts[split])
     pairs = list(islice(every, near_duplicates.MAX_PROMPTS))

@@ -48,11 +48,11 @@ def split_pairs(
     _check_fractions(fractions)
     table = PairTable.of(pairs)
     groups = table.groups
-    questions = (first_question(pair.prompt) for pair in table.at(groups.first))
+    questions = (first_question(pair.prompt) for pair in table.take(groups.first))
     draws = (group_draw(seed, groups.names[i]) for i in representatives(questions))
     homes = np.array([_split_of(draw, fractions) for draw in draws], dtype=str)
     of_pair = homes[groups.of_pair]
-    parts = {name: table.at(np.flatnonzero(of_pair == name)) for name in SPLITS}
+    parts = {name: table.take(np.flatnonzero(of_pair == name)) for name in SPLITS}
     parts |= {name: PairTable.of(part) for name, part in fixed_splits.items()}
     _check_none_empty(parts, len(groups.names), fractions)
     return PreferenceSplits(**parts)

@@ -24,9 +24,11 @@ Indices = npt.NDArray[np.int64]
 class PairTable(Sequence[PreferencePair]):
     """Pairs of a mapped Arrow file, all of them or those at `order`."""
 
-    def __init__(self, table: pa.Table, order: Indices | None = None, keep: Any = None) -> None:
-        """`keep` is held as long as the table is: the folder of a file that nobody else owns."""
-        self.table, self.keep = table, keep
+    def __init__(
+        self, table: pa.Table, order: Indices | None = None, keep_alive: Any = None
+    ) -> None:
+        """`keep_alive` is held as long as the table is: the folder of a file that nobody else owns."""
+        self.table, self.keep_alive = table, keep_alive
         self.order: Indices = np.arange(table.num_rows) if order is None else order
 
     @classmethod
@@ -36,7 +38,7 @@ class PairTable(Sequence[PreferencePair]):
             return pairs
         folder = tempfile.TemporaryDirectory(prefix="dpo-sweeps-pairs-")
         table = cls.write(pairs, Path(folder.name) / "pairs.arrow")
-        return cls(table.table, keep=folder)
+        return cls(table.table, keep_alive=folder)
 
     @classmethod
     def write(cls, pairs: Iterable[PreferencePair], path: Path) -> PairTable:
@@ -50,9 +52,9 @@ class PairTable(Sequence[PreferencePair]):
     def open(cls, path: Path) -> PairTable:
         return cls(map_rows(path))
 
-    def at(self, order: Indices) -> PairTable:
+    def take(self, order: Indices) -> PairTable:
         """Those at these positions of this table, in this order; nothing is copied."""
-        return PairTable(self.table, self.order[order], self.keep)
+        return PairTable(self.table, self.order[order], self.keep_alive)
 
     def __len__(self) -> int:
         return len(self.order)
@@ -63,7 +65,7 @@ class PairTable(Sequence[PreferencePair]):
     def __getitem__(self, index: slice) -> Sequence[PreferencePair]: ...
     def __getitem__(self, index: int | slice) -> PreferencePair | Sequence[PreferencePair]:
         if isinstance(index, slice):
-            return [*self.at(np.arange(len(self))[index])]
+            return [*self.take(np.arange(len(self))[index])]
         position = int(self.order[range(len(self))[index]])
         [row] = self.table.slice(position, 1).to_pylist()
         return _pair(row)

@@ -29,7 +29,7 @@ def test_a_table_is_the_sequence_of_its_pairs(tmp_path: Path) -> None:
 def test_a_part_is_a_view_in_its_own_order() -> None:
     pairs = toy_pairs(9)
     table = PairTable.of(pairs)
-    part = table.at(np.array([7, 2, 5])).at(np.array([2, 0]))
+    part = table.take(np.array([7, 2, 5])).take(np.array([2, 0]))
     assert list(part) == [pairs[5], pairs[7]]
     assert part.table is table.table
     assert part.column("id") == [pairs[5].id, pairs[7].id]
@@ -37,8 +37,8 @@ def test_a_part_is_a_view_in_its_own_order() -> None:
 
 def test_the_file_lives_as_long_as_a_part_does() -> None:
     table = PairTable.of(iter(toy_pairs(3)))
-    folder = Path(table.keep.name)
-    part = table.at(np.array([1]))
+    folder = Path(table.keep_alive.name)
+    part = table.take(np.array([1]))
     del table
     gc.collect()
     assert folder.exists()
