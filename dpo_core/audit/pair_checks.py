@@ -54,7 +54,7 @@ class Finding:
 def audit(splits: Splits, tokens: Tokens, max_tokens: int) -> list[Finding]:
     """Everything that pairs and their tokens tell; severe findings first."""
     tables = {split: PairTable.of(pairs) for split, pairs in splits.items()}
-    encoded = TokenTable.joined(map(TokenTable.of, tokens.values()))
+    encoded = TokenTable.concatenate(map(TokenTable.of, tokens.values()))
     places = _Places(list(tables.values()))
     found = [
         *_cut(encoded, max_tokens, places),

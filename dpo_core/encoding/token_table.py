@@ -98,7 +98,7 @@ class TokenTable(Sequence[EncodedPair]):
         return cls(map_rows(path))
 
     @classmethod
-    def joined(cls, tables: Iterable[TokenTable]) -> TokenTable:
+    def concatenate(cls, tables: Iterable[TokenTable]) -> TokenTable:
         """One after the other; nothing is copied."""
         return cls(pa.concat_tables([each.table for each in tables]))
 

@@ -32,7 +32,7 @@ def audited(
     *,
     refuses_bad_rows: bool = False,
 ) -> dict[str, Any]:
-    encoded = TokenTable.joined(tokens[split] for split in SPLITS)
+    encoded = TokenTable.concatenate(tokens[split] for split in SPLITS)
     tables = {split: PairTable.of(getattr(splits, split)) for split in SPLITS}
     every = [*findings, *_bad_rows(said["rows_skipped"], refuses_bad_rows)]
     return {

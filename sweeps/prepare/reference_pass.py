@@ -67,7 +67,7 @@ def _sharing_verdict(
     config: SweepConfig, paths: SweepPaths, tokens: Encoded, prints: Prints, scorer: Any
 ) -> str | None:
     """Why prompts cannot be shared, or None; kept beside the references, which depend on it."""
-    pairs = TokenTable.joined(tokens[split] for split in SPLITS)
+    pairs = TokenTable.concatenate(tokens[split] for split in SPLITS)
     about = (prints["weights_sha256"], _precision(config), config.model.attention)
     name = f"sharing/{reference_cache.prompt_sharing_key(pairs, *about)}.json"
     kept: dict[str, str | None] | None = paths.reference_cache.read_json(name)

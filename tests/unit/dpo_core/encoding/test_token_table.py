@@ -77,7 +77,7 @@ def test_the_fingerprint_ignores_batches_and_how_the_tokens_came_about(tmp_path:
     mapped = TokenTable.write(cut, tmp_path / "tokens.arrow")
     assert mapped.fingerprint() == TokenTable.of(MANY).fingerprint()
     halves = (TokenTable.of(MANY[:100]), TokenTable.of(MANY[100:]))
-    assert TokenTable.joined(halves).fingerprint() == mapped.fingerprint()
+    assert TokenTable.concatenate(halves).fingerprint() == mapped.fingerprint()
 
 
 def test_an_empty_table() -> None:
