@@ -55,21 +55,21 @@ def audit(splits: Splits, tokens: Tokens, max_tokens: int) -> list[Finding]:
     """Everything that pairs and their tokens tell; severe findings first."""
     tables = {split: PairTable.of(pairs) for split, pairs in splits.items()}
     encoded = TokenTable.concatenate(map(TokenTable.of, tokens.values()))
-    places = _Places(list(tables.values()))
+    locations = _Locations(list(tables.values()))
     found = [
-        *_cut(encoded, max_tokens, places),
+        *_cut(encoded, max_tokens, locations),
         *_longer_wins(encoded),
-        *_repeated(encoded, places),
-        *_contradicting(tables.values(), places),
+        *_repeated(encoded, locations),
+        *_contradicting(tables.values(), locations),
         *_near_duplicates(tables),
-        *_indistinct(encoded, places),
-        *_special_words(encoded, places),
+        *_indistinct(encoded, locations),
+        *_special_words(encoded, locations),
         *_small_splits(tables),
     ]
     return by_severity(found)
 
 
-class _Places:
+class _Locations:
     """Where the pairs of all splits, one split after the other, were read."""
 
     def __init__(self, tables: Sequence[PairTable]) -> None:
@@ -79,7 +79,7 @@ class _Places:
     def __getitem__(self, index: int) -> str:
         number = int(np.searchsorted(self.ends, index, side="right"))
         table = self.tables[number]
-        return place(table[int(index - self.ends[number] + len(table))])
+        return location(table[int(index - self.ends[number] + len(table))])
 
     def of(self, mask: npt.NDArray[np.bool_]) -> tuple[str, ...]:
         """The first few where the mask is set."""
@@ -91,7 +91,7 @@ def by_severity(findings: Iterable[Finding]) -> list[Finding]:
     return sorted(findings, key=lambda finding: order.index(finding.severity))
 
 
-def lengths(encoded: TokenTable) -> dict[str, dict[str, float]]:
+def length_percentiles(encoded: TokenTable) -> dict[str, dict[str, float]]:
     """Percentiles of the tokens of prompt, chosen and rejected."""
     levels = (5, 50, 95, 99, 100)
     return {
@@ -100,11 +100,11 @@ def lengths(encoded: TokenTable) -> dict[str, dict[str, float]]:
     }
 
 
-def place(pair: PreferencePair) -> str:
+def location(pair: PreferencePair) -> str:
     return f"{pair.source or 'data'}:{pair.line}"
 
 
-def _cut(encoded: TokenTable, max_tokens: int, places: _Places) -> Iterator[Finding]:
+def _cut(encoded: TokenTable, max_tokens: int, locations: _Locations) -> Iterator[Finding]:
     if not encoded.cut.any():
         return
     share = float(encoded.cut.mean())
@@ -119,7 +119,7 @@ def _cut(encoded: TokenTable, max_tokens: int, places: _Places) -> Iterator[Find
         share,
         f"of pairs are longer than data.max_tokens ({max_tokens}) and are cut",
         _larger(full, max_tokens, int(enough)),
-        places.of(encoded.cut),
+        locations.of(encoded.cut),
         is_share=True,
     )
 
@@ -154,7 +154,7 @@ def _longer_wins(encoded: TokenTable) -> Iterator[Finding]:
     )
 
 
-def _repeated(encoded: TokenTable, places: _Places) -> Iterator[Finding]:
+def _repeated(encoded: TokenTable, locations: _Locations) -> Iterator[Finding]:
     # The loader ends the id of the n-th identical pair in -n.
     repeats = pc.match_substring(encoded.table["id"], "-").to_numpy()
     count = int(repeats.sum())
@@ -165,11 +165,11 @@ def _repeated(encoded: TokenTable, places: _Places) -> Iterator[Finding]:
             count,
             "pairs repeat another one word for word; each counts once more",
             "drop them, or give a source a weight instead",
-            places.of(repeats),
+            locations.of(repeats),
         )
 
 
-def _contradicting(tables: Iterable[PairTable], places: _Places) -> Iterator[Finding]:
+def _contradicting(tables: Iterable[PairTable], locations: _Locations) -> Iterator[Finding]:
     # Sixty-four bits stand for the texts, of which there may be millions.
     digests = (digest for table in tables for pair in table for digest in _both_ways(pair))
     ours, theirs = np.fromiter(digests, np.uint64).reshape(-1, 2).T
@@ -183,7 +183,7 @@ def _contradicting(tables: Iterable[PairTable], places: _Places) -> Iterator[Fin
             len(both),
             "times the same two answers are preferred both ways",
             "let a majority decide, or drop both",
-            tuple(f"{places[i]} and {places[j]}" for i, j in both[:_SHOWN]),
+            tuple(f"{locations[i]} and {locations[j]}" for i, j in both[:_SHOWN]),
         )
 
 
@@ -213,9 +213,9 @@ def _near_duplicates(tables: Mapping[str, PairTable]) -> Iterator[Finding]:
         there = [other for other in earlier if pairs[other][0] != pairs[at][0]]
         if there:
             both = sorted((pairs[at], pairs[there[0]]), key=lambda each: each[0] != "train")
-            leaks.append(" and ".join(f"{place(pair)} ({split})" for split, pair in both))
+            leaks.append(" and ".join(f"{location(pair)} ({split})" for split, pair in both))
         elif earlier:
-            alike.append(f"{place(pairs[earlier[0]][1])} and {place(pairs[at][1])}")
+            alike.append(f"{location(pairs[earlier[0]][1])} and {location(pairs[at][1])}")
     if leaks:
         share = len(leaks) / groups
         yield Finding(
@@ -247,7 +247,7 @@ def _near_duplicates(tables: Mapping[str, PairTable]) -> Iterator[Finding]:
         )
 
 
-def _indistinct(encoded: TokenTable, places: _Places) -> Iterator[Finding]:
+def _indistinct(encoded: TokenTable, locations: _Locations) -> Iterator[Finding]:
     same = ~encoded.distinct
     if same.any():
         yield Finding(
@@ -257,11 +257,11 @@ def _indistinct(encoded: TokenTable, places: _Places) -> Iterator[Finding]:
             "pairs have the same tokens on both sides after cutting; they cannot be learnt and "
             "count as ties",
             "raise data.max_tokens",
-            places.of(same),
+            locations.of(same),
         )
 
 
-def _special_words(encoded: TokenTable, places: _Places) -> Iterator[Finding]:
+def _special_words(encoded: TokenTable, locations: _Locations) -> Iterator[Finding]:
     spelled = encoded.column("special_words") > 0
     if spelled.any():
         yield Finding(
@@ -270,7 +270,7 @@ def _special_words(encoded: TokenTable, places: _Places) -> Iterator[Finding]:
             int(spelled.sum()),
             "pairs spell special tokens of the tokenizer; they are kept as plain text",
             "look at them: markup that was left in, or somebody's trick",
-            places.of(spelled),
+            locations.of(spelled),
         )
 
 

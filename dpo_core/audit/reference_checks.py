@@ -24,10 +24,10 @@ _SHOWN = 5
 def reference_findings(
     pairs: TokenTable,
     reference: Columns,
-    place: Callable[[int], str],
+    location: Callable[[int], str],
     golden: Collection[str] = (),
 ) -> list[Finding]:
-    """`place` says where the i-th pair was read. The rejected answers of the sources in `golden` are
+    """`location` says where the i-th pair was read. The rejected answers of the sources in `golden` are
     the model's own."""
     chosen = reference["chosen"] / reference["chosen_tokens"]
     rejected = reference["rejected"] / reference["rejected_tokens"]
@@ -40,8 +40,8 @@ def reference_findings(
         _ranked_right(reference),
         _likelihood(chosen, rejected),
         *_length(pairs, reference),
-        _out_of_distribution(out, own, limit, place),
-        *_unmoved(unmoved, place),
+        _out_of_distribution(out, own, limit, location),
+        *_unmoved(unmoved, location),
     ]
 
 
@@ -78,7 +78,7 @@ def _length(pairs: TokenTable, reference: Columns) -> Iterator[Finding]:
 
 
 def _out_of_distribution(
-    out: Mask, own: Mask, limit: float, place: Callable[[int], str]
+    out: Mask, own: Mask, limit: float, location: Callable[[int], str]
 ) -> Finding:
     share = float(np.mean(out))
     message = (
@@ -97,12 +97,12 @@ def _out_of_distribution(
         share,
         message,
         "use golden answers against the model's own (data.sources, kind: golden)",
-        _places(out, place),
+        _places(out, location),
         is_share=True,
     )
 
 
-def _unmoved(unmoved: Mask, place: Callable[[int], str]) -> Iterator[Finding]:
+def _unmoved(unmoved: Mask, location: Callable[[int], str]) -> Iterator[Finding]:
     share = float(np.mean(unmoved))
     if share > 0:
         yield Finding(
@@ -112,10 +112,10 @@ def _unmoved(unmoved: Mask, place: Callable[[int], str]) -> Iterator[Finding]:
             "of pairs the objective cannot move: their answers are the same tokens, or the model "
             "is certain of the chosen one and would never give the rejected one",
             "raise data.max_tokens where answers are cut to the same text; drop the others",
-            _places(unmoved, place),
+            _places(unmoved, location),
             is_share=True,
         )
 
 
-def _places(mask: Mask, place: Callable[[int], str]) -> tuple[str, ...]:
-    return tuple(place(int(index)) for index in np.flatnonzero(mask)[:_SHOWN])
+def _places(mask: Mask, location: Callable[[int], str]) -> tuple[str, ...]:
+    return tuple(location(int(index)) for index in np.flatnonzero(mask)[:_SHOWN])

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from dpo_core.audit.pair_checks import SEVERE, WARNING, Finding, by_severity, lengths
+from dpo_core.audit.pair_checks import SEVERE, WARNING, Finding, by_severity, length_percentiles
 from dpo_core.encoding.token_table import TokenTable
 from dpo_core.preferences import PairTable, PreferenceSplits
 from dpo_core.preferences.messages import EMPTY_ANSWER
@@ -39,7 +39,7 @@ def audited(
         **said,
         "pairs": {split: len(table) for split, table in tables.items()},
         "prompts": sum(len(table.groups.names) for table in tables.values()),
-        "lengths": lengths(encoded),
+        "lengths": length_percentiles(encoded),
         "histogram": {part: histogram(column) for part, column in encoded.lengths.items()},
         "findings": [finding.as_dict() for finding in by_severity(every)],
     }

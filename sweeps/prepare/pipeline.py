@@ -13,7 +13,7 @@ from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
 
-from dpo_core.audit.pair_checks import Finding, audit, place
+from dpo_core.audit.pair_checks import Finding, audit, location
 from dpo_core.audit.reference_checks import reference_findings
 from dpo_core.encoding import encode
 from dpo_core.encoding.token_table import encoding_report
@@ -141,4 +141,4 @@ def of_reference(
     """What the untouched model's columns of the train split add to the audit."""
     golden = {source.label for source in config.data.all_sources if source.kind == "golden"}
     train = splits.train
-    return reference_findings(tokens["train"], columns, lambda i: place(train[i]), golden)
+    return reference_findings(tokens["train"], columns, lambda i: location(train[i]), golden)

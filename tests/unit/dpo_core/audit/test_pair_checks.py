@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 import yaml
 
-from dpo_core.audit.pair_checks import INFO, SEVERE, WARNING, audit, by_severity, lengths
+from dpo_core.audit.pair_checks import INFO, SEVERE, WARNING, audit, by_severity, length_percentiles
 from dpo_core.encoding.token_table import EncodedPair, TokenTable
 from dpo_core.preferences.pairs import PreferencePair, number_repeats
 from tests.support.toys import text_pair, toy_pairs
@@ -142,7 +142,7 @@ def test_severe_findings_come_first() -> None:
 
 def test_percentiles_of_lengths() -> None:
     pairs = [EncodedPair(str(n), (1,) * n, (1,), (1, 2)) for n in range(1, 102)]
-    assert lengths(TokenTable.of(pairs))["prompt"] == {
+    assert length_percentiles(TokenTable.of(pairs))["prompt"] == {
         "p5": 6,
         "p50": 51,
         "p95": 96,
