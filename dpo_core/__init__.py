@@ -1,1 +1,1 @@
-"""What one trial does: data, encoding, reference, training, evaluation. Never Ray, never Optuna."""
+"""One trial of a sweep: data, encoding, reference, training, evaluation. Imports no Ray, no Optuna."""

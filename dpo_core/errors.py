@@ -1,19 +1,19 @@
-"""What can go wrong, and whose it is to mend.
+"""The project's own exceptions, sorted by who can mend the cause.
 
 Exception
-├── UserError            the user's to mend: the message says what, which rule, and the way out
+├── UserError            a mistake of the user: the message names the value, the rule and the way out
 │   ├── DataError        preference data: a file, a row, a split
 │   ├── ModelError       a model, its tokenizer or its template
 │   ├── SettingsError    a value in a config or on the command line
 │   └── StorageError     a storage that is full or out of reach
-└── TrialFailed          one trial ended early; the sweep records why and goes on
+└── TrialFailed          one trial ended early; the sweep records the reason and continues
 """
 
 from __future__ import annotations
 
 
 class UserError(Exception):
-    """A mistake that the user can mend; shown as one line, without a traceback."""
+    """A mistake that the user can mend; printed as one line, without a traceback."""
 
     exit_code = 2
     """Exit code of a command that ends with this error."""
@@ -32,14 +32,14 @@ class SettingsError(UserError):
 
 
 class StorageError(UserError):
-    """A storage that is full, or was out of reach for too long; nothing is half-written."""
+    """A storage that is full, or was out of reach for too long; no file is left half-written."""
 
 
 class TrialFailed(Exception):
-    """One trial ended without a result.
+    """A trial that ended without a result.
 
-    `reason` is a short kind to count by ("nan", "out of memory", "exception"), `detail` is for
-    reading.
+    `reason` is a short kind that reports count ("nan", "out of memory", "exception"); `detail` is
+    text for a reader.
     """
 
     def __init__(self, reason: str, detail: str = "") -> None:

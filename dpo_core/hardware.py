@@ -1,4 +1,4 @@
-"""What a process computes on, for the record: seconds mean something else on another machine."""
+"""The hardware of a node, recorded because durations do not compare across machines."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ _CPUS = Path("/proc/cpuinfo")
 
 
 def describe_hardware() -> dict[str, Any]:
-    """Of this node: host, platform, CPU, cores that may be used, memory, and each visible GPU."""
+    """Return host, platform, CPU, usable cores, memory and every visible GPU of this node."""
     import torch
 
     gpus = [torch.cuda.get_device_properties(i) for i in range(torch.cuda.device_count())]
@@ -28,7 +28,7 @@ def describe_hardware() -> dict[str, Any]:
 
 
 def cpu_name() -> str:
-    """As the kernel tells it; the architecture where it does not."""
+    """Return the CPU model that the kernel names, or the architecture where it names none."""
     if _CPUS.is_file():
         for line in _CPUS.read_text("utf-8", errors="replace").splitlines():
             name, _, value = line.partition(":")

@@ -1,11 +1,11 @@
-"""One point of a sweep: what a trial is trained with. Frozen, checked, free of torch."""
+"""Hyperparameters of one trial, checked and frozen; the module loads no torch."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
-from typing import Any
+from typing import Any, cast
 
 from dpo_core.errors import SettingsError
 
@@ -15,7 +15,7 @@ PER_TOKEN_NORMS = ("mean", "simpo")
 
 @dataclass(frozen=True)
 class DPOHyperparams:
-    """A searched point.
+    """The hyperparameters that one point of the search space sets.
 
     `beta` is in units of the summed reward for every length normalization: a per-token loss
     multiplies it by the mean response length, because its gradient scales as β/|y|. So one axis
@@ -32,8 +32,8 @@ class DPOHyperparams:
     lora_rank: int | None = None  # None: the rank of the model settings
 
     @classmethod
-    def from_point(cls, point: Mapping[str, Any]) -> DPOHyperparams:
-        """Check a sampled point. Raises SettingsError on an unknown or missing name."""
+    def from_point(cls, point: Mapping[str, object]) -> DPOHyperparams:
+        """Check a sampled point and return it. Raises SettingsError on an unknown or missing name."""
         unknown = sorted(set(point) - set(HYPERPARAM_NAMES))
         if unknown:
             raise SettingsError(
@@ -41,7 +41,7 @@ class DPOHyperparams:
             )
         if "learning_rate" not in point:
             raise SettingsError("learning_rate: missing; every point needs one")
-        return cls(**point)
+        return cls(**cast("dict[str, Any]", point))  # __post_init__ checks the values
 
     def __post_init__(self) -> None:
         _positive("learning_rate", self.learning_rate)
@@ -75,9 +75,11 @@ class DPOHyperparams:
         _positive("beta_per_token", self.beta_per_token)
 
     def loss_beta(self, mean_response_tokens: float) -> float:
-        """β as it enters the loss. `mean_response_tokens`: over both answers of the train split.
+        """Return β as it enters the loss.
 
-        science: β_mean ≈ β_sum · L̄ (published pairs agree: 5 at ~500 tokens ≈ 0.01).
+        For a per-token loss β_mean = β_sum · L̄, with L̄ the mean number of tokens of an answer over
+        both answers of the train split (`mean_response_tokens`). Published pairs of values agree:
+        5 per token at about 500 tokens corresponds to 0.01 summed.
         """
         if self.beta_per_token is not None:
             return self.beta_per_token

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Iterable
 
-# Fields of DPOConfig that something else in the sweep decides, or that would make two trials
-# incomparable. Each says where to go instead.
+# Another key of the sweep decides these fields, or they would make two trials incomparable.
 REFUSED_TRL_FIELDS: dict[str, str] = {
     "beta": "β is searched: give it as an axis of `space`",
     "learning_rate": "the learning rate is searched: give it as an axis of `space`",
@@ -95,8 +94,8 @@ REFUSED_TRL_FIELDS: dict[str, str] = {
 }
 
 
-def refuse_trl_fields(given: dict[str, Any]) -> None:
-    """Raise ValueError at the first field that would break what the sweep promises."""
-    for name in given:
+def refuse_trl_fields(names: Iterable[str]) -> None:
+    """Raise ValueError for the first of these fields that a sweep may not set."""
+    for name in names:
         if name in REFUSED_TRL_FIELDS:
             raise ValueError(f"trl.{name} cannot be given: {REFUSED_TRL_FIELDS[name]}")

