@@ -47,7 +47,8 @@ Method = TypeVar("Method", bound=Callable[..., Any])
 def retry_while_unreachable(method: Method) -> Method:
     """Of a `Store`: retried again for `RETRY_FOR_S`, so it must do no harm when done twice.
 
-    Raises StorageError when the store is full, or out of reach for longer.
+    Raises StorageError when the store is full, out of reach for longer, or holds a folder where a
+    file belongs.
     """
 
     @functools.wraps(method)
@@ -57,7 +58,10 @@ def retry_while_unreachable(method: Method) -> Method:
         wait_s = _FIRST_WAIT_S
         while True:
             try:
-                with full_disk_as_storage_error(store):
+                with (
+                    full_disk_as_storage_error(store),
+                    wrong_kind_as_storage_error(store, *arguments),
+                ):
                     result = method(store, *arguments, **options)
                 _gave_up_on.discard(store.uri)
                 return result
@@ -87,6 +91,23 @@ def full_disk_as_storage_error(store: Any) -> Iterator[None]:
                 f"{store.uri}: is full ({error}); make room, and `dpo-sweeps resume` goes on"
             ) from error
         raise
+
+
+@contextlib.contextmanager
+def wrong_kind_as_storage_error(store: Any, name: object = "", *_: object) -> Iterator[None]:
+    """Raises StorageError when a folder stands where the file `name` belongs, or the reverse."""
+    try:
+        yield
+    except IsADirectoryError as error:
+        raise StorageError(
+            f"{store.uri}/{name}: is a folder, and a file belongs there; move it away, and "
+            "`dpo-sweeps resume` goes on"
+        ) from error
+    except (NotADirectoryError, FileExistsError) as error:
+        raise StorageError(
+            f"{store.uri}/{name}: a file stands where a folder belongs; move it away, and "
+            f"`dpo-sweeps resume` goes on ({error})"
+        ) from error
 
 
 def is_full(error: BaseException) -> bool:

@@ -22,7 +22,11 @@ from filelock import FileLock
 
 from dpo_core.errors import SettingsError
 from dpo_core.storage.local_cache import local_copy
-from dpo_core.storage.retry import full_disk_as_storage_error, retry_while_unreachable
+from dpo_core.storage.retry import (
+    full_disk_as_storage_error,
+    retry_while_unreachable,
+    wrong_kind_as_storage_error,
+)
 
 
 @dataclass(frozen=True)
@@ -71,9 +75,13 @@ class Store:
     @retry_while_unreachable
     def read(self, name: str) -> bytes:
         """Raises FileNotFoundError."""
-        with self.filesystem.open_input_stream(self._path(name)) as stream:
-            content: bytes = stream.read()
-            return content
+        try:
+            with self.filesystem.open_input_stream(self._path(name)) as stream:
+                content: bytes = stream.read()
+                return content
+        except OSError:
+            self._refuse_folder(name)  # Arrow says it in the words of an error without a number
+            raise
 
     def read_json(self, name: str) -> Any:
         """What a JSON file holds; None where there is none, or only a part of one."""
@@ -131,6 +139,7 @@ class Store:
             target.parent.mkdir(parents=True, exist_ok=True)
         with (
             full_disk_as_storage_error(self),
+            wrong_kind_as_storage_error(self, name),
             tempfile.TemporaryDirectory(dir=target and target.parent, prefix=_ASIDE) as folder,
         ):
             aside = Path(folder) / PurePosixPath(name).name
@@ -149,10 +158,12 @@ class Store:
         if self.local is not None:
             path = Path(self._path(name))
             if not path.is_file():
+                self._refuse_folder(name)
                 raise FileNotFoundError(str(path))
             return path
         info = self.filesystem.get_file_info(self._path(name))
         if info.type != pafs.FileType.File:
+            self._refuse_folder(name)
             raise FileNotFoundError(f"{self.uri}/{name}")
         about = f"{self.uri}/{name} {info.size} {info.mtime_ns}"
 
@@ -208,6 +219,10 @@ class Store:
         if name.startswith("/") or ".." in PurePosixPath(name).parts:
             raise ValueError(f"{name!r} leaves the folder {self.uri}")
         return f"{self.root}/{name}".rstrip("/")
+
+    def _refuse_folder(self, name: str) -> None:
+        if self.filesystem.get_file_info(self._path(name)).type == pafs.FileType.Directory:
+            raise IsADirectoryError(f"{self.uri}/{name}")
 
     @retry_while_unreachable
     def _put(self, source: Path, name: str) -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from dpo_core.errors import SettingsError
+from dpo_core.errors import SettingsError, StorageError
 from dpo_core.storage.store import Store
 
 _NUMBER = itertools.count()
@@ -51,6 +51,40 @@ def test_exists_and_delete(store: Store) -> None:
 def test_what_is_absent_cannot_be_read(store: Store) -> None:
     with pytest.raises(FileNotFoundError):
         store.read("nowhere.txt")
+
+
+def test_a_folder_where_a_file_belongs_is_said_in_one_line_and_stays(store: Store) -> None:
+    store.write("prepared.json/inside", b"x")
+
+    def write_large() -> None:
+        with store.writing("prepared.json") as file:
+            file.write_bytes(b"y")
+
+    # An object store has no folders of its own: the file and what is below it are both there.
+    writes = (lambda: store.write("prepared.json", b"y"), write_large) if store.local else ()
+    for act in (
+        lambda: store.read("prepared.json"),
+        lambda: store.append("prepared.json", b"y"),
+        lambda: store.local_file("prepared.json"),
+        *writes,
+    ):
+        with pytest.raises(StorageError, match=r"/prepared\.json: is a folder, .* move it away"):
+            act()
+    assert store.read("prepared.json/inside") == b"x"
+    assert store.names() == ["prepared.json"]
+
+
+def test_a_file_where_a_folder_belongs_is_said_in_one_line(tmp_path: Path) -> None:
+    store = Store.open(tmp_path)
+    store.write("trials", b"x")
+    for act in (
+        lambda: store.names("trials"),
+        lambda: store.read("trials/t0000.json"),
+        lambda: store.write("trials/t0000.json", b"y"),
+        lambda: store.append("trials/t0000.json", b"y"),
+    ):
+        with pytest.raises(StorageError, match=r"/trials.*: a file stands where a folder belongs"):
+            act()
 
 
 def test_names_are_sorted_and_an_absent_folder_is_empty(store: Store) -> None:
