@@ -82,7 +82,7 @@ class ResourceSettings(Settings):
 
 
 class SweepConfig(Settings):
-    """One sweep. Every key is described in the README."""
+    """One sweep. The READMEs of sweeps, dpo_core and search_spaces document every key."""
 
     name: str = Field(pattern=NAME)
     seed: int = Field(0, ge=0)

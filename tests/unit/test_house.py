@@ -244,7 +244,7 @@ def test_every_file_of_data_is_installed() -> None:
     given = PROJECT["tool"]["setuptools"]["package-data"]
     for package in PACKAGES:
         for path in (ROOT / package).rglob("*"):
-            if path.is_dir() or path.suffix in (".py", ".pyc"):
+            if path.is_dir() or path.suffix in (".py", ".pyc") or path.name == "README.md":
                 continue
             patterns = given[".".join(path.parent.relative_to(ROOT).parts)]
             assert any(fnmatch.fnmatch(path.name, p) for p in patterns), name_of(path)

@@ -1,0 +1,68 @@
+"""The project's Markdown documents: their tables, code spans and links."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+from tests.support.repository import ROOT
+
+_FENCE = re.compile(r"^```.*?^```[ \t]*$", re.MULTILINE | re.DOTALL)
+_CELL_BORDER = re.compile(r"(?<!\\)\|")
+
+
+def documents() -> list[Path]:
+    """Return every README and the guide for contributors, as far as they belong to the project."""
+    pattern = ["README.md", "**/README.md", ".github/*.md"]
+    command = [
+        "git",
+        "ls-files",
+        "-z",
+        "--cached",
+        "--others",
+        "--exclude-standard",
+        "--",
+        *pattern,
+    ]
+    listed = subprocess.run(command, cwd=ROOT, capture_output=True, check=True, text=True).stdout
+    return sorted(ROOT / name for name in listed.split("\0") if name and (ROOT / name).is_file())
+
+
+def prose(path: Path) -> str:
+    """Return a document without its fenced code blocks."""
+    return prose_of(path.read_text("utf-8"))
+
+
+def prose_of(text: str) -> str:
+    """Return a text without its fenced code blocks."""
+    return _FENCE.sub("", text)
+
+
+def code_spans(text: str) -> list[str]:
+    """Return what stands between single backticks."""
+    return re.findall(r"(?<!`)`([^`\n]+)`(?!`)", text)
+
+
+def link_targets(text: str) -> list[str]:
+    """Return where the links of a document lead, without those of pictures."""
+    return re.findall(r"(?<!!)\[[^\]]*\]\(([^)\s]+)\)", text)
+
+
+def tables(text: str) -> Iterator[tuple[list[str], list[list[str]]]]:
+    """Yield the header and the rows of each table, cells without their outer blanks."""
+    lines = [line.strip() for line in text.splitlines()]
+    for start in range(len(lines) - 1):
+        if not (lines[start].startswith("|") and re.fullmatch(r"\|[-| :]+\|", lines[start + 1])):
+            continue
+        rows = []
+        for line in lines[start + 2 :]:
+            if not line.startswith("|"):
+                break
+            rows.append(_cells(line))
+        yield _cells(lines[start]), rows
+
+
+def _cells(line: str) -> list[str]:
+    return [cell.strip() for cell in _CELL_BORDER.split(line)[1:-1]]
