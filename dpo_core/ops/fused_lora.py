@@ -8,22 +8,31 @@ plain layers: an unmerged adapter of float32 weights without dropout, variants o
 from __future__ import annotations
 
 from types import MethodType
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 from peft.tuners.lora import Linear
 from torch import Tensor, nn
 
+from dpo_core.ops.autograd_context import AutogradContext
+
+
+class _LoraContext(AutogradContext, Protocol):
+    """The context of `_Lora`, which keeps two values beside its tensors."""
+
+    scale: float
+    shape: torch.Size
+
 
 def fuse_lora(model: nn.Module) -> int:
-    """Replace `forward` of every plain LoRA layer; returns how many."""
+    """Replace `forward` of every plain LoRA layer of `model`; return how many there are."""
     layers = [m for m in model.modules() if isinstance(m, Linear) and _is_plain(m)]
     for layer in layers:
         layer.forward = MethodType(_forward, layer)
     return len(layers)
 
 
-def _is_plain(layer: Any) -> bool:
+def _is_plain(layer: Linear) -> bool:
     base = layer.get_base_layer()
     active = layer.active_adapters
     return (
@@ -37,7 +46,7 @@ def _is_plain(layer: Any) -> bool:
     )
 
 
-def _forward(layer: Any, x: Tensor, *args: Any, **kwargs: Any) -> Tensor:
+def _forward(layer: Linear, x: Tensor, *args: object, **kwargs: object) -> Tensor:
     if layer.disable_adapters or layer.merged or args or kwargs:
         output: Tensor = type(layer).forward(layer, x, *args, **kwargs)
         return output
@@ -54,10 +63,32 @@ def _forward(layer: Any, x: Tensor, *args: Any, **kwargs: Any) -> Tensor:
 
 
 class _Lora(torch.autograd.Function):
+    """The layer y = x Wᵀ + bias + s (x Aᵀ) Bᵀ with W frozen (LoRA, arXiv:2106.09685, Eq. 3)."""
+
     @staticmethod
     def forward(
-        ctx: Any, x: Tensor, weight: Tensor, a: Tensor, b: Tensor, bias: Tensor | None, scale: float
+        ctx: _LoraContext,
+        x: Tensor,
+        weight: Tensor,
+        a: Tensor,
+        b: Tensor,
+        bias: Tensor | None,
+        scale: float,
     ) -> Tensor:
+        """Compute y.
+
+        Args:
+            ctx: Receives x, the weights, s (x Aᵀ), s and the shape of x.
+            x: (…, in), in the compute dtype; so are the weights.
+            weight: W, (out, in).
+            a: A, (r, in).
+            b: B, (out, r).
+            bias: (out,), or None.
+            scale: s = α / r.
+
+        Returns:
+            y, (…, out).
+        """
         rows = x.reshape(-1, x.shape[-1])
         low = (rows @ a.T).mul_(scale)
         y = rows @ weight.T
@@ -69,13 +100,25 @@ class _Lora(torch.autograd.Function):
         return y.view(*x.shape[:-1], -1)
 
     @staticmethod
-    def backward(ctx: Any, *gradients: Tensor) -> Any:
+    def backward(
+        ctx: _LoraContext, *gradients: Tensor
+    ) -> tuple[Tensor | None, None, Tensor, Tensor, None, None]:
+        """Compute the gradients by x (where it is needed), A and B.
+
+        Args:
+            ctx: What `forward` kept.
+            gradients: ∂L/∂y, (…, out).
+
+        Returns:
+            One gradient per argument of `forward`: (…, in) or None by x, (r, in) by A, (out, r) by
+            B, None for the others.
+        """
         rows, weight, a, b, low = ctx.saved_tensors
         g = gradients[0].reshape(len(rows), -1).to(rows.dtype)
-        of_low = (g @ b).mul_(ctx.scale)
-        of_x = None
+        low_gradient = (g @ b).mul_(ctx.scale)
+        x_gradient = None
         if ctx.needs_input_grad[0]:
-            of_x = g @ weight
-            of_x.addmm_(of_low, a)
-            of_x = of_x.view(ctx.shape)
-        return of_x, None, of_low.T @ rows, g.T @ low, None, None
+            x_gradient = g @ weight
+            x_gradient.addmm_(low_gradient, a)
+            x_gradient = x_gradient.view(ctx.shape)
+        return x_gradient, None, low_gradient.T @ rows, g.T @ low, None, None

@@ -1,18 +1,18 @@
 """Attention over packed rows, pair by pair: nothing is computed that the mask would throw away.
 
-Registered with Transformers under the name `PACKED`; a model uses it after `use_packed_attention`.
-A row's prompt attends causally to itself, both answers attend to the prompt and to themselves; the
-work grows with the square of a pair and not of the row, and no row-sized mask exists. Calls that
-bring no `packed` blocks (a plain pass, generation) are Transformers' own SDPA.
+This module registers it with Transformers under the name `PACKED`; a model uses it after
+`use_packed_attention`. A row's prompt attends causally to itself, both answers attend to the prompt
+and to themselves; the work grows with the square of a pair and not of the row, and no row-sized
+mask exists. Calls without `packed` blocks (a plain pass, generation) go to Transformers' own SDPA.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn.functional import scaled_dot_product_attention
 from transformers.integrations.sdpa_attention import repeat_kv, sdpa_attention_forward
 from transformers.masking_utils import ALL_MASK_ATTENTION_FUNCTIONS, sdpa_mask
@@ -20,21 +20,33 @@ from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 
 from dpo_core.encoding.packing import Block
 
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
+
 PACKED = "dpo_packed"
 
 
-def use_packed_attention(model: Any) -> None:
+def use_packed_attention(model: PreTrainedModel) -> None:
     """Switch a model over that would use SDPA; others (eager for a soft cap) stay as they are."""
     if model.config._attn_implementation == "sdpa":
         model.set_attn_implementation(PACKED)
 
 
-def answer_masks(blocks: Sequence[Block], dtype: torch.dtype, device: Any) -> list[Tensor]:
-    """For each pair an additive mask (C+R, P+C+R): what its answers may see, 0 or the lowest value."""
+def answer_masks(blocks: Sequence[Block], dtype: torch.dtype, device: torch.device) -> list[Tensor]:
+    """Build for each pair the additive attention mask of its two answers.
+
+    Args:
+        blocks: The pairs of a row, with P prompt, C chosen and R rejected tokens each.
+        dtype: The dtype of the masks.
+        device: Where the masks are created.
+
+    Returns:
+        One mask per pair, (C+R, P+C+R): 0 where an answer token may attend, else the lowest value.
+    """
     return [_answer_mask(block, dtype, device) for block in blocks]
 
 
-def _answer_mask(block: Block, dtype: torch.dtype, device: Any) -> Tensor:
+def _answer_mask(block: Block, dtype: torch.dtype, device: torch.device) -> Tensor:
     p, c, r = block.prompt, block.chosen, block.rejected
     allowed = torch.ones(c + r, p + c + r, dtype=torch.bool, device=device).tril(diagonal=p)
     allowed[c:, p : p + c] = False
@@ -43,7 +55,7 @@ def _answer_mask(block: Block, dtype: torch.dtype, device: Any) -> Tensor:
 
 
 def packed_attention(
-    module: Any,
+    module: nn.Module,
     query: Tensor,
     key: Tensor,
     value: Tensor,
@@ -51,10 +63,24 @@ def packed_attention(
     dropout: float = 0.0,
     scaling: float | None = None,
     packed: tuple[Sequence[Block], Sequence[Tensor]] | None = None,
-    **others: Any,
+    **others: object,
 ) -> tuple[Tensor, None]:
-    """Transformers' attention interface. query (1, heads, T, d), key and value (1, kv heads, T, d);
-    `packed` holds the blocks of the row and their `answer_masks`. Returns (1, T, heads, d)."""
+    """Attend within each pair of a packed row, through Transformers' attention interface.
+
+    Args:
+        module: The attention layer; only the plain pass looks at it.
+        query: (1, heads, T, d).
+        key: (1, kv heads, T, d).
+        value: (1, kv heads, T, d).
+        attention_mask: The mask of a plain pass; packed rows have `answer_masks` instead.
+        dropout: The dropout probability of a plain pass.
+        scaling: The factor of query · key; None for 1 / √d.
+        packed: Blocks of the row and their `answer_masks`; None for a plain pass.
+        others: Arguments that a plain pass hands on to Transformers.
+
+    Returns:
+        The attended values, (1, T, heads, d), and no attention weights.
+    """
     if packed is None:
         output: tuple[Tensor, None] = sdpa_attention_forward(
             module, query, key, value, attention_mask, dropout=dropout, scaling=scaling, **others
@@ -65,12 +91,12 @@ def packed_attention(
     tokens = [block.tokens for block in packed[0]]
     parts = []
     # Split, not sliced: the gradient of each slice would be written as wide as the whole row.
-    of_blocks = (torch.split(x, tokens, dim=2) for x in (query, key, value))
-    for block, mask, q, k, v in zip(*packed, *of_blocks, strict=True):
+    split = (torch.split(x, tokens, dim=2) for x in (query, key, value))
+    for block, mask, q, k, v in zip(*packed, *split, strict=True):
         p = block.prompt
         q_prompt, q_answers = torch.split(q, [p, block.tokens - p], dim=2)
-        of_prompt = q_prompt, k[:, :, :p], v[:, :, :p]
-        parts.append(scaled_dot_product_attention(*of_prompt, is_causal=True, scale=scaling))
+        prompt = q_prompt, k[:, :, :p], v[:, :, :p]
+        parts.append(scaled_dot_product_attention(*prompt, is_causal=True, scale=scaling))
         mask = mask.to(q.dtype)
         parts.append(scaled_dot_product_attention(q_answers, k, v, attn_mask=mask, scale=scaling))
     return torch.cat([part.transpose(1, 2) for part in parts], dim=1), None

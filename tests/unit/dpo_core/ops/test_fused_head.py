@@ -58,8 +58,8 @@ def test_without_gradients_the_same_values() -> None:
 
 def test_no_more_logits_than_a_piece_exist(monkeypatch: pytest.MonkeyPatch) -> None:
     sizes: list[int] = []
-    original = module._table
-    monkeypatch.setattr(module, "_table", lambda z: sizes.append(z.numel()) or original(z))
+    original = module._log_softmax
+    monkeypatch.setattr(module, "_log_softmax", lambda z: sizes.append(z.numel()) or original(z))
     hidden, head, targets = example(bias=False)
     answer_logps(hidden, head, targets).sum().backward()
     assert max(sizes) == module.PIECE_VALUES
