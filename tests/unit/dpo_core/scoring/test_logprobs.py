@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Any
 
 import pytest
 import torch
@@ -157,17 +156,6 @@ def test_row_logps_takes_the_plain_pass_when_prompts_are_not_shared(row: Row) ->
 def test_bfloat16_weights_are_summed_in_float32(row: Row) -> None:
     logps = token_logps(toy_llama().bfloat16(), row)
     assert logps.dtype == torch.float32
-
-
-def test_generation_under_packed_attention_is_that_of_sdpa() -> None:
-    ids, answers = torch.tensor([[5, 6, 7, 8], [0, 9, 10, 11]]), []
-    for attention in ("sdpa", PACKED):
-        model = toy_llama()
-        model.set_attn_implementation(attention)
-        mask = (ids != 0).long()
-        settings: dict[str, Any] = {"max_new_tokens": 8, "do_sample": False, "pad_token_id": 0}
-        answers.append(model.generate(ids, attention_mask=mask, **settings))
-    assert torch.equal(*answers)
 
 
 def test_gradient_checkpointing_changes_nothing(row: Row) -> None:
