@@ -1,1 +1,1 @@
-"""Causal language models: loaded, kept between trials, adapted, and asked for answers."""
+"""Causal language models: loading, reuse between trials, generated answers."""

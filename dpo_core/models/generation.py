@@ -1,36 +1,51 @@
-"""Answers of a model to prompts, batched and seeded: the same model says the same thing."""
+"""A model's answers to prompts, batched and seeded: the same model gives the same answers."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 
 from dpo_core.encoding.token_table import TokenIds
 
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
 
 @dataclass(frozen=True)
 class Answer:
-    """What a model wrote: its text, its tokens without the end token, and whether it came to one."""
+    """One generated answer."""
 
     text: str
-    tokens: TokenIds
-    ended: bool
+    tokens: TokenIds  # without the end token
+    ended: bool  # whether the model wrote an end token within its budget
 
 
 @torch.no_grad()
 def generate(
-    model: Any,
-    tokenizer: Any,
+    model: PreTrainedModel,
+    tokenizer: PreTrainedTokenizerBase,
     prompts: Sequence[TokenIds],
     max_new_tokens: int,
     *,
     temperature: float = 0.0,
     seed: int = 0,
 ) -> list[Answer]:
-    """One answer a prompt, in one batch. Temperature 0 is greedy."""
+    """Generate one answer per prompt, in one batch, and leave torch's random state as it was.
+
+    Args:
+        model: The model that answers.
+        tokenizer: Its tokenizer, with a pad token.
+        prompts: Token ids of each prompt, at least one prompt.
+        max_new_tokens: The most tokens of an answer.
+        temperature: 0 for greedy decoding; else the temperature of sampling.
+        seed: The seed of sampling.
+
+    Returns:
+        The answers, in the order of the prompts.
+    """
     longest, device = max(map(len, prompts)), next(model.parameters()).device
     pads = [longest - len(prompt) for prompt in prompts]  # on the left: answers begin together
     ids = [[tokenizer.pad_token_id] * pad + list(p) for pad, p in zip(pads, prompts, strict=True)]
@@ -54,11 +69,11 @@ def generate(
 
 
 def _answer(text: str, row: list[int], ends: set[int]) -> Answer:
-    end = next((place for place, token in enumerate(row) if token in ends), None)
+    end = next((position for position, token in enumerate(row) if token in ends), None)
     return Answer(text.strip(), tuple(row[:end]), end is not None)
 
 
-def _end_tokens(model: Any, tokenizer: Any) -> set[int]:
-    known = model.generation_config.eos_token_id
-    known = known if isinstance(known, list) else [known]
-    return {*known, tokenizer.eos_token_id} - {None}
+def _end_tokens(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> set[int]:
+    configured = model.generation_config.eos_token_id
+    configured = configured if isinstance(configured, list) else [configured]
+    return {*configured, tokenizer.eos_token_id} - {None}

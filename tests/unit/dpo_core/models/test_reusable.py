@@ -1,4 +1,4 @@
-"""A lent model comes back as it was: warm trials give the numbers of cold ones."""
+"""A model is restored after each use: a later trial gives the numbers of a first one."""
 
 from __future__ import annotations
 
@@ -51,12 +51,12 @@ def same(left: list[Any], right: list[Any]) -> bool:
 
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
 @pytest.mark.parametrize("adapter", ADAPTERS, ids=["lora", "full"])
-def test_a_warm_trial_gives_the_numbers_of_a_cold_one(
+def test_a_trial_on_a_restored_model_gives_the_numbers_of_a_fresh_one(
     toy_model: Path, tmp_path: Path, adapter: LoraSettings | None, dtype: str
 ) -> None:
     settings = settings_of(toy_model, adapter, dtype)
     data = toy_data(load_model(settings))
-    cold = run(load_model(settings), settings, data, tmp_path, 0.01)
+    first = run(load_model(settings), settings, data, tmp_path, 0.01)
     reusable = ReusableModel(settings, "cpu")
     with reusable.restored_after_use() as model:
         other = run(model, settings, data, tmp_path, 0.003)
@@ -64,12 +64,12 @@ def test_a_warm_trial_gives_the_numbers_of_a_cold_one(
         run(model, settings, data, tmp_path, 1e30)
     with reusable.restored_after_use() as again:
         assert again is model, "loaded once"
-        assert same(run(again, settings, data, tmp_path, 0.01), cold)
-    assert not same(other, cold), "or the comparison says nothing"
+        assert same(run(again, settings, data, tmp_path, 0.01), first)
+    assert not same(other, first), "or the comparison says nothing"
 
 
 @pytest.mark.parametrize("adapter", ADAPTERS, ids=["lora", "full"])
-def test_what_comes_back_is_what_was_lent(
+def test_the_model_is_restored_to_what_was_loaded(
     toy_model: Path, tmp_path: Path, adapter: LoraSettings | None
 ) -> None:
     settings = settings_of(toy_model, adapter)
@@ -83,7 +83,7 @@ def test_what_comes_back_is_what_was_lent(
     assert not model.training
 
 
-def test_what_stays_is_not_looked_through_by_every_collection(toy_model: Path) -> None:
+def test_the_garbage_collector_skips_a_loaded_model(toy_model: Path) -> None:
     reusable = ReusableModel(settings_of(toy_model, ADAPTERS[0]), "cpu")
     with reusable.restored_after_use():
         assert gc.get_freeze_count() > 10_000
