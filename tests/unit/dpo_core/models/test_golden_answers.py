@@ -1,4 +1,4 @@
-"""Golden answers wait for the model's own, which are made once and survive a kill."""
+"""The model's own answers to golden prompts are generated once and survive a kill."""
 
 from __future__ import annotations
 
@@ -7,11 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import torch
 
-from dpo_core.encoding.encode import prompt_tokens
-from dpo_core.errors import DataError
-from dpo_core.models.generation import generate
 from dpo_core.models.golden_answers import (
     PAIRS_PER_PART,
     CompletedPairs,
@@ -19,38 +15,15 @@ from dpo_core.models.golden_answers import (
     insert_answers,
     unanswered_parts,
 )
-from dpo_core.preferences.golden import is_unanswered, read_golden, with_placeholder_answer
+from dpo_core.preferences.golden import read_golden, with_placeholder_answer
+from dpo_core.preferences.pairs import PreferencePair
 from dpo_core.preferences.readers import Record
 from dpo_core.storage.store import Store
-from tests.support.toys import toy_llama, toy_tokenizer
 
 
-def golden(count: int, **more: Any) -> list[Any]:
-    rows = ({"prompt": f"Question {n}?", "golden": f"Answer {n}.", **more} for n in range(count))
+def golden(count: int) -> list[PreferencePair]:
+    rows = ({"prompt": f"Question {n}?", "golden": f"Answer {n}."} for n in range(count))
     return [read_golden(Record(row, n, f"file:{n}")) for n, row in enumerate(rows, 1)]
-
-
-def test_a_row_waits_for_the_models_answer() -> None:
-    (pair,) = golden(1, category="dose")
-    assert is_unanswered(pair)
-    assert (pair.chosen, pair.category, pair.line) == ("Answer 0.", "dose", 1)
-    assert not is_unanswered(with_placeholder_answer(pair))
-    assert with_placeholder_answer(pair).rejected != with_placeholder_answer(pair).chosen
-
-
-@pytest.mark.parametrize(
-    ("row", "said"),
-    [
-        ({"prompt": "p"}, "must be an object with `prompt` and `golden`"),
-        ({"prompt": "p", "golden": " "}, "the answer is empty"),
-        ({"prompt": "", "golden": "a"}, "user message of the prompt is empty"),
-        ("text", "must be an object"),
-    ],
-)
-def test_mistakes_name_the_place(row: Any, said: str) -> None:
-    with pytest.raises(DataError, match=said) as error:
-        read_golden(Record(row, 3, "file:3"))
-    assert str(error.value).startswith("file:3")
 
 
 class Model:
@@ -108,14 +81,6 @@ def test_other_pairs_are_left_alone(tmp_path: Path) -> None:
     assert fill([whole], Model(), Store.open(tmp_path), []).pairs == [whole]
 
 
-def test_generation_is_batched_and_seeded() -> None:
-    model, tokenizer = toy_llama(vocab_size=len(toy_tokenizer())), toy_tokenizer()
-    texts = ("Hello", "May I take two of it?")
-    prompts = [prompt_tokens(({"role": "user", "content": t},), tokenizer) for t in texts]
-    greedy = generate(model, tokenizer, prompts, 8)
-    alone = [generate(model, tokenizer, [prompt], 8)[0] for prompt in prompts]
-    assert greedy == alone, "padding changes nothing"
-    state = torch.get_rng_state()
-    hot = [generate(model, tokenizer, prompts, 8, temperature=1.0, seed=s) for s in (1, 1, 2)]
-    assert hot[0] == hot[1] != hot[2]
-    assert torch.equal(torch.get_rng_state(), state)
+def test_a_missing_answer_is_an_error(tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError):
+        insert_answers(golden(1), Store.open(tmp_path), [])
