@@ -11,9 +11,9 @@ from typing import Any
 from dpo_core.errors import SettingsError, UserError
 from sweeps.config.load import parse_sweep
 from sweeps.config.schema import SweepConfig
-from sweeps.finalize.finalize import conclude, elect, kept_answers
+from sweeps.finalize.finalize import choose_with_answers, finalize_sweep, kept_answers
 from sweeps.finalize.incumbent import find_incumbent, is_scored
-from sweeps.finalize.selection_json import State, judgement
+from sweeps.finalize.selection_json import SelectionInputs, selection_json
 from sweeps.ray_runtime.connect import connected
 from sweeps.ray_runtime.remote_call import call_of
 from sweeps.report.write import try_write_report
@@ -22,9 +22,9 @@ from sweeps.run_dir.config_file import read_config, write_config
 from sweeps.run_dir.ledger import TrialRecord
 from sweeps.run_dir.lock import held
 from sweeps.run_dir.paths import SweepPaths
-from sweeps.selection.candidates import Field
-from sweeps.selection.confirmation import confirmed, electorate
-from sweeps.selection.rule import Contender
+from sweeps.selection.candidates import CandidateReader
+from sweeps.selection.confirmation import confirmed, eligible_candidates
+from sweeps.selection.rule import Candidate
 from sweeps.selection.verdict import INCUMBENT, REFERENCE
 
 _PART = "selection."
@@ -51,17 +51,19 @@ def replay(config: SweepConfig, paths: SweepPaths) -> dict[str, Any]:
             f"selection.incumbent: {incumbent.path} was never scored on this sweep's pairs; --write "
             "does that"
         )
-    field = Field(paths, config.selection)
-    contenders = field.contenders(records)
-    points = confirmed(field.finalists(records), contenders, records)
-    standing, choice = elect(
-        electorate(points, contenders, records),
-        field.groups,
+    reader = CandidateReader(paths, config.selection)
+    candidates = reader.candidates(records)
+    points = confirmed(reader.finalists(records), candidates, records)
+    eligible, choice = choose_with_answers(
+        eligible_candidates(points, candidates, records),
+        reader.groups,
         config.selection.guardrails,
         kept_answers(paths),
     )
-    state = State(records, contenders, points, standing, choice, field.groups, incumbent)
-    told = judgement(config, paths, state)
+    inputs = SelectionInputs(
+        records, candidates, points, eligible, choice, reader.groups, incumbent
+    )
+    told = selection_json(config, paths, inputs)
     if told["verdict"] is None:
         against = INCUMBENT if incumbent else REFERENCE
         told["verdict"] = _not_known(paths, choice.winner, against)
@@ -80,7 +82,7 @@ def rewrite(
     """
     with held(paths.leases, paths.sweep_id), connected():
         records, call = _ended(config, paths), call_of(config)
-        told = conclude(config, paths, records, call, open_final_again=open_final_again)
+        told = finalize_sweep(config, paths, records, call, open_final_again=open_final_again)
         write_config(config, paths)
     try_write_report(paths)
     return told
@@ -97,7 +99,7 @@ def _ended(config: SweepConfig, paths: SweepPaths) -> list[TrialRecord]:
     return records
 
 
-def _not_known(paths: SweepPaths, winner: Contender | None, against: str) -> dict[str, Any]:
+def _not_known(paths: SweepPaths, winner: Candidate | None, against: str) -> dict[str, Any]:
     assert winner is not None  # nothing admissible is a verdict
     there = winner.step in paths.checkpoint_steps(winner.trial)
     then = "which takes --write" if there else "and its checkpoint is gone"

@@ -1,4 +1,4 @@
-"""A whole sweep: prepare, run the trials, conclude."""
+"""A whole sweep: prepare, run the trials, choose and export the winner."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from dpo_core.preferences import PreferenceSplits
 from sweeps.config.schema import SweepConfig
 from sweeps.config.study import check_study_driver
 from sweeps.config.trackers import check_trackers
-from sweeps.finalize.finalize import conclude
+from sweeps.finalize.finalize import finalize_sweep
 from sweeps.finalize.incumbent import find_incumbent
 from sweeps.prepare.audit_report import Said, finding_lines, skipped_rows
 from sweeps.prepare.data import read_data, said_of, split_data
@@ -25,7 +25,7 @@ from sweeps.run_dir.config_file import write_config
 from sweeps.run_dir.lock import held
 from sweeps.run_dir.paths import SweepPaths
 from sweeps.run_dir.prepared import Prepared
-from sweeps.selection.candidates import Field
+from sweeps.selection.candidates import CandidateReader
 
 log = logging.getLogger("dpo_sweeps")
 
@@ -69,17 +69,17 @@ def run_sweep(config: SweepConfig, paths: SweepPaths, tell: Any) -> dict[str, An
         prepared = made if isinstance(made, Prepared) else prepare(config, paths, *made, call)
         _log_prepared(prepared)
         records = run_trials(config, paths, prepared, tell, lanes)
-        found = Field(paths, config.selection).finalists(records)
-        if found:
-            named = ", ".join(f"{each.trial} at step {each.step}" for each in found)
+        finalists = CandidateReader(paths, config.selection).finalists(records)
+        if finalists:
+            named = ", ".join(f"{each.trial} at step {each.step}" for each in finalists)
             log.info(
                 f"training again with {config.selection.confirm.seeds} new seeds each: {named}"
             )
-            records = confirm_trials(config, paths, prepared, tell, found, lanes)
+            records = confirm_trials(config, paths, prepared, tell, finalists, lanes)
         evaluated = any(record.evaluations for record in records)
         if not evaluated or config.resources.workers > 1:
             close_lanes(lanes)  # those of several workers run no calls, but hold the export's CPUs
-        selection = conclude(config, paths, records, call)
+        selection = finalize_sweep(config, paths, records, call)
         close_lanes(lanes)
     try_write_report(paths)
     if not evaluated:

@@ -19,25 +19,25 @@ from sweeps.finalize.final_split import open_final
 from sweeps.finalize.incumbent import Incumbent, find_incumbent, score_incumbent
 from sweeps.finalize.model_card import write_card
 from sweeps.finalize.sample_answers import answer
-from sweeps.finalize.selection_json import State, judgement, why_opened
+from sweeps.finalize.selection_json import SelectionInputs, selection_json, why_opened
 from sweeps.ray_runtime.remote_call import Call
 from sweeps.run_dir.answers import name_of, read_answers, tokens_of
 from sweeps.run_dir.ledger import TrialRecord
 from sweeps.run_dir.paths import SweepPaths
-from sweeps.selection.candidates import Field
-from sweeps.selection.confirmation import confirmed, electorate
+from sweeps.selection.candidates import CandidateReader
+from sweeps.selection.confirmation import confirmed, eligible_candidates
 from sweeps.selection.guardrails import Check, broken, with_answers
-from sweeps.selection.rule import Choice, Contender, choose
+from sweeps.selection.rule import Candidate, Choice, choose
 from sweeps.selection.statistics import Groups
 from sweeps.selection.verdict import REFERENCE
 
 log = logging.getLogger("dpo_sweeps")
 
-# What answers.json holds once a contender has answered; None when its checkpoint is gone.
-Ask = Callable[[Contender], dict[str, Any] | None]
+# What answers.json holds once a candidate has answered; None when its checkpoint is gone.
+Ask = Callable[[Candidate], dict[str, Any] | None]
 
 
-def conclude(
+def finalize_sweep(
     config: SweepConfig,
     paths: SweepPaths,
     records: Sequence[TrialRecord],
@@ -49,50 +49,55 @@ def conclude(
 
     Raises FinalSpent when final was opened for another choice, unless told to open it again.
     """
-    field, incumbent = Field(paths, config.selection), find_incumbent(config)
-    contenders = field.contenders(records)
-    if incumbent and contenders:
+    reader, incumbent = CandidateReader(paths, config.selection), find_incumbent(config)
+    candidates = reader.candidates(records)
+    if incumbent and candidates:
         score_incumbent(paths, incumbent, "select", call)
-    points = confirmed(field.finalists(records), contenders, records)
+    points = confirmed(reader.finalists(records), candidates, records)
     ask = _asking(config, paths, incumbent, call)
-    standing, choice = elect(
-        electorate(points, contenders, records), field.groups, config.selection.guardrails, ask
+    eligible, choice = choose_with_answers(
+        eligible_candidates(points, candidates, records),
+        reader.groups,
+        config.selection.guardrails,
+        ask,
     )
     if choice.winner is not None:
         _open_final(config, paths, choice.winner, call, force=open_final_again)
         if incumbent:
             score_incumbent(paths, incumbent, "final", call)
-    state = State(records, contenders, points, standing, choice, field.groups, incumbent)
-    selection = judgement(config, paths, state)
+    inputs = SelectionInputs(
+        records, candidates, points, eligible, choice, reader.groups, incumbent
+    )
+    selection = selection_json(config, paths, inputs)
     write_selection(paths, selection)
     return selection
 
 
-def elect(
-    contenders: Sequence[Contender],
+def choose_with_answers(
+    candidates: Sequence[Candidate],
     groups: Groups,
     guardrails: GuardrailSettings,
     ask: Ask,
-) -> tuple[list[Contender], Choice]:
-    """All contenders with what became known of them, and the choice.
+) -> tuple[list[Candidate], Choice]:
+    """All candidates with what became known of them, and the choice.
 
     Answers cost time, so only those who would win are asked, one after the other, until one stands.
     """
-    known = {c.place: c for c in contenders}
-    standing = set(known)
+    known = {c.checkpoint: c for c in candidates}
+    eligible = set(known)
     while True:
-        choice = choose((known[place] for place in standing), groups)
+        choice = choose((known[place] for place in eligible), groups)
         first = choice.winner
         if first is None:
             return list(known.values()), choice
         answers = ask(first)
         if answers is None:
             log.info(f"{first.name} would win, but its checkpoint is gone: the next is taken")
-            standing.remove(first.place)
+            eligible.remove(first.checkpoint)
             continue
-        asked = known[first.place] = _checked(first, answers, guardrails)
+        asked = known[first.checkpoint] = _checked(first, answers, guardrails)
         if asked.admissible:
-            choice = choose((known[place] for place in standing), groups)
+            choice = choose((known[place] for place in eligible), groups)
             return list(known.values()), choice
         log.info(f"{asked.name} is excluded: {_exclusion(asked.checks)}")
 
@@ -105,40 +110,40 @@ def write_selection(paths: SweepPaths, selection: dict[str, Any]) -> None:
 
 
 def kept_answers(paths: SweepPaths) -> Ask:
-    """Asks nobody anew: what a contender never answered stays unknown."""
+    """Asks nobody anew: what a candidate never answered stays unknown."""
     held = read_answers(paths)
-    return lambda contender: held
+    return lambda candidate: held
 
 
 def _asking(config: SweepConfig, paths: SweepPaths, incumbent: Incumbent | None, call: Call) -> Ask:
-    def ask(contender: Contender) -> dict[str, Any] | None:
-        if contender.step not in paths.checkpoint_steps(contender.trial):
+    def ask(candidate: Candidate) -> dict[str, Any] | None:
+        if candidate.step not in paths.checkpoint_steps(candidate.trial):
             return None
         if not config.selection.sample_prompts:
             return {"by": {}}
-        if name_of(contender.place) not in read_answers(paths)["by"]:
-            log.info(f"{contender.name} answers {config.selection.sample_prompts} prompts")
-        return answer(config, paths, contender.place, incumbent, call)
+        if name_of(candidate.checkpoint) not in read_answers(paths)["by"]:
+            log.info(f"{candidate.name} answers {config.selection.sample_prompts} prompts")
+        return answer(config, paths, candidate.checkpoint, incumbent, call)
 
     return ask
 
 
 def _checked(
-    contender: Contender, answers: Mapping[str, Any], guardrails: GuardrailSettings
-) -> Contender:
-    ours, theirs = (tokens_of(answers, whom) for whom in (name_of(contender.place), REFERENCE))
+    candidate: Candidate, answers: Mapping[str, Any], guardrails: GuardrailSettings
+) -> Candidate:
+    ours, theirs = (tokens_of(answers, whom) for whom in (name_of(candidate.checkpoint), REFERENCE))
     if ours is None or theirs is None:
-        return contender
-    return replace(contender, checks=with_answers(contender.checks, ours, theirs, guardrails))
+        return candidate
+    return replace(candidate, checks=with_answers(candidate.checks, ours, theirs, guardrails))
 
 
 def _open_final(
-    config: SweepConfig, paths: SweepPaths, winner: Contender, call: Call, *, force: bool
+    config: SweepConfig, paths: SweepPaths, winner: Candidate, call: Call, *, force: bool
 ) -> None:
     when = datetime.now(UTC).isoformat(timespec="seconds")
     why = why_opened(winner, config.selection.objective)
     open_final(paths.store, paths.final_opened, why, when, force=force)
-    if final_outcomes(paths, *winner.place) is None or exported(paths) != winner.place:
+    if final_outcomes(paths, *winner.checkpoint) is None or exported(paths) != winner.checkpoint:
         log.info(f"exporting {winner.name}, scoring the final split")
         call(export_and_score, paths.storage.uri, paths.sweep_id, winner.trial, winner.step)
 

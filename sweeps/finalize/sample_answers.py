@@ -20,7 +20,7 @@ from sweeps.finalize.incumbent import Incumbent
 from sweeps.ray_runtime.remote_call import Call
 from sweeps.run_dir.answers import name_of, read_answers
 from sweeps.run_dir.config_file import read_config
-from sweeps.run_dir.paths import Place, SweepPaths
+from sweeps.run_dir.paths import CheckpointKey, SweepPaths
 from sweeps.run_dir.prepared import read_encoded
 from sweeps.selection.verdict import INCUMBENT, REFERENCE
 
@@ -28,7 +28,11 @@ _BATCH = 16
 
 
 def answer(
-    config: SweepConfig, paths: SweepPaths, place: Place, incumbent: Incumbent | None, call: Call
+    config: SweepConfig,
+    paths: SweepPaths,
+    place: CheckpointKey,
+    incumbent: Incumbent | None,
+    call: Call,
 ) -> dict[str, Any]:
     """What answers.json holds once the checkpoint at `place` has answered too. Answers to other
     prompts, of another length or of another incumbent are not kept."""
@@ -70,7 +74,7 @@ def _answer_remotely(
     storage: str,
     sweep_id: str,
     missing: Sequence[str],
-    place: Place,
+    place: CheckpointKey,
     incumbent: Incumbent | None,
     prompts: Sequence[tuple[int, ...]],
     max_new_tokens: int,
@@ -95,7 +99,7 @@ def _answer_remotely(
 
 
 def _load_checkpoint(
-    config: SweepConfig, paths: SweepPaths, place: Place, scratch: Path, device: str
+    config: SweepConfig, paths: SweepPaths, place: CheckpointKey, scratch: Path, device: str
 ) -> Any:
     from peft import PeftModel
     from transformers import AutoModelForCausalLM

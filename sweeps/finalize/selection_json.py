@@ -21,29 +21,31 @@ from sweeps.selection.candidates import groups_of
 from sweeps.selection.confirmation import Confirmation
 from sweeps.selection.leaderboard import scores, scores_by_id, trial_rows
 from sweeps.selection.pareto import pareto_rows
-from sweeps.selection.rule import Choice, Contender, ranked, runner_up
+from sweeps.selection.rule import Candidate, Choice, ranked, runner_up
 from sweeps.selection.statistics import Groups, compare, holm, standard_errors
 from sweeps.selection.verdict import INCUMBENT, REFERENCE, Verdict, judge, nothing_admissible
 
 
 @dataclass(frozen=True)
-class State:
-    """What is known at the end of a sweep. `contenders` are all checkpoints that were evaluated,
-    `standing` those who stood for election: the confirmed points on their means, if there are."""
+class SelectionInputs:
+    """What is known at the end of a sweep. `candidates` are all checkpoints that were evaluated,
+    `eligible` those that may be chosen: the confirmed points on their means, if there are."""
 
     records: Sequence[TrialRecord]
-    contenders: Sequence[Contender]
+    candidates: Sequence[Candidate]
     points: Sequence[Confirmation]
-    standing: Sequence[Contender]
+    eligible: Sequence[Candidate]
     choice: Choice
     groups: Groups
     incumbent: Incumbent | None
 
 
-def judgement(config: SweepConfig, paths: SweepPaths, state: State) -> dict[str, Any]:
+def selection_json(
+    config: SweepConfig, paths: SweepPaths, inputs: SelectionInputs
+) -> dict[str, Any]:
     """As long as final is not open for the winner, there is no verdict and no `final`."""
     objective, guardrails = config.selection.objective, config.selection.guardrails
-    choice, groups = state.choice, state.groups
+    choice, groups = inputs.choice, inputs.groups
     told: dict[str, Any] = {
         "sweep": paths.sweep_id,
         "folder": paths.store.uri,
@@ -54,43 +56,43 @@ def judgement(config: SweepConfig, paths: SweepPaths, state: State) -> dict[str,
         "incumbent": None,
     }
     if choice.winner is None:
-        told["verdict"] = _nothing(state.standing, state.incumbent).as_dict()
+        told["verdict"] = _nothing(inputs.eligible, inputs.incumbent).as_dict()
     else:
-        told |= _of_winner(paths, choice.winner, objective, state.incumbent)
-    second = runner_up(choice, state.standing, groups)
-    others = _others_on_select(paths, state.contenders, objective, state.incumbent)
+        told |= _of_winner(paths, choice.winner, objective, inputs.incumbent)
+    second = runner_up(choice, inputs.eligible, groups)
+    others = _others_on_select(paths, inputs.candidates, objective, inputs.incumbent)
     return {
         **told,
         "runner_up": _runner_up(paths, second, objective) if second else None,
         "guardrails": {name: rail.model_dump() for name, rail in guardrails.named.items()},
-        "candidates": candidate_rows(_checked(state), choice, groups, others),
-        "pareto": pareto_rows(c for c in _checked(state) if c.admissible),
-        "confirmation": [point.row() for point in state.points],
+        "candidates": candidate_rows(_checked(inputs), choice, groups, others),
+        "pareto": pareto_rows(c for c in _checked(inputs) if c.admissible),
+        "confirmation": [point.row() for point in inputs.points],
         "final_opened": [vars(o) for o in read_openings(paths.store, paths.final_opened)],
-        "trials": trial_rows(searched(state.records), objective),
+        "trials": trial_rows(searched(inputs.records), objective),
     }
 
 
-def why_opened(winner: Contender, objective: str) -> str:
+def why_opened(winner: Candidate, objective: str) -> str:
     """What final is opened for: another objective would be another look."""
     return f"{winner.name} by {objective}"
 
 
-def _checked(state: State) -> list[Contender]:
-    """All contenders, with what the answers of those who stood have told."""
-    checks = {c.place: c.checks for c in state.standing}
-    return [replace(c, checks=checks.get(c.place, c.checks)) for c in state.contenders]
+def _checked(inputs: SelectionInputs) -> list[Candidate]:
+    """All candidates, with what the answers of the eligible ones have told."""
+    checks = {c.checkpoint: c.checks for c in inputs.eligible}
+    return [replace(c, checks=checks.get(c.checkpoint, c.checks)) for c in inputs.candidates]
 
 
 def candidate_rows(
-    contenders: Sequence[Contender],
+    candidates: Sequence[Candidate],
     choice: Choice,
     groups: Groups,
     others: Mapping[str, Floats],
 ) -> list[dict[str, Any]]:
     """Every candidate, most accurate first: what was held against it, and its difference from the
     best and from `others` on select, each p-value corrected for the number of candidates."""
-    shortlisted, order = {c.place for c in choice.shortlist}, ranked(contenders)
+    shortlisted, order = {c.checkpoint for c in choice.shortlist}, ranked(candidates)
     if choice.best is not None:
         others = {"best": choice.best.scores, **others}
     stacked = np.stack([c.scores for c in order]) if order else np.empty((0, 0))
@@ -107,7 +109,7 @@ def candidate_rows(
             "drift": c.drift,
             "guardrails": {name: check.as_dict() for name, check in c.checks.items()},
             "admissible": c.admissible,
-            "shortlisted": c.place in shortlisted,
+            "shortlisted": c.checkpoint in shortlisted,
             "against": {name: rows[number] for name, rows in against.items()},
         }
         for number, c in enumerate(order)
@@ -121,11 +123,11 @@ def _compared(differences: Floats, groups: Groups) -> list[dict[str, Any]]:
 
 
 def _others_on_select(
-    paths: SweepPaths, contenders: Sequence[Contender], objective: str, incumbent: Incumbent | None
+    paths: SweepPaths, candidates: Sequence[Candidate], objective: str, incumbent: Incumbent | None
 ) -> dict[str, Floats]:
-    if not contenders:
+    if not candidates:
         return {}
-    one = _read(paths, paths.outcome(*contenders[0].place))
+    one = _read(paths, paths.outcome(*candidates[0].checkpoint))
     others = {REFERENCE: scores_by_id(one.as_reference, objective)}
     if incumbent:
         held = _read(paths, paths.incumbent_outcome("select"))
@@ -134,13 +136,13 @@ def _others_on_select(
 
 
 def _of_winner(
-    paths: SweepPaths, winner: Contender, objective: str, incumbent: Incumbent | None
+    paths: SweepPaths, winner: Candidate, objective: str, incumbent: Incumbent | None
 ) -> dict[str, Any]:
-    outcomes = {"select": _read(paths, paths.outcome(*winner.place))}
-    verdict, is_exported = None, exported(paths) == winner.place
+    outcomes = {"select": _read(paths, paths.outcome(*winner.checkpoint))}
+    verdict, is_exported = None, exported(paths) == winner.checkpoint
     opened = {opening.why for opening in read_openings(paths.store, paths.final_opened)}
     if why_opened(winner, objective) in opened:
-        outcomes["final"] = _read(paths, paths.final_outcome(*winner.place))
+        outcomes["final"] = _read(paths, paths.final_outcome(*winner.checkpoint))
         verdict = _verdict(paths, winner, outcomes["final"], objective, incumbent).as_dict()
     return {
         "verdict": verdict,
@@ -170,7 +172,7 @@ def _of_incumbent(
 
 def _verdict(
     paths: SweepPaths,
-    winner: Contender,
+    winner: Candidate,
     final: Outcomes,
     objective: str,
     incumbent: Incumbent | None,
@@ -184,13 +186,13 @@ def _verdict(
     return judge(comparison, winner.name, len(difference), against, openings)
 
 
-def _nothing(contenders: Sequence[Contender], incumbent: Incumbent | None) -> Verdict:
-    broken = Counter(n for c in contenders for n, check in c.checks.items() if check.excludes)
-    return nothing_admissible(len(contenders), broken, INCUMBENT if incumbent else REFERENCE)
+def _nothing(candidates: Sequence[Candidate], incumbent: Incumbent | None) -> Verdict:
+    broken = Counter(n for c in candidates for n, check in c.checks.items() if check.excludes)
+    return nothing_admissible(len(candidates), broken, INCUMBENT if incumbent else REFERENCE)
 
 
-def _runner_up(paths: SweepPaths, second: Contender, objective: str) -> dict[str, Any]:
-    outcomes = _read(paths, paths.outcome(*second.place))
+def _runner_up(paths: SweepPaths, second: Candidate, objective: str) -> dict[str, Any]:
+    outcomes = _read(paths, paths.outcome(*second.checkpoint))
     told = _scores(paths, "select", outcomes, objective)
     return {"trial": second.trial, "step": second.step, "select": told}
 
@@ -199,8 +201,8 @@ def _scores(paths: SweepPaths, split: str, outcomes: Outcomes, objective: str) -
     return scores(outcomes, objective, read_labels(paths, split), groups_of(paths, split))
 
 
-def _counts(contender: Contender) -> dict[str, int]:
-    found = contender.scores
+def _counts(candidate: Candidate) -> dict[str, int]:
+    found = candidate.scores
     correct, ties = int((found == 1).sum()), int((found == 0.5).sum())
     return {"correct": correct, "ties": ties, "total": len(found)}
 

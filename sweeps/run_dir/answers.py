@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from sweeps.run_dir.paths import Place, SweepPaths, step_name
+from sweeps.run_dir.paths import CheckpointKey, SweepPaths, step_name
 
 
-def name_of(place: Place) -> str:
+def name_of(place: CheckpointKey) -> str:
     return f"{place[0]}-{step_name(place[1])}"
 
 

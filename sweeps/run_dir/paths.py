@@ -222,4 +222,5 @@ def new_sweep_id(name: str, now: datetime | None = None) -> str:
     return f"{name}-{(now or datetime.now(UTC)).strftime('%Y%m%d-%H%M%S')}"
 
 
-Place = tuple[str, int]
+CheckpointKey = tuple[str, int]
+"""(trial, step) of a checkpoint."""

@@ -1,4 +1,4 @@
-"""What stands for election, read from a sweep's folder: records and stored outcomes to contenders."""
+"""Candidates read from the run directory: trial records and stored outcomes."""
 
 from __future__ import annotations
 
@@ -11,49 +11,49 @@ from dpo_core.evaluation.failure_modes import largest_drift
 from dpo_core.evaluation.outcomes import Outcomes, read_outcomes_if_whole
 from sweeps.config.selection import SelectionSettings
 from sweeps.run_dir.ledger import TrialRecord, searched
-from sweeps.run_dir.paths import Place, SweepPaths
+from sweeps.run_dir.paths import CheckpointKey, SweepPaths
 from sweeps.selection.confirmation import finalists
 from sweeps.selection.guardrails import checks, offline_values
 from sweeps.selection.leaderboard import scores_by_id
-from sweeps.selection.rule import Contender
+from sweeps.selection.rule import Candidate
 from sweeps.selection.statistics import Groups
 
 
-class Field:
+class CandidateReader:
     """Reads every evaluation once; numbers of pairs stand in the order of their ids."""
 
     def __init__(self, paths: SweepPaths, settings: SelectionSettings) -> None:
         self.paths, self.settings = paths, settings
-        self._read: dict[Place, Contender | None] = {}
+        self._read: dict[CheckpointKey, Candidate | None] = {}
 
     @cached_property
     def groups(self) -> Groups:
         return groups_of(self.paths, "select")
 
-    def contenders(self, records: Iterable[TrialRecord]) -> list[Contender]:
+    def candidates(self, records: Iterable[TrialRecord]) -> list[Candidate]:
         """Every checkpoint that was evaluated on the whole select split."""
         found = (self._of(record, e.step) for record in records for e in record.evaluations)
-        return [contender for contender in found if contender is not None]
+        return [candidate for candidate in found if candidate is not None]
 
-    def finalists(self, records: Iterable[TrialRecord]) -> list[Contender]:
+    def finalists(self, records: Iterable[TrialRecord]) -> list[Candidate]:
         """What the search found best, each point once, to be trained again; empty when that is off."""
         confirm = self.settings.confirm
         if not confirm.trials(1):
             return []
-        return finalists(self.contenders(searched(records)), self.groups, confirm.top)
+        return finalists(self.candidates(searched(records)), self.groups, confirm.top)
 
-    def _of(self, record: TrialRecord, step: int) -> Contender | None:
+    def _of(self, record: TrialRecord, step: int) -> Candidate | None:
         place = (record.trial, step)
         if place not in self._read:
-            self._read[place] = self._contender(record, step)
+            self._read[place] = self._read_candidate(record, step)
         return self._read[place]
 
-    def _contender(self, record: TrialRecord, step: int) -> Contender | None:
+    def _read_candidate(self, record: TrialRecord, step: int) -> Candidate | None:
         outcomes = outcomes_at(self.paths, self.paths.outcome(record.trial, step))
         if outcomes is None or len(outcomes.ids) != len(self.groups.codes):
             return None
         values = offline_values(outcomes, self.settings.objective)
-        return Contender(
+        return Candidate(
             record.trial,
             step,
             record.seed,

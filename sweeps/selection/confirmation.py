@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from sweeps.run_dir.ledger import TrialRecord, searched
-from sweeps.selection.rule import Contender, choose, ranked
+from sweeps.selection.rule import Candidate, choose, ranked
 from sweeps.selection.statistics import Groups
 
 
@@ -24,8 +24,8 @@ from sweeps.selection.statistics import Groups
 class Confirmation:
     """A point of the search, and what its trials with new seeds were at the same step."""
 
-    found: Contender
-    again: tuple[Contender, ...]
+    found: Candidate
+    again: tuple[Candidate, ...]
     missing: tuple[TrialRecord, ...]
     """Trials with new seeds that ended before that step."""
 
@@ -35,7 +35,7 @@ class Confirmation:
         return statistics.fmean(c.accuracy for c in self.again) if self.again else None
 
     @property
-    def standing(self) -> Contender | None:
+    def averaged(self) -> Candidate | None:
         """The point as it stands for election: scores and drift are means over the new seeds; the
         checkpoint is the most accurate admissible one of theirs. The search's own is not among
         them: its score is what brought the point here.
@@ -78,9 +78,9 @@ def new_seeds(sweep_seed: int, count: int) -> list[int]:
     return drawn
 
 
-def finalists(contenders: Iterable[Contender], groups: Groups, top: int) -> list[Contender]:
+def finalists(candidates: Iterable[Candidate], groups: Groups, top: int) -> list[Candidate]:
     """What the sweep would choose, then what it would without that point, and so on."""
-    rest, taken = list(contenders), list[Contender]()
+    rest, taken = list(candidates), list[Candidate]()
     while len(taken) < top and (winner := choose(rest, groups).winner):
         taken.append(winner)
         rest = [c for c in rest if c.point != winner.point]
@@ -88,14 +88,14 @@ def finalists(contenders: Iterable[Contender], groups: Groups, top: int) -> list
 
 
 def confirmed(
-    found: Iterable[Contender], contenders: Iterable[Contender], records: Iterable[TrialRecord]
+    found: Iterable[Candidate], candidates: Iterable[Candidate], records: Iterable[TrialRecord]
 ) -> list[Confirmation]:
     """What is known of each of `found` by now, the best mean first, the unconfirmed ones last.
 
-    `contenders` and `records` hold those of the trials with new seeds among others.
+    `candidates` and `records` hold those of the trials with new seeds among others.
     """
     again = sorted((r for r in records if r.confirms), key=lambda record: record.trial)
-    places = {c.place: c for c in contenders}
+    places = {c.checkpoint: c for c in candidates}
     seen = [_confirmation(each, again, places) for each in found]
 
     def merit(point: Confirmation) -> float:
@@ -104,20 +104,20 @@ def confirmed(
     return sorted(seen, key=merit, reverse=True)
 
 
-def electorate(
+def eligible_candidates(
     points: Iterable[Confirmation],
-    contenders: Iterable[Contender],
+    candidates: Iterable[Candidate],
     records: Iterable[TrialRecord],
-) -> list[Contender]:
+) -> list[Candidate]:
     """Who may be chosen: the points with new seeds, on their means; without any, what the search
     found, whose checkpoints are kept for that."""
-    standing = [each for point in points if (each := point.standing)]
+    standing = [each for point in points if (each := point.averaged)]
     names = {record.trial for record in searched(records)}
-    return standing or [each for each in contenders if each.trial in names]
+    return standing or [each for each in candidates if each.trial in names]
 
 
 def _confirmation(
-    found: Contender, again: Iterable[TrialRecord], places: Mapping[tuple[str, int], Contender]
+    found: Candidate, again: Iterable[TrialRecord], places: Mapping[tuple[str, int], Candidate]
 ) -> Confirmation:
     mine = [record for record in again if record.confirms == found.trial]
     there = [places[r.trial, found.step] for r in mine if (r.trial, found.step) in places]

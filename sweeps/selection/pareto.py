@@ -6,7 +6,7 @@ import math
 from collections.abc import Callable, Iterable
 from typing import Any, TypeVar
 
-from sweeps.selection.rule import Contender, ranked
+from sweeps.selection.rule import Candidate, ranked
 
 T = TypeVar("T")
 
@@ -25,9 +25,9 @@ def pareto_front(items: Iterable[T], of: Callable[[T], tuple[float, float]]) -> 
     return front
 
 
-def pareto_rows(contenders: Iterable[Contender]) -> list[dict[str, Any]]:
+def pareto_rows(candidates: Iterable[Candidate]) -> list[dict[str, Any]]:
     """The front as selection.json tells it. Drift in nats per token."""
-    front = pareto_front(ranked(contenders), lambda c: (c.accuracy, c.drift))
+    front = pareto_front(ranked(candidates), lambda c: (c.accuracy, c.drift))
     return [
         {"trial": c.trial, "step": c.step, "accuracy": c.accuracy, "drift": c.drift} for c in front
     ]

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from dpo_core.evaluation.outcomes import Floats
-from sweeps.run_dir.paths import Place
+from sweeps.run_dir.paths import CheckpointKey
 from sweeps.selection.guardrails import Check
 from sweeps.selection.statistics import Groups, standard_errors
 
@@ -23,7 +23,7 @@ _ROUNDING = 1e-12
 
 
 @dataclass(frozen=True, eq=False)
-class Contender:
+class Candidate:
     """One point at one step, as one training run or the mean of several scored it."""
 
     trial: str
@@ -37,7 +37,7 @@ class Contender:
     checks: Mapping[str, Check] = field(default_factory=dict)
 
     @property
-    def place(self) -> Place:
+    def checkpoint(self) -> CheckpointKey:
         return self.trial, self.step
 
     @property
@@ -57,27 +57,27 @@ class Contender:
 class Choice:
     """`shortlist`: best first, the winner among them. Both empty when nothing is admissible."""
 
-    winner: Contender | None
-    shortlist: tuple[Contender, ...]
+    winner: Candidate | None
+    shortlist: tuple[Candidate, ...]
 
     @property
-    def best(self) -> Contender | None:
+    def best(self) -> Candidate | None:
         """The most accurate admissible one."""
         return self.shortlist[0] if self.shortlist else None
 
 
-def ranked(contenders: Iterable[Contender]) -> list[Contender]:
+def ranked(candidates: Iterable[Candidate]) -> list[Candidate]:
     """Most accurate first; no two are ever equal."""
-    return sorted(contenders, key=lambda c: (-c.accuracy, *_preference(c)))
+    return sorted(candidates, key=lambda c: (-c.accuracy, *_preference(c)))
 
 
-def choose(contenders: Iterable[Contender], groups: Groups) -> Choice:
+def choose(candidates: Iterable[Candidate], groups: Groups) -> Choice:
     """The one-standard-error rule over what guardrails admit.
 
     Whatever is as accurate as a shortlisted one is shortlisted, so that the winner always lies on
     the front of accuracy against drift; `can_still_win` relies on that.
     """
-    pool = ranked(c for c in contenders if c.admissible)
+    pool = ranked(c for c in candidates if c.admissible)
     if not pool:
         return Choice(None, ())
     scores = _stacked(pool)
@@ -90,22 +90,24 @@ def choose(contenders: Iterable[Contender], groups: Groups) -> Choice:
     return Choice(min(shortlist, key=_preference), shortlist)
 
 
-def runner_up(choice: Choice, contenders: Iterable[Contender], groups: Groups) -> Contender | None:
+def runner_up(choice: Choice, candidates: Iterable[Candidate], groups: Groups) -> Candidate | None:
     """What the same rule takes when the winner's trial is left out."""
     if choice.winner is None:
         return None
     trial = choice.winner.trial
-    return choose((c for c in contenders if c.trial != trial), groups).winner
+    return choose((c for c in candidates if c.trial != trial), groups).winner
 
 
-def can_still_win(contenders: Iterable[Contender], groups: Groups, spares: int) -> set[Place]:
-    """Places that `choose` may yet take when more contenders come, and the next `spares` it would
+def can_still_win(
+    candidates: Iterable[Candidate], groups: Groups, spares: int
+) -> set[CheckpointKey]:
+    """Places that `choose` may yet take when more candidates come, and the next `spares` it would
     take now, one after the other, should the answers of the earlier ones rule them out.
 
     A later maximum is no lower than this one, and no paired standard error is larger than both
     single ones together. The other's is bounded by that of a fair coin a group.
     """
-    pool = ranked(c for c in contenders if c.admissible)
+    pool = ranked(c for c in candidates if c.admissible)
     if not pool:
         return set()
     coin = 0.5 * float(np.sqrt((groups.sizes**2).sum())) / len(groups.codes)
@@ -114,20 +116,20 @@ def can_still_win(contenders: Iterable[Contender], groups: Groups, spares: int) 
     reach = [
         c for c, e in zip(pool, errors, strict=True) if pool[0].accuracy - c.accuracy <= coin + e
     ]
-    return {c.place for c in (*_front(reach), *_next_choices(pool, groups, spares))}
+    return {c.checkpoint for c in (*_front(reach), *_next_choices(pool, groups, spares))}
 
 
-def _front(pool: Sequence[Contender]) -> list[Contender]:
+def _front(pool: Sequence[Candidate]) -> list[Candidate]:
     """Those that no other matches in accuracy and is preferred to; `pool` is ranked."""
-    front: list[Contender] = []
-    for contender in pool:
-        if not front or _preference(contender) < _preference(front[-1]):
-            front.append(contender)
+    front: list[Candidate] = []
+    for candidate in pool:
+        if not front or _preference(candidate) < _preference(front[-1]):
+            front.append(candidate)
     return front
 
 
-def _next_choices(pool: Sequence[Contender], groups: Groups, count: int) -> list[Contender]:
-    taken: list[Contender] = []
+def _next_choices(pool: Sequence[Candidate], groups: Groups, count: int) -> list[Candidate]:
+    taken: list[Candidate] = []
     rest = list(pool)
     while rest and len(taken) < count:
         winner = choose(rest, groups).winner
@@ -137,9 +139,9 @@ def _next_choices(pool: Sequence[Contender], groups: Groups, count: int) -> list
     return taken
 
 
-def _preference(contender: Contender) -> tuple[float, int, str]:
-    return contender.drift, contender.step, contender.trial
+def _preference(candidate: Candidate) -> tuple[float, int, str]:
+    return candidate.drift, candidate.step, candidate.trial
 
 
-def _stacked(contenders: Sequence[Contender]) -> Floats:
-    return np.stack([c.scores for c in contenders])
+def _stacked(candidates: Sequence[Candidate]) -> Floats:
+    return np.stack([c.scores for c in candidates])

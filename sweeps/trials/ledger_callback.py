@@ -26,9 +26,9 @@ from sweeps.search.drawn_point import DrawnPoint
 from sweeps.search.pending_trials import delete_torn_outcomes, drawn_row, not_ended
 from sweeps.search.shared_study import SharedStudy, study_name
 from sweeps.search.study import METRIC
-from sweeps.selection.candidates import Field
+from sweeps.selection.candidates import CandidateReader
 from sweeps.selection.confirmation import confirmed
-from sweeps.selection.rule import Contender, can_still_win
+from sweeps.selection.rule import Candidate, can_still_win
 from sweeps.trials.events import Happening, Tell
 from sweeps.trials.metrics import SweepGauges
 from sweeps.trials.train_worker import stored
@@ -48,10 +48,10 @@ class Book(tune.Callback):  # type: ignore[misc]
         paths: SweepPaths,
         prepared: Prepared,
         tell: Tell,
-        found: Sequence[Contender] = (),
+        finalists: Sequence[Candidate] = (),
     ) -> None:
         self.config, self.paths = config, paths
-        self.found = found  # by the search, to be confirmed
+        self.finalists = finalists  # points of the search that are trained again
         self.objective = config.selection.objective
         self.mean_tokens = float(prepared.reports["train"]["mean_response_tokens"])
         self.records = ledger.read(paths.store, paths.ledger)
@@ -62,7 +62,7 @@ class Book(tune.Callback):  # type: ignore[misc]
             None if url is None else SharedStudy(url, study_name(config, prepared), paths.sweep_id)
         )
         self.labels = read_labels(paths, "select")
-        self.field = Field(paths, config.selection)
+        self.reader = CandidateReader(paths, config.selection)
         self.running: dict[str, float] = {}
         self.published = -_PUBLISH_EVERY_S
         self.scratch = tempfile.TemporaryDirectory(prefix="dpo-sweeps-")
@@ -198,10 +198,10 @@ class Book(tune.Callback):  # type: ignore[misc]
         """(trial, step) of what the search may choose, and of the seed of each confirmed point that
         stands for it."""
         spares = self.config.selection.keep_checkpoints
-        pool = self.field.contenders(searched(records))
-        points = confirmed(self.found, self.field.contenders(records), records)
-        standing = {p.standing.place for p in points if p.standing}
-        return standing | can_still_win(pool, self.field.groups, spares)
+        pool = self.reader.candidates(searched(records))
+        points = confirmed(self.finalists, self.reader.candidates(records), records)
+        averaged = {p.averaged.checkpoint for p in points if p.averaged}
+        return averaged | can_still_win(pool, self.reader.groups, spares)
 
     def _so_far(self, trial: str) -> TrialRecord | None:
         """What stands for election needs no more of an evaluation than its step."""

@@ -28,7 +28,7 @@ from sweeps.search.pending_trials import drawn_but_open, first_free_number, not_
 from sweeps.search.searcher import TIME, FixedPoints, SweepSearch, make_sampler
 from sweeps.search.study import METRIC
 from sweeps.selection.confirmation import new_seeds
-from sweeps.selection.rule import Contender
+from sweeps.selection.rule import Candidate
 from sweeps.trials.events import Tell
 from sweeps.trials.lane_worker import lane_loop
 from sweeps.trials.ledger_callback import Book, trained_pairs
@@ -88,15 +88,15 @@ def confirm_trials(
     paths: SweepPaths,
     prepared: Prepared,
     tell: Tell,
-    found: Sequence[Contender],
+    finalists: Sequence[Candidate],
     lanes: Any = None,
 ) -> list[TrialRecord]:
-    """All records, after the points of `found` were trained again with new seeds.
+    """All records, after the points of `finalists` were trained again with new seeds.
 
     No scheduler stops these trials; one that fails takes nothing else along.
     """
-    book = Book(config, paths, prepared, tell, found)
-    wanted = confirmation_points(config, found)
+    book = Book(config, paths, prepared, tell, finalists)
+    wanted = confirmation_points(config, finalists)
     missing = book.to_be_run(not_ended(wanted, book.records))
     if missing:
         searcher = FixedPoints(missing, lambda drawn: _note_point(paths, drawn))
@@ -105,13 +105,13 @@ def confirm_trials(
     return book.records
 
 
-def confirmation_points(config: SweepConfig, found: Sequence[Contender]) -> list[DrawnPoint]:
+def confirmation_points(config: SweepConfig, finalists: Sequence[Candidate]) -> list[DrawnPoint]:
     """Every point with the first new seed, then every point with the second, and so on."""
     seeds = new_seeds(config.seed, config.selection.confirm.seeds)
     return [
         DrawnPoint(SweepPaths.confirmation_name(each.trial, number), each.point, seed)
         for number, seed in enumerate(seeds, 1)
-        for each in found
+        for each in finalists
     ]
 
 

@@ -15,7 +15,7 @@ from scipy import stats
 
 from dpo_core.evaluation.outcomes import Count
 from sweeps.selection.guardrails import Check
-from sweeps.selection.rule import Contender, choose
+from sweeps.selection.rule import Candidate, choose
 from sweeps.selection.statistics import Comparison, Groups, compare, design_effect, wilson_interval
 from sweeps.selection.verdict import BETTER, word_of
 from tests.bench.table import Row
@@ -112,11 +112,11 @@ def sweeps(
     for _ in range(repetitions):
         drifts = rng.random(len(accuracies))
         on_select = draw(rng, everyone[:-1], in_select)
-        contenders = [
-            Contender(f"t{i:04d}", 10, 0, {}, s, drifts[i], broken if i in drifted else {})
+        candidates = [
+            Candidate(f"t{i:04d}", 10, 0, {}, s, drifts[i], broken if i in drifted else {})
             for i, s in enumerate(on_select)
         ]
-        winner = choose(contenders, in_select).winner
+        winner = choose(candidates, in_select).winner
         assert winner is not None
         winners.append(int(winner.trial[1:]))
         means = on_select.mean(axis=1)

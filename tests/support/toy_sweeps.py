@@ -24,7 +24,7 @@ from sweeps.config.load import parse_sweep, resolved
 from sweeps.config.schema import SweepConfig
 from sweeps.config.strict_yaml import dump_yaml
 from sweeps.finalize.export import export_and_score
-from sweeps.finalize.finalize import conclude
+from sweeps.finalize.finalize import finalize_sweep
 from sweeps.prepare.data import split_data
 from sweeps.run_dir import ledger
 from sweeps.run_dir.ledger import TrialRecord, evaluation_record
@@ -129,7 +129,7 @@ class ScriptedSweep:
     def select(self, **changes: Any) -> dict[str, Any]:
         """End the sweep as `run` does, with a scripted final split; `changes` go on top."""
         records = ledger.read(self.paths.store, self.paths.ledger)
-        selection = conclude(self.config, self.paths, records, self._call)
+        selection = finalize_sweep(self.config, self.paths, records, self._call)
         if changes:
             selection |= changes
             self.paths.store.write(self.paths.selection, json.dumps(selection).encode())

@@ -138,7 +138,7 @@ def resumed(paths: SweepPaths) -> Resumed:
         job = TrialJob(paths.storage.uri, paths.sweep_id, drawn.trial, drawn.point, drawn.seed)
         with _resume_folder(paths, job) as folder:
             goes_on[drawn.trial] = 0 if folder is None else int(folder.name.removeprefix("step-"))
-    book.field.contenders(book.records)
+    book.reader.candidates(book.records)
     if paths.store.exists(paths.selection):
         read_selection(paths)
     records = {

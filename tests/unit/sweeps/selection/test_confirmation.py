@@ -11,9 +11,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sweeps.run_dir.ledger import TrialRecord
-from sweeps.selection.confirmation import confirmed, electorate, finalists, new_seeds
+from sweeps.selection.confirmation import confirmed, eligible_candidates, finalists, new_seeds
 from sweeps.selection.guardrails import Check
-from sweeps.selection.rule import Contender, choose
+from sweeps.selection.rule import Candidate, choose
 from sweeps.selection.statistics import Groups
 
 PAIRS = 40
@@ -21,12 +21,12 @@ GROUPS = Groups.of([str(n) for n in range(PAIRS)])
 BETA = {"t0000": 0.1, "t0001": 0.2, "t0002": 0.3}
 
 
-def contender(trial: str, step: int, correct: int, drift: float = 0.1, **changes: Any) -> Contender:
+def candidate(trial: str, step: int, correct: int, drift: float = 0.1, **changes: Any) -> Candidate:
     """The first `correct` of 40 pairs are right. Equal points have equal β."""
     scores = (np.arange(PAIRS) < correct).astype(float)
     searched, _, number = trial.partition("-s")
     fields = {"seed": 100 + int(number or 0), "point": {"beta": BETA.get(searched, 0.1)}, **changes}
-    return Contender(trial, step, scores=scores, drift=drift, **fields)
+    return Candidate(trial, step, scores=scores, drift=drift, **fields)
 
 
 def record(trial: str, **changes: Any) -> TrialRecord:
@@ -37,20 +37,20 @@ def record(trial: str, **changes: Any) -> TrialRecord:
 
 # Each twelve pairs from the next, which is far more than a standard error.
 FOUND = [
-    contender("t0000", 4, 2),
-    contender("t0000", 8, 38),
-    contender("t0001", 4, 26),
-    contender("t0001", 8, 20),
-    contender("t0002", 8, 14),
+    candidate("t0000", 4, 2),
+    candidate("t0000", 8, 38),
+    candidate("t0001", 4, 26),
+    candidate("t0001", 8, 20),
+    candidate("t0002", 8, 14),
 ]
 AGAIN = [
-    contender("t0000-s1", 4, 40),
-    contender("t0000-s1", 8, 24, drift=0.2),
-    contender("t0000-s2", 4, 40),
-    contender("t0000-s2", 8, 28, drift=0.4),
-    contender("t0001-s1", 4, 30),
-    contender("t0001-s1", 8, 1),
-    contender("t0001-s2", 4, 34),
+    candidate("t0000-s1", 4, 40),
+    candidate("t0000-s1", 8, 24, drift=0.2),
+    candidate("t0000-s2", 4, 40),
+    candidate("t0000-s2", 8, 28, drift=0.4),
+    candidate("t0001-s1", 4, 30),
+    candidate("t0001-s1", 8, 1),
+    candidate("t0001-s2", 4, 34),
 ]
 RECORDS = [record(t) for t in ("t0000", "t0001", "t0002", "t0000-s1", "t0000-s2", "t0001-s1")]
 RECORDS.append(record("t0001-s2", status="failed", reason="nan", detail="step 6"))
@@ -59,10 +59,10 @@ DRIFTED = {"drift_chosen": Check(0.9, 0.5, False, "exclude")}
 
 
 def places(found: Any) -> list[tuple[str, int]]:
-    return [c.place for c in found]
+    return [c.checkpoint for c in found]
 
 
-def top(count: int = 3, *more: Contender) -> list[Contender]:
+def top(count: int = 3, *more: Candidate) -> list[Candidate]:
     return finalists([*FOUND, *more], GROUPS, count)
 
 
@@ -71,18 +71,18 @@ def test_each_point_is_found_once_at_the_step_that_the_sweep_would_choose() -> N
     assert places(top()) == [("t0000", 8), ("t0001", 4), ("t0002", 8)]
     assert places(top(2)) == [("t0000", 8), ("t0001", 4)]
     assert places(top(9)) == places(top())
-    twin = contender("t0003", 8, 38, point={"beta": 0.1})
+    twin = candidate("t0003", 8, 38, point={"beta": 0.1})
     assert places(top(3, twin)) == places(top())
     assert top(0) == finalists([], GROUPS, 3) == []
 
 
 def test_what_guardrails_exclude_is_not_trained_again() -> None:
-    best = contender("t0009", 8, 40, point={"beta": 0.9}, checks=DRIFTED)
+    best = candidate("t0009", 8, 40, point={"beta": 0.9}, checks=DRIFTED)
     assert places(top(3, best)) == places(top())
 
 
 def test_a_less_drifting_point_within_one_standard_error_comes_first() -> None:
-    calm = contender("t0009", 8, 37, drift=0.01, point={"beta": 0.9})
+    calm = candidate("t0009", 8, 37, drift=0.01, point={"beta": 0.9})
     assert places(top(2, calm)) == [("t0009", 8), ("t0000", 8)]
 
 
@@ -104,39 +104,39 @@ def test_the_mean_at_the_same_step_decides_whatever_the_search_found() -> None:
     told = second.row()
     assert told["accuracies"] == [0.6, 0.7], "all right at step 4 is another step's number"
     assert (told["mean"], told["shrinkage"]) == (pytest.approx(0.65), pytest.approx(0.3))
-    assert (third.mean, third.row()["shrinkage"], third.standing) == (None, None, None)
+    assert (third.mean, third.row()["shrinkage"], third.averaged) == (None, None, None)
     # The search's own score would have let t0000 win.
-    standing = electorate([first, second, third], EVERYBODY, RECORDS)
+    standing = eligible_candidates([first, second, third], EVERYBODY, RECORDS)
     assert places([choose(standing, GROUPS).winner]) == [("t0001-s2", 4)]
     assert places([choose(FOUND, GROUPS).winner]) == [("t0000", 8)]
 
 
 def test_a_point_stands_with_its_means_and_its_best_new_seed() -> None:
     _, second, _ = confirmed(top(), EVERYBODY, RECORDS)
-    standing = second.standing
-    assert standing is not None
-    assert (standing.place, standing.seed) == (("t0000-s2", 8), 102)
-    assert standing.drift == pytest.approx(0.3)
-    assert standing.scores.tolist() == [1.0] * 24 + [0.5] * 4 + [0.0] * 12
-    assert standing.accuracy == pytest.approx(0.65)
+    averaged = second.averaged
+    assert averaged is not None
+    assert (averaged.checkpoint, averaged.seed) == (("t0000-s2", 8), 102)
+    assert averaged.drift == pytest.approx(0.3)
+    assert averaged.scores.tolist() == [1.0] * 24 + [0.5] * 4 + [0.0] * 12
+    assert averaged.accuracy == pytest.approx(0.65)
 
 
 def test_a_seed_that_guardrails_exclude_is_not_exported_but_counts() -> None:
-    drifted = contender("t0000-s3", 8, 40, checks=DRIFTED)
+    drifted = candidate("t0000-s3", 8, 40, checks=DRIFTED)
     records = [*RECORDS, record("t0000-s3")]
     [point] = confirmed(top(1), [*EVERYBODY, drifted], records)
-    assert point.standing is not None
-    assert point.standing.place == ("t0000-s2", 8)
-    assert point.standing.admissible
+    assert point.averaged is not None
+    assert point.averaged.checkpoint == ("t0000-s2", 8)
+    assert point.averaged.admissible
     assert point.mean == pytest.approx(92 / 120)
     [alone] = confirmed(top(1), [drifted], [record("t0000-s3")])
-    assert alone.standing is not None
-    assert choose(electorate([alone], FOUND, RECORDS), GROUPS).winner is None
+    assert alone.averaged is not None
+    assert choose(eligible_candidates([alone], FOUND, RECORDS), GROUPS).winner is None
 
 
 def test_a_seed_that_never_got_there_is_told_and_not_counted() -> None:
     failed = record("t0000-s3", status="failed", reason="nan", detail="step 6")
-    everybody = [*EVERYBODY, contender("t0000-s3", 4, 40)]
+    everybody = [*EVERYBODY, candidate("t0000-s3", 4, 40)]
     seen = {p.found.trial: p for p in confirmed(top(), everybody, [*RECORDS, failed])}
     row = seen["t0000"].row()
     assert (row["seeds"], row["mean"]) == ([101, 102], pytest.approx(0.65))
@@ -152,15 +152,15 @@ def test_when_no_new_seed_got_to_its_step_the_search_decides() -> None:
     failed = [record(f"{t}-s1", status="failed", reason="nan") for t in BETA]
     records = [*RECORDS[:3], *failed]
     # At another step than the one that was found, where its checkpoint is not kept.
-    everybody = [*FOUND, contender("t0000-s1", 4, 40)]
+    everybody = [*FOUND, candidate("t0000-s1", 4, 40)]
     points = confirmed(top(), everybody, records)
-    assert places(electorate(points, everybody, records)) == places(FOUND)
-    assert places(electorate([], everybody, records)) == places(FOUND)
+    assert places(eligible_candidates(points, everybody, records)) == places(FOUND)
+    assert places(eligible_candidates([], everybody, records)) == places(FOUND)
 
 
 @given(st.randoms(use_true_random=False))
 def test_the_order_of_ledger_and_contenders_moves_nothing(random: Any) -> None:
-    def told(everybody: list[Contender], records: list[TrialRecord]) -> list[dict[str, Any]]:
+    def told(everybody: list[Candidate], records: list[TrialRecord]) -> list[dict[str, Any]]:
         found = finalists([c for c in everybody if "-s" not in c.trial], GROUPS, 3)
         return [p.row() for p in confirmed(found, everybody, records)]
 

@@ -9,23 +9,23 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sweeps.selection.pareto import pareto_front, pareto_rows
-from sweeps.selection.rule import Contender
+from sweeps.selection.rule import Candidate
 
 
-def contender(trial: str, correct: int, drift: float, step: int = 4) -> Contender:
+def candidate(trial: str, correct: int, drift: float, step: int = 4) -> Candidate:
     """Of ten pairs."""
-    return Contender(trial, step, 0, {}, (np.arange(10) < correct).astype(float), drift)
+    return Candidate(trial, step, 0, {}, (np.arange(10) < correct).astype(float), drift)
 
 
 def test_by_hand() -> None:
     rows = pareto_rows(
         [
-            contender("t0000", 6, 0.1),
-            contender("t0001", 8, 0.4),
-            contender("t0002", 7, 0.4),  # as far as t0001 and less accurate
-            contender("t0003", 6, 0.2),  # as accurate as t0000 and farther
-            contender("t0004", 5, 0.0),
-            contender("t0005", 8, 0.4, step=8),  # t0001 was there earlier
+            candidate("t0000", 6, 0.1),
+            candidate("t0001", 8, 0.4),
+            candidate("t0002", 7, 0.4),  # as far as t0001 and less accurate
+            candidate("t0003", 6, 0.2),  # as accurate as t0000 and farther
+            candidate("t0004", 5, 0.0),
+            candidate("t0005", 8, 0.4, step=8),  # t0001 was there earlier
         ]
     )
     assert rows == [

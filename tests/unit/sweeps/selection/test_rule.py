@@ -10,10 +10,10 @@ from hypothesis import strategies as st
 from dpo_core.storage.store import Store
 from sweeps.config.selection import GuardrailSettings
 from sweeps.finalize.final_split import FinalSpent, open_final, read_openings
-from sweeps.finalize.finalize import elect
+from sweeps.finalize.finalize import choose_with_answers
 from sweeps.run_dir.answers import name_of
 from sweeps.selection.guardrails import Check, broken, checks, offline_values
-from sweeps.selection.rule import Contender, can_still_win, choose, ranked, runner_up
+from sweeps.selection.rule import Candidate, can_still_win, choose, ranked, runner_up
 from sweeps.selection.statistics import Comparison, Groups
 from sweeps.selection.verdict import BETTER, SAME, WORSE, judge, nothing_admissible, word_of
 from tests.support.records import REWARD, outcomes
@@ -24,47 +24,47 @@ BROKEN = {"drift_chosen": Check(9.0, 0.5, False, "exclude")}
 WARNED = {"displaced": Check(0.9, 0.5, False, "warn")}
 
 
-def contender(trial: str, right: int, drift: float, step: int = 10, **changes) -> Contender:
+def candidate(trial: str, right: int, drift: float, step: int = 10, **changes) -> Candidate:
     """Right on the first `right` of 100 pairs."""
     scores = (np.arange(PAIRS) < right).astype(np.float64)
     changes = {"checks": checks({}, GuardrailSettings()), **changes}
-    return Contender(trial, step, 0, {}, scores, drift, **changes)
+    return Candidate(trial, step, 0, {}, scores, drift, **changes)
 
 
-def place(*contenders: Contender):
-    winner = choose(contenders, GROUPS).winner
-    return winner and winner.place
+def place(*candidates: Candidate):
+    winner = choose(candidates, GROUPS).winner
+    return winner and winner.checkpoint
 
 
 def test_a_clear_lead_wins_whatever_it_drifted() -> None:
-    assert place(contender("t0000", 80, 0.4), contender("t0001", 60, 0.1)) == ("t0000", 10)
+    assert place(candidate("t0000", 80, 0.4), candidate("t0001", 60, 0.1)) == ("t0000", 10)
 
 
 def test_within_a_standard_error_the_one_that_drifted_least_wins() -> None:
     # They differ on two pairs of one prompt: one of 50 groups, residual 2 · 0.98 and 49 · 0.04:
     # √((1.96² + 49 · 0.04²) · 50/49) / 100 = 2.0 points, as much as the gap.
-    close = contender("t0000", 80, 0.4), contender("t0001", 78, 0.1)
+    close = candidate("t0000", 80, 0.4), candidate("t0001", 78, 0.1)
     assert place(*close) == ("t0001", 10)
     assert [c.trial for c in choose(close, GROUPS).shortlist] == ["t0000", "t0001"]
 
 
 def test_then_the_earlier_step_then_the_name() -> None:
-    assert place(contender("t0000", 80, 0.1, step=20), contender("t0001", 80, 0.1)) == ("t0001", 10)
-    assert place(contender("t0001", 80, 0.1), contender("t0000", 80, 0.1)) == ("t0000", 10)
+    assert place(candidate("t0000", 80, 0.1, step=20), candidate("t0001", 80, 0.1)) == ("t0001", 10)
+    assert place(candidate("t0001", 80, 0.1), candidate("t0000", 80, 0.1)) == ("t0000", 10)
 
 
 def test_what_is_as_accurate_as_a_shortlisted_one_is_shortlisted() -> None:
     """Even where it is told apart from the best, for it errs on other pairs."""
-    best, near = contender("t0000", 80, 0.5), contender("t0001", 78, 0.4)
+    best, near = candidate("t0000", 80, 0.5), candidate("t0001", 78, 0.4)
     scores = best.scores.copy()
     scores[:1], scores[99] = 0, 0  # one pair less: a gap of 1 point and an error of 1 point
-    between = Contender("t0002", 10, 0, {}, scores, 0.1)
+    between = Candidate("t0002", 10, 0, {}, scores, 0.1)
     assert place(best, near, between) == ("t0002", 10)
 
 
 def test_what_a_guardrail_excludes_cannot_win() -> None:
-    drifted = contender("t0000", 99, 9.0, checks=BROKEN)
-    honest = contender("t0001", 60, 0.2, checks=WARNED)
+    drifted = candidate("t0000", 99, 9.0, checks=BROKEN)
+    honest = candidate("t0001", 60, 0.2, checks=WARNED)
     assert place(drifted, honest) == ("t0001", 10)
     assert place(drifted) is None
     assert choose([drifted], GROUPS).shortlist == ()
@@ -72,12 +72,12 @@ def test_what_a_guardrail_excludes_cannot_win() -> None:
 
 def test_the_runner_up_is_of_another_trial() -> None:
     everyone = [
-        contender("t0000", 80, 0.3),
-        contender("t0000", 79, 0.2, 5),
-        contender("t0001", 60, 0),
+        candidate("t0000", 80, 0.3),
+        candidate("t0000", 79, 0.2, 5),
+        candidate("t0001", 60, 0),
     ]
     choice = choose(everyone, GROUPS)
-    assert runner_up(choice, everyone, GROUPS).place == ("t0001", 10)
+    assert runner_up(choice, everyone, GROUPS).checkpoint == ("t0001", 10)
     assert runner_up(choose(everyone[:2], GROUPS), everyone[:2], GROUPS) is None
 
 
@@ -88,14 +88,14 @@ fields = st.lists(
 )
 
 
-def field(rows, seed: int = 0) -> list[Contender]:
-    """Contenders whose luck is their own: right on about 50 to 85 % of the pairs."""
+def field(rows, seed: int = 0) -> list[Candidate]:
+    """Candidates whose luck is their own: right on about 50 to 85 % of the pairs."""
     found = []
     for number, (skill, drift, over) in enumerate(rows):
         rng = np.random.default_rng((seed, number))
         scores = (rng.random(PAIRS) < 0.5 + skill / 20).astype(np.float64)
         found.append(
-            Contender(
+            Candidate(
                 f"t{number // 2:04d}",
                 1 + number % 2,
                 0,
@@ -114,9 +114,9 @@ def test_the_order_moves_nothing(rows, random, seed) -> None:
     everyone = field(rows, seed)
     shuffled = random.sample(everyone, len(everyone))
     one, other = choose(everyone, GROUPS), choose(shuffled, GROUPS)
-    assert [c.place for c in one.shortlist] == [c.place for c in other.shortlist]
-    assert (one.winner and one.winner.place) == (other.winner and other.winner.place)
-    assert [c.place for c in ranked(everyone)] == [c.place for c in ranked(shuffled)]
+    assert [c.checkpoint for c in one.shortlist] == [c.checkpoint for c in other.shortlist]
+    assert (one.winner and one.winner.checkpoint) == (other.winner and other.winner.checkpoint)
+    assert [c.checkpoint for c in ranked(everyone)] == [c.checkpoint for c in ranked(shuffled)]
     assert can_still_win(everyone, GROUPS, 2) == can_still_win(shuffled, GROUPS, 2)
 
 
@@ -134,18 +134,18 @@ def test_the_winner_is_admissible_and_on_the_front(rows, seed) -> None:
 @settings(deadline=None)
 @given(fields, st.integers(0, 99), st.integers(1, 3))
 def test_whatever_wins_in_the_end_was_never_cleared(rows, seed, spares) -> None:
-    """Contenders come one by one; what is cleared once is gone."""
+    """Candidates come one by one; what is cleared once is gone."""
     everyone = field(rows, seed)
     kept: set = set()
     for number in range(1, len(everyone) + 1):
-        kept |= {everyone[number - 1].place}
+        kept |= {everyone[number - 1].checkpoint}
         kept &= can_still_win(everyone[:number], GROUPS, spares)
     winner = choose(everyone, GROUPS).winner
-    assert winner is None or winner.place in kept
+    assert winner is None or winner.checkpoint in kept
 
 
 def test_the_next_choices_stay_too() -> None:
-    everyone = [contender(f"t{i:04d}", 90 - 10 * i, 0.1 + i) for i in range(5)]
+    everyone = [candidate(f"t{i:04d}", 90 - 10 * i, 0.1 + i) for i in range(5)]
     kept = can_still_win(everyone, GROUPS, 3)
     assert kept == {("t0000", 10), ("t0001", 10), ("t0002", 10)}
     assert can_still_win([], GROUPS, 3) == set()
@@ -155,24 +155,24 @@ def test_the_next_choices_stay_too() -> None:
 
 
 def answering(*rambling: str):
-    """Contenders of the named trials write twice as long as the reference; it notes who was asked."""
+    """Candidates of the named trials write twice as long as the reference; it notes who was asked."""
     asked = []
 
-    def ask(contender: Contender):
-        asked.append(contender.trial)
-        own = [list(range(20 if contender.trial in rambling else 10))]
-        by = {"reference": [list(range(10))], name_of(contender.place): own}
+    def ask(candidate: Candidate):
+        asked.append(candidate.trial)
+        own = [list(range(20 if candidate.trial in rambling else 10))]
+        by = {"reference": [list(range(10))], name_of(candidate.checkpoint): own}
         return {"by": {whom: [{"tokens": t} for t in tokens] for whom, tokens in by.items()}}
 
     return ask, asked
 
 
 def elected(everyone, ask, **guardrails):
-    known, choice = elect(everyone, GROUPS, GuardrailSettings(**guardrails), ask)
-    return {c.place: c for c in known}, choice.winner and choice.winner.trial
+    known, choice = choose_with_answers(everyone, GROUPS, GuardrailSettings(**guardrails), ask)
+    return {c.checkpoint: c for c in known}, choice.winner and choice.winner.trial
 
 
-FOUR = [contender(f"t{i:04d}", 90 - 10 * i, 0.1 + i) for i in range(4)]
+FOUR = [candidate(f"t{i:04d}", 90 - 10 * i, 0.1 + i) for i in range(4)]
 
 
 def test_only_those_who_would_win_are_asked() -> None:
