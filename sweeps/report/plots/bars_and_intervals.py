@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 import plotly.graph_objects as go
 
-from sweeps.report.plots.scatter import COLOURS, MARKED, PER_CENT, colour, label, laid_out
+from sweeps.report.plots.style import COLOURS, MARKED, PER_CENT, colour, label, laid_out
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,7 @@ from typing import Any
 import plotly.graph_objects as go
 from plotly.colors import sample_colorscale
 
-from sweeps.report.plots.scatter import MARKED, PER_CENT, colour, label, laid_out, short
+from sweeps.report.plots.style import MARKED, PER_CENT, colour, label, laid_out, short
 
 _SCALE = "Viridis"
 _ABSENT = -0.2

@@ -7,7 +7,6 @@ Colours of text and grid are the page's, light or dark.
 
 from __future__ import annotations
 
-import html
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -15,12 +14,14 @@ from typing import Any
 
 import plotly.graph_objects as go
 
-# Okabe and Ito's colours: told apart by colour-blind readers, on white and on black.
-COLOURS = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00", "#999999")
-_NORMS = ("none", "mean", "simpo", "rdpo", "ld")
-MARKED = "#D55E00"
-PER_CENT = ".0%"
-HEIGHT = 340
+from sweeps.report.plots.style import (
+    MARKED,
+    PER_CENT,
+    colour,
+    label,
+    laid_out,
+)
+
 _RIM = {"width": 1, "color": "rgba(255,255,255,0.7)"}
 
 
@@ -36,21 +37,6 @@ class Dot:
     bounds: tuple[float, float] | None = None
     """Interval of y."""
     marked: bool = False
-
-
-def label(text: Any) -> str:
-    """As plotly shows it: text and not markup."""
-    return html.escape(str(text), quote=False)
-
-
-def short(value: Any) -> str:
-    return f"{value:.3g}" if isinstance(value, float) else str(value)
-
-
-def colour(group: str, groups: Sequence[str]) -> str:
-    """The same for a normalization in every plot."""
-    known = _NORMS if group in _NORMS else tuple(groups)
-    return COLOURS[known.index(group) % len(COLOURS)]
 
 
 def scatter(
@@ -85,20 +71,6 @@ def scatter(
         title=label(y_title), tickformat=PER_CENT if y_shares else None, zeroline=zero_lines
     )
     return laid_out(figure)
-
-
-def laid_out(figure: go.Figure, height: int = HEIGHT) -> go.Figure:
-    return figure.update_layout(
-        template="none",
-        height=height,
-        margin={"l": 60, "r": 16, "t": 28, "b": 48},
-        legend={"orientation": "h", "y": 1.02, "yanchor": "bottom", "x": 0},
-        hoverlabel={"align": "left"},
-        xaxis_title_font_size=13,
-        yaxis_title_font_size=13,
-        paper_bgcolor="rgba(0,0,0,0)",
-        plot_bgcolor="rgba(0,0,0,0)",
-    )
 
 
 def _add_dots(figure: go.Figure, dots: Sequence[Dot], name: str, marker: Mapping[str, Any]) -> None:

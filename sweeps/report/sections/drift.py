@@ -7,8 +7,8 @@ from sweeps.report import formatting
 from sweeps.report.blocks import Grid, Plot, Section, Text
 from sweeps.report.plots import scatter, text_plots
 from sweeps.report.plots.scatter import Dot
+from sweeps.report.plots.style import norm_of
 from sweeps.report.report_data import Evidence
-from sweeps.report.sections.search import norm_of
 from sweeps.selection.leaderboard import Candidate
 from sweeps.selection.pareto import pareto_front
 

@@ -10,7 +10,10 @@ import warnings
 from collections.abc import Sequence
 
 from search_spaces import Space
-from sweeps.run_dir.ledger import TrialRecord
+from sweeps.report.blocks import Block, Plot, Section, Text
+from sweeps.report.plots import bars_and_intervals, text_plots
+from sweeps.report.report_data import Evidence
+from sweeps.run_dir.ledger import TrialRecord, searched
 
 FEWEST_TRIALS = 10
 BEST_SHARE = 0.25
@@ -48,3 +51,28 @@ def importance(
         name: v for name, v in found.items() if len({r.point.get(name) for r, _ in scored}) > 1
     }
     return varied or None
+
+
+def importance_section(evidence: Evidence) -> Section:
+    found = importance(evidence.config.search_space, searched(evidence.records), evidence.objective)
+    if found is None:
+        count = sum(row["accuracy"] is not None for row in evidence.rows)
+        text = (
+            f"Too few trials to say: {count} were evaluated, {FEWEST_TRIALS} with different "
+            "accuracies are the least that this needs."
+        )
+        return Section("importance", "What mattered", (Text(text, "note"),))
+    names, values = list(found), list(found.values())
+    lines = text_plots.bars(names, values, [f"{v:.2f}" for v in values])
+    figure = bars_and_intervals.bars(names, values, "share (PED-ANOVA)")
+    blocks: list[Block] = [
+        Plot(
+            "importance", "Importance of each axis for being among the best trials", figure, lines
+        ),
+        Text(
+            "PED-ANOVA over the ledger's trials. With few trials, or points that the search itself "
+            "chose, read it as a hint.",
+            "note",
+        ),
+    ]
+    return Section("importance", "What mattered", tuple(blocks))

@@ -7,24 +7,19 @@ from typing import Any
 
 from search_spaces import LogUniform
 from sweeps.report import formatting
-from sweeps.report.blocks import Block, Grid, Plot, Section, Text
-from sweeps.report.plots import bars_and_intervals, lines, scatter, text_plots
+from sweeps.report.blocks import Grid, Plot, Section, Text
+from sweeps.report.plots import lines, scatter, text_plots
 from sweeps.report.plots.lines import Curve
 from sweeps.report.plots.scatter import Dot
+from sweeps.report.plots.style import norm_of
 from sweeps.report.report_data import Evidence
-from sweeps.report.sections.importance import FEWEST_TRIALS, importance
-from sweeps.report.sections.verdict import accuracy_bounds
-from sweeps.run_dir.ledger import FAILED, searched
+from sweeps.report.sections.leaderboard import accuracy_bounds
+from sweeps.run_dir.ledger import FAILED
 
-NORM = "length_norm"
 _NOTHING = Text("Nothing has been evaluated yet.", "note")
 _LOG_RATIO = 8.0
 _MOST_SPARKLINES = 30
 _MOST_LINES = 300
-
-
-def norm_of(point: Mapping[str, Any]) -> str:
-    return str(point.get(NORM, "none"))
 
 
 def axes_section(evidence: Evidence) -> Section:
@@ -80,31 +75,6 @@ def _curves(evidence: Evidence) -> list[Curve]:
         for record in evidence.records
         if record.evaluations
     ]
-
-
-def importance_section(evidence: Evidence) -> Section:
-    found = importance(evidence.config.search_space, searched(evidence.records), evidence.objective)
-    if found is None:
-        count = len(_evaluated(evidence))
-        text = (
-            f"Too few trials to say: {count} were evaluated, {FEWEST_TRIALS} with different "
-            "accuracies are the least that this needs."
-        )
-        return Section("importance", "What mattered", (Text(text, "note"),))
-    names, values = list(found), list(found.values())
-    lines = text_plots.bars(names, values, [f"{v:.2f}" for v in values])
-    figure = bars_and_intervals.bars(names, values, "share (PED-ANOVA)")
-    blocks: list[Block] = [
-        Plot(
-            "importance", "Importance of each axis for being among the best trials", figure, lines
-        ),
-        Text(
-            "PED-ANOVA over the ledger's trials. With few trials, or points that the search itself "
-            "chose, read it as a hint.",
-            "note",
-        ),
-    ]
-    return Section("importance", "What mattered", tuple(blocks))
 
 
 def _of_all(count: int) -> str:
