@@ -1,2 +1,4 @@
-"""The report of a sweep: one list of sections, rendered as a page that needs no network and as
-Markdown. Everything is read from the sweep's folder, so it can be written again at any time."""
+"""The report of a sweep: a list of sections, rendered as an HTML page and as Markdown.
+
+Everything is read from the run directory, so the report can be written again at any time.
+"""

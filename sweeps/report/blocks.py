@@ -1,20 +1,23 @@
-"""What a report is made of: sections of blocks. The page and the Markdown are two renderings of them.
+"""Sections and blocks, of which a report is made. The page and the Markdown are renderings of them.
 
-All texts are plain: whoever renders them escapes them.
+All texts are plain. The code that renders them escapes them.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, ClassVar
+
+if TYPE_CHECKING:
+    import plotly.graph_objects as go
 
 Cell = str | None
 
 
 @dataclass(frozen=True)
 class Text:
-    """A paragraph. `tone`: plain, note (small print) or warning."""
+    """A paragraph. `tone` is plain, note (small print) or warning."""
 
     kind: ClassVar[str] = "text"
     text: str
@@ -23,22 +26,29 @@ class Text:
 
 @dataclass(frozen=True)
 class Column:
+    """A column of a table. A numeric one is aligned to the right."""
+
     name: str
     numeric: bool = False
     wide: bool = False
-    """Holds prose, which may be wrapped."""
+    """Whether the cells hold prose, which may be wrapped."""
 
 
 @dataclass(frozen=True)
 class Row:
+    """A row of a table, with one cell for each column."""
+
     cells: tuple[Cell, ...]
     trial: str | None = None
-    """Makes the row select the trial in every plot."""
+    """Trial that a click on the row selects in every plot."""
     marked: bool = False
+    """Whether the row is printed bold."""
 
 
 @dataclass(frozen=True)
 class Table:
+    """A table with its caption."""
+
     kind: ClassVar[str] = "table"
     caption: str
     columns: tuple[Column, ...]
@@ -47,7 +57,7 @@ class Table:
 
 @dataclass(frozen=True)
 class Facts:
-    """A few labelled values."""
+    """A list of labelled values."""
 
     kind: ClassVar[str] = "facts"
     items: tuple[tuple[str, str], ...]
@@ -55,18 +65,18 @@ class Facts:
 
 @dataclass(frozen=True)
 class Plot:
-    """`figure` is a plotly figure; `text` tells the same in lines of characters, for Markdown."""
+    """A plot. `text` shows the same in lines of characters, for Markdown; it may be empty."""
 
     kind: ClassVar[str] = "plot"
     name: str
     caption: str
-    figure: Any
+    figure: go.Figure
     text: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
 class Grid:
-    """Plots side by side where there is room."""
+    """Plots that stand side by side where the page is wide enough."""
 
     kind: ClassVar[str] = "grid"
     plots: tuple[Plot, ...]
@@ -74,7 +84,7 @@ class Grid:
 
 @dataclass(frozen=True)
 class Answers:
-    """One held-out prompt and what was answered by whom."""
+    """One held-out prompt and its answers, each as (author, text)."""
 
     kind: ClassVar[str] = "answers"
     prompt: str
@@ -83,19 +93,21 @@ class Answers:
 
 @dataclass(frozen=True)
 class Source:
-    """A file's text, folded away."""
+    """The text of a file, which the reader can unfold."""
 
     kind: ClassVar[str] = "source"
     title: str
     text: str
 
 
+NOTHING_EVALUATED = Text("Nothing has been evaluated yet.", "note")
+
 Block = Text | Table | Facts | Plot | Grid | Answers | Source
 
 
 @dataclass(frozen=True)
 class Section:
-    """`name` is its anchor."""
+    """A section of the report. `name` is its anchor."""
 
     name: str
     title: str
@@ -103,7 +115,19 @@ class Section:
 
 
 def table(caption: str, columns: Sequence[Column], rows: Sequence[Row]) -> Table:
-    """Raises ValueError when a row has another number of cells than there are columns."""
+    """Build a table whose rows all have as many cells as there are columns.
+
+    Args:
+        caption: Title of the table.
+        columns: Its columns, from left to right.
+        rows: Its rows, from top to bottom.
+
+    Returns:
+        The table.
+
+    Raises:
+        ValueError: A row has another number of cells than there are columns.
+    """
     for row in rows:
         if len(row.cells) != len(columns):
             raise ValueError(f"{caption}: {len(row.cells)} cells for {len(columns)} columns")
@@ -111,4 +135,5 @@ def table(caption: str, columns: Sequence[Column], rows: Sequence[Row]) -> Table
 
 
 def number(name: str) -> Column:
+    """Return a column of numbers."""
     return Column(name, numeric=True)

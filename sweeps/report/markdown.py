@@ -1,4 +1,4 @@
-"""A report as Markdown that any renderer shows: tables, and plots in lines of characters."""
+"""Renders a report as Markdown: tables, and plots in lines of characters."""
 
 from __future__ import annotations
 
@@ -22,11 +22,21 @@ _SPECIAL = re.compile(r"([\\`*_\[\]!|~$])")
 # What would begin a list, a heading or a heading's underline.
 _AT_START = re.compile(r"^(\s*)([-+=#]|\d+(?=[.)]\s))", re.MULTILINE)
 _CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
-_WHO_READS = "The same with interactive plots: [index.html](index.html)."
+_LINK_TO_PAGE = "The same with interactive plots: [index.html](index.html)."
 
 
 def render_markdown(title: str, verdict: str, sections: Sequence[Section]) -> str:
-    parts = [f"# {escape(title)}", f"**{escape(verdict)}**", _WHO_READS]
+    """Render a report as CommonMark with tables.
+
+    Args:
+        title: Heading of the report.
+        verdict: Sentence that stands below the heading.
+        sections: Sections in the order in which they are read.
+
+    Returns:
+        The Markdown; sections without any text are left out.
+    """
+    parts = [f"# {escape(title)}", f"**{escape(verdict)}**", _LINK_TO_PAGE]
     for section in sections:
         blocks = list(filter(None, map(_block, section.blocks)))
         parts += [f"## {escape(section.title)}", *blocks] if blocks else []
@@ -34,25 +44,30 @@ def render_markdown(title: str, verdict: str, sections: Sequence[Section]) -> st
 
 
 def escape(text: str) -> str:
-    """A user's text as itself: neither markup nor HTML, on one line."""
-    plain = _visible(text).replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
+    """Return a user's text in one line of Markdown that shows it as it is, without markup or HTML."""
+    plain = (
+        _without_control_characters(text)
+        .replace("&", "&amp;")
+        .replace("<", "&lt;")
+        .replace(">", "&gt;")
+    )
     escaped = _SPECIAL.sub(r"\\\1", plain)
-    escaped = _AT_START.sub(_defused, escaped)
-    # Bare addresses, which some renderers make links of.
+    escaped = _AT_START.sub(_escape_start, escaped)
+    # Some renderers turn bare addresses into links.
     for address, entity in (("://", ":&#47;&#47;"), ("@", "&#64;"), ("www.", "www&#46;")):
         escaped = escaped.replace(address, entity)
     return "<br>".join(escaped.splitlines())
 
 
-def _visible(text: str) -> str:
-    """Without what a terminal that shows the file would obey."""
+def _without_control_characters(text: str) -> str:
+    """Replace characters by which a text could control the terminal that shows the file."""
     return _CONTROL.sub("\N{REPLACEMENT CHARACTER}", text.replace("\r\n", "\n"))
 
 
-def _defused(start: re.Match[str]) -> str:
-    """A backslash escapes punctuation only, so a list's number is given as an entity."""
-    space, found = start.groups()
-    return f"{space}&#{ord(found[0])};{found[1:]}" if found[0].isdigit() else f"{space}\\{found}"
+def _escape_start(start: re.Match[str]) -> str:
+    """Escape what would begin a list or heading; digits, which a backslash does not escape, as HTML."""
+    space, mark = start.groups()
+    return f"{space}&#{ord(mark[0])};{mark[1:]}" if mark[0].isdigit() else f"{space}\\{mark}"
 
 
 def _block(block: Block) -> str:
@@ -68,9 +83,8 @@ def _block(block: Block) -> str:
         case Grid():
             return "\n\n".join(filter(None, map(_plot, block.plots)))
         case Answers():
-            rows = [f"**{escape(block.prompt)}**"]
-            rows += [f"- *{escape(who)}*: {escape(said)}" for who, said in block.answers]
-            return "\n".join([rows[0], "", *rows[1:]])
+            rows = [f"- *{escape(author)}*: {escape(text)}" for author, text in block.answers]
+            return "\n".join([f"**{escape(block.prompt)}**", "", *rows])
         case Source():
             return f"{escape(block.title)}:\n\n{_fenced(block.text)}"
 
@@ -93,12 +107,12 @@ def _line(cells: Sequence[str]) -> str:
 
 
 def _plot(block: Plot) -> str:
-    """Nothing where the characters would say nothing that a table does not."""
+    """Return the plot in characters; nothing where a plot has none, because a table says the same."""
     return f"*{escape(block.caption)}*\n\n{_fenced(chr(10).join(block.text))}" if block.text else ""
 
 
 def _fenced(text: str) -> str:
-    """A code block that its own text cannot end."""
+    """Return a code block with a fence longer than any run of backticks in its text."""
     ticks = max((len(run) for run in re.findall(r"`+", text)), default=0)
     fence = "`" * max(3, ticks + 1)
-    return f"{fence}text\n{_visible(text).rstrip()}\n{fence}"
+    return f"{fence}text\n{_without_control_characters(text).rstrip()}\n{fence}"

@@ -1,7 +1,7 @@
-"""A report as one HTML file that asks no network for anything.
+"""Renders a report as one HTML file that loads nothing from the network.
 
-The template escapes every text. A content security policy lets only the scripts run that are named
-by their hash here, so that even text that slipped through could not: plotly and `page.js`.
+The template escapes every text. In addition a content security policy allows only two scripts,
+plotly and `page.js`, by their hashes, so that a script in a text could not run either.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import json
 from collections.abc import Sequence
 from functools import cache
 from importlib.resources import files
-from typing import Any
+from typing import TYPE_CHECKING
 
 from jinja2 import DictLoader, Environment, StrictUndefined
 from markupsafe import Markup
@@ -20,11 +20,25 @@ from plotly.offline import get_plotlyjs
 
 from sweeps.report.blocks import Section
 
+if TYPE_CHECKING:
+    import plotly.graph_objects as go
+
 
 def render_page(
     title: str, verdict: str, sections: Sequence[Section], tone: str, running: bool
 ) -> str:
-    """The whole page, about 5 MB, of which nearly all is plotly."""
+    """Render the whole page, about 5 MB, of which plotly's script takes nearly all.
+
+    Args:
+        title: Heading of the page.
+        verdict: Sentence that stands below the heading.
+        sections: Sections in the order in which they are read.
+        tone: Class of the verdict, which gives its colour: good, bad or open.
+        running: Whether the page says that the sweep has not ended.
+
+    Returns:
+        The HTML.
+    """
     plotly, page = get_plotlyjs(), _asset("page.js")
     environment = Environment(
         loader=DictLoader({"page.html": _asset("page.html")}),
@@ -46,8 +60,8 @@ def render_page(
     )
 
 
-def figure_json(figure: Any) -> Markup:
-    """A plotly figure for a JSON script element: no character of it can end the element."""
+def figure_json(figure: go.Figure) -> Markup:
+    """Return a figure as JSON that can stand in a script element, because nothing in it ends one."""
     content = json.loads(figure.to_json())
     text = json.dumps({"data": content["data"], "layout": content["layout"]}, allow_nan=False)
     for character in "<>&":

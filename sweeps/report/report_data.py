@@ -1,6 +1,7 @@
-"""All that a report knows, read from a sweep's folder: ended or not, whole or not.
+"""Everything that a report shows, read from the run directory of a sweep, ended or not.
 
-The ledger is the truth; a trial without a record is told from the outcomes that it has stored.
+The ledger decides about every trial that has a record in it. A trial without a record is described
+by the outcomes that it has stored so far.
 """
 
 from __future__ import annotations
@@ -9,12 +10,26 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 
 from dpo_core.evaluation.outcomes import Outcomes, read_outcomes
 from sweeps.config.schema import SweepConfig
+from sweeps.report.file_types import (
+    AnswersFile,
+    AuditFile,
+    Counts,
+    DrawnTrial,
+    Labels,
+    NightRow,
+    NodeFile,
+    PairRow,
+    Point,
+    PreparedFile,
+    SelectionFile,
+    TrialRow,
+)
 from sweeps.run_dir import ledger
 from sweeps.run_dir.answers import read_answers
 from sweeps.run_dir.config_file import read_config
@@ -23,114 +38,164 @@ from sweeps.run_dir.paths import SweepPaths
 from sweeps.run_dir.prepared import read_labels
 from sweeps.selection.leaderboard import Candidate, candidates, trial_rows, winner
 
-_MOST_MISTAKES = 3
+_MOST_WORST_PAIRS = 3
 OPEN = "open"
-"""Status of a trial that was drawn and has no record yet."""
-Json = Mapping[str, Any]
+"""Status of a trial whose point was drawn and that has no record in the ledger yet."""
+Checkpoint = tuple[str, int]
+"""(trial, step) of a checkpoint."""
 
 
 @dataclass(frozen=True)
-class Evidence:
-    """`selection`, `prepared`, `audit` and `answers` are what their files hold, empty without one."""
+class ReportData:
+    """Everything that the sections of a report show.
+
+    `selection`, `prepared`, `audit` and `answers` hold what their files hold, and are empty where
+    the file does not exist. The highlighted checkpoint is the one that the report shows in detail.
+    """
 
     folder: str
+    """URI of the run directory."""
     sweep_id: str
     config: SweepConfig
     config_text: str
-    ended: Sequence[TrialRecord]
-    open: Sequence[TrialRecord]
-    """Drawn and not ended, with what has been evaluated so far."""
-    prepared: Json
-    selection: Json
-    audit: Json
+    ended_trials: Sequence[TrialRecord]
+    open_trials: Sequence[TrialRecord]
+    """Trials that were drawn and have not ended, with their evaluations so far."""
+    prepared: PreparedFile
+    selection: SelectionFile
+    audit: AuditFile
     outcomes: Mapping[str, Outcomes]
-    """Of the subject, by split, where they are stored."""
-    nodes: Sequence[Json]
-    """What the nodes that trained are made of."""
-    answers: Json
-    nights: Sequence[Json]
-    labels: Mapping[str, Mapping[str, str | None]]
-    """Source and category of each pair of the judged split."""
-    mistakes: Sequence[tuple[Json, float]]
-    """Pairs of select that the subject ranks most wrongly, with their margins. Final stays shut."""
+    """Outcomes of the highlighted checkpoint by split, as far as they are stored."""
+    nodes: Sequence[NodeFile]
+    answers: AnswersFile
+    nights: Sequence[NightRow]
+    """Nights of a nightly sweep, the oldest first."""
+    labels: Labels
+    """`source` and `category` of each pair of the reported split."""
+    worst_pairs: Sequence[tuple[PairRow, float]]
+    """Pairs of `select` that the highlighted checkpoint ranks most wrongly, with their margins. Pairs
+    of `final` are never shown, so that nobody tunes on them."""
 
     @property
     def objective(self) -> str:
+        """Return the name of the accuracy that the sweep maximizes."""
         return self.config.selection.objective
 
     @property
+    def margin_unit(self) -> str:
+        """Return the unit of margins under the objective."""
+        return "nats a token" if self.objective == "token_reward_accuracy" else "nats"
+
+    @property
     def running(self) -> bool:
+        """Return whether the sweep has no selection yet."""
         return not self.selection
 
     @cached_property
     def records(self) -> list[TrialRecord]:
-        return [*self.ended, *self.open]
+        """Return the records of all trials, those that have ended first."""
+        return [*self.ended_trials, *self.open_trials]
 
     @cached_property
     def candidates(self) -> list[Candidate]:
+        """Return every evaluated checkpoint of every trial."""
         return candidates(self.records)
 
     @cached_property
-    def rows(self) -> list[dict[str, Any]]:
-        """The leaderboard of the search, best first, without trials that confirm its points."""
-        return trial_rows(searched(self.records), self.objective)
+    def leaderboard(self) -> list[TrialRow]:
+        """Return the trials of the search, best first, without those that confirm its points."""
+        return cast("list[TrialRow]", trial_rows(searched(self.records), self.objective))
 
     @cached_property
-    def subject_trials(self) -> frozenset[str]:
-        """The subject's trial, and the one of the search whose point it trained again, if it did."""
-        if self.subject is None:
+    def evaluated_trials(self) -> list[EvaluatedTrial]:
+        """Return the trials of the leaderboard that were evaluated, best first."""
+        return [
+            EvaluatedTrial(row["trial"], row["point"], row["accuracy"], row["counts"])
+            for row in self.leaderboard
+            if row["accuracy"] is not None and row["counts"] is not None
+        ]
+
+    @cached_property
+    def highlighted_trials(self) -> frozenset[str]:
+        """Return the highlighted checkpoint's trial, and the trial of the search that it confirms."""
+        if self.highlighted is None:
             return frozenset()
-        of = next((r.confirms for r in self.records if r.trial == self.subject[0]), None)
-        return frozenset({self.subject[0], of or self.subject[0]})
+        trial = self.highlighted[0]
+        confirmed = next((r.confirms for r in self.records if r.trial == trial), None)
+        return frozenset({trial, confirmed or trial})
 
     @cached_property
-    def subject(self) -> tuple[str, int] | None:
-        """(trial, step) of the winner; of the most accurate one where there is none."""
-        return subject_of(self.selection, self.records, self.objective)
+    def highlighted(self) -> Checkpoint | None:
+        """Return the winner; without one the most accurate checkpoint, if there is any."""
+        return highlighted_checkpoint(self.selection, self.records, self.objective)
 
     @property
-    def subject_name(self) -> str:
+    def highlighted_label(self) -> str:
+        """Return what the report calls the highlighted checkpoint."""
         if self.selection.get("winner"):
             return "winner"
         return "best so far" if self.running else "most accurate, not chosen"
 
     @property
-    def judged_split(self) -> str | None:
-        """The split whose pairs say most about the subject: final, once it was opened."""
+    def reported_split(self) -> str | None:
+        """Return the split whose pairs are reported: `final` once it was scored, else `select`."""
         return next((split for split in ("final", "select") if split in self.outcomes), None)
 
 
-def read_evidence(paths: SweepPaths) -> Evidence:
-    """Raises UserError when there is no sweep, or its ledger is damaged."""
+@dataclass(frozen=True)
+class EvaluatedTrial:
+    """A trial of the search with the accuracy of its best checkpoint, in [0, 1]."""
+
+    name: str
+    point: Point
+    accuracy: float
+    counts: Counts
+
+
+def read_report_data(paths: SweepPaths) -> ReportData:
+    """Read a run directory. Raises UserError when there is no sweep, or its ledger is damaged."""
     config = read_config(paths)
-    ended = ledger.read(paths.store, paths.ledger)
+    ended_trials = ledger.read(paths.store, paths.ledger)
     prepared = _json(paths, paths.prepared)
-    open_ = _open_trials(paths, config, {record.trial for record in ended}) if prepared else []
+    ended_names = {record.trial for record in ended_trials}
+    open_trials = _open_trials(paths, config, ended_names) if prepared else []
     selection = _json(paths, paths.selection)
-    subject = subject_of(selection, [*ended, *open_], config.selection.objective)
-    outcomes = _outcomes(paths, subject, selection) if subject else {}
-    return Evidence(
+    objective = config.selection.objective
+    highlighted = highlighted_checkpoint(selection, [*ended_trials, *open_trials], objective)
+    outcomes = _outcomes(paths, highlighted, selection) if highlighted else {}
+    return ReportData(
         folder=paths.store.uri,
         sweep_id=paths.sweep_id,
         config=config,
         config_text=paths.store.read(paths.config).decode(),
-        ended=ended,
-        open=open_,
+        ended_trials=ended_trials,
+        open_trials=open_trials,
         prepared=prepared,
         selection=selection,
         audit=_json(paths, paths.audit),
         outcomes=outcomes,
         nodes=[_json(paths, f"{paths.nodes}/{name}") for name in paths.store.names(paths.nodes)],
-        answers=read_answers(paths),
+        answers=cast("AnswersFile", read_answers(paths)),
         nights=_json(paths, paths.trend) or [],
         labels=read_labels(paths, "final" if "final" in outcomes else "select") if outcomes else {},
-        mistakes=_mistakes(paths, outcomes.get("select"), config.selection.objective),
+        worst_pairs=_worst_pairs(paths, outcomes.get("select"), objective),
     )
 
 
-def subject_of(
-    selection: Json, records: Sequence[TrialRecord], objective: str
-) -> tuple[str, int] | None:
+def highlighted_checkpoint(
+    selection: SelectionFile, records: Sequence[TrialRecord], objective: str
+) -> Checkpoint | None:
+    """Return the checkpoint that the report shows in detail.
+
+    Args:
+        selection: selection.json, empty before the sweep has ended.
+        records: All trials, ended or not.
+        objective: Name of the accuracy by which checkpoints are compared.
+
+    Returns:
+        The winner; without one the most accurate checkpoint of the search; None where nothing was
+        evaluated.
+    """
     chosen = selection.get("winner")
     if chosen:
         return chosen["trial"], chosen["step"]
@@ -140,30 +205,37 @@ def subject_of(
 
 def _open_trials(paths: SweepPaths, config: SweepConfig, ended: set[str]) -> list[TrialRecord]:
     names = [name.removesuffix(".json") for name in paths.store.names(paths.trials)]
-    drawn = [json.loads(paths.store.read(paths.point(name))) for name in names if name not in ended]
+    drawn: list[DrawnTrial] = [
+        json.loads(paths.store.read(paths.point(name))) for name in names if name not in ended
+    ]
     labels = read_labels(paths, "select") if drawn else {}
-    return [_so_far(paths, row, config.seed, labels) for row in drawn]
+    return [_open_trial(paths, row, config.seed, labels) for row in drawn]
 
 
-def _so_far(
-    paths: SweepPaths, row: Json, seed: int, labels: Mapping[str, Mapping[str, str | None]]
-) -> TrialRecord:
-    """What an open trial has left up to now."""
+def _open_trial(paths: SweepPaths, row: DrawnTrial, seed: int, labels: Labels) -> TrialRecord:
+    """Return a record of an open trial with the evaluations that it has stored."""
     trial = row["trial"]
-    found = [read_outcomes(paths.store.read(name)) for _, name in paths.evaluations_of(trial)]
+    stored = [read_outcomes(paths.store.read(name)) for _, name in paths.evaluations_of(trial)]
     return TrialRecord(
         trial=trial,
         point=row["point"],
         status=OPEN,
         seed=row.get("seed", seed),
-        evaluations=tuple(evaluation_record(about, of, labels) for of, about in found),
+        evaluations=tuple(
+            evaluation_record(metadata, outcomes, labels) for outcomes, metadata in stored
+        ),
         confirms=paths.confirms(trial),
     )
 
 
-def _outcomes(paths: SweepPaths, subject: tuple[str, int], selection: Json) -> dict[str, Outcomes]:
-    """`final` of a winner alone: nobody may look at it before there is one."""
-    trial, step = subject
+def _outcomes(
+    paths: SweepPaths, checkpoint: Checkpoint, selection: SelectionFile
+) -> dict[str, Outcomes]:
+    """Return the stored outcomes by split, `final` for a winner alone.
+
+    Before there is a winner, nobody may look at the final split.
+    """
+    trial, step = checkpoint
     names = {"select": paths.outcome(trial, step)}
     if selection.get("winner"):
         names["final"] = paths.final_outcome(trial, step)
@@ -174,21 +246,22 @@ def _outcomes(paths: SweepPaths, subject: tuple[str, int], selection: Json) -> d
     }
 
 
-def _mistakes(
+def _worst_pairs(
     paths: SweepPaths, outcomes: Outcomes | None, objective: str
-) -> list[tuple[Json, float]]:
-    """Reads the rows of the few pairs that are told, not those of all."""
+) -> list[tuple[PairRow, float]]:
+    """Return the pairs with the most negative margins, worst first; parse no other pair's row."""
     if outcomes is None:
         return []
     margins = outcomes.margins(objective)
-    worst = [int(i) for i in np.argsort(margins)[:_MOST_MISTAKES] if margins[i] < 0]
-    wanted = {outcomes.ids[i]: float(margins[i]) for i in worst}
-    names = [json.dumps(each).encode() for each in wanted]
+    worst = [int(i) for i in np.argsort(margins)[:_MOST_WORST_PAIRS] if margins[i] < 0]
+    margin_of = {outcomes.ids[i]: float(margins[i]) for i in worst}
+    quoted_ids = [json.dumps(pair_id).encode() for pair_id in margin_of]
     lines = paths.store.read(paths.split("select")).splitlines()
-    rows = [json.loads(line) for line in lines if any(name in line for name in names)]
-    found = [(row, wanted[row["id"]]) for row in rows if row["id"] in wanted]
-    return sorted(found, key=lambda each: each[1])
+    rows = [json.loads(line) for line in lines if any(quoted in line for quoted in quoted_ids)]
+    pairs = [(row, margin_of[row["id"]]) for row in rows if row["id"] in margin_of]
+    return sorted(pairs, key=lambda pair: pair[1])
 
 
 def _json(paths: SweepPaths, name: str) -> Any:
+    """Return what a JSON file holds, or an empty object where the file does not exist."""
     return json.loads(paths.store.read(name)) if paths.store.exists(name) else {}

@@ -1,1 +1,1 @@
-"""Plots for the report's page and its Markdown."""
+"""Plots of the report: plotly figures for the page, lines of characters for the Markdown."""

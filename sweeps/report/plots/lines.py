@@ -5,108 +5,160 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import plotly.graph_objects as go
 from plotly.colors import sample_colorscale
 
-from sweeps.report.plots.style import MARKED, PER_CENT, colour, label, laid_out, short
+from sweeps.report.formatting import is_number
+from sweeps.report.plots.style import (
+    MARKED,
+    PER_CENT,
+    apply_layout,
+    group_colour,
+    plain_label,
+    short_text,
+)
 
 _SCALE = "Viridis"
 _ABSENT = -0.2
-"""Where a line of `parallel` runs below an axis that does not exist in its trial."""
+"""Height at which a line passes below an axis for which its trial has no value."""
 
 
 @dataclass(frozen=True)
 class Curve:
+    """The accuracies `ys`, in [0, 1], of one trial at the steps `xs`."""
+
     trial: str
     group: str
     xs: Sequence[float]
     ys: Sequence[float]
-    about: str
+    hover_text: str
     marked: bool = False
     broken: bool = False
-    """The trial failed after the last point."""
+    """Whether the trial failed after the last point."""
 
 
-def curves(lines: Sequence[Curve], x_title: str, y_title: str) -> go.Figure:
-    """A line a trial; the marked one is on top, a failed one ends in a cross."""
+@dataclass(frozen=True)
+class TrialLine:
+    """One trial in a plot of parallel coordinates; `accuracy`, in [0, 1], gives the colour."""
+
+    trial: str
+    point: Mapping[str, object]
+    accuracy: float
+
+
+@dataclass(frozen=True)
+class Series:
+    """One accuracy over nights, each with its interval; None where a night has none."""
+
+    values: Sequence[float | None]
+    bounds: Sequence[Sequence[float] | None]
+
+
+def draw_curves(curves: Sequence[Curve], x_title: str, y_title: str) -> go.Figure:
+    """Draw a line for each trial, the marked one thick and on top; a failed one ends in a cross.
+
+    Args:
+        curves: The curves of the trials.
+        x_title: Title of the horizontal axis.
+        y_title: Title of the vertical axis.
+
+    Returns:
+        The figure.
+    """
     figure = go.Figure()
-    groups = sorted({line.group for line in lines})
-    seen: set[str] = set()
-    for line in sorted(lines, key=lambda each: each.marked):
-        ends = ["x" if line.broken else "circle"]
+    groups = sorted({curve.group for curve in curves})
+    groups_in_legend: set[str] = set()
+    for curve in sorted(curves, key=lambda curve: curve.marked):
+        last_symbol = ["x" if curve.broken else "circle"]
         figure.add_scatter(
-            x=list(line.xs),
-            y=list(line.ys),
+            x=list(curve.xs),
+            y=list(curve.ys),
             mode="lines+markers",
-            name=label(line.group),
-            legendgroup=line.group,
-            showlegend=line.group not in seen,
-            meta=line.trial,
-            text=[label(line.about)] * len(line.xs),
+            name=plain_label(curve.group),
+            legendgroup=curve.group,
+            showlegend=curve.group not in groups_in_legend,
+            meta=curve.trial,
+            text=[plain_label(curve.hover_text)] * len(curve.xs),
             hovertemplate="%{text}<br>step %{x}: %{y:.1%}<extra></extra>",
             line={
-                "color": MARKED if line.marked else colour(line.group, groups),
-                "width": 4 if line.marked else 1.5,
+                "color": MARKED if curve.marked else group_colour(curve.group, groups),
+                "width": 4 if curve.marked else 1.5,
             },
             marker={
-                "size": 9 if line.marked else 5,
-                "symbol": ["circle"] * (len(line.xs) - 1) + ends,
+                "size": 9 if curve.marked else 5,
+                "symbol": ["circle"] * (len(curve.xs) - 1) + last_symbol,
             },
-            opacity=1 if line.marked else 0.6,
+            opacity=1 if curve.marked else 0.6,
         )
-        seen.add(line.group)
+        groups_in_legend.add(curve.group)
     figure.update_xaxes(title=x_title, rangemode="tozero")
     figure.update_yaxes(title=y_title, tickformat=PER_CENT)
-    return laid_out(figure)
+    return apply_layout(figure)
 
 
-def parallel(
+def draw_parallel_coordinates(
     names: Sequence[str],
-    trials: Sequence[tuple[str, Mapping[str, Any], float]],
+    lines: Sequence[TrialLine],
     log_names: frozenset[str],
     marked: str | None,
 ) -> go.Figure:
-    """Each trial (name, point, accuracy) a line over the axes, coloured by its accuracy.
+    """Draw each trial as a line over one axis for each hyperparameter and one for the accuracy.
 
-    Lines of a plain plot and not plotly's `parcoords`, which needs WebGL and has no place for an
-    axis that does not exist in a trial.
+    The lines stand in an ordinary plot and not in plotly's `parcoords`, which needs WebGL and cannot
+    show that a trial has no value on an axis.
+
+    Args:
+        names: Hyperparameters, each of which has a value in at least one line.
+        lines: At least one trial.
+        log_names: Hyperparameters whose axis is logarithmic.
+        marked: Name of the trial that is drawn thick and on top.
+
+    Returns:
+        The figure.
     """
     figure = go.Figure()
-    accuracies = [accuracy for _, _, accuracy in trials]
-    shades = dict(zip(accuracies, _shades(accuracies), strict=True))
-    scales = [_Scale.over([p.get(name) for _, p, _ in trials], name in log_names) for name in names]
-    scales.append(_Scale.over(accuracies, False))
+    accuracies = [line.accuracy for line in lines]
+    colour_of = dict(zip(accuracies, _colours(accuracies), strict=True))
+    scales = [_scale([line.point.get(name) for line in lines], name in log_names) for name in names]
+    scales.append(_scale(accuracies, False))
     columns = [*names, "accuracy"]
-    for trial, point, accuracy in sorted(trials, key=lambda each: (each[0] == marked, each[2])):
-        values = [*(point.get(name) for name in names), accuracy]
-        about = [f"{trial}: {n} {short(v)}" for n, v in zip(columns, values, strict=True)]
+    for line in sorted(lines, key=lambda line: (line.trial == marked, line.accuracy)):
+        values = [*(line.point.get(name) for name in names), line.accuracy]
+        hover_texts = [
+            f"{line.trial}: {column} {short_text(value)}"
+            for column, value in zip(columns, values, strict=True)
+        ]
         figure.add_scatter(
             x=list(range(len(columns))),
-            y=[scale.place(v) for scale, v in zip(scales, values, strict=True)],
+            y=[_height(scale, value) for scale, value in zip(scales, values, strict=True)],
             mode="lines+markers",
-            meta=trial,
-            text=list(map(label, about)),
+            meta=line.trial,
+            text=list(map(plain_label, hover_texts)),
             hovertemplate="%{text}<extra></extra>",
             line={
-                "color": MARKED if trial == marked else shades[accuracy],
-                "width": 4 if trial == marked else 1.5,
+                "color": MARKED if line.trial == marked else colour_of[line.accuracy],
+                "width": 4 if line.trial == marked else 1.5,
             },
             marker={"size": 5},
-            opacity=1 if trial == marked else 0.7,
+            opacity=1 if line.trial == marked else 0.7,
             showlegend=False,
         )
     for column, scale in enumerate(scales):
         figure.add_vline(x=column, line={"width": 1, "color": "#888888"}, opacity=0.5)
         for text, height, shift in scale.ticks():
             figure.add_annotation(
-                x=column, y=height, yshift=shift, text=label(text), showarrow=False, font_size=11
+                x=column,
+                y=height,
+                yshift=shift,
+                text=plain_label(text),
+                showarrow=False,
+                font_size=11,
             )
     figure.update_xaxes(
         side="top",
         tickvals=list(range(len(columns))),
-        ticktext=[label(column).replace("_", "<br>") for column in columns],
+        ticktext=[plain_label(column).replace("_", "<br>") for column in columns],
         tickangle=0,
         showgrid=False,
         showline=False,
@@ -114,80 +166,98 @@ def parallel(
         range=[-0.4, len(columns) - 0.6],
     )
     figure.update_yaxes(visible=False, range=[_ABSENT - 0.1, 1.12])
-    return laid_out(figure, height=420).update_layout(margin={"t": 56, "l": 8, "r": 8, "b": 8})
+    return apply_layout(figure, height=420).update_layout(margin={"t": 56, "l": 8, "r": 8, "b": 8})
 
 
-def trend(
-    nights: Sequence[str], series: Mapping[str, tuple[Sequence[Any], Sequence[Any]]], y_title: str
-) -> go.Figure:
-    """Series of (values, intervals or Nones) over nights; gaps where a value is None."""
+def draw_trend(nights: Sequence[str], series: Mapping[str, Series], y_title: str) -> go.Figure:
+    """Draw series of accuracies over nights; a line has a gap where a night has no value.
+
+    Args:
+        nights: Label of each night, the oldest first.
+        series: Series by name, each with a value for each night.
+        y_title: Title of the vertical axis.
+
+    Returns:
+        The figure.
+    """
     figure = go.Figure()
-    for name, (values, bounds) in series.items():
-        ends = [b or (v, v) for v, b in zip(values, bounds, strict=True)]
+    for name, one in series.items():
+        rows = [(v, b or (v, v)) for v, b in zip(one.values, one.bounds, strict=True)]
         figure.add_scatter(
-            x=[label(night) for night in nights],
-            y=list(values),
+            x=[plain_label(night) for night in nights],
+            y=list(one.values),
             mode="lines+markers",
-            name=label(name),
+            name=plain_label(name),
             hovertemplate="%{x}: %{y:.1%}<extra></extra>",
-            line={"color": colour(name, tuple(series))},
+            line={"color": group_colour(name, tuple(series))},
             error_y={
                 "type": "data",
                 "symmetric": False,
-                "array": [_gap(v, end[1]) for v, end in zip(values, ends, strict=True)],
-                "arrayminus": [_gap(end[0], v) for v, end in zip(values, ends, strict=True)],
+                "array": [_distance(value, high) for value, (_, high) in rows],
+                "arrayminus": [_distance(low, value) for value, (low, _) in rows],
                 "thickness": 1,
             },
         )
     figure.update_xaxes(type="category", automargin=True, nticks=8)
     figure.update_yaxes(title=y_title, tickformat=PER_CENT)
-    return laid_out(figure)
+    return apply_layout(figure)
 
 
 @dataclass(frozen=True)
-class _Scale:
-    """Where values of one axis lie between 0 and 1: numbers by size, others by order."""
+class _NumberScale:
+    """An axis of numbers between `low` and `high`, which lie at the heights 0 and 1."""
 
-    values: tuple[Any, ...]
+    low: float
+    high: float
     log: bool
 
-    @classmethod
-    def over(cls, values: Sequence[Any], log: bool) -> _Scale:
-        present = {v for v in values if v is not None}
-        numbers = all(isinstance(v, int | float) and not isinstance(v, bool) for v in present)
-        ordered = sorted(present) if numbers else sorted(present, key=str)
-        return cls(tuple(ordered), log and numbers)
-
-    @property
-    def numeric(self) -> bool:
-        return all(isinstance(v, int | float) and not isinstance(v, bool) for v in self.values)
-
-    def place(self, value: Any) -> float:
-        if value is None:
-            return _ABSENT
-        if len(self.values) < 2:
+    def height(self, number: object) -> float:
+        if self.low == self.high or not is_number(number):
             return 0.5
-        if not self.numeric:
-            return self.values.index(value) / (len(self.values) - 1)
-        low, high, at = (
-            math.log(v) if self.log else v for v in (self.values[0], self.values[-1], value)
-        )
+        low, high, at = (math.log(n) if self.log else n for n in (self.low, self.high, number))
         return float((at - low) / (high - low))
 
     def ticks(self) -> list[tuple[str, float, int]]:
-        """(text, height, shift in pixels): both ends of a number, every choice otherwise."""
-        if not self.numeric:
-            return [(short(v), self.place(v), 10) for v in self.values]
-        low, high = self.values[0], self.values[-1]
-        ends = [(short(low), self.place(low), -12), (short(high), self.place(high), 12)]
-        return ends if high > low else ends[:1]
+        """Return (text, height, shift in pixels) of both ends."""
+        ends = [(self.low, -12), (self.high, 12)] if self.high > self.low else [(self.low, -12)]
+        return [(short_text(end), self.height(end), shift) for end, shift in ends]
 
 
-def _shades(values: Sequence[float]) -> list[str]:
-    low, span = min(values), (max(values) - min(values)) or 1.0
-    colours: list[str] = sample_colorscale(_SCALE, [(v - low) / span for v in values])
+@dataclass(frozen=True)
+class _ChoiceScale:
+    """An axis of choices, evenly spaced between the heights 0 and 1."""
+
+    choices: tuple[object, ...]
+
+    def height(self, choice: object) -> float:
+        if len(self.choices) < 2:
+            return 0.5
+        return self.choices.index(choice) / (len(self.choices) - 1)
+
+    def ticks(self) -> list[tuple[str, float, int]]:
+        """Return (text, height, shift in pixels) of every choice."""
+        return [(short_text(choice), self.height(choice), 10) for choice in self.choices]
+
+
+def _scale(values: Sequence[object], log: bool) -> _NumberScale | _ChoiceScale:
+    """Return the axis for values, of which those that are None are absent."""
+    present = {value for value in values if value is not None}
+    numbers = [value for value in present if is_number(value)]
+    if len(numbers) == len(present):
+        return _NumberScale(min(numbers), max(numbers), log)
+    return _ChoiceScale(tuple(sorted(present, key=str)))
+
+
+def _height(scale: _NumberScale | _ChoiceScale, value: object) -> float:
+    return _ABSENT if value is None else scale.height(value)
+
+
+def _colours(accuracies: Sequence[float]) -> list[str]:
+    """Return a colour for each accuracy, the brighter the higher it is."""
+    low, span = min(accuracies), (max(accuracies) - min(accuracies)) or 1.0
+    colours: list[str] = sample_colorscale(_SCALE, [(a - low) / span for a in accuracies])
     return colours
 
 
-def _gap(low: float | None, high: float | None) -> float:
+def _distance(low: float | None, high: float | None) -> float:
     return 0.0 if low is None or high is None else high - low

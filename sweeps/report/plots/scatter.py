@@ -1,26 +1,14 @@
-"""What all plots share, and clouds of dots. Pure; plotly figures.
-
-A user's text (names of sources, reasons) goes through `label`, because plotly reads a small HTML.
-Points carry their trial's name as `customdata`, lines as `meta`, by which the page links plots.
-Colours of text and grid are the page's, light or dark.
-"""
+"""Scatter plots of trials or checkpoints. Pure."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import plotly.graph_objects as go
 
-from sweeps.report.plots.style import (
-    MARKED,
-    PER_CENT,
-    colour,
-    label,
-    laid_out,
-)
+from sweeps.report.plots.style import MARKED, PER_CENT, apply_layout, group_colour, plain_label
 
 _RIM = {"width": 1, "color": "rgba(255,255,255,0.7)"}
 
@@ -31,15 +19,15 @@ class Dot:
 
     trial: str
     group: str
-    x: float | str
+    x: float
     y: float
-    about: str
+    hover_text: str
     bounds: tuple[float, float] | None = None
     """Interval of y."""
     marked: bool = False
 
 
-def scatter(
+def draw_scatter(
     dots: Sequence[Dot],
     x_title: str,
     y_title: str,
@@ -48,9 +36,23 @@ def scatter(
     y_shares: bool = True,
     front: Sequence[tuple[float, float]] = (),
     zero_lines: bool = False,
-    marked: str = "winner",
+    marked_label: str = "winner",
 ) -> go.Figure:
-    """`front` is drawn as a step line below the dots; `marked` names the marked one, on top."""
+    """Draw dots in the colours of their groups, the marked ones as stars on top.
+
+    Args:
+        dots: At least one dot where `log_x` is set.
+        x_title: Title of the horizontal axis.
+        y_title: Title of the vertical axis.
+        log_x: Whether the horizontal axis is logarithmic; all x are then above zero.
+        y_shares: Whether y are shares in [0, 1], which the axis shows in per cent.
+        front: Points (x, y) of a step line below the dots, by increasing x.
+        zero_lines: Whether lines are drawn through zero.
+        marked_label: Name of the marked dots in the legend.
+
+    Returns:
+        The figure.
+    """
     figure = go.Figure()
     if front:
         xs, ys = zip(*front, strict=True)
@@ -59,29 +61,31 @@ def scatter(
     groups = sorted({dot.group for dot in dots})
     for group in groups:
         members = [dot for dot in dots if dot.group == group and not dot.marked]
-        shade = colour(group, groups)
-        _add_dots(figure, members, group, {"color": shade, "size": 9, "line": _RIM})
-    chosen = [dot for dot in dots if dot.marked]
-    _add_dots(figure, chosen, marked, {"color": MARKED, "size": 16, "symbol": "star"})
-    figure.update_xaxes(title=label(x_title), zeroline=zero_lines)
+        colour = group_colour(group, groups)
+        _add_dots(figure, members, group, {"color": colour, "size": 9, "line": _RIM})
+    marked_dots = [dot for dot in dots if dot.marked]
+    _add_dots(figure, marked_dots, marked_label, {"color": MARKED, "size": 16, "symbol": "star"})
+    figure.update_xaxes(title=plain_label(x_title), zeroline=zero_lines)
     if log_x:
-        ticks = _log_ticks([float(dot.x) for dot in dots])
+        ticks = _log_ticks([dot.x for dot in dots])
         figure.update_xaxes(type="log", tickvals=ticks, ticktext=[f"{t:g}" for t in ticks])
     figure.update_yaxes(
-        title=label(y_title), tickformat=PER_CENT if y_shares else None, zeroline=zero_lines
+        title=plain_label(y_title), tickformat=PER_CENT if y_shares else None, zeroline=zero_lines
     )
-    return laid_out(figure)
+    return apply_layout(figure)
 
 
-def _add_dots(figure: go.Figure, dots: Sequence[Dot], name: str, marker: Mapping[str, Any]) -> None:
+def _add_dots(
+    figure: go.Figure, dots: Sequence[Dot], name: str, marker: Mapping[str, object]
+) -> None:
     if dots:
         figure.add_scatter(
             x=[dot.x for dot in dots],
             y=[dot.y for dot in dots],
-            error_y=_error(dots),
+            error_y=_error_bars(dots),
             mode="markers",
-            name=label(name),
-            text=[label(dot.about) for dot in dots],
+            name=plain_label(name),
+            text=[plain_label(dot.hover_text) for dot in dots],
             customdata=[dot.trial for dot in dots],
             hovertemplate="%{text}<extra></extra>",
             marker=marker,
@@ -89,7 +93,7 @@ def _add_dots(figure: go.Figure, dots: Sequence[Dot], name: str, marker: Mapping
 
 
 def _log_ticks(values: Sequence[float]) -> list[float]:
-    """1, 3, 10, 30 … around the values; 1, 2, 5 … where they span less than two decades."""
+    """Return 1, 3, 10, 30 … around the values; 1, 2, 5 … where they span less than 1.5 decades."""
     low, high = math.log10(min(values)), math.log10(max(values))
     steps = (1, 3) if high - low > 1.5 else (1, 2, 5)
     decades = range(math.floor(low) - 1, math.ceil(high) + 1)
@@ -97,7 +101,7 @@ def _log_ticks(values: Sequence[float]) -> list[float]:
     return [tick for tick in ticks if low - 0.5 <= math.log10(tick) <= high + 0.5]
 
 
-def _error(dots: Sequence[Dot]) -> dict[str, Any] | None:
+def _error_bars(dots: Sequence[Dot]) -> dict[str, object] | None:
     if not any(dot.bounds for dot in dots):
         return None
     return {

@@ -1,45 +1,48 @@
-"""What all plots share: colours, labels, layout."""
+"""Colours, labels and layout that all plots share.
+
+The page links plots by trial: points carry the trial's name as `customdata`, lines as `meta`. Text
+and grid get their colours, light or dark, from the page's script. Tested in
+tests/unit/sweeps/report/plots/test_scatter.py.
+"""
 
 from __future__ import annotations
 
 import html
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 import plotly.graph_objects as go
 
-# Okabe and Ito's colours: told apart by colour-blind readers, on white and on black.
+# The palette of Okabe and Ito: colour-blind readers can tell these colours apart, on white and black.
 COLOURS = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00", "#999999")
-
-
-_NORMS = ("none", "mean", "simpo", "rdpo", "ld")
-
-
 MARKED = "#D55E00"
-
-
 PER_CENT = ".0%"
-
-
 HEIGHT = 340
+_NORMALIZATIONS = ("none", "mean", "simpo", "rdpo", "ld")
 
 
-def label(text: Any) -> str:
-    """As plotly shows it: text and not markup."""
+def plain_label(text: object) -> str:
+    """Escape a user's text (the name of a source, a reason): plotly reads labels as simple HTML."""
     return html.escape(str(text), quote=False)
 
 
-def short(value: Any) -> str:
+def short_text(value: object) -> str:
+    """Return a value as text, a float with three digits."""
     return f"{value:.3g}" if isinstance(value, float) else str(value)
 
 
-def colour(group: str, groups: Sequence[str]) -> str:
-    """The same for a normalization in every plot."""
-    known = _NORMS if group in _NORMS else tuple(groups)
-    return COLOURS[known.index(group) % len(COLOURS)]
+def normalization_of(point: Mapping[str, object]) -> str:
+    """Return the length normalization of a point, by which plots group and colour trials."""
+    return str(point.get("length_norm", "none"))
 
 
-def laid_out(figure: go.Figure, height: int = HEIGHT) -> go.Figure:
+def group_colour(group: str, groups: Sequence[str]) -> str:
+    """Return the colour of one of `groups`; a length normalization has the same in every plot."""
+    order = _NORMALIZATIONS if group in _NORMALIZATIONS else tuple(groups)
+    return COLOURS[order.index(group) % len(COLOURS)]
+
+
+def apply_layout(figure: go.Figure, height: int = HEIGHT) -> go.Figure:
+    """Give a figure the common margins, legend and transparent background; `height` in pixels."""
     return figure.update_layout(
         template="none",
         height=height,
@@ -51,10 +54,3 @@ def laid_out(figure: go.Figure, height: int = HEIGHT) -> go.Figure:
         paper_bgcolor="rgba(0,0,0,0)",
         plot_bgcolor="rgba(0,0,0,0)",
     )
-
-
-NORM = "length_norm"
-
-
-def norm_of(point: Mapping[str, Any]) -> str:
-    return str(point.get(NORM, "none"))

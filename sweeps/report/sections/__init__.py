@@ -1,1 +1,1 @@
-"""One module for each section of the report."""
+"""Sections of the report, one module for each topic."""

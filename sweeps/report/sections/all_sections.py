@@ -7,7 +7,7 @@ from dataclasses import replace
 
 from sweeps.config.secrets import redact
 from sweeps.report.blocks import Block, Facts, Row, Section, Source, Table, Text
-from sweeps.report.report_data import Evidence
+from sweeps.report.report_data import ReportData
 from sweeps.report.sections import (
     answers,
     comparison,
@@ -24,9 +24,9 @@ from sweeps.report.sections import (
     verdict,
 )
 
-SECTIONS: tuple[Callable[[Evidence], Section | None], ...] = (
+SECTIONS: tuple[Callable[[ReportData], Section | None], ...] = (
     verdict.verdict_section,
-    comparison.compared_section,
+    comparison.comparison_section,
     leaderboard.leaderboard_section,
     guardrails.guardrails_section,
     confirmation.confirmation_section,
@@ -43,18 +43,18 @@ SECTIONS: tuple[Callable[[Evidence], Section | None], ...] = (
 )
 
 
-def sections_of(evidence: Evidence) -> list[Section]:
-    """Those that have something to say, without passwords: a report is mailed around."""
-    built = (build(evidence) for build in SECTIONS)
-    return [_redacted(section) for section in built if section is not None]
+def build_sections(data: ReportData) -> list[Section]:
+    """Build every section that applies to the sweep, without secrets: reports are sent around."""
+    sections = (build(data) for build in SECTIONS)
+    return [_redacted(section) for section in sections if section is not None]
 
 
 def _redacted(section: Section) -> Section:
-    return replace(section, blocks=tuple(map(_without_secrets, section.blocks)))
+    return replace(section, blocks=tuple(map(_redacted_block, section.blocks)))
 
 
-def _without_secrets(block: Block) -> Block:
-    """Of texts in which a URI, or what an exception said, may stand. Pairs are shown as they are."""
+def _redacted_block(block: Block) -> Block:
+    """Redact texts that may hold a URI or an exception's message; leave the pairs as they are."""
     match block:
         case Text() | Source():
             return replace(block, text=redact(block.text))

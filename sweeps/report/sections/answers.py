@@ -1,72 +1,72 @@
-"""What was learnt from and what came out, in words: the data's audit, answers side by side."""
+"""The section with generated answers side by side, and with the pairs that are ranked most wrongly."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
+from collections.abc import Iterator
 
 from sweeps.report.blocks import Answers, Block, Section, Text
-from sweeps.report.report_data import Evidence
+from sweeps.report.file_types import AnswerRow, Content
+from sweeps.report.report_data import ReportData
 from sweeps.run_dir.answers import name_of
 from sweeps.selection.verdict import INCUMBENT, REFERENCE
 
-_MOST_ANSWERS = 12
-_SHOWN_CHARACTERS = 2000
+_MOST_PROMPTS = 12
+_MOST_CHARACTERS = 2000
 
 
-def answers_section(evidence: Evidence) -> Section:
-    """What the models answer to held-out prompts, and the pairs that the winner ranks most wrongly."""
-    blocks: list[Block] = list(_side_by_side(evidence))
+def answers_section(data: ReportData) -> Section:
+    """Show answers to held-out prompts, and the pairs that the highlighted policy ranks wrongly."""
+    blocks: list[Block] = list(_answers_to_prompts(data))
     if not blocks:
         blocks.append(Text("No answers have been generated for this sweep.", "note"))
-    mistakes = _mistakes(evidence)
-    if mistakes:
-        who = f"policy ({evidence.subject_name})"
-        blocks += [Text(f"Pairs of the select split that the {who} ranks most wrongly:"), *mistakes]
+    worst_pairs = _worst_pairs(data)
+    if worst_pairs:
+        policy = f"policy ({data.highlighted_label})"
+        heading = f"Pairs of the select split that the {policy} ranks most wrongly:"
+        blocks += [Text(heading), *worst_pairs]
     return Section("answers", "Side by side", tuple(blocks))
 
 
-def _side_by_side(evidence: Evidence) -> Iterator[Answers]:
-    """Of the reference, the subject and the incumbent, as far as they were asked."""
-    held = evidence.answers["by"]
-    names = {"reference": REFERENCE, "incumbent": INCUMBENT}
-    if evidence.subject:
-        names[evidence.subject_name] = name_of(evidence.subject)
-    asked = {who: held[name] for who, name in names.items() if name in held}
-    for at, row in enumerate(evidence.answers.get("prompts", [])[:_MOST_ANSWERS]):
-        given = {who: rows[at] for who, rows in asked.items()}
-        said = tuple((_who(who, one), _text(one["text"])) for who, one in given.items())
-        if said:
-            yield Answers(_text(row["prompt"]), said)
+def _answers_to_prompts(data: ReportData) -> Iterator[Answers]:
+    """Yield each prompt with the answers of reference, incumbent and highlighted policy, if any."""
+    model_names = {"reference": REFERENCE, "incumbent": INCUMBENT}
+    if data.highlighted:
+        model_names[data.highlighted_label] = name_of(data.highlighted)
+    stored = data.answers["by"]
+    columns = {label: stored[name] for label, name in model_names.items() if name in stored}
+    for number, row in enumerate(data.answers.get("prompts", [])[:_MOST_PROMPTS]):
+        answers = tuple(
+            (_author(label, rows[number]), _shown_text(rows[number]["text"]))
+            for label, rows in columns.items()
+        )
+        if answers:
+            yield Answers(_shown_text(row["prompt"]), answers)
 
 
-def _who(who: str, answer: Mapping[str, Any]) -> str:
+def _author(label: str, answer: AnswerRow) -> str:
     cut = "" if answer.get("ended", True) else ", cut"
-    return f"{who} ({len(answer['tokens'])} tokens{cut})"
+    return f"{label} ({len(answer['tokens'])} tokens{cut})"
 
 
-def _mistakes(evidence: Evidence) -> list[Answers]:
-    unit = "nats a token" if evidence.objective == "token_reward_accuracy" else "nats"
+def _worst_pairs(data: ReportData) -> list[Answers]:
     return [
         Answers(
-            _text(row["prompt"]),
+            _shown_text(pair["prompt"]),
             (
-                ("people preferred", _text(row["chosen"])),
-                (f"the policy, by {-margin:.1f} {unit}", _text(row["rejected"])),
+                ("people preferred", _shown_text(pair["chosen"])),
+                (f"the policy, by {-margin:.1f} {data.margin_unit}", _shown_text(pair["rejected"])),
             ),
         )
-        for row, margin in evidence.mistakes
+        for pair, margin in data.worst_pairs
     ]
 
 
-def _text(content: Any) -> str:
-    """Of a string, or of chat messages with their roles where there are several."""
+def _shown_text(content: Content) -> str:
+    """Return the beginning of a text; where it has several messages, with their roles."""
     if isinstance(content, str):
         text = content
-    elif isinstance(content, Sequence) and len(content) == 1:
+    elif len(content) == 1:
         text = str(content[0].get("content"))
-    elif isinstance(content, Sequence):
-        text = "\n\n".join(f"{m.get('role')}: {m.get('content')}" for m in content)
     else:
-        text = str(content)
-    return text if len(text) <= _SHOWN_CHARACTERS else f"{text[:_SHOWN_CHARACTERS]} …"
+        text = "\n\n".join(f"{m.get('role')}: {m.get('content')}" for m in content)
+    return text if len(text) <= _MOST_CHARACTERS else f"{text[:_MOST_CHARACTERS]} …"

@@ -1,85 +1,119 @@
-"""How good the winner is and how sure that is, beside reference, runner-up and incumbent."""
+"""The section that compares the accuracies of winner, runner-up, incumbent and reference."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from dataclasses import dataclass
+from typing import Literal, cast
 
 from dpo_core.evaluation.failure_modes import drift_and_displacement
 from dpo_core.evaluation.outcomes import OBJECTIVES, Outcomes
 from sweeps.report import formatting
-from sweeps.report.blocks import Block, Column, Plot, Row, Section, Table, Text, number, table
+from sweeps.report.blocks import (
+    NOTHING_EVALUATED,
+    Block,
+    Column,
+    Plot,
+    Row,
+    Section,
+    Table,
+    number,
+    table,
+)
+from sweeps.report.file_types import CandidateRow, DifferenceRow, ScoresBySplit, SplitScores
 from sweeps.report.plots import bars_and_intervals, text_plots
-from sweeps.report.plots.bars_and_intervals import Range
-from sweeps.report.report_data import Evidence
+from sweeps.report.plots.bars_and_intervals import Interval
+from sweeps.report.report_data import ReportData
 from sweeps.selection.statistics import wilson_interval
 
 _MOST_SHORTLISTED = 20
-_NOTHING = Text("Nothing has been evaluated yet.", "note")
+_SPLITS: tuple[Literal["final", "select"], ...] = ("final", "select")
 
 
-def compared_section(evidence: Evidence) -> Section:
-    """Reference, winner, runner-up and incumbent with their intervals."""
-    found = _compared(evidence)
-    if not found:
-        return Section("compared", "How sure", (_NOTHING,))
-    entries = [_range(name, split, scores) for name, split, scores in found]
-    names = [f"{e.name}, {e.group}" for e in entries]
-    bounds = [e.bounds or (e.middle, e.middle) for e in entries]
-    lines = text_plots.ranges(names, [e.middle for e in entries], bounds)
-    figure = bars_and_intervals.ranges(entries, "accuracy with its 95 % interval")
-    caption = f"{evidence.objective} with 95 % Wilson intervals"
-    blocks: list[Block] = [Plot("compared", caption, figure, lines)]
-    blocks.append(_compared_table(evidence.objective, found))
-    shortlist = _shortlist(evidence)
-    return Section("compared", "How sure", tuple(blocks + ([shortlist] if shortlist else [])))
+@dataclass(frozen=True)
+class _PolicyScores:
+    """One policy's scores on one split."""
+
+    policy: str
+    split: str
+    scores: SplitScores
 
 
-def _compared(evidence: Evidence) -> list[tuple[str, str, Mapping[str, Any]]]:
-    """(who, split, scores) for everyone that selection.json scores; the best so far before that."""
-    selection = evidence.selection
+def comparison_section(data: ReportData) -> Section:
+    """Show the accuracy of each policy with its interval, and the shortlist of candidates."""
+    policies = _scored_policies(data)
+    if not policies:
+        return Section("compared", "How sure", (NOTHING_EVALUATED,))
+    blocks: list[Block] = [_plot(data.objective, policies), _table(data.objective, policies)]
+    shortlist = [c for c in data.selection.get("candidates") or [] if c["shortlisted"]]
+    if shortlist:
+        blocks.append(_shortlist(data, shortlist))
+    return Section("compared", "How sure", tuple(blocks))
+
+
+def _scored_policies(data: ReportData) -> list[_PolicyScores]:
+    """Return the scores of every policy in selection.json; before that, those of the best so far."""
+    selection = data.selection
     if not selection.get("winner"):
-        outcomes = evidence.outcomes.get("select")
+        outcomes = data.outcomes.get("select")
         if outcomes is None:
             return []
-        so_far = {evidence.subject_name: outcomes, "reference": outcomes.as_reference}
-        return [(who, "select", _scores(evidence, of)) for who, of in so_far.items()]
-    holders = {
+        so_far = {data.highlighted_label: outcomes, "reference": outcomes.as_reference}
+        return [
+            _PolicyScores(policy, "select", _scores(data.objective, of_policy))
+            for policy, of_policy in so_far.items()
+        ]
+    policies: dict[str, ScoresBySplit | None] = {
         "winner": selection,
         "runner-up": selection.get("runner_up"),
         "incumbent": selection.get("incumbent"),
         "reference": selection.get("reference"),
     }
     return [
-        (who, split, holder[split])
-        for who, holder in holders.items()
-        if holder
-        for split in ("final", "select")
-        if holder.get(split)
+        _PolicyScores(policy, split, by_split[split])
+        for policy, by_split in policies.items()
+        if by_split
+        for split in _SPLITS
+        if by_split.get(split)
     ]
 
 
-def _scores(evidence: Evidence, outcomes: Outcomes) -> dict[str, Any]:
-    count = outcomes.count(evidence.objective)
-    accuracies = {name: of.accuracy for name, of in outcomes.counts().items()}
-    interval = list(wilson_interval(count))
-    return {
+def _scores(objective: str, outcomes: Outcomes) -> SplitScores:
+    count = outcomes.count(objective)
+    accuracies = {name: count.accuracy for name, count in outcomes.counts().items()}
+    scores = {
         **count.as_dict(),
         **accuracies,
-        "interval": interval,
+        "interval": list(wilson_interval(count)),
         "health": drift_and_displacement(outcomes),
     }
+    return cast("SplitScores", scores)
 
 
-def _range(name: str, split: str, scores: Mapping[str, Any]) -> Range:
-    bounds = scores.get("interval")
-    about = (
-        f"{name}, {split}: {formatting.share(scores['accuracy'])} ({formatting.interval(bounds)})"
+def _plot(objective: str, policies: Sequence[_PolicyScores]) -> Plot:
+    intervals = [_interval(policy) for policy in policies]
+    lines = text_plots.draw_intervals(
+        [f"{interval.name}, {interval.group}" for interval in intervals],
+        [interval.middle for interval in intervals],
+        [interval.bounds or (interval.middle, interval.middle) for interval in intervals],
     )
-    return Range(name, split, scores["accuracy"], tuple(bounds) if bounds else None, about)
+    figure = bars_and_intervals.draw_intervals(intervals, "accuracy with its 95 % interval")
+    return Plot("compared", f"{objective} with 95 % Wilson intervals", figure, lines)
 
 
-def _compared_table(objective: str, found: Sequence[tuple[str, str, Mapping[str, Any]]]) -> Table:
+def _interval(policy: _PolicyScores) -> Interval:
+    accuracy, bounds = policy.scores["accuracy"], policy.scores.get("interval")
+    return Interval(
+        policy.policy,
+        policy.split,
+        accuracy,
+        (bounds[0], bounds[1]) if bounds else None,
+        f"{policy.policy}, {policy.split}: {formatting.percent(accuracy)} "
+        f"({formatting.percent_interval(bounds)})",
+    )
+
+
+def _table(objective: str, policies: Sequence[_PolicyScores]) -> Table:
     columns = [
         Column("who"),
         Column("split"),
@@ -89,28 +123,28 @@ def _compared_table(objective: str, found: Sequence[tuple[str, str, Mapping[str,
         number("drift of chosen"),
         number("displaced"),
     ]
-    rows = []
-    for who, split, scores in found:
-        sides = scores.get("health", {})
-        cells = (
-            who,
-            split,
-            f"{scores['correct']} + ½·{scores['ties']} of {scores['total']}",
-            formatting.interval(scores.get("interval")),
-            *(formatting.share(scores.get(name)) for name in OBJECTIVES),
-            formatting.nats(sides.get("drift_chosen")),
-            formatting.share(sides.get("displaced")),
-        )
-        rows.append(Row(cells, marked=who == "winner"))
+    rows = [Row(_cells(policy), marked=policy.policy == "winner") for policy in policies]
     return table(f"All three accuracies; counts and interval are of {objective}", columns, rows)
 
 
-def _shortlist(evidence: Evidence) -> Table | None:
-    """Who could not be told from the best, with paired differences on select."""
-    listed = [c for c in evidence.selection.get("candidates") or [] if c["shortlisted"]]
-    if not listed:
-        return None
-    others = list(listed[0].get("against") or {})
+def _cells(policy: _PolicyScores) -> tuple[str, ...]:
+    scores = policy.scores
+    accuracies = cast("Mapping[str, float]", scores)
+    failure_modes = scores.get("health", {})
+    return (
+        policy.policy,
+        policy.split,
+        f"{scores['correct']} + ½·{scores['ties']} of {scores['total']}",
+        formatting.percent_interval(scores.get("interval")),
+        *(formatting.percent(accuracies.get(name)) for name in OBJECTIVES),
+        formatting.nats(failure_modes.get("drift_chosen")),
+        formatting.percent(failure_modes.get("displaced")),
+    )
+
+
+def _shortlist(data: ReportData, shortlist: Sequence[CandidateRow]) -> Table:
+    """Return the shortlisted candidates with their paired differences from other policies."""
+    others = list(shortlist[0].get("against") or {})
     columns = [Column("trial"), number("step"), number("accuracy"), number("standard error")]
     columns.append(number("drift"))
     for other in others:
@@ -118,30 +152,31 @@ def _shortlist(evidence: Evidence) -> Table | None:
     rows = [
         Row(
             (
-                c["trial"],
-                str(c["step"]),
-                formatting.share(c["accuracy"]),
-                formatting.points(c["standard_error"]).removeprefix("+"),
-                formatting.value(c.get("drift")),
-                *(cell for other in others for cell in _against(c["against"][other])),
+                candidate["trial"],
+                str(candidate["step"]),
+                formatting.percent(candidate["accuracy"]),
+                formatting.percentage_points(candidate["standard_error"]).removeprefix("+"),
+                formatting.value(candidate.get("drift")),
+                *(cell for other in others for cell in _difference(candidate["against"][other])),
             ),
-            trial=c["trial"],
-            marked=(c["trial"], c["step"]) == evidence.subject,
+            trial=candidate["trial"],
+            marked=(candidate["trial"], candidate["step"]) == data.highlighted,
         )
-        for c in listed[:_MOST_SHORTLISTED]
+        for candidate in shortlist[:_MOST_SHORTLISTED]
     ]
     caption = (
-        f"Shortlist: {len(listed)} checkpoints not told from the most accurate on select; paired over "
-        "prompt groups, p-values corrected for the number of candidates"
+        f"Shortlist: {len(shortlist)} checkpoints not told from the most accurate on select; paired "
+        "over prompt groups, p-values corrected for the number of candidates"
     )
     return table(caption, columns, rows)
 
 
-def _against(told: Mapping[str, Any]) -> tuple[str, str, str]:
-    low, high = told["interval"]
-    if low == high == 0:  # the best one against itself
+def _difference(row: DifferenceRow) -> tuple[str, str, str]:
+    """Return the cells of difference, interval and p-value; empty ones for a policy and itself."""
+    if row["interval"][0] == row["interval"][1] == 0:
         return (formatting.MISSING,) * 3
-    difference, low_, high_ = (
-        formatting.points(v).removesuffix(" points") for v in (told["difference"], low, high)
+    return (
+        formatting.signed_points(row["difference"]),
+        formatting.points_interval(row["interval"]),
+        formatting.p_value(row["p_holm"]),
     )
-    return difference, f"{low_} to {high_}", formatting.p_value(told["p_holm"])

@@ -1,19 +1,17 @@
-"""The best points, trained again with other seeds."""
+"""The section on the best points of the search that were trained again with other seeds."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Any
-
 from sweeps.report import formatting
 from sweeps.report.blocks import Column, Row, Section, Text, number, table
-from sweeps.report.report_data import Evidence
+from sweeps.report.file_types import ConfirmationRow
+from sweeps.report.report_data import ReportData
 
 
-def confirmation_section(evidence: Evidence) -> Section | None:
-    """None where nothing was trained again."""
-    found: Sequence[Mapping[str, Any]] = evidence.selection.get("confirmation") or []
-    if not found:
+def confirmation_section(data: ReportData) -> Section | None:
+    """Show each confirmed point, or return None where nothing was trained again."""
+    confirmed_points = data.selection.get("confirmation") or []
+    if not confirmed_points:
         return None
     columns = [
         Column("trial"),
@@ -26,7 +24,7 @@ def confirmation_section(evidence: Evidence) -> Section | None:
         number("shrinkage"),
         Column("missing", wide=True),
     ]
-    rows = [_confirmed(each, evidence.subject_trials) for each in found]
+    rows = [_row(point, data.highlighted_trials) for point in confirmed_points]
     note = Text(
         "The best points were trained again with other seeds; the winner is chosen on their means. "
         "Shrinkage is how much of the search score did not come back.",
@@ -35,17 +33,17 @@ def confirmation_section(evidence: Evidence) -> Section | None:
     return Section("confirmation", "Confirmation", (note, table("With other seeds", columns, rows)))
 
 
-def _confirmed(each: Mapping[str, Any], subject: frozenset[str]) -> Row:
-    missing = [f"{m['trial']}: {m['reason']} ({m['detail']})" for m in each.get("missing") or ()]
+def _row(point: ConfirmationRow, highlighted_trials: frozenset[str]) -> Row:
+    missing = [f"{m['trial']}: {m['reason']} ({m['detail']})" for m in point.get("missing") or ()]
     cells = (
-        each["trial"],
-        formatting.point(each["point"]),
-        ", ".join(map(str, each["seeds"])) or formatting.MISSING,
-        ", ".join(map(formatting.share, each["accuracies"])) or formatting.MISSING,
-        formatting.share(each.get("mean")),
-        formatting.points(each.get("spread")).removeprefix("+"),
-        formatting.share(each["search_score"]),
-        formatting.points(each.get("shrinkage")),
+        point["trial"],
+        formatting.point(point["point"]),
+        ", ".join(map(str, point["seeds"])) or formatting.MISSING,
+        ", ".join(map(formatting.percent, point["accuracies"])) or formatting.MISSING,
+        formatting.percent(point.get("mean")),
+        formatting.percentage_points(point.get("spread")).removeprefix("+"),
+        formatting.percent(point["search_score"]),
+        formatting.percentage_points(point.get("shrinkage")),
         "; ".join(missing) or formatting.MISSING,
     )
-    return Row(cells, trial=each["trial"], marked=each["trial"] in subject)
+    return Row(cells, trial=point["trial"], marked=point["trial"] in highlighted_trials)

@@ -1,31 +1,42 @@
-"""The report's section on the data: split sizes, lengths, and the audit's findings."""
+"""The section on the data: sizes of the splits, lengths of the texts, findings of the audit."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
 
 from sweeps.report import formatting
 from sweeps.report.blocks import Block, Column, Plot, Row, Section, Text, number, table
+from sweeps.report.file_types import FindingRow, Histogram
 from sweeps.report.plots import bars_and_intervals, text_plots
-from sweeps.report.report_data import Evidence
+from sweeps.report.report_data import ReportData
+
+_COUNTS = {
+    "pairs": "pairs",
+    "prompt tokens": "prompt_tokens",
+    "chosen tokens": "chosen_tokens",
+    "rejected tokens": "rejected_tokens",
+    "prompts cut": "prompts_cut",
+    "answers cut": "answers_cut",
+    "indistinct": "indistinct",
+}
+"""Columns of the table of splits, with the keys of prepared.json that fill them."""
 
 
-def audit_section(evidence: Evidence) -> Section:
-    """The findings that `prepare` or `audit` left, and the size of each split."""
-    prepared, audit = evidence.prepared, evidence.audit
+def audit_section(data: ReportData) -> Section:
+    """Show the size of each split, and the findings of `dpo-sweeps audit` or of preparing the data."""
+    prepared, audit = data.prepared, data.audit
     if not prepared and not audit:
         return Section("data", "Data", (Text("The data has not been prepared yet.", "note"),))
     blocks: list[Block] = []
     if prepared.get("reports"):
-        columns = [Column("split"), *map(number, _REPORTED)]
+        columns = [Column("split"), *map(number, _COUNTS)]
         rows = [
-            Row((split, *(_count(report.get(name)) for name in _REPORTED.values())))
-            for split, report in prepared["reports"].items()
+            Row((split, *(_count(counts.get(key)) for key in _COUNTS.values())))
+            for split, counts in prepared["reports"].items()
         ]
         blocks.append(table("Splits, and what was cut to data.max_tokens", columns, rows))
     if audit.get("histogram"):
-        blocks.append(_lengths(audit))
+        blocks.append(_lengths(audit["histogram"]))
     for source, alpha in (audit.get("annotator_agreement") or {}).items():
         blocks.append(Text(f"Annotators of {source} agree with Krippendorff's α = {alpha:.2f}."))
     findings = audit.get("findings") or prepared.get("findings") or []
@@ -39,38 +50,31 @@ def audit_section(evidence: Evidence) -> Section:
     return Section("data", "Data", tuple(blocks))
 
 
-def _lengths(audit: Mapping[str, Any]) -> Plot:
-    """How long prompts and answers are, of all splits."""
-    parts = audit["histogram"]
-    figure = bars_and_intervals.profiles(
-        {part: (h["edges"], h["counts"]) for part, h in parts.items()}, "tokens"
+def _lengths(histograms: Mapping[str, Histogram]) -> Plot:
+    """Return the plot of the lengths of prompts and answers in tokens, over all splits."""
+    figure = bars_and_intervals.draw_histogram_outlines(
+        {part: (h["edges"], h["counts"]) for part, h in histograms.items()}, "tokens"
     )
     lines = tuple(
-        f"{part:<9} {text_plots.sparkline(h['counts'], 0, max(h['counts']))}  "
+        f"{part:<9} {text_plots.draw_sparkline(h['counts'], 0, max(h['counts']))}  "
         f"{h['edges'][0]:.0f} to {h['edges'][-1]:.0f} tokens"
-        for part, h in parts.items()
+        for part, h in histograms.items()
     )
     return Plot("lengths", "Tokens of prompts and answers, all splits", figure, lines)
 
 
-_REPORTED = {
-    "pairs": "pairs",
-    "prompt tokens": "prompt_tokens",
-    "chosen tokens": "chosen_tokens",
-    "rejected tokens": "rejected_tokens",
-    "prompts cut": "prompts_cut",
-    "answers cut": "answers_cut",
-    "indistinct": "indistinct",
-}
+def _finding(finding: FindingRow) -> Row:
+    amount = finding.get("number")
+    examples = ", ".join(map(str, finding.get("places") or ()))
+    cells = (
+        str(finding.get("severity")),
+        formatting.percent(amount) if finding.get("is_share") else formatting.value(amount),
+        str(finding.get("message")),
+        examples or formatting.MISSING,
+        str(finding.get("remedy") or formatting.MISSING),
+    )
+    return Row(cells)
 
 
-def _finding(finding: Mapping[str, Any]) -> Row:
-    number_ = finding.get("number")
-    told = formatting.share(number_) if finding.get("is_share") else formatting.value(number_)
-    places = ", ".join(map(str, finding.get("places") or ())) or formatting.MISSING
-    cells = (str(finding.get("severity")), told, str(finding.get("message")), places)
-    return Row((*cells, str(finding.get("remedy") or formatting.MISSING)))
-
-
-def _count(value: Any) -> str:
-    return f"{value:,}" if isinstance(value, int) else formatting.value(value)
+def _count(count: object) -> str:
+    return f"{count:,}" if isinstance(count, int) else formatting.value(count)

@@ -1,87 +1,88 @@
-"""What the accuracy cost: drift from the reference, with the Pareto front."""
+"""The section on drift: how far the checkpoints moved from the reference, and what they gained."""
 
 from __future__ import annotations
 
 from dpo_core.evaluation.failure_modes import largest_drift
 from sweeps.report import formatting
-from sweeps.report.blocks import Grid, Plot, Section, Text
+from sweeps.report.blocks import NOTHING_EVALUATED, Grid, Plot, Section, Text
 from sweeps.report.plots import scatter, text_plots
 from sweeps.report.plots.scatter import Dot
-from sweeps.report.plots.style import norm_of
-from sweeps.report.report_data import Evidence
+from sweeps.report.plots.style import normalization_of
+from sweeps.report.report_data import ReportData
 from sweeps.selection.leaderboard import Candidate
 from sweeps.selection.pareto import pareto_front
 
-_NOTHING = Text("Nothing has been evaluated yet.", "note")
 
-
-def drift_section(evidence: Evidence) -> Section:
-    """Accuracy against drift with the Pareto front, and chosen against rejected drift."""
-    if not evidence.candidates:
-        return Section("drift", "Drift from the reference", (_NOTHING,))
+def drift_section(data: ReportData) -> Section:
+    """Plot accuracy against drift with the Pareto front, and drift of chosen against rejected."""
+    if not data.candidates:
+        return Section("drift", "Drift from the reference", (NOTHING_EVALUATED,))
     note = Text(
         "Offline drift: mean of log π − log π_ref a token, in nats, over held-out answers; it is not "
         "KL(π‖π_ref). Below zero on the chosen side, answers that people preferred have become less "
         "likely.",
         "note",
     )
-    return Section("drift", "Drift from the reference", (Grid(_drift_plots(evidence)), note))
+    plots = Grid((_accuracy_plot(data), _sides_plot(data)))
+    return Section("drift", "Drift from the reference", (plots, note))
 
 
-def _drift_plots(evidence: Evidence) -> tuple[Plot, ...]:
-    dots = [_drift_dot(evidence, candidate) for candidate in evidence.candidates]
-    points = [(float(dot.x), dot.y) for dot in dots]
+def _accuracy_plot(data: ReportData) -> Plot:
+    dots = [_accuracy_dot(data, candidate) for candidate in data.candidates]
+    points = [(dot.x, dot.y) for dot in dots]
     front = sorted(pareto_front(points, lambda point: (point[1], point[0])))
-    xs, ys = [float(dot.x) for dot in dots], [dot.y for dot in dots]
     on_front = set(front)
-    marks = ["#" if each in on_front else "·" for each in zip(xs, ys, strict=True)]
-    pareto = Plot(
-        "pareto",
+    marks = ["#" if point in on_front else "·" for point in points]
+    lines = text_plots.draw_scatter([dot.x for dot in dots], [dot.y for dot in dots], marks)
+    caption = (
         f"Accuracy against drift, {len(dots)} checkpoints; the line joins those that no other beats "
-        "in both",
-        scatter.scatter(
-            dots,
-            "drift, nats a token",
-            "accuracy, select",
-            front=front,
-            marked=evidence.subject_name,
-        ),
-        (*text_plots.scatter(xs, ys, marks), f"{'':>10}# on the front"),
+        "in both"
     )
-    sides = [_side_dot(evidence, candidate) for candidate in evidence.candidates]
-    figure = scatter.scatter(
-        sides,
+    figure = scatter.draw_scatter(
+        dots,
+        "drift, nats a token",
+        "accuracy, select",
+        front=front,
+        marked_label=data.highlighted_label,
+    )
+    return Plot("pareto", caption, figure, (*lines, f"{'':>10}# on the front"))
+
+
+def _sides_plot(data: ReportData) -> Plot:
+    figure = scatter.draw_scatter(
+        [_sides_dot(data, candidate) for candidate in data.candidates],
         "drift of rejected",
         "drift of chosen",
         y_shares=False,
         zero_lines=True,
-        marked=evidence.subject_name,
+        marked_label=data.highlighted_label,
     )
-    return pareto, Plot("sides", "Drift of chosen against rejected answers, nats a token", figure)
+    return Plot("sides", "Drift of chosen against rejected answers, nats a token", figure)
 
 
-def _drift_dot(evidence: Evidence, candidate: Candidate) -> Dot:
-    accuracy = candidate.evaluation.accuracy(evidence.objective)
+def _accuracy_dot(data: ReportData, candidate: Candidate) -> Dot:
+    accuracy = candidate.evaluation.accuracy(data.objective)
+    drift = largest_drift(candidate.evaluation.health)
     return Dot(
         candidate.trial,
-        norm_of(candidate.point),
-        largest_drift(candidate.evaluation.health),
+        normalization_of(candidate.point),
+        drift,
         accuracy,
-        f"{candidate.trial} step {candidate.step}: {formatting.share(accuracy)}, "
-        f"drift {largest_drift(candidate.evaluation.health):.3f}",
-        marked=(candidate.trial, candidate.step) == evidence.subject,
+        f"{candidate.trial} step {candidate.step}: {formatting.percent(accuracy)}, "
+        f"drift {drift:.3f}",
+        marked=(candidate.trial, candidate.step) == data.highlighted,
     )
 
 
-def _side_dot(evidence: Evidence, candidate: Candidate) -> Dot:
-    sides = candidate.evaluation.health
-    chosen, rejected = sides.get("drift_chosen", 0.0), sides.get("drift_rejected", 0.0)
+def _sides_dot(data: ReportData, candidate: Candidate) -> Dot:
+    health = candidate.evaluation.health
+    chosen, rejected = health.get("drift_chosen", 0.0), health.get("drift_rejected", 0.0)
     return Dot(
         candidate.trial,
-        norm_of(candidate.point),
+        normalization_of(candidate.point),
         rejected,
         chosen,
         f"{candidate.trial} step {candidate.step}: chosen {formatting.nats(chosen)}, "
         f"rejected {formatting.nats(rejected)}",
-        marked=(candidate.trial, candidate.step) == evidence.subject,
+        marked=(candidate.trial, candidate.step) == data.highlighted,
     )

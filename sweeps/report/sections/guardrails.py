@@ -1,83 +1,90 @@
-"""What kept the choice honest: guardrails, confirmation with other seeds, openings of `final`."""
+"""The section on guardrails: their limits, and the checkpoints that broke one."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 from sweeps.report import formatting
 from sweeps.report.blocks import Block, Column, Row, Section, Table, Text, number, table
-from sweeps.report.report_data import Evidence
+from sweeps.report.file_types import CandidateRow, GuardrailCheck, GuardrailLimit
+from sweeps.report.report_data import ReportData
 
 _MOST_ROWS = 40
+_NO_CHECKS: Mapping[str, GuardrailCheck] = {}
 
 
-def guardrails_section(evidence: Evidence) -> Section | None:
-    """None where the selection knows no guardrails."""
-    limits: Mapping[str, Any] = evidence.selection.get("guardrails") or {}
-    candidates: Sequence[Mapping[str, Any]] = evidence.selection.get("candidates") or []
+def guardrails_section(data: ReportData) -> Section | None:
+    """Show the guardrails, or return None where the selection has none."""
+    limits = data.selection.get("guardrails") or {}
+    candidates = data.selection.get("candidates") or []
     if not limits:
         return None
-    blocks: list[Block] = [_limits(limits, candidates, evidence.subject, evidence.subject_name)]
-    caught = [c for c in candidates if not c.get("admissible", True) or _failed(c)]
-    if caught:
-        blocks.append(_caught(caught, list(limits)))
-        if len(caught) > _MOST_ROWS:
-            rest = f"The {_MOST_ROWS} most accurate of {len(caught)}; selection.json has them all."
+    blocks: list[Block] = [_limits(data, limits, candidates)]
+    breaking = [c for c in candidates if not c.get("admissible", True) or _broken(c)]
+    if breaking:
+        blocks.append(_breaking(breaking, list(limits)))
+        if len(breaking) > _MOST_ROWS:
+            rest = (
+                f"The {_MOST_ROWS} most accurate of {len(breaking)}; selection.json has them all."
+            )
             blocks.append(Text(rest, "note"))
     return Section("guardrails", "Guardrails", tuple(blocks))
 
 
 def _limits(
-    limits: Mapping[str, Any],
-    candidates: Sequence[Mapping[str, Any]],
-    subject: tuple[str, int] | None,
-    whose: str,
+    data: ReportData, limits: Mapping[str, GuardrailLimit], candidates: Sequence[CandidateRow]
 ) -> Table:
-    own = next((c for c in candidates if (c["trial"], c["step"]) == subject), {})
-    columns = [Column("guardrail"), number("limit"), Column("action"), number(whose)]
+    own_checks = next(
+        (_checks(c) for c in candidates if (c["trial"], c["step"]) == data.highlighted), _NO_CHECKS
+    )
+    label = data.highlighted_label
+    columns = [Column("guardrail"), number("limit"), Column("action"), number(label)]
     columns.append(number("candidates over it"))
     rows = []
-    for name, rule in limits.items():
-        value = (own.get("guardrails") or {}).get(name, {}).get("value")
-        over = sum(name in _failed(c) for c in candidates)
-        told = formatting.value(rule.get("limit")), str(rule.get("action")), formatting.value(value)
-        rows.append(Row((name, *told, f"{over} of {_known(name, candidates)}")))
-    return table(f"Limits, and the numbers of the {whose}", columns, rows)
+    for name, limit in limits.items():
+        checks = [check for c in candidates if (check := _checks(c).get(name))]
+        over = sum(check.get("passed") is False for check in checks)
+        known_values = sum(check.get("passed") is not None for check in checks)
+        cells = (
+            name,
+            formatting.value(limit.get("limit")),
+            str(limit.get("action")),
+            formatting.value(own_checks.get(name, {}).get("value")),
+            f"{over} of {known_values}",
+        )
+        rows.append(Row(cells))
+    return table(f"Limits, and the numbers of the {label}", columns, rows)
 
 
-def _caught(caught: Sequence[Mapping[str, Any]], names: Sequence[str]) -> Table:
+def _breaking(candidates: Sequence[CandidateRow], names: Sequence[str]) -> Table:
     columns = [Column("trial"), number("step"), number("accuracy"), *map(number, names)]
     columns.append(Column("admissible"))
-    ranked = sorted(caught, key=lambda c: -c["accuracy"])[:_MOST_ROWS]
+    most_accurate = sorted(candidates, key=lambda c: -c["accuracy"])[:_MOST_ROWS]
     rows = [
         Row(
             (
                 c["trial"],
                 str(c["step"]),
-                formatting.share(c["accuracy"]),
-                *(_cell((c.get("guardrails") or {}).get(name)) for name in names),
+                formatting.percent(c["accuracy"]),
+                *(_cell(_checks(c).get(name)) for name in names),
                 formatting.value(bool(c.get("admissible", True))),
             ),
             trial=c["trial"],
         )
-        for c in ranked
+        for c in most_accurate
     ]
     return table("Checkpoints that a guardrail caught", columns, rows)
 
 
-def _known(name: str, candidates: Sequence[Mapping[str, Any]]) -> int:
-    """Of how many candidates the number is known."""
-    checks = ((c.get("guardrails") or {}).get(name, {}) for c in candidates)
-    return sum(check.get("passed") is not None for check in checks)
+def _checks(candidate: CandidateRow) -> Mapping[str, GuardrailCheck]:
+    return candidate.get("guardrails") or _NO_CHECKS
 
 
-def _failed(candidate: Mapping[str, Any]) -> list[str]:
-    rules = candidate.get("guardrails") or {}
-    return [name for name, rule in rules.items() if rule.get("passed") is False]
+def _broken(candidate: CandidateRow) -> list[str]:
+    return [name for name, check in _checks(candidate).items() if check.get("passed") is False]
 
 
-def _cell(rule: Mapping[str, Any] | None) -> str:
-    if not rule:
+def _cell(check: GuardrailCheck | None) -> str:
+    if not check:
         return formatting.MISSING
-    return formatting.value(rule.get("value")) + (" ✗" if rule.get("passed") is False else "")
+    return formatting.value(check.get("value")) + (" ✗" if check.get("passed") is False else "")

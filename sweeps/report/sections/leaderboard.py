@@ -1,36 +1,46 @@
-"""The leaderboard: every trial of the search with its best checkpoint."""
+"""The section with the leaderboard: every trial of the search with its best checkpoint."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Mapping, Sequence
 
 from dpo_core.evaluation.outcomes import Count
 from sweeps.report import formatting
 from sweeps.report.blocks import Column, Row, Section, Text, number, table
-from sweeps.report.report_data import OPEN, Evidence
+from sweeps.report.file_types import Counts, SelectionFile, TrialRow
+from sweeps.report.report_data import OPEN, ReportData
 from sweeps.run_dir.paths import SweepPaths
 from sweeps.selection.statistics import wilson_interval
 
+_RANKS = ("excluded", "admissible", "shortlisted")
 
-def leaderboard_section(evidence: Evidence) -> Section:
-    if not evidence.rows:
+
+def leaderboard_section(data: ReportData) -> Section:
+    """Show the trials with their points and accuracies, best first."""
+    if not data.leaderboard:
         return Section("leaderboard", "Leaderboard", (Text("No trial has been drawn yet."),))
-    names = list(dict.fromkeys(name for row in evidence.rows for name in row["point"]))
-    chosen = _standing(evidence.selection)
+    names = list(dict.fromkeys(name for row in data.leaderboard for name in row["point"]))
+    ranks = _selection_ranks(data.selection)
     columns = [
         Column("trial"),
         number("accuracy"),
         number("95 % interval"),
         number("step"),
-        *([Column("choice")] if chosen else []),
-        *(Column(n, numeric=n != "length_norm") for n in names),
+        *([Column("choice")] if ranks else []),
+        *(Column(name, numeric=name != "length_norm") for name in names),
         number("drift of chosen"),
         number("seconds"),
         Column("status", wide=True),
     ]
-    rows = [_row(row, names, chosen, evidence.subject_trials) for row in evidence.rows]
-    caption = f"{len(rows)} trials by {evidence.objective}, each with its best checkpoint"
+    rows = [
+        Row(
+            _cells(row, names, ranks),
+            trial=row["trial"],
+            marked=row["trial"] in data.highlighted_trials,
+        )
+        for row in data.leaderboard
+    ]
+    caption = f"{len(rows)} trials by {data.objective}, each with its best checkpoint"
     note = Text(
         "Accuracies are of the select split, which the choice is made on: the top one flatters. The "
         "winner is the one that drifted least among those not told from the most accurate. Drift is "
@@ -40,45 +50,46 @@ def leaderboard_section(evidence: Evidence) -> Section:
     return Section("leaderboard", "Leaderboard", (note, table(caption, columns, rows)))
 
 
-def _standing(selection: Mapping[str, Any]) -> dict[str, str]:
-    """What the choice made of a trial's checkpoints; empty where there was none."""
-    found: dict[str, str] = {}
-    rank = ("excluded", "admissible", "shortlisted")
-    for candidate in selection.get("candidates") or []:
-        here = rank[bool(candidate["admissible"]) + bool(candidate["shortlisted"])]
-        before = found.get(candidate["trial"], rank[0])
-        found[candidate["trial"]] = max(here, before, key=rank.index)
-    won = selection.get("winner")
-    if won and found:
-        found[won["trial"]] = f"winner, step {won['step']}"
-        confirmed = SweepPaths.confirms(won["trial"])
-        if confirmed:
-            found[confirmed] = f"winner as {won['trial']}, step {won['step']}"
-    return found
+def accuracy_bounds(counts: Counts | None) -> tuple[float, float] | None:
+    """Return the interval of a trial's accuracy.
 
+    Args:
+        counts: Counts of the trial's best checkpoint, if it was evaluated.
 
-def accuracy_bounds(counts: Mapping[str, Any] | None) -> tuple[float, float] | None:
+    Returns:
+        Both ends of the 95 % Wilson interval, in [0, 1]; None without counts.
+    """
     if not counts:
         return None
     return wilson_interval(Count(counts["correct"], counts["ties"], counts["total"]))
 
 
-def _row(
-    row: Mapping[str, Any],
-    names: list[str],
-    chosen: Mapping[str, str],
-    subject: frozenset[str],
-) -> Row:
+def _selection_ranks(selection: SelectionFile) -> dict[str, str]:
+    """Return how far each trial's best candidate got in the selection; nothing without candidates."""
+    ranks: dict[str, str] = {}
+    for candidate in selection.get("candidates") or []:
+        trial = candidate["trial"]
+        rank = _RANKS[bool(candidate["admissible"]) + bool(candidate["shortlisted"])]
+        ranks[trial] = max(rank, ranks.get(trial, _RANKS[0]), key=_RANKS.index)
+    winner = selection.get("winner")
+    if winner and ranks:
+        ranks[winner["trial"]] = f"winner, step {winner['step']}"
+        confirmed_trial = SweepPaths.confirms(winner["trial"])
+        if confirmed_trial:
+            ranks[confirmed_trial] = f"winner as {winner['trial']}, step {winner['step']}"
+    return ranks
+
+
+def _cells(row: TrialRow, names: Sequence[str], ranks: Mapping[str, str]) -> tuple[str, ...]:
     status = row["status"] + (f": {row['reason']} ({row['detail']})" if row["reason"] else "")
-    cells = (
+    return (
         row["trial"],
-        formatting.share(row["accuracy"]),
-        formatting.interval(accuracy_bounds(row["counts"])),
+        formatting.percent(row["accuracy"]),
+        formatting.percent_interval(accuracy_bounds(row["counts"])),
         formatting.value(row["step"]),
-        *([chosen.get(row["trial"], formatting.MISSING)] if chosen else []),
+        *([ranks.get(row["trial"], formatting.MISSING)] if ranks else []),
         *(formatting.value(row["point"].get(name)) for name in names),
         formatting.nats(row["drift_chosen"]),
         formatting.MISSING if row["status"] == OPEN else f"{row['seconds']:.0f}",
         status,
     )
-    return Row(cells, trial=row["trial"], marked=row["trial"] in subject)

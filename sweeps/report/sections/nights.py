@@ -1,69 +1,85 @@
-"""The trend over nights, from trend.json in a night's folder, as `nightly` wrote it: oldest first."""
+"""The section on the trend over nights, from trend.json in the run directory of a night."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Sequence
+from typing import Literal
 
 from sweeps.report import formatting
-from sweeps.report.blocks import Column, Grid, Plot, Row, Section, number, table
+from sweeps.report.blocks import Column, Grid, Plot, Row, Section, Table, number, table
+from sweeps.report.file_types import NightRow
 from sweeps.report.plots import bars_and_intervals, lines, text_plots
-from sweeps.report.report_data import Evidence
+from sweeps.report.plots.lines import Series
+from sweeps.report.report_data import ReportData
 
-Night = Mapping[str, Any]
-_SERIES = {"winner": "final", "incumbent": "incumbent_final", "reference": "reference_final"}
-_STATUS = ("finished", "stopped", "failed")
+_Accuracy = Literal["final", "incumbent_final", "reference_final"]
+_ACCURACIES: dict[str, _Accuracy] = {
+    "winner": "final",
+    "incumbent": "incumbent_final",
+    "reference": "reference_final",
+}
+_STATUSES: tuple[Literal["finished", "stopped", "failed"], ...] = ("finished", "stopped", "failed")
 
 
-def nights_section(evidence: Evidence) -> Section | None:
-    """None for a sweep that is no night's."""
-    nights = evidence.nights
+def nights_section(data: ReportData) -> Section | None:
+    """Show accuracies, trials and cost of each night, or return None for a sweep of no night."""
+    nights = data.nights
     if not nights:
         return None
     names = [str(night["night"]) for night in nights]
-    parts = {status: [night.get(status) or 0 for night in nights] for status in _STATUS}
-    trials = Plot(
-        "nights-trials", "Trials of each night", bars_and_intervals.columns(names, parts, "trials")
+    parts: dict[str, list[int]] = {
+        status: [night.get(status) or 0 for night in nights] for status in _STATUSES
+    }
+    trials = bars_and_intervals.draw_stacked_columns(names, parts, "trials")
+    hours, unit = _cost(nights)
+    cost = bars_and_intervals.draw_stacked_columns(names, {unit: hours}, unit)
+    plots = (
+        _accuracy_plot(nights, names),
+        Plot("nights-trials", "Trials of each night", trials),
+        Plot("nights-cost", "Cost of each night", cost),
     )
-    cost, unit = _cost(nights)
-    hours = bars_and_intervals.columns(names, {unit: cost}, unit)
-    plots = (_accuracy(nights, names), trials, Plot("nights-cost", "Cost of each night", hours))
-    return Section("nights", "Trend over nights", (Grid(plots), _table(evidence, nights)))
+    return Section("nights", "Trend over nights", (Grid(plots), _table(data.sweep_id, nights)))
 
 
-def _accuracy(nights: Sequence[Night], names: Sequence[str]) -> Plot:
+def _accuracy_plot(nights: Sequence[NightRow], names: Sequence[str]) -> Plot:
     series = {
-        who: (
+        policy: Series(
             [night.get(key) for night in nights],
             [night.get("final_interval") if key == "final" else None for night in nights],
         )
-        for who, key in _SERIES.items()
+        for policy, key in _ACCURACIES.items()
         if any(night.get(key) is not None for night in nights)
     }
-    found = [n for n in nights if n.get("final") is not None]
-    text = (
-        text_plots.ranges(
-            [str(n["night"]) for n in found],
-            [n["final"] for n in found],
-            [tuple(n.get("final_interval") or (n["final"], n["final"])) for n in found],
-        )
-        if found
-        else ()
-    )
-    figure = lines.trend(names, series, "accuracy, final")
+    figure = lines.draw_trend(names, series, "accuracy, final")
     caption = "Accuracy on the final split, with the winner's 95 % interval"
-    return Plot("nights", caption, figure, text)
+    return Plot("nights", caption, figure, _accuracy_lines(nights))
 
 
-def _cost(nights: Sequence[Night]) -> tuple[list[float], str]:
-    gpu = [night.get("gpu_hours") or 0.0 for night in nights]
-    if any(gpu):
-        return gpu, "GPU hours"
+def _accuracy_lines(nights: Sequence[NightRow]) -> tuple[str, ...]:
+    rows = [
+        (str(night["night"]), final, night.get("final_interval") or (final, final))
+        for night in nights
+        if (final := night.get("final")) is not None
+    ]
+    if not rows:
+        return ()
+    return text_plots.draw_intervals(
+        [name for name, _, _ in rows],
+        [final for _, final, _ in rows],
+        [(low, high) for _, _, (low, high) in rows],
+    )
+
+
+def _cost(nights: Sequence[NightRow]) -> tuple[list[float], str]:
+    """Return the cost of each night and its unit: hours of GPUs, or of workers without any GPU."""
+    gpu_hours = [night.get("gpu_hours") or 0.0 for night in nights]
+    if any(gpu_hours):
+        return gpu_hours, "GPU hours"
     return [night.get("worker_hours") or 0.0 for night in nights], "worker hours"
 
 
-def _table(evidence: Evidence, nights: Sequence[Night]) -> Any:
-    cost, unit = _cost(nights)
+def _table(sweep_id: str, nights: Sequence[NightRow]) -> Table:
+    costs, unit = _cost(nights)
     columns = [
         Column("night"),
         Column("verdict"),
@@ -81,28 +97,28 @@ def _table(evidence: Evidence, nights: Sequence[Night]) -> Any:
             (
                 str(night["night"]),
                 _verdict(night),
-                formatting.points(night.get("difference")),
-                formatting.share(night.get("final")),
-                formatting.share(night.get("incumbent_final")),
-                formatting.share(night.get("control")),
+                formatting.percentage_points(night.get("difference")),
+                formatting.percent(night.get("final")),
+                formatting.percent(night.get("incumbent_final")),
+                formatting.percent(night.get("control")),
                 formatting.value(night.get("trials")),
                 formatting.value(night.get("failed")),
                 f"{hours:.2f}",
-                _changed(night),
+                _changes(night),
             ),
-            marked=night.get("sweep") == evidence.sweep_id,
+            marked=night.get("sweep") == sweep_id,
         )
-        for night, hours in zip(nights, cost, strict=True)
+        for night, hours in zip(nights, costs, strict=True)
     ]
     caption = "Nights; the control is the incumbent's point, trained again"
     return table(caption, columns, rows)
 
 
-def _verdict(night: Night) -> str:
-    told = str(night.get("verdict") or formatting.MISSING)
-    return f"{told}, promoted" if night.get("promoted") else told
+def _verdict(night: NightRow) -> str:
+    word = str(night.get("verdict") or formatting.MISSING)
+    return f"{word}, promoted" if night.get("promoted") else word
 
 
-def _changed(night: Night) -> str:
-    changed = [name for name in ("data", "code") if night.get(f"{name}_changed")]
-    return ", ".join(changed) or formatting.MISSING
+def _changes(night: NightRow) -> str:
+    changed = {"data": night.get("data_changed"), "code": night.get("code_changed")}
+    return ", ".join(name for name, value in changed.items() if value) or formatting.MISSING

@@ -1,4 +1,4 @@
-"""Where the winner is right: length slices, sources, categories, and the margin of every pair."""
+"""The section on slices: accuracy by length, source and category, and the margins of all pairs."""
 
 from __future__ import annotations
 
@@ -8,102 +8,112 @@ import numpy as np
 
 from dpo_core.evaluation.outcomes import Count, Outcomes, label_slices, length_slices
 from sweeps.report import formatting
-from sweeps.report.blocks import Block, Column, Grid, Plot, Row, Section, Table, Text, number, table
+from sweeps.report.blocks import (
+    NOTHING_EVALUATED,
+    Block,
+    Column,
+    Grid,
+    Plot,
+    Row,
+    Section,
+    Table,
+    Text,
+    number,
+    table,
+)
 from sweeps.report.plots import bars_and_intervals, text_plots
-from sweeps.report.plots.bars_and_intervals import Range
-from sweeps.report.report_data import Evidence
+from sweeps.report.plots.bars_and_intervals import Interval
+from sweeps.report.report_data import ReportData
 from sweeps.selection.statistics import wilson_interval
 
 _TEXT_BINS = 12
-_NOTHING = Text("Nothing has been evaluated yet.", "note")
 
 
-def slices_section(evidence: Evidence) -> Section:
-    """Length slices, sources, categories, and the margins of every pair."""
-    split = evidence.judged_split
+def slices_section(data: ReportData) -> Section:
+    """Show the accuracy of each slice, and the margins of all pairs, on the reported split."""
+    split = data.reported_split
     if split is None:
-        return Section("slices", "Where it is right", (_NOTHING,))
-    outcomes = evidence.outcomes[split]
-    slices = _slices(evidence, outcomes)
-    entries = [
-        Range(name, split, c.accuracy, wilson_interval(c), f"{name}: {_told(c)}")
-        for name, c in slices
-    ]
-    names = [entry.name for entry in entries]
-    bounds = [wilson_interval(count) for _, count in slices]
+        return Section("slices", "Where it is right", (NOTHING_EVALUATED,))
+    outcomes = data.outcomes[split]
+    slices = _slices(data, outcomes)
     blocks: tuple[Block, ...] = (
-        Grid(
-            (
-                Plot(
-                    "slices",
-                    f"Accuracy of slices of the {split} split",
-                    bars_and_intervals.ranges(entries, "accuracy with its 95 % interval"),
-                    text_plots.ranges(names, [entry.middle for entry in entries], bounds),
-                ),
-                _margins(evidence, outcomes, split),
-            )
-        ),
-        Text(_length_sentence(evidence, outcomes), "note"),
-        _slice_table(slices, split),
+        Grid((_slices_plot(slices, split), _margins_plot(data, outcomes, split))),
+        Text(_length_sentence(data, outcomes), "note"),
+        _table(slices, split),
     )
     return Section("slices", "Where it is right", blocks)
 
 
-def _slices(evidence: Evidence, outcomes: Outcomes) -> list[tuple[str, Count]]:
+def _slices(data: ReportData, outcomes: Outcomes) -> list[tuple[str, Count]]:
+    """Return the name and the counts of each slice that has pairs."""
     gap = outcomes.chosen_tokens - outcomes.rejected_tokens
-    found = [
-        ("all pairs", outcomes.count(evidence.objective)),
-        ("chosen longer", outcomes.count(evidence.objective, gap > 0)),
-        ("chosen shorter", outcomes.count(evidence.objective, gap < 0)),
+    slices = [
+        ("all pairs", outcomes.count(data.objective)),
+        ("chosen longer", outcomes.count(data.objective, gap > 0)),
+        ("chosen shorter", outcomes.count(data.objective, gap < 0)),
     ]
-    for kind, values in label_slices(outcomes, evidence.objective, evidence.labels).items():
-        found += [
-            (f"{kind}: {name}", Count(of["correct"], of["ties"], of["total"]))
-            for name, of in values.items()
+    for kind, values in label_slices(outcomes, data.objective, data.labels).items():
+        slices += [
+            (f"{kind}: {label}", Count(counts["correct"], counts["ties"], counts["total"]))
+            for label, counts in values.items()
         ]
-    return [(name, count) for name, count in found if count.total]
+    return [(name, count) for name, count in slices if count.total]
 
 
-def _told(count: Count) -> str:
-    interval = formatting.interval(wilson_interval(count))
-    return f"{formatting.share(count.accuracy)} of {count.total} ({interval})"
+def _slices_plot(slices: Sequence[tuple[str, Count]], split: str) -> Plot:
+    names = [name for name, _ in slices]
+    bounds = [wilson_interval(count) for _, count in slices]
+    intervals = [
+        Interval(name, split, count.accuracy, interval, f"{name}: {_accuracy_text(count)}")
+        for (name, count), interval in zip(slices, bounds, strict=True)
+    ]
+    return Plot(
+        "slices",
+        f"Accuracy of slices of the {split} split",
+        bars_and_intervals.draw_intervals(intervals, "accuracy with its 95 % interval"),
+        text_plots.draw_intervals(names, [count.accuracy for _, count in slices], bounds),
+    )
 
 
-def _slice_table(slices: Sequence[tuple[str, Count]], split: str) -> Table:
+def _accuracy_text(count: Count) -> str:
+    interval = formatting.percent_interval(wilson_interval(count))
+    return f"{formatting.percent(count.accuracy)} of {count.total} ({interval})"
+
+
+def _table(slices: Sequence[tuple[str, Count]], split: str) -> Table:
     columns = [Column("slice"), number("pairs"), number("accuracy"), number("95 % interval")]
     rows = [
         Row(
             (
                 name,
-                str(c.total),
-                formatting.share(c.accuracy),
-                formatting.interval(wilson_interval(c)),
+                str(count.total),
+                formatting.percent(count.accuracy),
+                formatting.percent_interval(wilson_interval(count)),
             )
         )
-        for name, c in slices
+        for name, count in slices
     ]
     return table(f"Slices of the {split} split", columns, rows)
 
 
-def _margins(evidence: Evidence, outcomes: Outcomes, split: str) -> Plot:
-    margins = outcomes.margins(evidence.objective)
+def _margins_plot(data: ReportData, outcomes: Outcomes, split: str) -> Plot:
+    margins = outcomes.margins(data.objective)
     gap = outcomes.chosen_tokens - outcomes.rejected_tokens
     parts = {"chosen longer": gap > 0, "chosen shorter": gap < 0, "same length": gap == 0}
     values = {name: margins[where].tolist() for name, where in parts.items() if where.any()}
-    unit = "nats a token" if evidence.objective == "token_reward_accuracy" else "nats"
-    figure = bars_and_intervals.histogram(values, f"margin, {unit}; right of zero is right")
+    unit = data.margin_unit
+    figure = bars_and_intervals.draw_histogram(values, f"margin, {unit}; right of zero is right")
     counts, edges = np.histogram(margins[np.isfinite(margins)], bins=_TEXT_BINS)
-    starts = [f"{formatting.nats(left)} {unit} and more" for left in edges[:-1]]
-    lines = text_plots.bars(starts, counts.tolist(), [str(count) for count in counts])
+    labels = [f"{formatting.nats(left)} {unit} and more" for left in edges[:-1]]
+    lines = text_plots.draw_bars(labels, counts.tolist(), [str(count) for count in counts])
     return Plot("margins", f"Margins of {len(margins)} {split} pairs", figure, lines)
 
 
-def _length_sentence(evidence: Evidence, outcomes: Outcomes) -> str:
-    told = length_slices(outcomes, evidence.objective)
-    correlation = told["margin_length_correlation"]
+def _length_sentence(data: ReportData, outcomes: Outcomes) -> str:
+    by_length = length_slices(outcomes, data.objective)
     return (
         f"Length-controlled accuracy, the mean of the longer and the shorter slice: "
-        f"{formatting.share(told['length_controlled'])}. Guessing that the longer answer wins: "
-        f"{formatting.share(told['longer_wins'])}. Correlation of margin and length difference: "
-        f"{formatting.value(correlation)}."
+        f"{formatting.percent(by_length['length_controlled'])}. Guessing that the longer answer wins: "
+        f"{formatting.percent(by_length['longer_wins'])}. Correlation of margin and length difference: "
+        f"{formatting.value(by_length['margin_length_correlation'])}."
     )

@@ -12,12 +12,12 @@ from hypothesis import strategies as st
 from markdown_it import MarkdownIt
 
 from sweeps.cli import app as cli
-from sweeps.report import formatting as shown
+from sweeps.report import formatting
 from sweeps.report.blocks import Plot, Table
 from sweeps.report.markdown import escape, render_markdown
 from sweeps.report.plots import text_plots
-from sweeps.report.report_data import Evidence, read_evidence
-from sweeps.report.sections.all_sections import sections_of
+from sweeps.report.report_data import ReportData, read_report_data
+from sweeps.report.sections.all_sections import build_sections
 from sweeps.report.sections.importance import FEWEST_TRIALS, importance
 from sweeps.report.sections.verdict import verdict_sentence
 from sweeps.report.write import try_write_report, write_report
@@ -37,8 +37,8 @@ def sweep(tmp_path_factory: pytest.TempPathFactory) -> ScriptedSweep:
     return made
 
 
-def tables(evidence: Evidence) -> dict[str, Table]:
-    blocks = (block for section in sections_of(evidence) for block in section.blocks)
+def tables(data: ReportData) -> dict[str, Table]:
+    blocks = (block for section in build_sections(data) for block in section.blocks)
     return {block.caption: block for block in blocks if isinstance(block, Table)}
 
 
@@ -52,8 +52,8 @@ def test_the_verdict_of_the_choice_is_said_first(sweep: ScriptedSweep) -> None:
 
 
 def test_the_leaderboard_is_the_ledgers(sweep: ScriptedSweep) -> None:
-    evidence = read_evidence(sweep.paths)
-    board = next(t for caption, t in tables(evidence).items() if caption.startswith("11 trials"))
+    data = read_report_data(sweep.paths)
+    board = next(t for caption, t in tables(data).items() if caption.startswith("11 trials"))
     names = [column.name for column in board.columns]
     selection = json.loads(sweep.paths.store.read("selection.json"))
     assert [row.trial for row in board.rows] == [row["trial"] for row in selection["trials"]]
@@ -61,7 +61,7 @@ def test_the_leaderboard_is_the_ledgers(sweep: ScriptedSweep) -> None:
     last = dict(zip(names, board.rows[-1].cells, strict=True))
     assert last["trial"] == "t0010"
     assert last["status"] == "failed: nan (loss is nan at step 3)"
-    assert last["accuracy"] == shown.MISSING
+    assert last["accuracy"] == formatting.MISSING
     first = dict(zip(names, board.rows[0].cells, strict=True))
     assert first["accuracy"] == f"{100 * selection['trials'][0]['accuracy']:.1f} %"
 
@@ -100,19 +100,19 @@ def test_a_selection_older_than_verdicts_still_has_a_sentence(tmp_path: Path) ->
     sweep = ScriptedSweep(tmp_path / "a", toy_pairs(60))
     sweep.end(0)
     winner = sweep.select(verdict=None, candidates=[], guardrails={})["winner"]
-    said = verdict_sentence(read_evidence(sweep.paths))
+    said = verdict_sentence(read_report_data(sweep.paths))
     assert said == f"{winner['trial']} at step {winner['step']} was chosen."
     write_report(sweep.paths)
 
 
 def test_the_pairs_that_are_shown_are_the_worst_of_select(sweep: ScriptedSweep) -> None:
     """Nobody may get used to the final split."""
-    evidence = read_evidence(sweep.paths)
-    margins = evidence.outcomes["select"].margins(sweep.objective)
-    assert [margin for _, margin in evidence.mistakes] == pytest.approx(sorted(margins)[:3])
+    data = read_report_data(sweep.paths)
+    margins = data.outcomes["select"].margins(sweep.objective)
+    assert [margin for _, margin in data.worst_pairs] == pytest.approx(sorted(margins)[:3])
     rows = [json.loads(line) for line in sweep.paths.store.read("splits/select.jsonl").splitlines()]
-    ids = evidence.outcomes["select"].ids
-    for row, margin in evidence.mistakes:
+    ids = data.outcomes["select"].ids
+    for row, margin in data.worst_pairs:
         assert row in rows
         assert margins[ids.index(row["id"])] == margin
 
@@ -145,7 +145,7 @@ def test_where_guardrails_exclude_everything_nobody_is_called_the_winner(tmp_pat
 def test_every_plot_but_three_is_there_as_text(sweep: ScriptedSweep) -> None:
     plots = [
         plot
-        for section in sections_of(read_evidence(sweep.paths))
+        for section in build_sections(read_report_data(sweep.paths))
         for block in section.blocks
         for plot in getattr(block, "plots", (block,))
         if isinstance(plot, Plot)
@@ -158,15 +158,15 @@ def test_of_very_many_trials_the_best_are_drawn(
     sweep: ScriptedSweep, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("sweeps.report.sections.search._MOST_LINES", 3)
-    evidence = read_evidence(sweep.paths)
-    assert evidence.subject is not None
-    sections = {section.name: section for section in sections_of(evidence)}
+    data = read_report_data(sweep.paths)
+    assert data.highlighted is not None
+    sections = {section.name: section for section in build_sections(data)}
     for name in ("curves", "parallel"):
         [plot] = sections[name].blocks
         assert "(the best 3 of 10)" in plot.caption
         assert len([trace for trace in plot.figure.data if trace.meta]) == 3
     [curves] = sections["curves"].blocks
-    assert evidence.subject[0] in {trace.meta for trace in curves.figure.data}
+    assert data.highlighted[0] in {trace.meta for trace in curves.figure.data}
 
 
 def test_importance_names_what_was_scripted(tmp_path: Path) -> None:
@@ -228,8 +228,8 @@ def test_a_hostile_report_has_one_link_and_no_markup(tmp_path: Path) -> None:
     sweep = ScriptedSweep(tmp_path / "a", toy_pairs(60), [f"model.path={model}"])
     sweep.end(0)
     sweep.end(1, "failed", reason="| a |\n|---|\n# b", detail="<script>1</script>", steps=())
-    evidence = read_evidence(sweep.paths)
-    out = rendered(render_markdown(evidence.sweep_id, "ok", sections_of(evidence)))
+    data = read_report_data(sweep.paths)
+    out = rendered(render_markdown(data.sweep_id, "ok", build_sections(data)))
     assert out.count("<a ") == 1
     assert "<script" not in out
     assert "<img" not in out
@@ -252,16 +252,16 @@ def test_secrets_are_not_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
 
 
 def test_characters_as_plots() -> None:
-    assert text_plots.sparkline([0.5, 0.75, 1.0], 0.5, 1.0) == "▁▅█"
-    assert text_plots.sparkline([0.5, 0.5], 0.5, 0.5) == "▁▁"
-    lines = text_plots.ranges(["a", "bb"], [0.5, 1.0], [(0.0, 1.0), (0.75, 1.0)])
+    assert text_plots.draw_sparkline([0.5, 0.75, 1.0], 0.5, 1.0) == "▁▅█"
+    assert text_plots.draw_sparkline([0.5, 0.5], 0.5, 0.5) == "▁▁"
+    lines = text_plots.draw_intervals(["a", "bb"], [0.5, 1.0], [(0.0, 1.0), (0.75, 1.0)])
     assert [len(line) for line in lines] == [44, 44, 44]
     assert lines[0].startswith("a   ──")
     assert lines[1].endswith("──●")
-    plot = text_plots.scatter([1.0, 10.0, 100.0], [0.0, 1.0, 0.5], "abc", log_x=True)
+    plot = text_plots.draw_scatter([1.0, 10.0, 100.0], [0.0, 1.0, 0.5], "abc", log_x=True)
     assert [next(i for i, line in enumerate(plot) if c in line) for c in "abc"] == [9, 0, 5]
     assert plot[0].index("b") - plot[9].index("a") == pytest.approx(28, abs=1)
-    assert text_plots.bars(["x"], [0.0], ["0"])[0].startswith("x  ")
+    assert text_plots.draw_bars(["x"], [0.0], ["0"])[0].startswith("x  ")
 
 
 def test_a_report_that_cannot_be_written_does_not_fail_the_sweep(
