@@ -1,1 +1,1 @@
-"""Files on a local disk or an object store: written whole, retried, cached on this machine."""
+"""Files on a local disk or an object store: written atomically, retried, cached on this machine."""

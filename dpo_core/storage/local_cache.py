@@ -1,4 +1,4 @@
-"""Copies of remote files on this machine: one for all its processes, dropped after a week unused."""
+"""Copies of remote files, shared by all processes of this machine; deleted when unused for a week."""
 
 from __future__ import annotations
 
@@ -14,29 +14,41 @@ from filelock import FileLock
 from dpo_core.storage.private_tmp import private_tmp_folder
 
 UNUSED_S = 7 * 24 * 3600.0
-_ASIDE = ".writing-"
+_PARTIAL = ".writing-"
 
 
-def local_copy(about: str, name: str, fetch: Callable[[Path], None]) -> Path:
-    """The copy of what `about` names; `fetch` writes it to a path when there is none yet.
+def local_copy(identity: str, name: str, fetch: Callable[[Path], None]) -> Path:
+    """Return the path of a file's copy on this machine, and fetch it if there is none yet.
 
-    Raises SettingsError when the folder of copies is somebody else's.
+    Args:
+        identity: Text that differs for every file and every version of it.
+        name: How the name of the copy ends, for a reader of the folder.
+        fetch: Writes the content of the file to the path it is called with.
+
+    Returns:
+        The path of the complete copy.
+
+    Raises:
+        SettingsError: The folder of copies belongs to another user.
     """
     folder = private_tmp_folder() / "copies"
     folder.mkdir(exist_ok=True)
-    copy = folder / f"{hashlib.sha256(about.encode()).hexdigest()[:32]}-{name}"
+    copy = folder / f"{hashlib.sha256(identity.encode()).hexdigest()[:32]}-{name}"
     with FileLock(f"{copy}.lock"):
         if not copy.exists():
             _drop_unused(folder)
-            aside = folder / f"{_ASIDE}{uuid.uuid4().hex}"
-            fetch(aside)
-            aside.rename(copy)
+            partial = folder / f"{_PARTIAL}{uuid.uuid4().hex}"
+            fetch(partial)
+            partial.rename(copy)
         _mark_used(copy)
     return copy
 
 
 def _drop_unused(folder: Path) -> None:
-    """Also of processes that were killed while they wrote. Whoever has a copy mapped, keeps it."""
+    """Delete copies that are unused, and files that a killed process left half-written.
+
+    A process that has mapped a copy can still read it.
+    """
     for path in folder.iterdir():
         try:
             if time.time() - path.stat().st_atime > UNUSED_S and path.suffix != ".lock":

@@ -1,7 +1,7 @@
-"""Storage that is out of reach for a while: wait and try again; when that is in vain, say so.
+"""Retries for a storage that is out of reach, and one clear error for a storage that is full.
 
-A full disk is not waited for. Either way nothing half-written stays behind, and what was there
-before is untouched.
+A storage out of reach is retried for three minutes. A full disk fails at once. In both cases no file
+is left half-written, and files that existed before are unchanged.
 """
 
 from __future__ import annotations
@@ -12,14 +12,17 @@ import functools
 import re
 import time
 from collections.abc import Callable, Iterator
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Concatenate, ParamSpec, TypeVar
 
 from dpo_core.errors import StorageError
+
+if TYPE_CHECKING:
+    from dpo_core.storage.store import Store
 
 RETRY_FOR_S = 180.0
 _FIRST_WAIT_S, _LONGEST_WAIT_S = 0.5, 15.0
 _FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
-# What a network file system says while its server is away.
+# Error numbers of a network file system whose server does not answer.
 _UNREACHABLE = {
     errno.EIO,
     errno.ESTALE,
@@ -34,26 +37,30 @@ _UNREACHABLE = {
     errno.EPIPE,
     errno.EREMOTEIO,
 }
-# What an object store says when waiting helps nothing. Arrow hands it on as text.
+# Errors of an object store that waiting does not mend. Arrow reports them as text.
 _PERMANENT = re.compile(
     r"ACCESS_DENIED|forbidden|credential|signature|no.?such.?bucket", re.IGNORECASE
 )
 
-_gave_up_on: set[str] = set()  # stores that this process has waited for in vain
+_gave_up_on: set[str] = set()  # URIs of stores that stayed out of reach for RETRY_FOR_S
 
-Method = TypeVar("Method", bound=Callable[..., Any])
+P = ParamSpec("P")
+Result = TypeVar("Result")
 
 
-def retry_while_unreachable(method: Method) -> Method:
-    """Of a `Store`: retried again for `RETRY_FOR_S`, so it must do no harm when done twice.
+def retry_while_unreachable(
+    method: Callable[Concatenate[Store, P], Result],
+) -> Callable[Concatenate[Store, P], Result]:
+    """Decorate a method of `Store` so that it is retried while the store is out of reach.
 
-    Raises StorageError when the store is full, out of reach for longer, or holds a folder where a
-    file belongs.
+    The method may run several times, so running it twice must have the effect of running it once.
+    It raises StorageError when the store is full, out of reach for longer than `RETRY_FOR_S`, or
+    has a folder where a file belongs.
     """
 
     @functools.wraps(method)
-    def retried(store: Any, *arguments: Any, **options: Any) -> Any:
-        # Who has waited in vain does not wait again at every step of cleaning up.
+    def retried(store: Store, /, *arguments: P.args, **options: P.kwargs) -> Result:
+        # After one store was given up, cleaning up must not wait again at every step.
         deadline = time.monotonic() + (0 if _gave_up_on else RETRY_FOR_S)
         wait_s = _FIRST_WAIT_S
         while True:
@@ -77,12 +84,12 @@ def retry_while_unreachable(method: Method) -> Method:
             time.sleep(wait_s)
             wait_s = min(2 * wait_s, _LONGEST_WAIT_S)
 
-    return retried  # type: ignore[return-value]
+    return retried
 
 
 @contextlib.contextmanager
-def full_disk_as_storage_error(store: Any) -> Iterator[None]:
-    """Raises StorageError instead of what libraries say when the disk is full."""
+def full_disk_as_storage_error(store: Store) -> Iterator[None]:
+    """Turn the errors by which libraries report a full disk into a StorageError."""
     try:
         yield
     except Exception as error:
@@ -94,8 +101,8 @@ def full_disk_as_storage_error(store: Any) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def wrong_kind_as_storage_error(store: Any, name: object = "", *_: object) -> Iterator[None]:
-    """Raises StorageError when a folder stands where the file `name` belongs, or the reverse."""
+def wrong_kind_as_storage_error(store: Store, name: object = "", *_: object) -> Iterator[None]:
+    """Raise StorageError where the file `name` belongs and there is a folder, or the reverse."""
     try:
         yield
     except IsADirectoryError as error:
@@ -111,7 +118,7 @@ def wrong_kind_as_storage_error(store: Any, name: object = "", *_: object) -> It
 
 
 def is_full(error: BaseException) -> bool:
-    """Whether a disk has no room left; libraries say it in errors of their own."""
+    """Return whether an error, also one of a library, means that the disk is full."""
     if isinstance(error, StorageError):
         return False
     return getattr(error, "errno", None) in _FULL or "No space left on device" in str(error)
@@ -120,7 +127,7 @@ def is_full(error: BaseException) -> bool:
 def _is_unreachable(error: OSError, *, remote: bool) -> bool:
     if isinstance(error, ConnectionError | TimeoutError) or error.errno in _UNREACHABLE:
         return True
-    # Object stores have no error numbers: whatever is not about the file itself may pass.
+    # Object stores give no error numbers: an error that is not about the file itself may pass.
     of_the_file = FileNotFoundError | FileExistsError | PermissionError | IsADirectoryError
     if not remote or isinstance(error, of_the_file | NotADirectoryError):
         return False

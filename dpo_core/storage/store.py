@@ -1,7 +1,8 @@
-"""A folder that may be a directory or a URI (s3://, gs://, file://, any fsspec scheme).
+"""A folder of files on a disk or in an object store (s3://, gs://, file://, any fsspec scheme).
 
-Writes are atomic for a reader: aside and renamed in a directory, a single put elsewhere. A store
-that is out of reach is waited for; see `retry`.
+A reader never sees part of a file: a directory gets the file under another name first and then
+renames it, an object store gets it in one put. Operations on a store that is out of reach are
+retried; see `dpo_core.storage.retry`.
 """
 
 from __future__ import annotations
@@ -31,60 +32,61 @@ from dpo_core.storage.retry import (
 
 @dataclass(frozen=True)
 class Store:
-    """Files below one root; every name is relative, with forward slashes."""
+    """The files below one root. Every name is relative to it and has forward slashes."""
 
     uri: str
-    filesystem: Any
+    filesystem: pafs.FileSystem
     root: str
 
     @classmethod
     def open(cls, uri: str | os.PathLike[str]) -> Store:
-        """Raises SettingsError when no file system answers to the URI's scheme."""
+        """Open a directory or a URI. Raises SettingsError when no file system has the URI's scheme."""
         text = os.fspath(uri)
         if "://" not in text:
             root = str(Path(text).expanduser().resolve())
             return cls(root, pafs.LocalFileSystem(), root)
         try:
             filesystem, root = pafs.FileSystem.from_uri(text)
-        except (ValueError, NotImplementedError):  # what ArrowInvalid and its kin are
+        except (ValueError, NotImplementedError):  # the base classes of ArrowInvalid and the like
             filesystem, root = _fsspec(text)
         return cls(text.rstrip("/"), filesystem, root)
 
     @property
     def local(self) -> Path | None:
-        """The directory, if it is one on this machine's file systems."""
+        """Return the path of the directory, or None if this is no file system of the machine."""
         is_local = isinstance(self.filesystem, pafs.LocalFileSystem)
         return Path(self.root) if is_local else None
 
     def at(self, name: str) -> Store:
-        """The sub-folder `name`."""
+        """Return the store of the sub-folder `name`."""
         return Store(f"{self.uri}/{name}", self.filesystem, self._path(name))
 
     @retry_while_unreachable
     def exists(self, name: str) -> bool:
+        """Return whether there is a file or folder of this name."""
         info = self.filesystem.get_file_info(self._path(name))
         return bool(info.type != pafs.FileType.NotFound)
 
     @retry_while_unreachable
     def names(self, folder: str = "") -> list[str]:
-        """Entries of a folder, sorted, without those being written; empty if it is absent."""
+        """Return the sorted names in a folder, without files being written; none if it is absent."""
         selector = pafs.FileSelector(self._path(folder), allow_not_found=True)
-        found = (PurePosixPath(i.path).name for i in self.filesystem.get_file_info(selector))
-        return sorted(name for name in found if not name.startswith(_ASIDE))
+        names = (PurePosixPath(i.path).name for i in self.filesystem.get_file_info(selector))
+        return sorted(name for name in names if not name.startswith(PARTIAL_PREFIX))
 
     @retry_while_unreachable
     def read(self, name: str) -> bytes:
-        """Raises FileNotFoundError."""
+        """Return the content of a file. Raises FileNotFoundError."""
         try:
             with self.filesystem.open_input_stream(self._path(name)) as stream:
                 content: bytes = stream.read()
                 return content
         except OSError:
-            self._refuse_folder(name)  # Arrow says it in the words of an error without a number
+            self._refuse_folder(name)  # Arrow's own error has no number that tells the cause
             raise
 
     def read_json(self, name: str) -> Any:
-        """What a JSON file holds; None where there is none, or only a part of one."""
+        """Return the value in a JSON file; None when the file is absent or is not whole JSON."""
         try:
             return json.loads(self.read(name))
         except (FileNotFoundError, ValueError):
@@ -92,28 +94,30 @@ class Store:
 
     @retry_while_unreachable
     def write(self, name: str, content: bytes) -> None:
-        """Whole or not at all; durable on a local disk when it returns."""
+        """Write a file completely or not at all; on a local disk it is durable on return."""
         target = PurePosixPath(self._path(name))
         self.filesystem.create_dir(str(target.parent), recursive=True)
         if self.local is None:
             with self.filesystem.open_output_stream(str(target)) as stream:
                 stream.write(content)
             return
-        aside = Path(target.parent) / f"{_ASIDE}{uuid.uuid4().hex}"
+        partial = Path(target.parent) / f"{PARTIAL_PREFIX}{uuid.uuid4().hex}"
         try:
-            with open(aside, "wb") as file:
+            with open(partial, "wb") as file:
                 file.write(content)
                 file.flush()
                 os.fsync(file.fileno())
-            os.replace(aside, target)
+            os.replace(partial, target)
         except OSError:
-            aside.unlink(missing_ok=True)  # a full disk needs the room
+            partial.unlink(missing_ok=True)  # a full disk needs the room
             raise
 
     @retry_while_unreachable
     def append(self, name: str, content: bytes) -> None:
-        """Add to the end of a file: all of it, or nothing. One writer at a time; object stores
-        rewrite the file."""
+        """Append all of `content` to a file, or nothing.
+
+        Only one process may append at a time. In an object store the file is rewritten.
+        """
         if self.local is None:
             before = self.read(name) if self.exists(name) else b""
             self.write(name, before + content)  # the same content, however often it is tried
@@ -132,29 +136,36 @@ class Store:
 
     @contextmanager
     def writing(self, name: str) -> Iterator[Path]:
-        """A path of this machine to write a large file to; it becomes `name` when the block ends,
-        and is gone when the block fails."""
+        """Yield a local path to write a large file to.
+
+        The file becomes `name` when the block ends, and is deleted when the block fails.
+        """
         target = Path(self._path(name)) if self.local else None
         if target:
             target.parent.mkdir(parents=True, exist_ok=True)
         with (
             full_disk_as_storage_error(self),
             wrong_kind_as_storage_error(self, name),
-            tempfile.TemporaryDirectory(dir=target and target.parent, prefix=_ASIDE) as folder,
+            tempfile.TemporaryDirectory(
+                dir=target and target.parent, prefix=PARTIAL_PREFIX
+            ) as folder,
         ):
-            aside = Path(folder) / PurePosixPath(name).name
-            yield aside
+            partial = Path(folder) / PurePosixPath(name).name
+            yield partial
             if target:
-                with open(aside, "rb+") as file:
+                with open(partial, "rb+") as file:
                     os.fsync(file.fileno())
-                os.replace(aside, target)
+                os.replace(partial, target)
                 return
-            self._put(aside, name)
+            self._put(partial, name)
 
     @retry_while_unreachable
     def local_file(self, name: str) -> Path:
-        """A path of this machine that holds `name`, to be mapped: itself, or a copy that all
-        processes of the machine share. Raises FileNotFoundError."""
+        """Return a local path of the file, which can be mapped into memory.
+
+        In a directory this is the file itself, otherwise a copy that all processes of the machine
+        share. Raises FileNotFoundError.
+        """
         if self.local is not None:
             path = Path(self._path(name))
             if not path.is_file():
@@ -165,17 +176,26 @@ class Store:
         if info.type != pafs.FileType.File:
             self._refuse_folder(name)
             raise FileNotFoundError(f"{self.uri}/{name}")
-        about = f"{self.uri}/{name} {info.size} {info.mtime_ns}"
+        identity = f"{self.uri}/{name} {info.size} {info.mtime_ns}"
 
         def fetch(target: Path) -> None:
             with self.filesystem.open_input_stream(info.path) as stream, target.open("wb") as file:
                 shutil.copyfileobj(stream, file, _COPIED_BYTES)
 
-        return local_copy(about, PurePosixPath(name).name, fetch)
+        return local_copy(identity, PurePosixPath(name).name, fetch)
 
     @retry_while_unreachable
     def upload(self, folder: Path, name: str, *, last: str) -> None:
-        """A local folder to `name`; the file `last` arrives last and so proves the rest whole."""
+        """Store a local folder under a name.
+
+        A directory gets it in place of a folder of that name, an object store file by file.
+
+        Args:
+            folder: The folder on this machine. A store on the same disk moves it away.
+            name: The folder's name in the store.
+            last: The name of the file that an object store gets last, so that a reader who finds
+                it knows that all others are there.
+        """
         if self.local is not None:
             self._move_in(folder, name)
             return
@@ -185,7 +205,7 @@ class Store:
 
     @retry_while_unreachable
     def download(self, name: str, folder: Path) -> Path:
-        """A local folder with the content of `name`: itself when the store is local."""
+        """Return a local folder with the content of `name`: `folder`, or the original in a directory."""
         if self.local is not None:
             return Path(self._path(name))
         folder.mkdir(parents=True, exist_ok=True)
@@ -199,16 +219,19 @@ class Store:
 
     @retry_while_unreachable
     def delete(self, name: str) -> None:
-        """A file or folder; nothing happens when it is absent."""
+        """Delete a file or folder; one that is absent is no error."""
         info = self.filesystem.get_file_info(self._path(name))
         if info.type == pafs.FileType.Directory:
             self.filesystem.delete_dir(info.path)
         elif info.type == pafs.FileType.File:
             self.filesystem.delete_file(info.path)
 
-    def lock(self, name: str) -> AbstractContextManager[Any]:
-        """One process at a time; the lock dies with its holder. Not on object stores, where the
-        worst that happens is that the same content is written twice."""
+    def lock(self, name: str) -> AbstractContextManager[object]:
+        """Return a lock that one process at a time can hold; released when its process ends.
+
+        On object stores it locks nothing. The worst that happens there is that two processes write
+        the same content.
+        """
         if self.local is None:
             return nullcontext()
         path = Path(self._path(name))
@@ -234,18 +257,18 @@ class Store:
     def _move_in(self, folder: Path, name: str) -> None:
         target = Path(self._path(name))
         target.parent.mkdir(parents=True, exist_ok=True)
-        aside = target.parent / f"{_ASIDE}{uuid.uuid4().hex}"
+        partial = target.parent / f"{PARTIAL_PREFIX}{uuid.uuid4().hex}"
         try:
-            _copy_tree(folder, aside)
+            _copy_tree(folder, partial)
             if target.exists():
                 self.delete(name)
-            aside.rename(target)
+            partial.rename(target)
         except OSError:
-            shutil.rmtree(aside, ignore_errors=True)  # a full disk needs the room
+            shutil.rmtree(partial, ignore_errors=True)  # a full disk needs the room
             raise
 
 
-_ASIDE = ".writing-"
+PARTIAL_PREFIX = ".writing-"  # names of files and folders that are still being written
 _COPIED_BYTES = 2**20
 
 
@@ -256,7 +279,7 @@ def _copy_tree(source: Path, target: Path) -> None:
         shutil.copytree(source, target)
 
 
-def _fsspec(uri: str) -> tuple[Any, str]:
+def _fsspec(uri: str) -> tuple[pafs.FileSystem, str]:
     import fsspec
 
     try:

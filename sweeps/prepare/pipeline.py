@@ -20,7 +20,7 @@ from dpo_core.encoding.token_table import encoding_report
 from dpo_core.errors import SettingsError
 from dpo_core.preferences import PairTable, PreferenceSplits, as_chat, data_fingerprint, split_lines
 from dpo_core.scoring.reference_cache import Columns
-from dpo_core.storage.store import Store
+from dpo_core.storage.store import PARTIAL_PREFIX, Store
 from dpo_core.training.trainer import check_trl_fields
 from sweeps.config.schema import SweepConfig
 from sweeps.prepare.audit_report import Said, audited
@@ -113,7 +113,7 @@ def _write_splits(
 ) -> Encoded:
     """Pairs and tokens of every split into the sweep's folder; the tokens, mapped from there."""
     chat = encode.uses_chat_template(tokenizer, config.data.format)
-    with tempfile.TemporaryDirectory(dir=paths.scratch, prefix=".writing-") as folder:
+    with tempfile.TemporaryDirectory(dir=paths.scratch, prefix=PARTIAL_PREFIX) as folder:
         encode_splits(config, splits, tokenizer, Path(folder))
         for split in SPLITS:
             pairs = getattr(splits, split)

@@ -1,4 +1,4 @@
-"""Copies of remote files: made once, whole, dropped when unused, and nobody else's."""
+"""Copies of remote files: fetched once and completely, deleted when unused, private to the user."""
 
 from __future__ import annotations
 
@@ -49,8 +49,8 @@ def test_what_is_unused_is_dropped_and_what_is_mapped_stays_readable() -> None:
     for copy in (old, used):
         os.utime(copy, (long_ago, long_ago))
     assert local_copy("used", "a", never) == used, "which marks it as used"
-    with old.open("rb") as held:
+    with old.open("rb") as mapped:
         local_copy("new", "a", write)
         assert not old.exists()
-        assert held.read() == b"content"
+        assert mapped.read() == b"content"
     assert used.exists()

@@ -1,4 +1,4 @@
-"""Temporary files of one user are out of reach for the others of the machine."""
+"""Temporary files of one user cannot be read or changed by other users of the machine."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Storage that fills up or is out of reach: a real small disk, and a file system that goes away."""
+"""Storage that fills up or is out of reach: a real small disk, and a file system that fails."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def disk(tmp_path: Path) -> Iterator[Path]:
         yield folder
 
 
-def test_a_full_disk_leaves_what_was_there_and_nothing_half(disk: Path, tmp_path: Path) -> None:
+def test_a_full_disk_leaves_old_files_and_no_half_written_ones(disk: Path, tmp_path: Path) -> None:
     store = Store.open(disk)
     store.write("prepared.json", b"old")
     store.append("ledger.jsonl", b"first\n")
@@ -79,13 +79,15 @@ def test_a_store_that_comes_back_is_waited_for(remote: Store, error: OSError) ->
 
 
 def test_an_append_whose_answer_was_lost_is_not_done_twice(remote: Store) -> None:
-    """The line of a trial must not stand in the ledger twice."""
+    """The ledger must not have the line of a trial twice."""
     bucket.Bucket.lose_answers = 1
     remote.append("a", b"2\n")
     assert remote.read("a") == b"12\n"
 
 
-def test_waiting_in_vain_ends(remote: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_retries_end_and_are_not_repeated_while_cleaning_up(
+    remote: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(retry, "RETRY_FOR_S", 0.3)
     bucket.Bucket.away = ConnectionError("refused")
     with pytest.raises(
@@ -94,7 +96,7 @@ def test_waiting_in_vain_ends(remote: Store, monkeypatch: pytest.MonkeyPatch) ->
         remote.write("b", b"2")
     monkeypatch.setattr(retry, "RETRY_FOR_S", 3600)
     with pytest.raises(StorageError):
-        remote.delete("a")  # at once: who cleans up does not wait again
+        remote.delete("a")  # at once: cleaning up does not wait again
     bucket.Bucket.away = None
     assert (remote.names(), remote.read("a")) == (["a"], b"1")
 
@@ -109,7 +111,9 @@ def test_waiting_in_vain_ends(remote: Store, monkeypatch: pytest.MonkeyPatch) ->
     ],
     ids=str,
 )
-def test_what_waiting_does_not_mend_is_told_at_once(remote: Store, error: OSError) -> None:
+def test_an_error_that_waiting_does_not_mend_is_raised_at_once(
+    remote: Store, error: OSError
+) -> None:
     bucket.Bucket.away = error
     with pytest.raises(type(error)):
         remote.read("a")

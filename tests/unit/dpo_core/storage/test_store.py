@@ -1,4 +1,4 @@
-"""Folders and URIs: writes are whole or not there, names stay below the root."""
+"""Stores in directories and at URIs: writes are complete or absent, names stay below the root."""
 
 from __future__ import annotations
 
@@ -116,8 +116,8 @@ def test_upload_and_download(store: Store, tmp_path: Path) -> None:
     store.upload(source, "checkpoints/best", last="manifest.json")
     assert store.names("checkpoints") == ["best"]
     folder = store.download("checkpoints/best", tmp_path / "target")
-    found = {p.relative_to(folder).as_posix() for p in folder.rglob("*") if p.is_file()}
-    assert found == {"manifest.json", "inner/weights"}
+    names = {p.relative_to(folder).as_posix() for p in folder.rglob("*") if p.is_file()}
+    assert names == {"manifest.json", "inner/weights"}
     assert (folder / "inner" / "weights").read_bytes() == b"w"
 
 
@@ -189,7 +189,7 @@ def test_a_write_that_fails_leaves_the_old_content(
     assert store.read("x.bin") == b"old"
 
 
-def test_what_a_dead_writer_left_is_not_listed(tmp_path: Path) -> None:
+def test_a_file_that_a_killed_process_left_half_written_is_not_listed(tmp_path: Path) -> None:
     store = Store.open(tmp_path)
     store.write("trials/a.txt", b"x")
     (tmp_path / "trials" / ".writing-0123").write_bytes(b"half")
