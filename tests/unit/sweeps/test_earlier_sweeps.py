@@ -1,0 +1,79 @@
+"""`best`, `select`, `report` and `export` work on the run directory of an earlier version."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from sweeps.cli import app
+from tests.support.earlier_sweeps import unpack
+
+
+@pytest.fixture
+def ended(tmp_path: Path) -> Path:
+    """A sweep of three trials whose best point was confirmed with two new seeds."""
+    return unpack(tmp_path) / "runs" / "before-1"
+
+
+@pytest.fixture
+def command(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Any:
+    """Run a command in this process; return its standard output."""
+
+    def run(*arguments: str) -> str:
+        monkeypatch.setattr(sys, "argv", ["dpo-sweeps", *arguments])
+        with pytest.raises(SystemExit) as stop:
+            app.main()
+        out, err = capsys.readouterr()
+        assert not stop.value.code, err
+        return out
+
+    return run
+
+
+def test_best_shows_the_stored_selection(ended: Path, command: Any) -> None:
+    stored = json.loads((ended / "selection.json").read_text())
+    assert json.loads(command("best", str(ended), "--json")) == stored
+
+
+def test_the_choice_replayed_gives_the_same_numbers(ended: Path, command: Any) -> None:
+    stored = json.loads((ended / "selection.json").read_text())
+    replayed = json.loads(command("select", str(ended), "--json"))
+    same = ("verdict", "winner", "select", "final", "reference", "confirmation", "guardrails")
+    for key in same:
+        assert replayed[key] == stored[key], key
+    rows = {row["trial"]: row for row in stored["trials"]}
+    assert {row["trial"] for row in replayed["trials"]} == set(rows)
+    for row in replayed["trials"]:
+        for key in ("status", "point", "loss_beta", "counts", "accuracy", "seconds"):
+            assert row[key] == rows[row["trial"]][key], (row["trial"], key)
+    by_step = {(c["trial"], c["step"]): c for c in stored["candidates"]}
+    assert by_step == {(c["trial"], c["step"]): c for c in replayed["candidates"]}
+
+
+def test_another_objective_can_be_chosen_by(ended: Path, command: Any) -> None:
+    setting = "selection.objective=token_reward_accuracy"
+    replayed = json.loads(command("select", str(ended), "--json", "--set", setting))
+    assert replayed["winner"]["trial"] == "t0002-s1"
+    assert replayed["winner"]["step"] == 3
+
+
+def test_its_report_is_written(ended: Path, command: Any) -> None:
+    assert command("report", str(ended)).strip() == f"{ended}/report/index.html"
+    markdown = (ended / "report" / "report.md").read_text()
+    assert "+50.0 points on 15 final pairs" in markdown
+    assert "t0002-s1" in markdown
+
+
+def test_its_winner_is_exported_and_loads(ended: Path, command: Any, tmp_path: Path) -> None:
+    from transformers import AutoModelForCausalLM
+
+    target = tmp_path / "exported"
+    command("export", str(ended), str(target))
+    assert (target / "model.safetensors").read_bytes() == (
+        ended / "best" / "model.safetensors"
+    ).read_bytes()
+    AutoModelForCausalLM.from_pretrained(target)
