@@ -1,0 +1,221 @@
+"""Types of the JSON objects that a run directory and its nights hold, for those who read them.
+
+`selection.json` is written by `sweeps.finalize.selection_json`, `night.json` and the pointers by
+`sweeps.nightly`. Tested where they are written: tests/unit/sweeps/finalize and .../nightly.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import NotRequired, TypedDict
+
+Point = Mapping[str, str | int | float | bool | None]
+"""A sampled value for each axis of the search space."""
+
+
+class VerdictJson(TypedDict):
+    """What the final split says of the winner; `difference` and `interval` in shares of pairs."""
+
+    word: str | None
+    sentence: str
+    against: str
+    difference: float | None
+    interval: Sequence[float] | None
+    p_value: float | None
+
+
+class WinnerJson(TypedDict):
+    """The chosen checkpoint; `path` is null until it is exported."""
+
+    trial: str
+    point: Point
+    step: int
+    seed: int
+    path: str | None
+
+
+class ScoresJson(TypedDict):
+    """Accuracy of one policy on one split: counts of pairs, shares in [0, 1]."""
+
+    objective: str
+    correct: int
+    ties: int
+    total: int
+    accuracy: float
+    interval: Sequence[float]
+    reward_accuracy: float
+    token_reward_accuracy: float
+    likelihood_accuracy: float
+    length: Mapping[str, object]
+    by: Mapping[str, object]
+    health: Mapping[str, float]
+
+
+class CheckJson(TypedDict):
+    """One guardrail on one candidate; `passed` is null when its value is not known."""
+
+    value: float | None
+    limit: float
+    passed: bool | None
+
+
+class CandidateJson(TypedDict):
+    """One evaluated checkpoint on the select split."""
+
+    trial: str
+    step: int
+    seed: int
+    point: Point
+    accuracy: float
+    counts: Mapping[str, int]
+    standard_error: float | None
+    drift: float
+    guardrails: Mapping[str, CheckJson]
+    admissible: bool
+    shortlisted: bool
+    against: Mapping[str, Mapping[str, object]]
+
+
+class TrialJson(TypedDict):
+    """One trial of the search with its best checkpoint; nulls when it was never evaluated."""
+
+    trial: str
+    status: str
+    reason: str | None
+    detail: str | None
+    point: Point
+    loss_beta: float | None
+    step: int | None
+    accuracy: float | None
+    counts: Mapping[str, int] | None
+    drift_chosen: float | None
+    seconds: float
+
+
+class ConfirmationJson(TypedDict):
+    """One point of the search, trained again with new seeds."""
+
+    trial: str
+    step: int
+    point: Point
+    trials: Sequence[str]
+    seeds: Sequence[int]
+    accuracies: Sequence[float]
+    mean: float | None
+    spread: float | None
+    search_score: float
+    shrinkage: float | None
+    missing: Sequence[Mapping[str, str | None]]
+
+
+class SplitScoresJson(TypedDict):
+    """A policy's scores on the select split and, once it was opened, on the final split."""
+
+    select: ScoresJson
+    final: NotRequired[ScoresJson]
+
+
+class IncumbentJson(SplitScoresJson):
+    """The incumbent that the winner was compared with."""
+
+    name: str
+    path: str
+
+
+class SelectionJson(TypedDict):
+    """`selection.json`. Without a winner, it has no scores of splits and of the reference."""
+
+    sweep: str
+    folder: str
+    base_model: str
+    objective: str
+    verdict: VerdictJson
+    winner: WinnerJson | None
+    incumbent: IncumbentJson | None
+    select: NotRequired[ScoresJson]
+    final: NotRequired[ScoresJson]
+    reference: NotRequired[SplitScoresJson]
+    runner_up: NotRequired[Mapping[str, object] | None]
+    guardrails: Mapping[str, Mapping[str, object]]
+    candidates: Sequence[CandidateJson]
+    pareto: NotRequired[Sequence[Mapping[str, object]]]
+    confirmation: Sequence[ConfirmationJson]
+    final_opened: NotRequired[Sequence[Mapping[str, object]]]
+    trials: Sequence[TrialJson]
+
+
+class CodeJson(TypedDict):
+    """The version of the package, and the commit where it is known."""
+
+    version: str
+    commit: str | None
+
+
+class PointerJson(TypedDict):
+    """`incumbent.json`: the model that a night's winner must beat."""
+
+    night: str
+    sweep: str
+    trial: str
+    step: int
+    seed: int
+    point: Point
+    path: str
+    since: str
+
+
+class NightJson(TypedDict):
+    """`night.json`: what a night started from and, once it has ended, how."""
+
+    night: str
+    sweep: str
+    started: str
+    code: CodeJson
+    workers: int
+    gpus_per_worker: float
+    incumbent: PointerJson | None
+    control: str | None
+    ended: NotRequired[str]
+    data_sha256: NotRequired[str]
+    weights_sha256: NotRequired[str]
+    warm_started: NotRequired[int]
+    verdict: NotRequired[str | None]
+    promoted: NotRequired[bool]
+    told: NotRequired[bool]
+
+
+class NightRow(TypedDict):
+    """One night as tables, chats and the report show it; see `sweeps.nightly.trend.night_row`."""
+
+    night: str
+    sweep: str
+    verdict: str | None
+    against: str
+    difference: float | None
+    interval: Sequence[float] | None
+    final: float | None
+    final_interval: Sequence[float] | None
+    promoted: bool
+    incumbent_final: float | None
+    reference_final: float | None
+    control: float | None
+    trials: int
+    finished: int
+    stopped: int
+    failed: int
+    failures: Mapping[str, int]
+    warm_started: int
+    seconds: float
+    worker_hours: float
+    gpu_hours: float
+    data_sha256: str
+    commit: str | None
+
+
+class TrendRow(NightRow):
+    """A night's row with what changed since the night before, and the incumbent after it."""
+
+    final_change: float | None
+    data_changed: bool | None
+    code_changed: bool | None
+    incumbent_after: str | None
