@@ -40,6 +40,11 @@ def prose_of(text: str) -> str:
     return _FENCE.sub("", text)
 
 
+def blocks(text: str, language: str) -> list[str]:
+    """Return the content of each fenced code block of a language."""
+    return re.findall(rf"^```{language}\n(.*?)^```", text, re.MULTILINE | re.DOTALL)
+
+
 def code_spans(text: str) -> list[str]:
     """Return what stands between single backticks."""
     return re.findall(r"(?<!`)`([^`\n]+)`(?!`)", text)

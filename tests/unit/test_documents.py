@@ -9,8 +9,19 @@ from pathlib import Path
 import pytest
 import typer
 
+from search_spaces import load_space
 from sweeps.cli.app import app
-from tests.support.documents import code_spans, documents, link_targets, prose, prose_of, tables
+from sweeps.config.load import parse_sweep
+from sweeps.config.strict_yaml import load_yaml
+from tests.support.documents import (
+    blocks,
+    code_spans,
+    documents,
+    link_targets,
+    prose,
+    prose_of,
+    tables,
+)
 from tests.support.repository import FILES, PACKAGES, ROOT, name_of
 
 DOCUMENTS = documents()
@@ -89,7 +100,7 @@ def test_every_function_in_a_packages_readme_exists(call: str, package: str) -> 
 @pytest.mark.parametrize("package", PACKAGES)
 def test_a_diagram_shows_functions_that_its_readme_names(package: str) -> None:
     text = (ROOT / package / "README.md").read_text("utf-8")
-    [diagram] = re.findall(r"^```mermaid\n(.*?)^```", text, re.MULTILINE | re.DOTALL)
+    [diagram] = blocks(text, "mermaid")
     named = {span.removesuffix("()").split(".")[-1] for span in code_spans(prose_of(text))}
     shown = {call.split(".")[-1] for call in re.findall(r"([\w.]+)\(\)", diagram)}
     assert shown - named == set()
@@ -131,7 +142,20 @@ def test_the_main_readme_is_an_entrance() -> None:
 
 def test_the_main_readme_shows_commands_that_exist() -> None:
     text = (ROOT / "README.md").read_text("utf-8")
-    blocks = "".join(re.findall(r"^```bash\n(.*?)^```", text, re.MULTILINE | re.DOTALL))
-    named = set(re.findall(r"^dpo-sweeps ([a-z]+)", blocks, re.MULTILINE))
+    shell = "".join(blocks(text, "bash"))
+    named = set(re.findall(r"^dpo-sweeps ([a-z]+)", shell, re.MULTILINE))
     assert named
     assert named <= set(typer.main.get_command(app).commands)  # type: ignore[attr-defined]
+
+
+def test_the_examples_of_yaml_are_valid() -> None:
+    [first] = blocks((ROOT / "README.md").read_text("utf-8"), "yaml")
+    assert parse_sweep(first, source="README.md").name == "first"
+    [data] = blocks((ROOT / "dpo_core" / "README.md").read_text("utf-8"), "yaml")
+    mixed = re.sub(r"^data:.*?(?=^space:)", data, first, flags=re.MULTILINE | re.DOTALL)
+    assert len(parse_sweep(mixed, source="dpo_core/README.md").data.sources) == 4
+    [space] = blocks((ROOT / "search_spaces" / "README.md").read_text("utf-8"), "yaml")
+    assert (
+        "gamma_ratio"
+        in load_space(load_yaml(space, source="search_spaces/README.md")["space"]).names
+    )
