@@ -1,1 +1,1 @@
-"""Log-probs of responses under a model, and the reference model's, computed once and kept."""
+"""Log-probs of answers under a model, and the cache of those under the reference."""

@@ -5,21 +5,25 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, fields
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
+from torch.nn.parallel import DistributedDataParallel
 
-from dpo_core.encoding.packing import Row, build_row, pack
+from dpo_core.encoding.packing import CHOSEN, PROMPT, REJECTED, Row, build_row, pack
 from dpo_core.encoding.token_table import EncodedPair
+from dpo_core.models.load import CausalModel
 from dpo_core.ops.fused_head import answer_logps, logps_of
 from dpo_core.ops.packed_attention import PACKED, answer_masks
+
+Model: TypeAlias = "CausalModel | DistributedDataParallel"
 
 
 @dataclass(frozen=True)
 class PairLogps:
-    """Sums over an answer's tokens, in nats, and lengths in tokens; each of shape (pairs,).
+    """Log-prob sums over each answer's tokens, in nats, and lengths in tokens; all (pairs,).
 
     `*_head` is the sum over the first min(|y_w|, |y_l|) tokens (LD-DPO, arXiv:2409.06411).
     """
@@ -31,25 +35,28 @@ class PairLogps:
     chosen_head: Tensor
     rejected_head: Tensor
 
-    def __getitem__(self, index: Any) -> PairLogps:
+    def __getitem__(self, index: int | slice | Tensor) -> PairLogps:
+        """Index every column; an int gives columns of shape ()."""
         return PairLogps(**{f.name: getattr(self, f.name)[index] for f in fields(self)})
 
     def to(self, device: torch.device | str) -> PairLogps:
+        """Move every column to `device`."""
         return PairLogps(**{f.name: getattr(self, f.name).to(device) for f in fields(self)})
 
     def numpy(self) -> dict[str, np.ndarray[Any, Any]]:
+        """Return every column by its name, on the CPU and without its gradient."""
         return {f.name: getattr(self, f.name).detach().cpu().numpy() for f in fields(self)}
 
 
-def token_logps(model: Any, row: Row) -> Tensor:
-    """log π of each answer token of the row, in nats, shape (A,), float32.
+def token_logps(model: Model, row: Row) -> Tensor:
+    """Compute log π of each answer token of the row, in nats, shape (A,), float32; differentiable.
 
     The head runs on the predicting positions only, in pieces, so full logits never exist.
     """
     inner = _unwrapped(model)
     dtype, device = inner.dtype, row.input_ids.device
     if inner.config._attn_implementation == PACKED:
-        # Transformers hands a mask of four dimensions on as it is; the blocks say more than it.
+        # Transformers passes a mask of four dimensions on as it is; the blocks replace it.
         mask = torch.zeros(1, 1, 1, 1, dtype=dtype, device=device)
         attention = {"packed": (row.blocks, answer_masks(row.blocks, dtype, device))}
     else:
@@ -70,27 +77,36 @@ def token_logps(model: Any, row: Row) -> Tensor:
     return answer_logps(hidden, head, row.targets)
 
 
-def token_logps_unshared(model: Any, row: Row) -> Tensor:
-    """The same for a model that cannot share a prompt: one plain pass a sequence."""
+def token_logps_unshared(model: Model, row: Row) -> Tensor:
+    """Compute what `token_logps` does with one plain pass per answer, without sharing prompts."""
     parts = []
     for pair in range(row.pairs):
-        mine = row.pair_of == pair
-        for part in (1, 2):
-            keep = mine & ((row.part_of == 0) | (row.part_of == part))
+        in_pair = row.pair_of == pair
+        for part in (CHOSEN, REJECTED):
+            keep = in_pair & ((row.part_of == PROMPT) | (row.part_of == part))
             ids = row.input_ids[0][keep]
-            answer = row.input_ids[0][mine & (row.part_of == part)]
+            answer = row.input_ids[0][in_pair & (row.part_of == part)]
             logits = model(input_ids=ids[None], use_cache=False).logits[0]
             parts.append(logps_of(logits[-len(answer) - 1 : -1], answer))
     return torch.cat(parts)
 
 
-def row_logps(model: Any, row: Row, shared: bool) -> PairLogps:
-    """Per-pair sums and lengths of one row, differentiable."""
+def row_logps(model: Model, row: Row, shared: bool) -> PairLogps:
+    """Compute per-pair sums and lengths of one row; the sums are differentiable.
+
+    Args:
+        model: The policy or the reference, on the row's device.
+        row: The packed pairs.
+        shared: Whether each prompt is computed once for both answers (see `prompt_sharing`).
+
+    Returns:
+        Columns of shape (pairs,), in the order of `row.indices`.
+    """
     return sum_answers(token_logps(model, row) if shared else token_logps_unshared(model, row), row)
 
 
 def sum_answers(logps: Tensor, row: Row) -> PairLogps:
-    """Token values (A,) to sums by answer; pairs in the order of `row.indices`."""
+    """Sum token values (A,) by answer; pairs stand in the order of `row.indices`."""
     sums = logps.new_zeros(2 * row.pairs).index_add(0, row.answer_of, logps).view(-1, 2)
     heads = logps.new_zeros(2 * row.pairs)
     heads = heads.index_add(0, row.answer_of, logps * row.in_shared_length).view(-1, 2)
@@ -99,8 +115,17 @@ def sum_answers(logps: Tensor, row: Row) -> PairLogps:
 
 
 @torch.no_grad()
-def score_rows(model: Any, rows: Iterable[Row], shared: bool) -> dict[int, PairLogps]:
-    """Per-pair results by pair index, on the CPU; the model is left in the mode it came in."""
+def score_rows(model: Model, rows: Iterable[Row], shared: bool) -> dict[int, PairLogps]:
+    """Score rows in eval mode and without gradients; the model keeps the mode it had.
+
+    Args:
+        model: The policy or the reference.
+        rows: Packed pairs; each row is moved to the model's device.
+        shared: Whether each prompt is computed once for both answers.
+
+    Returns:
+        One pair's values, of shape () and on the CPU, by the index that `Row.indices` gives it.
+    """
     was_training, device = model.training, next(model.parameters()).device
     model.eval()
     try:
@@ -114,36 +139,46 @@ def score_rows(model: Any, rows: Iterable[Row], shared: bool) -> dict[int, PairL
 
 
 def score_pairs(
-    model: Any, pairs: Sequence[EncodedPair], row_tokens: int, shared: bool = True
+    model: Model, pairs: Sequence[EncodedPair], row_tokens: int, shared: bool = True
 ) -> PairLogps:
-    """Sums and lengths of all `pairs`, in order, in one process."""
+    """Score all `pairs` in this process.
+
+    Args:
+        model: The policy or the reference.
+        pairs: What is scored.
+        row_tokens: The most tokens of a packed row.
+        shared: Whether each prompt is computed once for both answers.
+
+    Returns:
+        Sums and lengths, (pairs,), in the order of `pairs`, on the CPU.
+    """
     rows = (build_row([pairs[i] for i in row], row) for row in pack(pairs, row_tokens))
     return stack(score_rows(model, rows, shared), len(pairs))
 
 
 def stack(results: dict[int, PairLogps], count: int) -> PairLogps:
-    """Results by index to columns in order. Raises KeyError when a pair is missing."""
+    """Join results 0 to count − 1 into columns (count,). Raises KeyError when one is missing."""
     names = [f.name for f in fields(PairLogps)]
     return PairLogps(
         **{n: torch.stack([getattr(results[i], n) for i in range(count)]) for n in names}
     )
 
 
-def _unwrapped(model: Any) -> Any:
-    """The model inside PyTorch's data-parallel wrapper."""
+def _unwrapped(model: Model) -> CausalModel:
+    """Return the model inside PyTorch's data-parallel wrapper, or the model itself."""
     return model if hasattr(model, "config") else model.module
 
 
-def _head_is_last(model: Any, head: Any) -> bool:
-    """Whether logits are what a plain linear head gives: no soft cap, no scale after it."""
+def _head_is_last(model: CausalModel, head: nn.Module) -> bool:
+    """Return whether logits are what a plain linear head gives, without soft cap or scale."""
     config = model.config.get_text_config()
     changed = ("final_logit_softcapping", "logit_scale", "logits_scaling")
     return type(head) is torch.nn.Linear and not any(getattr(config, n, None) for n in changed)
 
 
 @contextlib.contextmanager
-def _hidden_states_for_logits(head: Any) -> Iterator[None]:
-    """While it lasts the head returns what it is given, and the model's `logits` are that."""
+def _hidden_states_for_logits(head: nn.Module) -> Iterator[None]:
+    """Make the head return its input, so that the model's `logits` are hidden states meanwhile."""
     before = head.__dict__.get("forward")
     head.forward = lambda hidden: hidden
     try:

@@ -1,8 +1,8 @@
-"""Reference log-probs: computed once, kept, and proved whole before they are used.
+"""Reference log-probs: computed once, stored, and checked to be whole before they are used.
 
-The key moves with everything the numbers depend on (weights, tokens, dtype, rows) and with nothing
-else: a sweep over β, learning rate, seed or LoRA rank finds the same entry, and so does the next
-sweep on the same data and model.
+The key changes with everything the numbers depend on (weights, tokens, dtype, pairs) and with
+nothing else: a sweep over β, learning rate, seed or LoRA rank finds the same entry, and so does the
+next sweep on the same data and model.
 """
 
 from __future__ import annotations
@@ -28,22 +28,36 @@ COLUMNS = (
     "chosen_head",
     "rejected_head",
 )
-Columns = dict[str, npt.NDArray[Any]]
+Columns = dict[str, npt.NDArray[Any]]  # (pairs,) each: sums in nats, lengths in tokens
 _MANIFEST, _TABLE = "manifest.json", "logps.parquet"
 
 
 def reference_key(
     pairs: Sequence[EncodedPair], *, weights: str, tokenizer: str, max_tokens: int, dtype: str
 ) -> str:
-    """sha256 hex. `weights` and `tokenizer` are fingerprints; rows count in order and content."""
+    """Return the key of a cache entry, 32 hexadecimal digits.
+
+    Args:
+        pairs: The encoded pairs; their ids, tokens and order count.
+        weights: Fingerprint of the reference's weights.
+        tokenizer: Fingerprint of its tokenizer.
+        max_tokens: The longest sequence before truncation.
+        dtype: The dtype in which the reference is run.
+
+    Returns:
+        The first half of a SHA-256.
+    """
     parts = [weights, tokenizer, str(max_tokens), dtype, TokenTable.of(pairs).fingerprint()]
     return hashlib.sha256("\0".join(parts).encode()).hexdigest()[:32]
 
 
-def prompt_sharing_key(pairs: Sequence[EncodedPair], *about: str) -> str:
-    """sha256 hex of what decides whether prompts can be shared (see `sharing`)."""
+def prompt_sharing_key(pairs: Sequence[EncodedPair], *depends_on: str) -> str:
+    """Return the key under which it is kept whether prompts can be shared (see `prompt_sharing`).
+
+    `depends_on` names what decides it beside the pairs: weights, dtype, versions.
+    """
     return hashlib.sha256(
-        "\0".join([*about, TokenTable.of(pairs).fingerprint()]).encode()
+        "\0".join([*depends_on, TokenTable.of(pairs).fingerprint()]).encode()
     ).hexdigest()[:32]
 
 
@@ -53,21 +67,42 @@ def load_or_compute(
     pairs: Sequence[EncodedPair],
     compute: Callable[[], Columns],
 ) -> tuple[Columns, bool]:
-    """The columns for `pairs`, in order, and whether they had to be computed.
+    """Load a whole entry, or compute and save it.
 
-    Several processes may ask at once: one computes, the others wait and then find the result.
+    Several processes may call this at once: one computes, the others wait for the lock and load.
+
+    Args:
+        store: Where entries are kept.
+        key: The entry's key.
+        pairs: The pairs that the entry must cover, in order.
+        compute: Called when there is no whole entry; returns the columns for `pairs`.
+
+    Returns:
+        The columns, and whether they had to be computed.
+
+    Raises:
+        ValueError: The computed columns miss a pair or hold a number that is not finite.
     """
     with store.lock(f"{key}.lock"):
-        found = load(store, key, pairs)
-        if found is not None:
-            return found, False
+        cached = load(store, key, pairs)
+        if cached is not None:
+            return cached, False
         columns = compute()
         save(store, key, pairs, columns)
         return columns, True
 
 
 def load(store: Store, key: str, pairs: Sequence[EncodedPair]) -> Columns | None:
-    """None unless the entry is whole: manifest there, digest right, every pair finite."""
+    """Load an entry if it is whole: manifest present, digest right, pairs the same, values finite.
+
+    Args:
+        store: Where entries are kept.
+        key: The entry's key.
+        pairs: The pairs that the entry must cover, in order.
+
+    Returns:
+        The columns, or None for an entry that is missing or not whole.
+    """
     try:
         manifest = json.loads(store.read(f"{key}/{_MANIFEST}"))
         content = store.read(f"{key}/{_TABLE}")
@@ -84,7 +119,17 @@ def load(store: Store, key: str, pairs: Sequence[EncodedPair]) -> Columns | None
 
 
 def save(store: Store, key: str, pairs: Sequence[EncodedPair], columns: Columns) -> None:
-    """Raises ValueError on a missing or non-finite value: such a number must never pass."""
+    """Save an entry; nobody reads it before it is complete.
+
+    Args:
+        store: Where entries are kept.
+        key: The entry's key.
+        pairs: The pairs, in the order of the columns.
+        columns: One value per pair in each of `COLUMNS`.
+
+    Raises:
+        ValueError: A value is missing or not finite.
+    """
     if any(len(columns[name]) != len(pairs) for name in COLUMNS) or not _finite(columns):
         raise ValueError("the reference gives no finite log-probability for every pair")
     ids = TokenTable.of(pairs).table["id"]

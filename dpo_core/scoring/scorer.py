@@ -1,10 +1,10 @@
-"""Scores pairs under a model that is loaded when, and only when, something must be scored."""
+"""A scorer of pairs that loads its model only when something must be scored."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import cached_property
-from typing import Any
+from typing import TYPE_CHECKING
 
 import torch
 
@@ -15,14 +15,17 @@ from dpo_core.scoring.prompt_sharing import why_not_shared
 from dpo_core.scoring.reference_cache import Columns
 from dpo_core.settings import DEFAULT_ROW_TOKENS, ModelSettings
 
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
+
 
 def best_device() -> str:
-    """The GPU that Ray gave this process, else the CPU."""
+    """Return the device that this process computes on: its GPU if it sees one, else the CPU."""
     return "cuda" if torch.cuda.is_available() else "cpu"
 
 
 class Scorer:
-    """`scorer(pairs)` gives the columns of a reference entry for them."""
+    """A model that is called with pairs and returns the columns of a reference entry for them."""
 
     def __init__(
         self, settings: ModelSettings, row_tokens: int = DEFAULT_ROW_TOKENS, shared: bool = True
@@ -31,16 +34,18 @@ class Scorer:
         self.device = best_device()
 
     @cached_property
-    def model(self) -> Any:
+    def model(self) -> PreTrainedModel:
+        """Load the model at the first use."""
         return load_model(self.settings, self.device)
 
     def __call__(self, pairs: Sequence[EncodedPair]) -> Columns:
+        """Score `pairs` in the precision of the settings."""
         model = self.model
         with autocast(self.settings, self.device):
             return score_pairs(model, pairs, self.row_tokens, self.shared).numpy()
 
     def why_not_shared(self, pairs: Sequence[EncodedPair]) -> str | None:
-        """Whether prompts can be shared, in the precision of the settings; see `sharing`."""
+        """Return why prompts cannot be shared in the precision of the settings, or None."""
         model = self.model
         with autocast(self.settings, self.device):
             return why_not_shared(model, pairs)
