@@ -1,28 +1,16 @@
-"""What fits a device: rows grow while that pays, checkpointing comes when memory is short."""
+"""Rows grow while that pays, and an estimate must fit the usable share of the memory."""
 
 from __future__ import annotations
 
 import contextlib
-from pathlib import Path
 
 import pytest
 import torch
 
-from dpo_core.encoding.token_table import TokenTable
-from dpo_core.scoring import row_size as fitting
+from dpo_core.scoring import row_size as module
 from dpo_core.scoring.row_size import device_bytes, fastest_row, fits, measured_row_tokens
 from dpo_core.settings import DEFAULT_ROW_TOKENS
-from sweeps.config.load import parse_sweep
-from sweeps.prepare.reference_pass import needs_checkpointing
 from tests.support.toys import toy_encoded, toy_llama
-
-SWEEP = """
-name: fit
-model: {{path: {model}}}
-data: {{path: pairs.jsonl}}
-space: lora
-training: {{max_steps: 1, {training}}}
-"""
 
 
 @pytest.mark.parametrize(
@@ -47,7 +35,7 @@ def test_a_cpu_is_not_measured() -> None:
 
 
 def test_short_data_are_repeated_to_fill_a_row() -> None:
-    row = fitting._row_of(toy_encoded(3), 500)
+    row = module._row_of(toy_encoded(3), 500)
     assert 500 <= row.input_ids.shape[1] < 560
 
 
@@ -55,24 +43,6 @@ def test_the_memory_of_this_machine() -> None:
     assert 2**28 < device_bytes("cpu") < 2**50
     assert fits(79, 100)
     assert not fits(81, 100)
-
-
-@pytest.mark.parametrize(
-    ("training", "memory", "expected"),
-    [
-        ("row_tokens: 64", 2**40, False),
-        ("row_tokens: 64", 2**20, True),  # a megabyte holds not even the weights
-        ("gradient_checkpointing: false", 2**20, False),
-        ("gradient_checkpointing: true", 2**40, True),
-    ],
-)
-def test_checkpointing_comes_when_memory_is_short(
-    training: str, memory: int, expected: bool, toy_model: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(fitting, "device_bytes", lambda _: memory)
-    config = parse_sweep(SWEEP.format(model=toy_model, training=training), source="test")
-    tokens = {"train": TokenTable.of(toy_encoded(3))}
-    assert needs_checkpointing(config, tokens, "cpu") is expected
 
 
 @pytest.mark.gpu
