@@ -1,4 +1,4 @@
-"""The command `dpo-sweeps`. Heavy imports happen inside the commands: `validate` is instant."""
+"""The command `dpo-sweeps`. Commands import heavy libraries themselves, so that `validate` is fast."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import sys
 import traceback
 from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, cast
 
 import typer
 
@@ -30,6 +30,11 @@ from sweeps.cli.options import (
     sweep_paths,
 )
 
+if TYPE_CHECKING:
+    from sweeps.config.schema import SweepConfig
+    from sweeps.run_dir.json_types import SelectionJson
+    from sweeps.run_dir.paths import SweepPaths
+
 app = typer.Typer(
     add_completion=False,
     no_args_is_help=True,
@@ -48,7 +53,7 @@ Write a sweep in YAML, look at what it would do, run it, take the winner:
 No data yet? `dpo-sweeps demo` runs a whole sweep on this machine, without GPU or model hub.
 
 Exit codes: 0 done, 1 a defect of this program, 2 a mistake to mend (the message says how),
-3 every trial failed, 4 nothing admissible to choose, 75 somebody else is at work on that sweep,
+3 every trial failed, 4 no admissible candidate, 75 another process works on that sweep,
 130 interrupted.
 """,
 )
@@ -69,15 +74,15 @@ def validate(sweep: SweepFile, set_: Overrides = None, json_: AsJson = False) ->
 
 @app.command()
 def plan(sweep: SweepFile, set_: Overrides = None, json_: AsJson = False) -> None:
-    """Say what would run: trials, steps, tokens, memory, and the smallest gain that can be seen."""
+    """Show what would run: trials, steps, tokens, memory, and the smallest gain that can be seen."""
     from sweeps.config.load import load_sweep
     from sweeps.preflight.plan import make_plan, plan_lines
 
-    made = make_plan(load_sweep(sweep, set_ or []))
+    estimate = make_plan(load_sweep(sweep, set_ or []))
     if json_:
-        print_json(made)
+        print_json(estimate)
     else:
-        print("\n".join(plan_lines(made)))
+        print("\n".join(plan_lines(estimate)))
 
 
 @app.command()
@@ -92,18 +97,18 @@ def audit(
         bool, typer.Option("--strict", help="Exit code 2 when a finding is severe.")
     ] = False,
 ) -> None:
-    """Say what is wrong with a sweep's data: duplicates, leaks, length, truncation, contradictions."""
+    """Report what is wrong with a sweep's data: duplicates, leaks, length, cuts, contradictions."""
     from dpo_core.errors import UserError
     from sweeps.config.load import load_sweep
     from sweeps.preflight.audit import make_audit
     from sweeps.prepare.audit_report import audit_lines
 
-    made = make_audit(load_sweep(sweep, set_ or []), with_model)
+    report = make_audit(load_sweep(sweep, set_ or []), with_model)
     if json_:
-        print_json(made)
+        print_json(report)
     else:
-        print("\n".join(audit_lines(made)))
-    if strict and any(finding["severity"] == "severe" for finding in made["findings"]):
+        print("\n".join(audit_lines(report)))
+    if strict and any(finding["severity"] == "severe" for finding in report["findings"]):
         raise typer.Exit(UserError.exit_code)
 
 
@@ -149,12 +154,12 @@ def best(folder: SweepFolder, address: JobAddress = None, json_: AsJson = False)
     if address is not None:
         from sweeps.jobs.client import Jobs
 
-        show(Jobs(address).selection(folder), json_)
+        show(cast("SelectionJson", Jobs(address).selection(folder)), json_)
         return
     from sweeps.run_dir.paths import SweepPaths
     from sweeps.sweep import read_selection
 
-    show(read_selection(SweepPaths.of_folder(folder)), json_)
+    show(cast("SelectionJson", read_selection(SweepPaths.of_folder(folder))), json_)
 
 
 @app.command()
@@ -185,7 +190,7 @@ def select(
             selection = rewrite(config, paths, open_final_again=open_final_again)
         else:
             selection = replay(config, paths)
-    show(selection, json_)
+    show(cast("SelectionJson", selection), json_)
     if selection["winner"] is None:
         raise typer.Exit(EXIT_NOTHING_ADMISSIBLE)
 
@@ -238,7 +243,7 @@ def demo(
         side_by_side(paths, selection, stdout_console())
 
 
-def _run(config: Any, paths: Any, json_: bool) -> dict[str, Any]:
+def _run(config: SweepConfig, paths: SweepPaths, json_: bool) -> SelectionJson:
     selection = run_visibly(config, paths)
     show(selection, json_)
     if selection["winner"] is None:
@@ -246,7 +251,7 @@ def _run(config: Any, paths: Any, json_: bool) -> dict[str, Any]:
     return selection
 
 
-def _new_paths(config: Any, sweep_id: str | None) -> Any:
+def _new_paths(config: SweepConfig, sweep_id: str | None) -> SweepPaths:
     from dpo_core.errors import SettingsError
 
     paths = sweep_paths(config, sweep_id)
@@ -263,11 +268,11 @@ add_job_commands(app)
 
 
 def main() -> None:
-    """Entry point: a user's mistake is one message and exit code 2, never a traceback."""
+    """Run the command line; a user's mistake ends in one message and exit code 2."""
     sys.exit(_guarded(app))
 
 
-def _guarded(command: Callable[[], Any]) -> int:
+def _guarded(command: Callable[[], object]) -> int:
     from dpo_core.errors import UserError
     from sweeps.config.secrets import redact
 

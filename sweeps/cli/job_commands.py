@@ -1,4 +1,4 @@
-"""`submit`, `status`, `logs`, `stop` and `list`: sweeps as jobs of a Ray cluster."""
+"""The commands `submit`, `status`, `logs`, `stop` and `list`: sweeps as jobs of a Ray cluster."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ JobAddress = Annotated[
 
 
 def add_job_commands(app: typer.Typer) -> None:
-    """Register them."""
+    """Register the commands with `app`."""
     commands: dict[str, Callable[..., None]] = {
         "submit": submit,
         "status": status,
@@ -116,7 +116,7 @@ def submit(
 
 
 def status(name: Name, address: Address, json_: AsJson = False) -> None:
-    """Show how a submitted sweep stands.
+    """Show whether a submitted sweep waits, runs or has ended.
 
     Exit code 0: succeeded; 75: waits or runs; 130: stopped; else that of its `run`.
     """
@@ -151,7 +151,7 @@ def logs(
             sys.stdout.write(piece)
             sys.stdout.flush()
 
-    with contextlib.suppress(KeyboardInterrupt):  # ends the looking on, not the job
+    with contextlib.suppress(KeyboardInterrupt):  # stops following the log, not the job
         asyncio.run(print_pieces())
         raise typer.Exit(exit_code(jobs.wait(job, 10)))
 
@@ -189,7 +189,7 @@ def list_jobs(address: Address, json_: AsJson = False) -> None:
 
 
 def exit_code(job: Job) -> int:
-    """What `status` exits with: as `run` would have, 75 as long as it has not ended."""
+    """Return the exit code of `status`: 75 until the job ends, then that of its `run`."""
     if job.status == "STOPPED":
         return EXIT_INTERRUPTED
     if not job.has_ended:
@@ -202,7 +202,7 @@ def _row(job: Job) -> dict[str, Any]:
         t and datetime.fromtimestamp(t, UTC).isoformat(timespec="seconds")
         for t in (job.started_s, job.ended_s)
     )
-    took = job.started_s and job.ended_s and round((job.ended_s - job.started_s) / 60, 1)
+    minutes = job.started_s and job.ended_s and round((job.ended_s - job.started_s) / 60, 1)
     return {
         "sweep": job.attempt and job.attempt.sweep_id,
         "job": job.job_id,
@@ -211,7 +211,7 @@ def _row(job: Job) -> dict[str, Any]:
         "exit_code": job.exit_code,
         "started": started,
         "ended": ended,
-        "minutes": took,
+        "minutes": minutes,
         "folder": job.attempt and job.attempt.folder,
         "message": job.message,
     }

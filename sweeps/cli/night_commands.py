@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from datetime import datetime
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, cast
 
 import typer
 
@@ -18,6 +18,9 @@ from sweeps.cli.options import (
     stdout_console,
     sweep_paths,
 )
+
+if TYPE_CHECKING:
+    from sweeps.run_dir.json_types import SelectionJson
 
 _SHOWN_NIGHTS = 14
 
@@ -34,7 +37,7 @@ def nightly(
     """Run tonight's sweep: warm-started from earlier nights, judged against the incumbent.
 
     Started again in the same night it resumes, or does nothing when the night has ended. Exit code
-    75 says that another start is at work. Keys under `nightly:` say when a night begins.
+    75 means that another process runs it already. Keys under `nightly:` say when a night begins.
     """
     from sweeps.cli.terminal import nights
     from sweeps.config.load import load_sweep
@@ -51,7 +54,7 @@ def nightly(
     if json_:
         print_json(vars(night))
     else:
-        show(night.selection, json_=False)
+        show(cast("SelectionJson", night.selection), json_=False)
         stdout_console().print(nights(night.trend[-_SHOWN_NIGHTS:]))
     if night.selection["winner"] is None:
         evaluated = night.selection["candidates"]

@@ -1,4 +1,4 @@
-"""What every command has in common: its arguments, its exit codes, how it runs and shows a sweep."""
+"""Arguments, exit codes and output that the commands share."""
 
 from __future__ import annotations
 
@@ -8,15 +8,22 @@ import logging
 import signal
 import sys
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, cast
 
 import typer
 
 from sweeps.cli.log_handlers import start_clock
 
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from sweeps.config.schema import SweepConfig
+    from sweeps.run_dir.json_types import SelectionJson
+    from sweeps.run_dir.paths import SweepPaths
+
 log = logging.getLogger("dpo_sweeps")
 
-# Of commands that end without a UserError; those carry their own.
+# For commands that end without a UserError; a UserError has its own.
 EXIT_DEFECT, EXIT_NOTHING_ADMISSIBLE, EXIT_INTERRUPTED = 1, 4, 130
 
 SweepFile = Annotated[Path, typer.Argument(help="The sweep's YAML.", show_default=False)]
@@ -30,7 +37,7 @@ Overrides = Annotated[
 AsJson = Annotated[bool, typer.Option("--json", help="JSON on stdout and nothing else there.")]
 
 
-def run_visibly(config: Any, paths: Any) -> dict[str, Any]:
+def run_visibly(config: SweepConfig, paths: SweepPaths) -> SelectionJson:
     """Run or resume a sweep with progress on stderr; signals end it so that it can be resumed."""
     from sweeps.cli.terminal import Progress
     from sweeps.sweep import run_sweep
@@ -41,17 +48,21 @@ def run_visibly(config: Any, paths: Any) -> dict[str, Any]:
         steps=config.training.max_steps,
         objective=config.selection.objective,
     )
-    # What schedulers and `ray job stop` send ends a sweep as Ctrl-C does: cleanly, to be resumed.
-    # A shell starts background jobs with SIGINT ignored, so that one is asked for as well.
+    # SIGTERM, which schedulers and `ray job stop` send, ends a sweep as Ctrl-C does: it can be
+    # resumed. SIGINT is set too, since a shell starts background jobs with it ignored.
     for stop in (signal.SIGINT, signal.SIGTERM):
         signal.signal(stop, signal.default_int_handler)
-    # Libraries print what they like; a --json reader wants the JSON alone.
+    # Libraries print to stdout, where --json promises JSON and nothing else.
     with contextlib.redirect_stdout(sys.stderr):
-        return run_sweep(config, paths, progress.tell)
+        return cast("SelectionJson", run_sweep(config, paths, progress.tell))
 
 
-def sweep_paths(config: Any, sweep_id: str | None = None) -> Any:
-    """Of a new sweep, under a new name unless one is given. Raises SettingsError."""
+def sweep_paths(config: SweepConfig, sweep_id: str | None = None) -> SweepPaths:
+    """Return the paths of a new sweep, under a new id unless one is given.
+
+    Raises:
+        SettingsError: `sweep_id` cannot be a folder's name.
+    """
     from dpo_core.storage.store import Store
     from sweeps.ray_runtime.connect import in_job_folder
     from sweeps.run_dir.paths import SweepPaths, checked_sweep_id, new_sweep_id
@@ -67,8 +78,8 @@ def sweep_paths(config: Any, sweep_id: str | None = None) -> Any:
     return SweepPaths(storage, sweep_id or new_sweep_id(config.name))
 
 
-def show(selection: Any, json_: bool) -> None:
-    """The judgement of a sweep on stdout."""
+def show(selection: SelectionJson, json_: bool) -> None:
+    """Print the verdict, the leaderboard and the winner of a sweep on stdout."""
     if json_:
         print_json(selection)
         return
@@ -77,23 +88,25 @@ def show(selection: Any, json_: bool) -> None:
     console = stdout_console()
     console.print(selection["verdict"]["sentence"], style="bold", markup=False, highlight=False)
     console.print(leaderboard(selection))
-    confirmed = confirmation(selection)
-    if confirmed:
-        console.print(confirmed)
+    confirmation_table = confirmation(selection)
+    if confirmation_table:
+        console.print(confirmation_table)
     if selection["winner"]:
         console.print(winner(selection))
-    failed = failures(selection)
-    if failed:
-        console.print(failed, style="yellow", markup=False)
+    failure_line = failures(selection)
+    if failure_line:
+        console.print(failure_line, style="yellow", markup=False)
 
 
-def stdout_console() -> Any:
+def stdout_console() -> Console:
+    """Return a console for stdout, wide enough for the tables where there is no terminal."""
     from rich.console import Console
 
-    # A job's log has no width of its own; 80 columns would break the tables.
+    # The log of a job has no width; Rich's 80 columns would break the tables.
     console = Console()
     return console if console.is_terminal else Console(width=120)
 
 
-def print_json(content: Any) -> None:
+def print_json(content: object) -> None:
+    """Print `content` as JSON on stdout."""
     print(json.dumps(content, indent=2, ensure_ascii=False))
