@@ -37,7 +37,7 @@ class DPOHyperparams:
         unknown = sorted(set(point) - set(HYPERPARAM_NAMES))
         if unknown:
             raise SettingsError(
-                f"{unknown[0]}: is no DPO hyperparameter; use one of {', '.join(HYPERPARAM_NAMES)}"
+                f"{unknown[0]}: is not a DPO hyperparameter; use one of {', '.join(HYPERPARAM_NAMES)}"
             )
         if "learning_rate" not in point:
             raise SettingsError("learning_rate: missing; every point needs one")

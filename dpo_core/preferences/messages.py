@@ -81,14 +81,14 @@ def _read_text(value: Any, where: str) -> str:
         )
     if "\0" in value:
         raise DataError(
-            f"{where}: {preview(value)} holds a null character, which is no text; replace or drop it"
+            f"{where}: {preview(value)} holds a null character, which is not text; replace or drop it"
         )
     try:
         value.encode()
     except UnicodeEncodeError as error:
         raise DataError(
             f"{where}: character {error.start + 1} of {preview(value)} is half a surrogate pair, "
-            "which is no text; replace or drop it"
+            "which is not text; replace or drop it"
         ) from None
     return value
 

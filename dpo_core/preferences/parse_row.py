@@ -54,7 +54,7 @@ def _check_columns(row: Mapping[str, Any], where: str) -> None:
     found = ", ".join(map(str, row)) or "none"
     if "rejected" in missing and SFT_COLUMNS & set(row):
         raise DataError(
-            f"{where}: columns {found} hold one answer a prompt, which is data for SFT (supervised "
+            f"{where}: columns {found} hold one answer per prompt, which is data for SFT (supervised "
             "fine-tuning); DPO needs a rejected answer too: add `chosen` and `rejected`, or use SFT"
         )
     if missing:
@@ -91,7 +91,7 @@ def _dialogues(
         name, text = ("chosen", chosen) if left is None else ("rejected", rejected)
         raise DataError(
             f"{where}: missing column `prompt` (found: {', '.join(map(str, row))}), and {name} "
-            rf"{preview(text)} is no dialogue of '\n\nHuman:' and '\n\nAssistant:' turns; "
+            rf"{preview(text)} is not a dialogue of '\n\nHuman:' and '\n\nAssistant:' turns; "
             "add a `prompt` column"
         )
     return left, right

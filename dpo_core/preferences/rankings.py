@@ -110,7 +110,7 @@ def read_ranking(record: Record) -> Ranking:
         raise DataError(f"{where}: responses {preview(responses)} must be a list of two or more")
     if not isinstance(numbers, list) or len(numbers) != len(responses):
         raise DataError(
-            f"{where}: {name} {preview(numbers)} must be a list of {len(responses)} numbers, one a "
+            f"{where}: {name} {preview(numbers)} must be a list of {len(responses)} numbers, one per "
             "response"
         )
     for number in numbers:

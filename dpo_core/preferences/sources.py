@@ -235,7 +235,7 @@ def _hub_failure(path: str, split: str, error: Exception) -> str:
             f"`datasets` can load ({reason}); give the data file itself"
         )
     return (
-        f"{path}: not found here{_nearest(place)}, nor to be had from the Hugging Face hub "
+        f"{path}: no such file or folder{_nearest(place)}, and the Hugging Face hub did not give it "
         f"({reason}); check the spelling, sign in or go online, or give a local file"
     )
 

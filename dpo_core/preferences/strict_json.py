@@ -99,7 +99,9 @@ def parse_json(text: str, path: Path, line: int | None = None) -> Any:
     except ValueError as error:  # from the two functions below, or a number of too many digits
         raise DataError(f"{place}: {error}") from None
     except RecursionError:
-        raise DataError(f"{place}: JSON is nested too deeply; a row is flat") from None
+        raise DataError(
+            f"{place}: JSON is nested too deeply; a row has strings or lists of messages"
+        ) from None
 
 
 def _unique(items: list[tuple[str, Any]]) -> dict[str, Any]:

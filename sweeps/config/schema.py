@@ -132,7 +132,7 @@ def _check_space(space: Space, has_adapter: bool) -> None:
     unknown = sorted(set(space.names) - set(HYPERPARAM_NAMES))
     if unknown:
         raise ValueError(
-            f"space.{unknown[0]}: is no DPO hyperparameter; use {', '.join(HYPERPARAM_NAMES)}"
+            f"space.{unknown[0]}: is not a DPO hyperparameter; use {', '.join(HYPERPARAM_NAMES)}"
         )
     if "lora_rank" in space.names and not has_adapter:
         raise ValueError("space.lora_rank: there is no adapter; set model.adapter or drop the axis")

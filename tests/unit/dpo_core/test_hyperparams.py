@@ -51,7 +51,7 @@ def point(**changes: Any) -> DPOHyperparams:
         ({"lora_rank": 2.5}, "lora_rank: 2.5 must be a whole number above 0"),
         (
             {"lr": 1e-6},
-            "lr: is no DPO hyperparameter; use one of " + ", ".join(HYPERPARAM_NAMES),
+            "lr: is not a DPO hyperparameter; use one of " + ", ".join(HYPERPARAM_NAMES),
         ),
     ],
 )

@@ -225,13 +225,13 @@ def test_category_is_kept_and_other_columns_are_ignored(
         ),
         (
             {"instruction": "a", "output": "b"},
-            ": columns instruction, output hold one answer a prompt, which is data for SFT "
+            ": columns instruction, output hold one answer per prompt, which is data for SFT "
             "(supervised fine-tuning); DPO needs a rejected answer too: add `chosen` and "
             "`rejected`, or use SFT",
         ),
         (
             {"chosen": "Yes", "rejected": "No"},
-            ": missing column `prompt` (found: chosen, rejected), and chosen 'Yes' is no dialogue "
+            ": missing column `prompt` (found: chosen, rejected), and chosen 'Yes' is not a dialogue "
             r"of '\n\nHuman:' and '\n\nAssistant:' turns; add a `prompt` column",
         ),
         (
@@ -320,7 +320,7 @@ def test_category_is_kept_and_other_columns_are_ignored(
         ),
         (
             {**TEXT_ROW, "chosen": "x\ud800"},
-            r": chosen: character 2 of 'x\ud800' is half a surrogate pair, which is no text; "
+            r": chosen: character 2 of 'x\ud800' is half a surrogate pair, which is not text; "
             "replace or drop it",
         ),
     ],

@@ -228,7 +228,7 @@ def test_a_hub_id_that_cannot_be_reached_is_one_line() -> None:
     )
     [message] = done.stdout.splitlines()
     assert message.startswith(
-        "no-such-owner/no-such-set: not found here, nor to be had from the Hugging Face hub ("
+        "no-such-owner/no-such-set: no such file or folder, and the Hugging Face hub did not give it ("
     )
     assert message.endswith("; check the spelling, sign in or go online, or give a local file")
 
@@ -245,7 +245,7 @@ def test_a_hub_id_that_cannot_be_reached_is_one_line() -> None:
         ('{"a": 1, "a": 2}', ":2: key 'a' occurs twice in one object; keep one of them"),
         ("[1]", ":2: [1] must be a JSON object with the keys prompt, chosen and rejected"),
         ("", ":2: blank line between rows; remove it"),
-        ("[" * 100_000, ":2: JSON is nested too deeply; a row is flat"),
+        ("[" * 100_000, ":2: JSON is nested too deeply; a row has strings or lists of messages"),
         ('{"prompt": "a", "chosen": "b"}', ":2: missing column `rejected` (found: prompt, chosen)"),
     ],
 )

@@ -246,7 +246,7 @@ def test_a_config_is_frozen() -> None:
         ("space=huge", "space: preset: 'huge' is unknown; use one of demo, full, lora"),
         (
             "space={beta: .1, learning_rate: .1, dropout: .1}",
-            "space.dropout: is no DPO hyperparameter; use learning_rate, length_norm, beta",
+            "space.dropout: is not a DPO hyperparameter; use learning_rate, length_norm, beta",
         ),
         ("space={beta: {uniform: [2, 1]}}", "space: beta: low=2.0 must be < high=1.0; swap them"),
         (
