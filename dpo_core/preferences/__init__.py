@@ -1,10 +1,9 @@
-"""Files and hub data sets become preference pairs, split by prompt group.
+"""Preference pairs read from files and hub data sets, and split by prompt group.
 
     load_data -> PairTable -> split_pairs -> PreferenceSplits -> split_lines
 
-The street of the modules, each knowing only those before it:
-messages, dialogue, pairs, rows, table, near, strict_json, readers, rankings, red_team, golden,
-sources, split.
+A module imports only modules that stand before it in this list: messages, dialogue, pairs,
+parse_row, table, near_duplicates, strict_json, readers, rankings, red_team, golden, sources, split.
 """
 
 from __future__ import annotations

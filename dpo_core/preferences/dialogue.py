@@ -1,4 +1,4 @@
-r"""Dialogue written as text, the way Anthropic's hh-rlhf does it.
+r"""Dialogues written as plain text, in the notation of Anthropic's hh-rlhf data set.
 
 "\n\nHuman: Hi\n\nAssistant: Hello"  ->  a user message "Hi", an assistant message "Hello"
 """
@@ -13,9 +13,9 @@ _SPEAKER = re.compile(r"\n\n(Human|Assistant):")
 
 
 def parse_dialogue(text: str) -> Turns | None:
-    """The turns of a dialogue, or None if `text` does not begin with "\\n\\nHuman:".
+    """Return the turns of a dialogue, or None if `text` does not begin with "\\n\\nHuman:".
 
-    White space around a turn belongs to the notation and is not kept.
+    White space around a turn belongs to the notation and is removed.
     """
     before, *parts = _SPEAKER.split(text)
     if before or not parts or parts[0] != "Human":

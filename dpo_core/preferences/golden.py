@@ -1,17 +1,16 @@
-"""Golden answers: a prompt and what an expert answered. The rejected side is the model's own answer.
+"""Golden answers: an expert's answer is the chosen side, the model's own answer the rejected one.
 
     {"prompt": "Can I double my dose?", "golden": "No. Please ask …", "category": "dosage"}
 
-Such a pair waits until the reference model has answered its prompt (see `golden_answers`). What the
-model itself says is never out of its distribution, so every pair has a gradient: the remedy for
-rejected answers that nobody would write.
+A pair has no rejected side until the reference model has answered its prompt; see
+`dpo_core.models.golden_answers`. The model's own answers are likely under the model, so every pair
+has a gradient. This is the remedy for data whose rejected answers the model would never write.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import replace
-from typing import Any
 
 from dpo_core.errors import DataError
 from dpo_core.preferences.messages import preview
@@ -23,15 +22,16 @@ _PLACEHOLDER = " (the model's own answer)"
 
 
 def read_golden(record: Record) -> PreferencePair:
-    """A pair whose rejected side is empty. Its id and group come from prompt and golden answer.
+    """Check a record and return a pair with an empty rejected side.
 
-    Raises DataError that begins with the place of the row.
+    Its id and group depend on prompt and golden answer. Raises DataError, whose message begins with
+    the file and line of the record.
     """
     row, where = record.row, record.where
     if not isinstance(row, Mapping) or not {"prompt", "golden"} <= set(row):
         raise DataError(f"{where}: {preview(row)} must be an object with `prompt` and `golden`")
-    # The checks of a pair need a second answer; this one is never seen.
-    checked: dict[str, Any] = {
+    # The checks of a pair need a second answer; this one is removed again.
+    checked: dict[str, object] = {
         "prompt": row["prompt"],
         "chosen": row["golden"],
         "rejected": _PLACEHOLDER,
@@ -41,19 +41,23 @@ def read_golden(record: Record) -> PreferencePair:
 
 
 def is_unanswered(pair: PreferencePair) -> bool:
+    """Return whether the pair still needs the model's answer as its rejected side."""
     return not pair.rejected
 
 
 def with_placeholder_answer(pair: PreferencePair) -> PreferencePair:
-    """For estimates: as if the model's answer were as long as the golden one."""
+    """Return a chat pair whose rejected answer is about as long as the golden one.
+
+    Estimates of lengths and memory use it before the model has answered.
+    """
     chat = as_chat(pair)
-    *before, last = chat_answer(chat.chosen)
+    *earlier, last = chat_answer(chat.chosen)
     longer = {**last, "content": last["content"] + _PLACEHOLDER}
-    return replace(chat, rejected=(*before, longer))
+    return replace(chat, rejected=(*earlier, longer))
 
 
 def with_model_answer(pair: PreferencePair, answer: str) -> PreferencePair | str:
-    """The pair with the model's answer, or why there is none."""
+    """Return the pair with the model's answer as rejected side, or the reason why it makes no pair."""
     chat = as_chat(pair)
     golden = chat_answer(chat.chosen)[-1]["content"]
     if not answer.strip():

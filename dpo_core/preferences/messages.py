@@ -1,9 +1,8 @@
-"""Chat messages: their shape, and what makes a list of them a prompt or an answer."""
+"""Chat messages, and the checks that make a list of them a prompt or an answer."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
 
 from dpo_core.errors import DataError
 
@@ -17,22 +16,24 @@ ROLES = ("system", "user", "assistant", "tool")
 
 
 def user(content: str) -> Message:
+    """Return a message with the role of the user."""
     return {"role": "user", "content": content}
 
 
 def assistant(content: str) -> Message:
+    """Return a message with the role of the assistant."""
     return {"role": "assistant", "content": content}
 
 
 def preview(value: object, limit: int = 60) -> str:
-    """The value on one line, cut to `limit` characters, for an error message."""
-    # A lone surrogate must not break the terminal that shows it.
+    """Return the value on one line, cut to `limit` characters, for an error message."""
+    # Half a surrogate pair cannot be printed as it is.
     text = repr(value).encode(errors="backslashreplace").decode()
     return text if len(text) <= limit else text[: limit - 3] + "..."
 
 
 def common_prefix(left: Turns, right: Turns) -> Turns:
-    """The messages that both begin with."""
+    """Return the messages that both lists begin with."""
     length = 0
     for a, b in zip(left, right, strict=False):
         if a != b:
@@ -42,9 +43,9 @@ def common_prefix(left: Turns, right: Turns) -> Turns:
 
 
 def read_field(value: object, where: str) -> Turns | str:
-    """A prompt or answer as it was given: a string, or a non-empty list of messages.
+    """Check that a prompt or answer is a string or a non-empty list of messages, and return it.
 
-    Raises DataError, beginning with `where`, for anything else.
+    Raises DataError, whose message begins with `where`, for anything else.
     """
     if isinstance(value, str):
         return _read_text(value, where)
@@ -62,18 +63,20 @@ def _read_message(item: object, where: str) -> Message:
     if not isinstance(item, Mapping):
         raise DataError(f"{where}: {preview(item)} must be an object with `role` and `content`")
     # Arrow gives every message of a column the same keys, with null where one had none.
-    given = {key: value for key, value in item.items() if value is not None}
-    if set(given) != {"role", "content"}:
+    message = {key: value for key, value in item.items() if value is not None}
+    if set(message) != {"role", "content"}:
         raise DataError(
-            f"{where}: keys {', '.join(map(str, given)) or 'none'}; a message has exactly `role` "
+            f"{where}: keys {', '.join(map(str, message)) or 'none'}; a message has exactly `role` "
             "and `content`, so rename or drop the others"
         )
-    if given["role"] not in ROLES:
-        raise DataError(f"{where}: role {preview(given['role'])} must be one of {', '.join(ROLES)}")
-    return {"role": given["role"], "content": _read_text(given["content"], where)}
+    if message["role"] not in ROLES:
+        raise DataError(
+            f"{where}: role {preview(message['role'])} must be one of {', '.join(ROLES)}"
+        )
+    return {"role": message["role"], "content": _read_text(message["content"], where)}
 
 
-def _read_text(value: Any, where: str) -> str:
+def _read_text(value: object, where: str) -> str:
     if not isinstance(value, str):
         raise DataError(
             f"{where}: content {preview(value)} is {_kind(value)}, but must be a string; "
@@ -98,7 +101,7 @@ def _kind(value: object) -> str:
 
 
 def check_prompt(prompt: Turns, where: str) -> None:
-    """Raise DataError unless an answer can follow: the last message asks, no question is blank."""
+    """Raise DataError unless the prompt ends with a question and no question in it is blank."""
     if not prompt:
         raise DataError(
             f"{where}: chosen and rejected begin with different messages, so they share no prompt; "
@@ -119,7 +122,7 @@ def check_prompt(prompt: Turns, where: str) -> None:
 
 
 def check_answer(answer: Turns, where: str) -> None:
-    """Raise DataError unless `answer` is what an assistant said: no questions, and not blank."""
+    """Raise DataError unless only assistant and tool speak and the last message is not blank."""
     roles = [message["role"] for message in answer]
     for role in ("user", "system"):
         if role in roles:

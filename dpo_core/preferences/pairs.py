@@ -1,4 +1,4 @@
-"""A preference pair, and the two hashes that name it: its id and its prompt group."""
+"""Preference pairs, and the two hashes that identify a pair: its id and its prompt group."""
 
 from __future__ import annotations
 
@@ -12,32 +12,33 @@ from typing import Any
 
 from dpo_core.preferences.messages import Turns, assistant, user
 
-# One for all: making it takes longer than using it.
+# Shared, because creating an encoder takes longer than using it.
 _CANONICAL = json.JSONEncoder(ensure_ascii=False, sort_keys=True, separators=(",", ":"))
 
 
 @dataclass(frozen=True)
 class PreferencePair:
-    """One prompt and two answers, of which people preferred `chosen`.
+    """A prompt and two answers to it, of which people preferred `chosen`.
 
     Either all three are chat messages (a chat pair) or all three are strings (a text pair).
     """
 
     id: str
-    """16 hex digits of the content; the second of two identical pairs ends in `-2`."""
+    """A hash of the content, 16 hex digits; the second of two identical pairs ends in `-2`."""
     group: str
-    """Hash of the first user message: pairs of one group must not be split apart."""
+    """A hash of the first user message; all pairs of a group must be in the same split."""
     prompt: Turns | str
     chosen: Turns | str
     rejected: Turns | str
     line: int = field(default=0, compare=False)
-    """Where it was read: line (JSONL, CSV) or row (other kinds), from 1; 0 when not from a file."""
+    """The line (JSONL, CSV) or row (other formats) it was read from, from 1; 0 if from no file."""
     category: str | None = None
     source: str | None = field(default=None, compare=False)
-    """Label of the source, where there are several; results are told apart by it."""
+    """The label of its source; results are broken down by it where there are several sources."""
 
     @property
     def is_chat(self) -> bool:
+        """Return whether prompt and answers are chat messages rather than strings."""
         return not isinstance(self.prompt, str)
 
 
@@ -49,7 +50,20 @@ def make_pair(
     line: int = 0,
     category: str | None = None,
 ) -> PreferencePair:
-    """Name checked content. Text and chat form of the same words get the same id and group."""
+    """Build a pair from checked content, with its id and group.
+
+    Text and chat form of the same words get the same id and group.
+
+    Args:
+        prompt: Chat messages, or a string when both answers are strings.
+        chosen: The preferred answer.
+        rejected: The other answer.
+        line: The line or row it was read from, from 1; 0 if from no file.
+        category: A name by which results are broken down.
+
+    Returns:
+        The pair; its id is that of the first of all identical pairs, see `number_repeats`.
+    """
     turns = chat_prompt(prompt), chat_answer(chosen), chat_answer(rejected)
     return PreferencePair(
         pair_id(*turns), prompt_group(turns[0]), prompt, chosen, rejected, line, category
@@ -57,9 +71,9 @@ def make_pair(
 
 
 def as_chat(pair: PreferencePair) -> PreferencePair:
-    """The pair as chat messages: a text prompt becomes one user turn, an answer one assistant turn.
+    """Return the pair as chat messages: strings become one turn each.
 
-    Id and group stay, because they are computed on the chat form.
+    Id and group stay the same, because they are computed from the chat form.
     """
     return replace(
         pair,
@@ -70,21 +84,32 @@ def as_chat(pair: PreferencePair) -> PreferencePair:
 
 
 def chat_prompt(prompt: Turns | str) -> Turns:
+    """Return the prompt as chat messages: a string becomes one user turn."""
     return (user(prompt),) if isinstance(prompt, str) else prompt
 
 
 def chat_answer(answer: Turns | str) -> Turns:
+    """Return the answer as chat messages: a string becomes one assistant turn."""
     return (assistant(answer),) if isinstance(answer, str) else answer
 
 
 def pair_id(prompt: Turns, chosen: Turns, rejected: Turns) -> str:
-    """First 16 hex digits of the SHA-256 of the three as JSON with sorted keys and no spaces."""
+    """Return the hash that identifies a pair by its content.
+
+    Args:
+        prompt: The chat messages of the prompt.
+        chosen: The chat messages of the preferred answer.
+        rejected: The chat messages of the other answer.
+
+    Returns:
+        The first 16 hex digits of the SHA-256 of the three as JSON with sorted keys and no spaces.
+    """
     content = _CANONICAL.encode([prompt, chosen, rejected])
     return _digest(content)
 
 
 def prompt_group(prompt: Turns) -> str:
-    """16 hex digits for the first user message, blind to case, width and white space."""
+    """Return 16 hex digits for the first user message, whatever its case, width and white space."""
     question = next(message["content"] for message in prompt if message["role"] == "user")
     return _digest(_normalized(question))
 
@@ -100,8 +125,11 @@ def _digest(text: str) -> str:
 
 
 def number_repeats(pairs: Iterable[PreferencePair]) -> Iterator[PreferencePair]:
-    """Make ids unique: the n-th identical pair ends in `-n`. Rows appended later change none."""
-    # Numbers, not strings: of a million pairs that is 100 MB less.
+    """Yield pairs with unique ids: that of the n-th identical pair ends in `-n`.
+
+    Pairs that are appended later do not change the ids of those before them.
+    """
+    # Numbers instead of strings save 100 MB for a million pairs.
     seen: set[int] = set()
     repeats: Counter[str] = Counter()
     for pair in pairs:
@@ -115,7 +143,7 @@ def number_repeats(pairs: Iterable[PreferencePair]) -> Iterator[PreferencePair]:
 
 
 def to_row(pair: PreferencePair) -> dict[str, Any]:
-    """The pair as a JSON row; `pair_from_row` reads it back. `line` is left out: it is of the source."""
+    """Return the pair as a JSON row that `pair_from_row` reads back; without `line`."""
     return {
         "id": pair.id,
         "group": pair.group,

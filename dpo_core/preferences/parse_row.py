@@ -1,9 +1,9 @@
-"""From a row of somebody's data to a checked PreferencePair, whichever of the common shapes it has.
+"""Rows of preference data, in any of the common shapes, become checked preference pairs.
 
 | prompt   | chosen, rejected            | becomes                                              |
 |----------|-----------------------------|------------------------------------------------------|
 | string   | strings                     | a text pair                                          |
-| any      | messages, or either of them | a chat pair; a prompt repeated in both is taken off  |
+| any      | messages, or either of them | a chat pair; a prompt repeated in both is removed    |
 | messages | strings                     | a chat pair                                          |
 | none     | messages                    | a chat pair; the prompt is what both begin with      |
 | none     | "\\n\\nHuman: ..." strings  | a chat pair, the same way                            |
@@ -12,7 +12,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from dpo_core.errors import DataError
 from dpo_core.preferences.dialogue import parse_dialogue
@@ -38,10 +38,19 @@ class _Fields(NamedTuple):
     rejected: Turns | str
 
 
-def pair_from_row(row: Mapping[str, Any], *, where: str, line: int = 0) -> PreferencePair:
-    """Check a row and name it. `where` (such as "pairs.jsonl:3") begins every error message.
+def pair_from_row(row: Mapping[str, object], *, where: str, line: int = 0) -> PreferencePair:
+    """Check a row and return it as a pair.
 
-    Columns other than prompt, chosen, rejected and category are ignored. Raises DataError.
+    Args:
+        row: Values by column. Columns other than prompt, chosen, rejected and category are ignored.
+        where: File and line of the row, such as "pairs.jsonl:3"; it begins every error message.
+        line: The line or row it was read from, from 1; 0 if from no file.
+
+    Returns:
+        The pair, with its id and group.
+
+    Raises:
+        DataError: A column is missing, or its value makes no prompt, answer or category.
     """
     _check_columns(row, where)
     fields = _separate(row, where)
@@ -49,17 +58,17 @@ def pair_from_row(row: Mapping[str, Any], *, where: str, line: int = 0) -> Prefe
     return make_pair(*fields, line=line, category=_category(row, where))
 
 
-def _check_columns(row: Mapping[str, Any], where: str) -> None:
+def _check_columns(row: Mapping[str, object], where: str) -> None:
     missing = [name for name in ("chosen", "rejected") if name not in row]
-    found = ", ".join(map(str, row)) or "none"
+    columns = ", ".join(map(str, row)) or "none"
     if "rejected" in missing and SFT_COLUMNS & set(row):
         raise DataError(
-            f"{where}: columns {found} hold one answer per prompt, which is data for SFT (supervised "
+            f"{where}: columns {columns} hold one answer per prompt, which is data for SFT (supervised "
             "fine-tuning); DPO needs a rejected answer too: add `chosen` and `rejected`, or use SFT"
         )
     if missing:
         raise DataError(
-            f"{where}: missing {_columns(missing)} (found: {found}); a preference pair has "
+            f"{where}: missing {_columns(missing)} (found: {columns}); a preference pair has "
             "`prompt`, `chosen` and `rejected`, so add or rename columns"
         )
 
@@ -68,8 +77,8 @@ def _columns(names: list[str]) -> str:
     return ("column " if len(names) == 1 else "columns ") + " and ".join(f"`{n}`" for n in names)
 
 
-def _separate(row: Mapping[str, Any], where: str) -> _Fields:
-    """Divide a row into what was asked and the two answers."""
+def _separate(row: Mapping[str, object], where: str) -> _Fields:
+    """Divide a row into its prompt and its two answers."""
     chosen, rejected = (
         read_field(row[name], f"{where}: {name}") for name in ("chosen", "rejected")
     )
@@ -82,9 +91,9 @@ def _separate(row: Mapping[str, Any], where: str) -> _Fields:
 
 
 def _dialogues(
-    chosen: Turns | str, rejected: Turns | str, row: Mapping[str, Any], where: str
+    chosen: Turns | str, rejected: Turns | str, row: Mapping[str, object], where: str
 ) -> tuple[Turns, Turns]:
-    """Both answers as whole dialogues, for a row without a prompt."""
+    """Return both answers as whole dialogues, for a row without a prompt."""
     left = parse_dialogue(chosen) if isinstance(chosen, str) else chosen
     right = parse_dialogue(rejected) if isinstance(rejected, str) else rejected
     if left is None or right is None:
@@ -100,15 +109,15 @@ def _dialogues(
 def _without_prompt(chosen: Turns, rejected: Turns) -> _Fields:
     shared = common_prefix(chosen, rejected)
     if chosen == rejected:
-        shared = shared[:-1]  # the prompt is then fine, and the check of the answers speaks
+        shared = shared[:-1]  # keeps a prompt, so that the check of the answers reports the error
     return _Fields(shared, chosen[len(shared) :], rejected[len(shared) :])
 
 
 def _without_repetition(prompt: Turns | str, chosen: Turns, rejected: Turns) -> _Fields:
-    """Take off the prompt where both answers repeat it, as UltraFeedback-like sets do."""
+    """Remove the prompt from both answers where both repeat it, as in UltraFeedback."""
     repeated = _without_prompt(chosen, rejected)
     if isinstance(prompt, str):
-        # The repetition may hold more than the string: a system message, or earlier turns.
+        # What both answers repeat may be more than the string: a system message, or earlier turns.
         asked = [m["content"].strip() for m in chat_prompt(repeated.prompt) if m["role"] == "user"]
         if prompt.strip() in asked:
             return repeated
@@ -122,19 +131,19 @@ def _check(fields: _Fields, where: str) -> None:
     check_answer(chosen, f"{where}: chosen")
     check_answer(rejected, f"{where}: rejected")
     check_prompt(chat_prompt(fields.prompt), f"{where}: prompt")
-    if _words(chosen) == _words(rejected):
+    if _stripped(chosen) == _stripped(rejected):
         raise DataError(
             f"{where}: chosen and rejected {SAME_ANSWER} {preview(chosen[-1]['content'])}; "
             "they express no preference, so drop the row"
         )
 
 
-def _words(answer: Turns) -> list[tuple[str, str]]:
+def _stripped(answer: Turns) -> list[tuple[str, str]]:
     return [(message["role"], message["content"].strip()) for message in answer]
 
 
-def _category(row: Mapping[str, Any], where: str) -> str | None:
-    """The category, a name that results are broken down by; blank and null are none."""
+def _category(row: Mapping[str, object], where: str) -> str | None:
+    """Return the category, by which results are broken down, or None where it is blank or null."""
     value = row.get("category")
     if value is not None and not isinstance(value, str):
         raise DataError(

@@ -1,10 +1,10 @@
-"""Rankings by annotators become pairs: a prompt, several responses, and ranks or scores for them.
+"""Rankings of several responses to a prompt become preference pairs.
 
     {"prompt": "...", "responses": ["a", "b", "c"], "ranks": [2, 1, 3], "annotator": "ann"}
 
-`ranks` count from the best (1), `scores` are better the larger. Rows with the same prompt and the
-same responses are the words of several annotators about one thing: their numbers are averaged.
-Equal numbers are a tie, and a tie is no preference.
+Rank 1 is the best; a larger score is better. Rows with the same prompt and the same responses are
+the rankings of several annotators, and their numbers are averaged. Two responses with equal numbers
+are tied and make no pair.
 """
 
 from __future__ import annotations
@@ -15,7 +15,6 @@ import math
 import statistics
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 from dpo_core.errors import DataError
 from dpo_core.preferences.messages import check_answer, check_prompt, preview, read_field
@@ -28,43 +27,57 @@ RULES = ("adjacent", "best_worst", "all")
 
 @dataclass(frozen=True)
 class Ranking:
-    """One annotator about one prompt. `scores` are better the larger, one a response."""
+    """One annotator's ranking of the responses to one prompt."""
 
     record: Record
-    responses: dict[str, Any]  # by their canonical text; the same one given twice is one
-    scores: dict[str, float]  # of the same texts
-    ordinal: bool  # they were ranks, so only their order counts
+    responses: dict[str, object]  # by canonical text; a repeated response counts once
+    scores: dict[str, float]  # by canonical text; larger is better
+    ordinal: bool  # made from ranks, so only their order counts
     annotator: str
-    subject: str  # what it is about: equal for the same prompt and responses, in whatever order
+    subject: str  # equal for the same prompt and responses, in whatever order
 
 
 def ranking_pairs(
     rankings: Sequence[Ranking], *, rule: str, pairs_per_prompt: int, min_gap: float
 ) -> list[PreferencePair]:
-    """Pairs of each prompt by `rule`, those with the largest gap first, at most `pairs_per_prompt`.
+    """Build the preference pairs of all rankings.
 
-    `adjacent`: neighbours in the order; `best_worst`: the two ends; `all`: any two. Only gaps of at
-    least `min_gap` (of mean score, or mean rank) count, and never a tie.
+    Args:
+        rankings: Rankings of any prompts; those of the same prompt and responses are averaged.
+        rule: `adjacent` pairs neighbours in the order, `best_worst` the two ends, `all` any two.
+        pairs_per_prompt: The most pairs of one prompt; those with the largest gaps are kept.
+        min_gap: The smallest difference of mean score (or mean rank) that makes a pair. A tie never
+            makes one.
+
+    Returns:
+        Pairs prompt by prompt, those with the largest gap first.
+
+    Raises:
+        DataError: The same responses have ranks in one row and scores in another.
     """
     pairs = []
     for subject in _by_subject(rankings).values():
         first, scores = subject[0], _mean_scores(subject)
-        order = sorted(scores, key=lambda text: -scores[text])  # stable: ties as they came
-        chances = [(scores[a] - scores[b], a, b) for a, b in _candidates(order, rule)]
-        good = [chance for chance in chances if chance[0] > 0 and chance[0] >= min_gap]
-        good.sort(key=lambda chance: -chance[0])
-        pairs += [_pair(first, a, b) for _, a, b in good[:pairs_per_prompt]]
+        # The sort is stable, so ties keep the order of the row.
+        order = sorted(scores, key=lambda text: -scores[text])
+        gaps = [(scores[a] - scores[b], a, b) for a, b in _pairs_by_rule(order, rule)]
+        wide = [gap for gap in gaps if gap[0] > 0 and gap[0] >= min_gap]
+        wide.sort(key=lambda gap: -gap[0])
+        pairs += [_pair(first, a, b) for _, a, b in wide[:pairs_per_prompt]]
     return pairs
 
 
-def agreement(rankings: Sequence[Ranking]) -> float | None:
-    """Krippendorff's α over annotators (rows) and responses (units): 1 is full agreement, 0 is
-    chance. Ordinal for ranks, interval for scores; None for both together, and unless two of them
-    judged the same responses."""
+def annotator_agreement(rankings: Sequence[Ranking]) -> float | None:
+    """Compute how much annotators agree: Krippendorff's α, 1 for full agreement, 0 for chance.
+
+    The units are responses. Ranks are compared on an ordinal scale, scores on an interval scale.
+    Returns None when there are both, when no two annotators ranked the same responses, and when all
+    their numbers are equal.
+    """
     import krippendorff
     import numpy as np
 
-    # What one person alone has judged says nothing about agreement.
+    # Responses that one annotator alone has ranked say nothing about agreement.
     rankings = [
         ranking
         for subject in _by_subject(rankings).values()
@@ -84,27 +97,29 @@ def agreement(rankings: Sequence[Ranking]) -> float | None:
     table = np.full((len(raters), len(units)), np.nan)
     for rater, column, score in values:
         table[rater, column] = score
-    if len(set(table[~np.isnan(table)])) < 2:  # all ties: α divides by their spread
+    if (
+        len(set(table[~np.isnan(table)])) < 2
+    ):  # all numbers are equal: α would divide by their spread
         return None
     level = "ordinal" if rankings[0].ordinal else "interval"
     return float(krippendorff.alpha(reliability_data=table, level_of_measurement=level))
 
 
 def read_ranking(record: Record) -> Ranking:
-    """A row, checked. Raises DataError that begins with its place."""
+    """Check a record and return its ranking. Raises DataError that begins with file and line."""
     row, where = record.row, record.where
     if not isinstance(row, Mapping) or not {"prompt", "responses"} <= set(row):
         raise DataError(
             f"{where}: {preview(row)} must be an object with `prompt`, `responses`, and `ranks` or "
             "`scores`"
         )
-    given = [name for name in ("ranks", "scores") if row.get(name) is not None]
-    if len(given) != 1:
+    kinds = [name for name in ("ranks", "scores") if row.get(name) is not None]
+    if len(kinds) != 1:
         raise DataError(
-            f"{where}: has {' and '.join(given) or 'neither'}; give either `ranks` (1 is best) or "
+            f"{where}: has {' and '.join(kinds) or 'neither'}; give either `ranks` (1 is best) or "
             "`scores` (larger is better)"
         )
-    (name,) = given
+    (name,) = kinds
     responses, numbers = row["responses"], row[name]
     if not isinstance(responses, list) or len(responses) < 2:
         raise DataError(f"{where}: responses {preview(responses)} must be a list of two or more")
@@ -127,26 +142,27 @@ def read_ranking(record: Record) -> Ranking:
     return Ranking(
         record,
         dict(zip(reversed(texts), reversed(responses), strict=True)),
-        {text: sign * statistics.mean(_of(text, texts, numbers)) for text in dict.fromkeys(texts)},
+        {text: sign * _mean_of(text, texts, numbers) for text in dict.fromkeys(texts)},
         name == "ranks",
         str(row.get("annotator") or ""),
         json.dumps([prompt, sorted(set(texts))], sort_keys=True),
     )
 
 
-def _of(text: str, texts: Sequence[str], numbers: Sequence[float]) -> list[float]:
-    return [number for other, number in zip(texts, numbers, strict=True) if other == text]
+def _mean_of(text: str, texts: Sequence[str], numbers: Sequence[float]) -> float:
+    """Return the mean number of a response, which an annotator may have ranked twice."""
+    return statistics.mean(n for other, n in zip(texts, numbers, strict=True) if other == text)
 
 
 def _by_subject(rankings: Sequence[Ranking]) -> dict[str, list[Ranking]]:
-    found: dict[str, list[Ranking]] = {}
+    by_subject: dict[str, list[Ranking]] = {}
     for ranking in rankings:
-        found.setdefault(ranking.subject, []).append(ranking)
-    return found
+        by_subject.setdefault(ranking.subject, []).append(ranking)
+    return by_subject
 
 
 def _mean_scores(subject: Sequence[Ranking]) -> dict[str, float]:
-    """Each response's mean over all annotators, in the order of the first row."""
+    """Return each response's mean score over all annotators, in the order of the first row."""
     first = subject[0]
     for ranking in subject:
         if ranking.ordinal != first.ordinal:
@@ -157,7 +173,7 @@ def _mean_scores(subject: Sequence[Ranking]) -> dict[str, float]:
     return {text: statistics.mean(r.scores[text] for r in subject) for text in first.scores}
 
 
-def _candidates(order: Sequence[str], rule: str) -> Iterable[tuple[str, str]]:
+def _pairs_by_rule(order: Sequence[str], rule: str) -> Iterable[tuple[str, str]]:
     if rule == "adjacent":
         return itertools.pairwise(order)
     if rule == "best_worst":
@@ -176,8 +192,8 @@ def _pair(ranking: Ranking, chosen: str, rejected: str) -> PreferencePair:
     return pair_from_row(row, where=record.where, line=record.line)
 
 
-def _canonical(response: Any, where: str) -> str:
-    """Equal for responses that say the same. Raises DataError unless it is an answer."""
+def _canonical(response: object, where: str) -> str:
+    """Return a text that is equal for equal answers. Raises DataError if the response is no answer."""
     answer = chat_answer(read_field(response, where))
     check_answer(answer, where)
     return json.dumps([[m["role"], m["content"].strip()] for m in answer])

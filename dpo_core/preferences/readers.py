@@ -1,11 +1,11 @@
-"""One reader for each kind of data file; all of them give records that know where they are from."""
+"""Readers of data files, one for each format; each yields records with file and line."""
 
 from __future__ import annotations
 
 import csv
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from dpo_core.errors import DataError
 from dpo_core.preferences.messages import preview
@@ -18,22 +18,25 @@ from dpo_core.preferences.strict_json import (
     read_text,
 )
 
+if TYPE_CHECKING:
+    from pyarrow.parquet import FileMetaData
+
 _BATCH_ROWS = 1024
-# Text packs to a tenth. Small files may pack better, and are small unpacked, too.
-_MOST_UNPACKED_TIMES, _MOST_UNPACKED_BYTES = 100, 64 * 2**20
+# Text compresses to about a tenth. Small files may compress better, but are small unpacked, too.
+_MAX_UNPACKED_RATIO, _MAX_UNPACKED_BYTES = 100, 64 * 2**20
 
 
 class Record(NamedTuple):
-    """A row as it was read, not yet checked."""
+    """A row of a data file, read but not checked."""
 
     row: Any
-    """The content; or a DataError, for a line that could not be read though others can."""
+    """The content, or a DataError for a line that cannot be read while others can."""
     line: int
     where: str
 
 
 def read_file(path: Path) -> Iterator[Record]:
-    """The records of a data file. Raises DataError, also for an ending that nobody reads."""
+    """Yield the records of a data file. Raises DataError, also for an ending without a reader."""
     reader = READERS.get(path.suffix.lower())
     if reader is None:
         raise DataError(
@@ -44,7 +47,10 @@ def read_file(path: Path) -> Iterator[Record]:
 
 
 def read_jsonl(path: Path) -> Iterator[Record]:
-    """One JSON object a line; blank lines only at the end. One line is in memory at a time."""
+    """Yield the record of each line, which is a JSON object; blank lines may stand at the end only.
+
+    One line is in memory at a time.
+    """
     rows, blank = 0, 0
     for number, line in read_lines(path):
         if not line.strip():
@@ -68,7 +74,7 @@ def _json_line(line: bytes, path: Path, number: int) -> Any:
 
 
 def read_json(path: Path) -> Iterator[Record]:
-    """A list of objects, or an object in which exactly one value is a list."""
+    """Yield records from a JSON list of objects, or from the one list that is a value of an object."""
     content = parse_json(read_text(path), path)
     values = list(content.values()) if isinstance(content, dict) else [content]
     lists = [value for value in values if isinstance(value, list)]
@@ -82,7 +88,7 @@ def read_json(path: Path) -> Iterator[Record]:
 
 
 def read_csv(path: Path) -> Iterator[Record]:
-    """Cells are strings; a cell that begins with `[{` is a JSON list of messages."""
+    """Yield records of strings; a cell that begins with `[{` is parsed as a JSON list of messages."""
     rows = _csv_rows(path)
     _, header = next(rows)
     if len(set(header)) < len(header):
@@ -100,7 +106,7 @@ def read_csv(path: Path) -> Iterator[Record]:
 
 
 def _csv_rows(path: Path) -> Iterator[tuple[int, list[str]]]:
-    """Rows that are not blank, each with the line it begins on; one row is in memory at a time."""
+    """Yield rows that are not blank, each with the line it begins on; one row is in memory at a time."""
     csv.field_size_limit(MAX_LINE_BYTES)
     lines = (decode_line(line, path, number) for number, line in read_lines(path))
     reader = csv.reader(lines, strict=True)
@@ -118,24 +124,24 @@ def _csv_rows(path: Path) -> Iterator[tuple[int, list[str]]]:
 
 
 def _messages(row: dict[str, str], path: Path, line: int) -> dict[str, Any]:
-    """The cells that hold messages, parsed."""
+    """Return the parsed content of the cells that are JSON lists of messages."""
     cells = {name: row.get(name, "") for name in ("prompt", "chosen", "rejected")}
-    found = [name for name, cell in cells.items() if cell.startswith("[{")]
+    names = [name for name, cell in cells.items() if cell.startswith("[{")]
     try:
-        return {name: parse_json(cells[name], path, line) for name in found}
+        return {name: parse_json(cells[name], path, line) for name in names}
     except DataError as error:
         raise DataError(
-            f"{error} (a cell of {'/'.join(found)} that begins with [{{ is read as JSON messages)"
+            f"{error} (a cell of {'/'.join(names)} that begins with [{{ is read as JSON messages)"
         ) from None
 
 
 def read_parquet(path: Path) -> Iterator[Record]:
-    """Rows of an Apache Parquet file, numbered from 1. A batch of them is in memory at a time."""
+    """Yield the rows of an Apache Parquet file, from number 1; one batch is in memory at a time."""
     from pyarrow import ArrowException, parquet
 
     try:
         file = parquet.ParquetFile(path)
-        _refuse_bomb(file.metadata, path)
+        _refuse_decompression_bomb(file.metadata, path)
         batches = file.iter_batches(_BATCH_ROWS)
         rows = (row for batch in batches for row in batch.to_pylist())
         for number, row in enumerate(rows, 1):
@@ -145,15 +151,15 @@ def read_parquet(path: Path) -> Iterator[Record]:
         raise DataError(f"{path}: cannot be read as Parquet ({reason}); write it again") from error
 
 
-def _refuse_bomb(metadata: Any, path: Path) -> None:
-    """Raise DataError for a file that says of itself that it unpacks to far more than it is."""
+def _refuse_decompression_bomb(metadata: FileMetaData, path: Path) -> None:
+    """Raise DataError if the file's own metadata gives an unpacked size far beyond its packed size."""
     groups = [metadata.row_group(i) for i in range(metadata.num_row_groups)]
     chunks = [group.column(i) for group in groups for i in range(group.num_columns)]
     packed = sum(chunk.total_compressed_size for chunk in chunks)
     unpacked = sum(chunk.total_uncompressed_size for chunk in chunks)
-    if unpacked > max(_MOST_UNPACKED_BYTES, _MOST_UNPACKED_TIMES * packed):
+    if unpacked > max(_MAX_UNPACKED_BYTES, _MAX_UNPACKED_RATIO * packed):
         raise DataError(
-            f"{path}: unpacks to {unpacked // 2**20} MiB, more than {_MOST_UNPACKED_TIMES} times its "
+            f"{path}: unpacks to {unpacked // 2**20} MiB, more than {_MAX_UNPACKED_RATIO} times its "
             "size, as no text does; write it again from its source"
         )
 

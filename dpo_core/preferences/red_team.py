@@ -1,9 +1,9 @@
-"""Red-team prompts become pairs: every safe response against every harmful one of its prompt.
+"""Responses to red-team prompts become pairs of a safe and a harmful response to one prompt.
 
     {"prompt": "...", "response": "...", "label": "harmful", "category": "weapons"}
 
-One response a row. `label` is `safe` or `harmful`; the category stays with the pair, so that
-accuracy can be told apart by it.
+A row has one response, labelled `safe` or `harmful`. The pair keeps the category, by which accuracy
+is broken down.
 """
 
 from __future__ import annotations
@@ -11,7 +11,6 @@ from __future__ import annotations
 import itertools
 import json
 from collections.abc import Iterable, Mapping
-from typing import Any
 
 from dpo_core.errors import DataError
 from dpo_core.preferences.messages import check_answer, preview, read_field
@@ -23,9 +22,9 @@ SAFE, HARMFUL = "safe", "harmful"
 
 
 def red_team_pairs(records: Iterable[Record], *, pairs_per_prompt: int) -> list[PreferencePair]:
-    """Pairs of each prompt in the order of its rows, at most `pairs_per_prompt`.
+    """Return the pairs of each prompt, at most `pairs_per_prompt`, in the order of its rows.
 
-    As far as their numbers allow, each response is used once before one is used again. Raises
+    Every response is used once, as far as their numbers allow, before one is used again. Raises
     DataError when no prompt has responses of both labels.
     """
     prompts: dict[str, dict[str, list[Record]]] = {}
@@ -46,17 +45,18 @@ def red_team_pairs(records: Iterable[Record], *, pairs_per_prompt: int) -> list[
 
 
 def _matches(safe: list[Record], harmful: list[Record]) -> list[tuple[Record, Record]]:
-    every = list(itertools.product(range(len(safe)), range(len(harmful))))
+    """Return all pairs of a safe and a harmful response, those of unused responses first."""
+    indices = list(itertools.product(range(len(safe)), range(len(harmful))))
     # Along the diagonals: (0, 0), (1, 1), ... and then (0, 1), (1, 2), ...
-    every.sort(key=lambda ij: ((ij[1] - ij[0]) % max(len(safe), len(harmful)), ij))
-    return [(safe[i], harmful[j]) for i, j in every]
+    indices.sort(key=lambda ij: ((ij[1] - ij[0]) % max(len(safe), len(harmful)), ij))
+    return [(safe[i], harmful[j]) for i, j in indices]
 
 
 def read_red_team(record: Record) -> Record:
-    """The record, checked. Raises DataError that begins with its place."""
+    """Check a record and return it. Raises DataError that begins with file and line."""
     row, where = record.row, record.where
-    wanted = ("prompt", "response", "label")
-    if not isinstance(row, Mapping) or any(name not in row for name in wanted):
+    required = ("prompt", "response", "label")
+    if not isinstance(row, Mapping) or any(name not in row for name in required):
         raise DataError(
             f"{where}: {preview(row)} must be an object with `prompt`, `response`, and `label`"
         )
@@ -70,7 +70,7 @@ def read_red_team(record: Record) -> Record:
 
 
 def _pair(safe: Record, harmful: Record) -> PreferencePair:
-    row: dict[str, Any] = {
+    row = {
         "prompt": safe.row["prompt"],
         "chosen": safe.row["response"],
         "rejected": harmful.row["response"],

@@ -1,4 +1,4 @@
-"""Three splits by prompt group: train to learn from, select to choose by, final to report once."""
+"""Splits by prompt group: `train` to learn, `select` to choose a candidate, `final` to report once."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ SPLITS = ("train", "select", "final")
 
 @dataclass(frozen=True)
 class PreferenceSplits:
-    """Pairs in the order they were read; no prompt group is in two of the three."""
+    """Pairs of the three splits in the order they were read; no prompt group is in two splits."""
 
     train: Sequence[PreferencePair]
     select: Sequence[PreferencePair]
@@ -35,12 +35,26 @@ def split_pairs(
     final_fraction: float,
     fixed_splits: Mapping[str, Sequence[PreferencePair]] | None = None,
 ) -> PreferenceSplits:
-    """Deal prompt groups out to the splits, in about these fractions of the groups.
+    """Assign prompt groups to the splits.
 
-    Where a group goes depends on it and on `seed` alone, or, where an earlier group asks nearly the
-    same, on that one: so near duplicates stay together, and rows appended later move no old pair.
-    Splits that are `fixed_splits` are taken as they are, and nothing is dealt out to them.
-    Raises SettingsError for fractions that are none, DataError if a split stays empty.
+    The split of a group depends on the group and `seed` alone. A group whose question is nearly the
+    same as that of an earlier group goes where that group goes. So near duplicates stay together,
+    and pairs that are appended later move no earlier pair.
+
+    Args:
+        pairs: The pairs to split.
+        seed: Another seed gives another assignment.
+        select_fraction: The fraction of groups in `select`, above 0 and below 1; the numbers of
+            groups match it only about.
+        final_fraction: The fraction of groups in `final`, likewise.
+        fixed_splits: Splits that are used as they are, by name; no group is assigned to them.
+
+    Returns:
+        The pairs of each split.
+
+    Raises:
+        SettingsError: A fraction is not between 0 and 1, or the fractions leave no training pairs.
+        DataError: A split is empty.
     """
     fixed_splits = fixed_splits or {}
     fractions = {"select": select_fraction, "final": final_fraction}
@@ -50,8 +64,8 @@ def split_pairs(
     groups = table.groups
     questions = (first_question(pair.prompt) for pair in table.take(groups.first))
     draws = (group_draw(seed, groups.names[i]) for i in representatives(questions))
-    homes = np.array([_split_of(draw, fractions) for draw in draws], dtype=str)
-    of_pair = homes[groups.of_pair]
+    assigned = np.array([_split_of(draw, fractions) for draw in draws], dtype=str)
+    of_pair = assigned[groups.of_pair]
     parts = {name: table.take(np.flatnonzero(of_pair == name)) for name in SPLITS}
     parts |= {name: PairTable.of(part) for name, part in fixed_splits.items()}
     _check_none_empty(parts, len(groups.names), fractions)
@@ -59,9 +73,9 @@ def split_pairs(
 
 
 def group_draw(seed: int, group: str) -> float:
-    """A number in [0, 1) that is a pure function of seed and group."""
+    """Return a number in [0, 1) that depends on seed and group alone."""
     digest = hashlib.sha256(f"{seed}:{group}".encode()).digest()
-    # 53 bits are what a float holds exactly: more could round up to 1.0.
+    # A float holds 53 bits exactly; more could round up to 1.0.
     return (int.from_bytes(digest[:8], "big") >> 11) / 2**53
 
 
@@ -96,7 +110,7 @@ def _check_none_empty(
 
 
 def _empty_split(name: str, fraction: float, groups: int) -> str:
-    # The chance that n groups all miss a split of fraction f is (1 - f)^n; below 1 % will do.
+    # n groups all miss a split of fraction f with probability (1 - f)^n; below 1 % is enough.
     needed = max(3, math.ceil(math.log(0.01) / math.log1p(-fraction)))
     missing = f", {needed - groups} more than there are" if needed > groups else ""
     change = "smaller fractions to the others" if name == "train" else f"a larger {name}_fraction"
@@ -108,5 +122,5 @@ def _empty_split(name: str, fraction: float, groups: int) -> str:
 
 
 def split_lines(pairs: Iterable[PreferencePair]) -> Iterator[bytes]:
-    """A split as the lines of JSON that `load_pairs` reads back, with the same ids."""
+    """Yield a split as lines of JSON that `load_pairs` reads back, with the same ids."""
     return (f"{json.dumps(to_row(pair), ensure_ascii=False)}\n".encode() for pair in pairs)

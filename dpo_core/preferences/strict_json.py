@@ -1,4 +1,7 @@
-"""JSON and text without Python's leniency: no NaN, no duplicate keys, UTF-8 without a mark."""
+"""Strict readers of JSON and text: no NaN, no duplicate keys, UTF-8 without a byte order mark.
+
+Python's own readers accept all of these.
+"""
 
 from __future__ import annotations
 
@@ -12,12 +15,15 @@ from dpo_core.errors import DataError
 
 MAX_LINE_BYTES = 16 * 2**20
 MAX_WHOLE_BYTES = 256 * 2**20
-"""Of a file that is parsed as one value, which takes several times its size."""
+"""The largest file that is parsed as one value, which takes several times its size in memory."""
 
 
 def read_text(path: Path) -> str:
-    """The text of a file. Raises DataError if it is unreadable, too large to be read as one value,
-    not UTF-8, marked or empty."""
+    """Return the text of a file.
+
+    Raises DataError if the file cannot be read, is empty or too large to be parsed as one value, is
+    not UTF-8 or begins with a byte order mark.
+    """
     try:
         if path.stat().st_size > MAX_WHOLE_BYTES:
             raise DataError(
@@ -39,9 +45,17 @@ def read_text(path: Path) -> str:
 
 
 def read_lines(path: Path) -> Iterator[tuple[int, bytes]]:
-    """Number, from 1, and bytes of each line, one at a time, so that a file may be large.
+    """Read a file line by line, so that it may be larger than memory.
 
-    Raises DataError if the file is unreadable or marked, or a line is longer than MAX_LINE_BYTES.
+    Args:
+        path: The file to read.
+
+    Yields:
+        The number of each line, from 1, and its bytes with the line end.
+
+    Raises:
+        DataError: The file cannot be read or begins with a byte order mark, or a line is longer
+            than MAX_LINE_BYTES.
     """
     try:
         with path.open("rb") as file:
@@ -61,6 +75,19 @@ def read_lines(path: Path) -> Iterator[tuple[int, bytes]]:
 
 
 def decode_line(line: bytes, path: Path, number: int) -> str:
+    """Decode a line as UTF-8.
+
+    Args:
+        line: The bytes of the line.
+        path: The file it is from, for the error.
+        number: Its number in the file, from 1, for the error.
+
+    Returns:
+        The text of the line.
+
+    Raises:
+        DataError: The line is not UTF-8.
+    """
     try:
         return line.decode()
     except UnicodeDecodeError as error:
@@ -68,6 +95,7 @@ def decode_line(line: bytes, path: Path, number: int) -> str:
 
 
 def empty_file(path: Path) -> DataError:
+    """Return the error for a file without any row."""
     return DataError(f"{path}: the file is empty; it must hold at least one preference pair")
 
 
@@ -87,8 +115,20 @@ def _no_utf8(raw: bytes, error: UnicodeDecodeError, path: Path, line: int) -> Da
 
 
 def parse_json(text: str, path: Path, line: int | None = None) -> Any:
-    """Parse `text`, which begins at `line` of the file, or is all of it. Raises DataError."""
-    place = f"{path}:{line}" if line else str(path)
+    """Parse JSON without Python's leniency.
+
+    Args:
+        text: The JSON text.
+        path: The file it is from, for the error.
+        line: The line of the file at which the text begins; None if it is the whole file.
+
+    Returns:
+        The value, with dicts for objects.
+
+    Raises:
+        DataError: The text is not JSON, is nested too deeply, has a duplicate key or a NaN.
+    """
+    where = f"{path}:{line}" if line else str(path)
     try:
         return _DECODER.decode(text)
     except json.JSONDecodeError as error:
@@ -97,14 +137,14 @@ def parse_json(text: str, path: Path, line: int | None = None) -> Any:
             f"({error.msg}); correct the line"
         ) from None
     except ValueError as error:  # from the two functions below, or a number of too many digits
-        raise DataError(f"{place}: {error}") from None
+        raise DataError(f"{where}: {error}") from None
     except RecursionError:
         raise DataError(
-            f"{place}: JSON is nested too deeply; a row has strings or lists of messages"
+            f"{where}: JSON is nested too deeply; a row has strings or lists of messages"
         ) from None
 
 
-def _unique(items: list[tuple[str, Any]]) -> dict[str, Any]:
+def _unique(items: list[tuple[str, object]]) -> dict[str, object]:
     result = dict(items)
     if len(result) < len(items):
         names = [name for name, _ in items]
@@ -117,5 +157,5 @@ def _no_number(name: str) -> NoReturn:
     raise ValueError(f"{name} is not JSON; write a number, a string or null")
 
 
-# One for all: making it takes longer than using it.
+# Shared, because creating a decoder takes longer than using it.
 _DECODER = json.JSONDecoder(object_pairs_hook=_unique, parse_constant=_no_number)

@@ -1,4 +1,4 @@
-"""Preference pairs on disk: as many as there are, of which only those in use are in memory."""
+"""Tables of preference pairs in a file on disk, of which only the pairs in use are in memory."""
 
 from __future__ import annotations
 
@@ -8,13 +8,14 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any, overload
+from typing import Any, TypedDict, overload
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from dpo_core.preferences.messages import Turns
 from dpo_core.preferences.pairs import PreferencePair
 from dpo_core.storage.arrow_files import map_rows, write_batches, write_rows
 
@@ -22,18 +23,18 @@ Indices = npt.NDArray[np.int64]
 
 
 class PairTable(Sequence[PreferencePair]):
-    """Pairs of a mapped Arrow file, all of them or those at `order`."""
+    """Pairs of an Arrow file that is mapped into memory: all rows, or those at the positions `order`."""
 
     def __init__(
-        self, table: pa.Table, order: Indices | None = None, keep_alive: Any = None
+        self, table: pa.Table, order: Indices | None = None, keep_alive: object = None
     ) -> None:
-        """`keep_alive` is held as long as the table is: the folder of a file that nobody else owns."""
+        """Keep a reference to `keep_alive`, whose file is deleted when nothing refers to it."""
         self.table, self.keep_alive = table, keep_alive
         self.order: Indices = np.arange(table.num_rows) if order is None else order
 
     @classmethod
     def of(cls, pairs: Iterable[PreferencePair]) -> PairTable:
-        """A table as it is; anything else is written to a file that lives as long as the table."""
+        """Return a table as it is, and other pairs as a table whose file is deleted with it."""
         if isinstance(pairs, cls):
             return pairs
         folder = tempfile.TemporaryDirectory(prefix="dpo-sweeps-pairs-")
@@ -42,6 +43,7 @@ class PairTable(Sequence[PreferencePair]):
 
     @classmethod
     def write(cls, pairs: Iterable[PreferencePair], path: Path) -> PairTable:
+        """Write pairs to a file and return the file as a table."""
         if isinstance(pairs, cls):
             write_batches(path, _SCHEMA, pairs._batches())
         else:
@@ -50,10 +52,11 @@ class PairTable(Sequence[PreferencePair]):
 
     @classmethod
     def open(cls, path: Path) -> PairTable:
+        """Map a file of pairs into memory. Raises pyarrow.ArrowInvalid if it is no such file."""
         return cls(map_rows(path))
 
     def take(self, order: Indices) -> PairTable:
-        """Those at these positions of this table, in this order; nothing is copied."""
+        """Return the pairs at these positions, in this order, without copying them."""
         return PairTable(self.table, self.order[order], self.keep_alive)
 
     def __len__(self) -> int:
@@ -75,7 +78,7 @@ class PairTable(Sequence[PreferencePair]):
             yield from map(_pair, batch.to_pylist())
 
     def _batches(self) -> Iterator[pa.RecordBatch]:
-        """The rows in order, a few at a time. A table's own `take` would first join all batches."""
+        """Yield the rows in order, a few at a time. Arrow's own `take` would first join all batches."""
         batches = self.table.to_batches()
         ends = np.cumsum([len(batch) for batch in batches])
         numbers = np.searchsorted(ends, self.order, side="right")
@@ -87,16 +90,18 @@ class PairTable(Sequence[PreferencePair]):
                 yield batches[number].take(pa.array(self.order[run] - start))
 
     def column(self, name: str) -> list[Any]:
+        """Return the stored values of a column, one a pair; prompt and answers are JSON texts."""
         return list(self.table[name].take(self.order).to_pylist())
 
     @property
     def unanswered_count(self) -> int:
-        """How many are golden answers without a rejected side yet."""
+        """Return the number of golden answers that have no rejected side yet."""
         empty = pc.equal(self.table["rejected"], json.dumps(())).to_numpy()
         return int(empty[self.order].sum())
 
     @cached_property
     def groups(self) -> Groups:
+        """Return the prompt groups of the pairs."""
         encoded = self.table["group"].take(self.order).combine_chunks().dictionary_encode()
         numbers = encoded.indices.to_numpy().astype(np.int64)
         first: Indices = np.unique(numbers, return_index=True)[1]
@@ -105,19 +110,32 @@ class PairTable(Sequence[PreferencePair]):
 
 @dataclass(frozen=True)
 class Groups:
-    """Prompt groups in the order of their first pair."""
+    """The prompt groups of a table, in the order of their first pair."""
 
     names: list[str]
     of_pair: Indices
-    """Which group each pair is in, shape (pairs,)."""
+    """The index in `names` of each pair's group, shape (pairs,)."""
     first: Indices
-    """Position of each group's first pair, shape (groups,)."""
+    """The position of each group's first pair, shape (groups,)."""
 
 
 _JSON = json.JSONEncoder(ensure_ascii=False)
 
 
-def _values(pair: PreferencePair) -> list[Any]:
+class _StoredRow(TypedDict):
+    """A row as it is stored; prompt and answers are JSON texts."""
+
+    id: str
+    group: str
+    prompt: str
+    chosen: str
+    rejected: str
+    line: int
+    category: str | None
+    source: str | None
+
+
+def _values(pair: PreferencePair) -> list[object]:
     return [
         pair.id,
         pair.group,
@@ -128,12 +146,20 @@ def _values(pair: PreferencePair) -> list[Any]:
     ]
 
 
-def _pair(row: dict[str, Any]) -> PreferencePair:
-    sides = {name: _side(row[name]) for name in ("prompt", "chosen", "rejected")}
-    return PreferencePair(**{**row, **sides})
+def _pair(row: _StoredRow) -> PreferencePair:
+    return PreferencePair(
+        id=row["id"],
+        group=row["group"],
+        prompt=_side(row["prompt"]),
+        chosen=_side(row["chosen"]),
+        rejected=_side(row["rejected"]),
+        line=row["line"],
+        category=row["category"],
+        source=row["source"],
+    )
 
 
-def _side(text: str) -> Any:
+def _side(text: str) -> Turns | str:
     side = json.loads(text)
     return side if isinstance(side, str) else tuple(side)
 

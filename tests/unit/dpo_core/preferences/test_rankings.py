@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dpo_core.errors import DataError
-from dpo_core.preferences.rankings import RULES, agreement, ranking_pairs, read_ranking
+from dpo_core.preferences.rankings import RULES, annotator_agreement, ranking_pairs, read_ranking
 from dpo_core.preferences.readers import Record
 
 RESPONSES = ["good", "fair", "bad", "awful"]
@@ -21,8 +21,8 @@ def rankings(*rows: dict[str, Any]) -> Any:
 
 
 def pairs(*rows: dict[str, Any], rule: str = "all", cap: int = 99, gap: float = 0.0) -> Any:
-    made = ranking_pairs(rankings(*rows), rule=rule, pairs_per_prompt=cap, min_gap=gap)
-    return [(pair.chosen, pair.rejected) for pair in made]
+    all_pairs = ranking_pairs(rankings(*rows), rule=rule, pairs_per_prompt=cap, min_gap=gap)
+    return [(pair.chosen, pair.rejected) for pair in all_pairs]
 
 
 @pytest.mark.parametrize("row", [{"ranks": [1, 2, 3, 4]}, {"scores": [9, 7, 5, 3]}])
@@ -78,18 +78,22 @@ def test_the_chosen_one_always_has_the_better_score(scores: list[int], rule: str
 def test_agreement() -> None:
     ann = {"ranks": [1, 2, 3, 4], "annotator": "ann"}
     same, reverse = ({"ranks": r, "annotator": "bob"} for r in ([1, 2, 3, 4], [4, 3, 2, 1]))
-    assert agreement(rankings(ann, same)) == pytest.approx(1.0)
-    alpha = agreement(rankings(ann, reverse))
+    assert annotator_agreement(rankings(ann, same)) == pytest.approx(1.0)
+    alpha = annotator_agreement(rankings(ann, reverse))
     assert alpha is not None
     assert alpha < 0
-    assert agreement(rankings(ann)) is None, "one person agrees with nobody"
+    assert annotator_agreement(rankings(ann)) is None, "one person agrees with nobody"
     scored = [
         {"prompt": "Another?", "scores": [4, 3, 2, 1], "annotator": name} for name in ("ann", "bob")
     ]
-    assert agreement(rankings(ann, same, scored[0])) == pytest.approx(1.0), "judged by one alone"
-    assert agreement(rankings(ann, same, *scored)) is None, "ranks and scores have no common scale"
+    assert annotator_agreement(rankings(ann, same, scored[0])) == pytest.approx(1.0), (
+        "judged by one alone"
+    )
+    assert annotator_agreement(rankings(ann, same, *scored)) is None, (
+        "ranks and scores have no common scale"
+    )
     ties = [{"scores": [3, 3, 3, 3], "annotator": name} for name in ("ann", "bob")]
-    assert agreement(rankings(*ties)) is None
+    assert annotator_agreement(rankings(*ties)) is None
 
 
 @pytest.mark.parametrize(
