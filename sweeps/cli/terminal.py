@@ -15,6 +15,8 @@ from rich.table import Table
 
 from dpo_core.evaluation.outcomes import OBJECTIVES
 from sweeps.selection.guardrails import broken
+from sweeps.selection.leaderboard import searched_trial, winner_first, winner_label
+from sweeps.selection.ordering import ScoredCheckpoint, best_so_far
 
 log = logging.getLogger("dpo_sweeps")
 
@@ -25,7 +27,7 @@ class Progress:
     def __init__(self, *, trials: int, steps: int | None, objective: str) -> None:
         self.trials, self.steps, self.objective = trials, steps, objective
         self.ended = 0
-        self.best: tuple[float, str, int] | None = None
+        self.best: ScoredCheckpoint | None = None
 
     def tell(self, happening: Any) -> None:
         """The runner's events; see `sweeps.trials.events.Happening`."""
@@ -41,10 +43,10 @@ class Progress:
 
     def _evaluated(self, trial: str, metrics: Mapping[str, Any]) -> None:
         accuracy, step = metrics["accuracy"], metrics["global_step"]
-        if self.best is None or accuracy > self.best[0]:
-            self.best = (accuracy, trial, step)
+        checkpoint = ScoredCheckpoint(trial, step, accuracy, metrics["drift"])
+        self.best = best_so_far(self.best, checkpoint)
         of = f"/{self.steps}" if self.steps else ""
-        best = f"best {self.best[0]:.3f} {self.best[1]} step {self.best[2]}"
+        best = f"best {self.best.accuracy:.3f} {self.best.trial} step {self.best.step}"
         log.info(
             f"{trial} step {step}{of}   {self.objective} {accuracy:.3f}   "
             f"loss {metrics['loss']:.4f}   {best}"
@@ -60,10 +62,14 @@ def show_value(value: Any) -> str:
 
 
 def leaderboard(selection: Mapping[str, Any], rows: int = 20) -> Table:
-    """The trials, best first; of what is excluded, by which guardrails."""
+    """Return the table of the trials: the winner's first and marked, the others best first.
+
+    A row shows its trial's best checkpoint; the winner may be an earlier one that drifted less.
+    """
     candidates = selection["candidates"]
     exclusions = {(c["trial"], c["step"]): _exclusions(c, selection) for c in candidates}
-    trials: Sequence[Mapping[str, Any]] = selection["trials"]
+    won = selection["winner"]
+    trials = winner_first(selection["trials"], won and won["trial"])
     names = list(dict.fromkeys(name for t in trials for name in t["point"]))
     table = Table(title=f"{len(trials)} trials by {selection['objective']} on the select split")
     for column in ("trial", "accuracy", "step", *names, "drift", "status"):
@@ -76,7 +82,11 @@ def leaderboard(selection: Mapping[str, Any], rows: int = 20) -> Table:
         excluded = exclusions.get((trial["trial"], trial["step"]))
         status += f"; excluded: {', '.join(excluded)}" if excluded else ""
         step = "-" if trial["step"] is None else str(trial["step"])
-        table.add_row(trial["trial"], accuracy, step, *values, drift, escape(status))
+        is_winner = bool(won) and trial["trial"] == searched_trial(won["trial"])
+        if is_winner:
+            status = f"{winner_label(won['trial'], won['step'])}; {status}"
+        style = "bold" if is_winner else None
+        table.add_row(trial["trial"], accuracy, step, *values, drift, escape(status), style=style)
     return table
 
 

@@ -20,8 +20,9 @@ from sweeps.run_dir.prepared import read_labels
 from sweeps.selection.candidates import groups_of
 from sweeps.selection.confirmation import Confirmation
 from sweeps.selection.leaderboard import scores, scores_by_id, trial_rows
+from sweeps.selection.ordering import ranked
 from sweeps.selection.pareto import pareto_rows
-from sweeps.selection.rule import Candidate, Choice, ranked, runner_up
+from sweeps.selection.rule import Candidate, Choice, runner_up
 from sweeps.selection.statistics import Groups, compare, holm, standard_errors
 from sweeps.selection.verdict import INCUMBENT, REFERENCE, Verdict, judge, nothing_admissible
 

@@ -33,10 +33,11 @@ from sweeps.report.file_types import (
 from sweeps.run_dir import ledger
 from sweeps.run_dir.answers import read_answers
 from sweeps.run_dir.config_file import read_config
-from sweeps.run_dir.ledger import TrialRecord, evaluation_record, searched
+from sweeps.run_dir.ledger import EvaluationRecord, TrialRecord, evaluation_record, searched
 from sweeps.run_dir.paths import SweepPaths
 from sweeps.run_dir.prepared import read_labels
-from sweeps.selection.leaderboard import Candidate, candidates, trial_rows, winner
+from sweeps.selection.leaderboard import trial_rows
+from sweeps.selection.ordering import best_checkpoint
 
 _MOST_WORST_PAIRS = 3
 OPEN = "open"
@@ -97,9 +98,9 @@ class ReportData:
         return [*self.ended_trials, *self.open_trials]
 
     @cached_property
-    def candidates(self) -> list[Candidate]:
-        """Return every evaluated checkpoint of every trial."""
-        return candidates(self.records)
+    def evaluations(self) -> list[tuple[TrialRecord, EvaluationRecord]]:
+        """Return every evaluation of every trial, each with its trial."""
+        return [(record, each) for record in self.records for each in record.evaluations]
 
     @cached_property
     def leaderboard(self) -> list[TrialRow]:
@@ -199,7 +200,7 @@ def highlighted_checkpoint(
     chosen = selection.get("winner")
     if chosen:
         return chosen["trial"], chosen["step"]
-    best = winner(searched(records), objective)
+    best = best_checkpoint(searched(records), objective)
     return (best.trial, best.step) if best else None
 
 

@@ -68,18 +68,6 @@ class TrialRecord:
         evaluations = tuple(EvaluationRecord(**e) for e in row["evaluations"])
         return cls(**{**row, "evaluations": evaluations})
 
-    def best(self, objective: str) -> EvaluationRecord | None:
-        """The most accurate evaluation; of equal ones that which drifted less, then the earlier."""
-        return max(
-            self.evaluations,
-            key=lambda e: (e.accuracy(objective), -e.drift, -e.step),
-            default=None,
-        )
-
-    def best_accuracy(self, objective: str) -> float | None:
-        best = self.best(objective)
-        return None if best is None else best.accuracy(objective)
-
 
 def searched(records: Iterable[TrialRecord]) -> list[TrialRecord]:
     """The trials of the search, without those that confirm its best points."""

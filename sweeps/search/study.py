@@ -11,6 +11,7 @@ from optuna.trial import FrozenTrial, TrialState, create_trial
 
 from search_spaces import Axis, Choice, LogUniform, Space
 from sweeps.run_dir.ledger import FAILED, TrialRecord
+from sweeps.selection.ordering import best_evaluation
 
 METRIC = "best_accuracy"  # of a trial's checkpoints so far, for the sweep's accuracy
 
@@ -39,7 +40,7 @@ def frozen_trial(
 ) -> FrozenTrial:
     """A ledger record as an Optuna trial: COMPLETE with its best checkpoint's values, or FAIL."""
     axes, params = space.axis_of_keys(), space.keys_of(record.point)
-    best = None if record.status == FAILED else record.best(objective)
+    best = None if record.status == FAILED else best_evaluation(record, objective)
     known = {"accuracy": best.accuracy(objective), "drift": best.drift} if best else {}
     # Optuna knows intermediate values of a single objective only.
     told = record.evaluations if len(objectives) == 1 else ()

@@ -16,7 +16,8 @@ from typing import Any
 import numpy as np
 
 from sweeps.run_dir.ledger import TrialRecord, searched
-from sweeps.selection.rule import Candidate, choose, ranked
+from sweeps.selection.ordering import ranked
+from sweeps.selection.rule import Candidate, choose
 from sweeps.selection.statistics import Groups
 
 

@@ -1,51 +1,21 @@
-"""Which checkpoint wins: a pure function of the ledger, whatever the order of its lines."""
+"""The leaderboard and the scores of a split, as selection.json and the reports show them."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any, TypeVar
 
 import numpy as np
 
 from dpo_core.evaluation.failure_modes import drift_and_displacement
 from dpo_core.evaluation.outcomes import OBJECTIVES, Floats, Outcomes, label_slices, length_slices
-from sweeps.run_dir.ledger import EvaluationRecord, TrialRecord
+from sweeps.run_dir.ledger import TrialRecord
+from sweeps.run_dir.paths import SweepPaths
+from sweeps.selection.ordering import best_checkpoint, best_evaluation, rank_key
 from sweeps.selection.statistics import Groups, design_effect, wilson_interval
 
-
-@dataclass(frozen=True)
-class Candidate:
-    """One evaluated checkpoint."""
-
-    trial: str
-    step: int
-    point: Mapping[str, Any]
-    evaluation: EvaluationRecord
-
-
-def candidates(records: Iterable[TrialRecord]) -> list[Candidate]:
-    """Every checkpoint of every trial that was evaluated, a later failure notwithstanding."""
-    return [Candidate(r.trial, e.step, r.point, e) for r in records for e in r.evaluations]
-
-
-def ranked(found: Iterable[Candidate], objective: str) -> list[Candidate]:
-    """Best first: accuracy, then the per-token accuracy (ties are rarer there), then the earlier
-    step (less drift), then the name, so that no two are ever equal."""
-    return sorted(
-        found,
-        key=lambda c: (
-            -c.evaluation.accuracy(objective),
-            -c.evaluation.accuracy("token_reward_accuracy"),
-            c.step,
-            c.trial,
-        ),
-    )
-
-
-def winner(records: Iterable[TrialRecord], objective: str) -> Candidate | None:
-    """None when no trial lived to an evaluation."""
-    return next(iter(ranked(candidates(records), objective)), None)
+RowT = TypeVar("RowT", bound=Mapping[str, object])
 
 
 def scores_by_id(outcomes: Outcomes, objective: str) -> Floats:
@@ -80,13 +50,41 @@ def scores(
 
 def trial_rows(records: Sequence[TrialRecord], objective: str) -> list[dict[str, Any]]:
     """The leaderboard: best trial first, unevaluated ones last, each with its best checkpoint."""
-    order = list(dict.fromkeys(c.trial for c in ranked(candidates(records), objective)))
-    order += sorted({record.trial for record in records} - set(order))
-    return [_row(r, objective) for r in sorted(records, key=lambda r: order.index(r.trial))]
+
+    def position(record: TrialRecord) -> tuple[float, float, int, str]:
+        best = best_checkpoint([record], objective)
+        return rank_key(best) if best else (math.inf, 0.0, 0, record.trial)
+
+    return [_row(record, objective) for record in sorted(records, key=position)]
+
+
+def winner_first(rows: Sequence[RowT], winner: str | None) -> list[RowT]:
+    """Return the rows of a leaderboard with that of the winner first, the others in their order.
+
+    Args:
+        rows: One row for each trial of the search.
+        winner: Name of the winner's trial, which may be one that confirms a trial of the search.
+
+    Returns:
+        The same rows.
+    """
+    first = winner and searched_trial(winner)
+    return sorted(rows, key=lambda row: row["trial"] != first)
+
+
+def searched_trial(trial: str) -> str:
+    """Return the trial of the search that stands behind a trial: itself, or what it confirms."""
+    return SweepPaths.confirms(trial) or trial
+
+
+def winner_label(trial: str, step: int) -> str:
+    """Return how a leaderboard marks the row of the winner."""
+    label = "winner" if searched_trial(trial) == trial else f"winner as {trial}"
+    return f"{label}, step {step}"
 
 
 def _row(record: TrialRecord, objective: str) -> dict[str, Any]:
-    best = winner([record], objective)
+    best = best_evaluation(record, objective)
     return {
         "trial": record.trial,
         "status": record.status,
@@ -95,8 +93,8 @@ def _row(record: TrialRecord, objective: str) -> dict[str, Any]:
         "point": dict(record.point),
         "loss_beta": record.loss_beta,
         "step": best.step if best else None,
-        "accuracy": best.evaluation.accuracy(objective) if best else None,
-        "counts": dict(best.evaluation.counts[objective]) if best else None,
-        "drift_chosen": best.evaluation.health["drift_chosen"] if best else None,
+        "accuracy": best.accuracy(objective) if best else None,
+        "counts": dict(best.counts[objective]) if best else None,
+        "drift_chosen": best.health["drift_chosen"] if best else None,
         "seconds": record.seconds,
     }

@@ -6,7 +6,8 @@ import math
 from collections.abc import Callable, Iterable
 from typing import Any, TypeVar
 
-from sweeps.selection.rule import Candidate, ranked
+from sweeps.selection.ordering import ranked
+from sweeps.selection.rule import Candidate
 
 T = TypeVar("T")
 

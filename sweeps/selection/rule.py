@@ -17,6 +17,7 @@ import numpy as np
 from dpo_core.evaluation.outcomes import Floats
 from sweeps.run_dir.paths import CheckpointKey
 from sweeps.selection.guardrails import Check
+from sweeps.selection.ordering import preference_key, ranked
 from sweeps.selection.statistics import Groups, standard_errors
 
 _ROUNDING = 1e-12
@@ -66,11 +67,6 @@ class Choice:
         return self.shortlist[0] if self.shortlist else None
 
 
-def ranked(candidates: Iterable[Candidate]) -> list[Candidate]:
-    """Most accurate first; no two are ever equal."""
-    return sorted(candidates, key=lambda c: (-c.accuracy, *_preference(c)))
-
-
 def choose(candidates: Iterable[Candidate], groups: Groups) -> Choice:
     """The one-standard-error rule over what guardrails admit.
 
@@ -87,7 +83,7 @@ def choose(candidates: Iterable[Candidate], groups: Groups) -> Choice:
     within = accuracies[0] - accuracies <= errors + _ROUNDING
     lowest = accuracies[within].min()
     shortlist = tuple(c for c, a in zip(pool, accuracies, strict=True) if a >= lowest)
-    return Choice(min(shortlist, key=_preference), shortlist)
+    return Choice(min(shortlist, key=preference_key), shortlist)
 
 
 def runner_up(choice: Choice, candidates: Iterable[Candidate], groups: Groups) -> Candidate | None:
@@ -123,7 +119,7 @@ def _front(pool: Sequence[Candidate]) -> list[Candidate]:
     """Those that no other matches in accuracy and is preferred to; `pool` is ranked."""
     front: list[Candidate] = []
     for candidate in pool:
-        if not front or _preference(candidate) < _preference(front[-1]):
+        if not front or preference_key(candidate) < preference_key(front[-1]):
             front.append(candidate)
     return front
 
@@ -137,10 +133,6 @@ def _next_choices(pool: Sequence[Candidate], groups: Groups, count: int) -> list
         taken.append(winner)
         rest.remove(winner)
     return taken
-
-
-def _preference(candidate: Candidate) -> tuple[float, int, str]:
-    return candidate.drift, candidate.step, candidate.trial
 
 
 def _stacked(candidates: Sequence[Candidate]) -> Floats:

@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from sweeps.run_dir.ledger import FAILED, TrialRecord
+from sweeps.selection.ordering import best_accuracy
 
 PREFIX = "dpo_sweeps_"
 OF_TRIAL: Mapping[str, str] = {
@@ -63,7 +64,7 @@ class SweepGauges:
         self.running: set[str] = set()
         self.failed = sum(record.status == FAILED for record in records)
         self.done = len(records) - self.failed
-        scores = (record.best_accuracy(objective) for record in records)
+        scores = (best_accuracy(record, objective) for record in records)
         self.best = max((score for score in scores if score is not None), default=None)
         self._set_all()
 

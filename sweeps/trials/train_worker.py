@@ -14,7 +14,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from dpo_core.evaluation.failure_modes import drift_and_displacement, largest_drift
 from dpo_core.evaluation.outcomes import Outcomes, read_outcomes_if_whole, write_outcomes
 from dpo_core.hardware import describe_hardware
 from dpo_core.hyperparams import DPOHyperparams
@@ -26,6 +25,7 @@ from sweeps.ray_runtime.lane_client import Cancelled, rank
 from sweeps.run_dir.config_file import read_config
 from sweeps.run_dir.paths import SweepPaths
 from sweeps.run_dir.prepared import Prepared, read_encoded, read_reference
+from sweeps.selection.ordering import ScoredCheckpoint, best_of, best_so_far
 from sweeps.trials.metrics import TrialGauges
 
 
@@ -125,8 +125,9 @@ class _Reporter:
         self.paths, self.gauges = resident.paths, resident.gauges
         self.report, self.keep_going = report, keep_going
         self.objective = self.config.selection.objective
-        self.best = max(
-            (_merit(o, self.objective) for _, o in stored(self.paths, job.trial)), default=None
+        self.best = best_of(
+            self._scored(metadata["step"], outcomes)
+            for metadata, outcomes in stored(self.paths, job.trial)
         )
 
     def on_step(self, step: int, loss: float) -> None:
@@ -137,24 +138,27 @@ class _Reporter:
 
     def on_evaluation(self, evaluation: Any) -> None:
         counts = evaluation.outcomes.counts()
-        accuracy = counts[self.objective].accuracy
-        merit = _merit(evaluation.outcomes, self.objective)
-        self.best = max(self.best or merit, merit)
+        checkpoint = self._scored(evaluation.step, evaluation.outcomes)
+        best = self.best = best_so_far(self.best, checkpoint)
         if self.gauges is not None:
             self._store(evaluation)
-            self.gauges.evaluated(self.job.trial, accuracy)
+            self.gauges.evaluated(self.job.trial, checkpoint.accuracy)
         self.report(
             {
                 "trial": self.job.trial,
                 "global_step": evaluation.step,
-                "accuracy": accuracy,
-                "best_accuracy": self.best[0],
-                "best_drift": -self.best[1],
+                "accuracy": checkpoint.accuracy,
+                "drift": checkpoint.drift,
+                "best_accuracy": best.accuracy,
+                "best_drift": best.drift,
                 "loss": evaluation.loss,
                 "seconds": evaluation.seconds,
                 **{f"{name}_counts": count.as_dict() for name, count in counts.items()},
             }
         )
+
+    def _scored(self, step: int, outcomes: Outcomes) -> ScoredCheckpoint:
+        return ScoredCheckpoint.from_outcomes(self.job.trial, step, outcomes, self.objective)
 
     def _store(self, evaluation: Any) -> None:
         """Checkpoint first: an evaluation on record always had its checkpoint."""
@@ -188,11 +192,6 @@ def note_node(paths: SweepPaths) -> None:
     """What this worker's node is made of, for the report: a number of seconds says little alone."""
     made_of = describe_hardware()
     paths.store.write(paths.node(made_of["host"]), json.dumps(made_of).encode())
-
-
-def _merit(outcomes: Outcomes, objective: str) -> tuple[float, float]:
-    """(accuracy, −drift) of an evaluation: what is larger is the better checkpoint of a trial."""
-    return outcomes.count(objective).accuracy, -largest_drift(drift_and_displacement(outcomes))
 
 
 def stored(paths: SweepPaths, trial: str) -> list[tuple[dict[str, Any], Outcomes]]:

@@ -15,6 +15,7 @@ from dpo_core.evaluation.outcomes import read_outcomes
 from sweeps.run_dir import ledger
 from sweeps.run_dir.paths import SweepPaths
 from sweeps.selection.confirmation import new_seeds
+from sweeps.selection.ordering import best_evaluation
 from tests.support.driving import start, write_sweep
 from tests.support.toys import LENIENT
 from tests.support.whole_sweeps import run, selection_of
@@ -92,7 +93,7 @@ def test_the_search_knows_nothing_of_it(resumed: dict[str, Any]) -> None:
         study_name=selection["sweep"], storage=f"sqlite:///{paths.store.local}/{paths.study}"
     )
     assert sorted(t.user_attrs["trial"] for t in study.trials) == ["t0000", "t0001"]
-    best = {r.trial: r.best(OBJECTIVE) for r in ledger.read(paths.store, paths.ledger)}
+    best = {r.trial: best_evaluation(r, OBJECTIVE) for r in ledger.read(paths.store, paths.ledger)}
     assert {t.user_attrs["trial"]: t.values for t in study.trials} == {
         trial: [best[trial].accuracy(OBJECTIVE), best[trial].drift] for trial in ("t0000", "t0001")
     }

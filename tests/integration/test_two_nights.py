@@ -15,6 +15,7 @@ from sweeps.run_dir import ledger
 from sweeps.run_dir.paths import SweepPaths
 from sweeps.run_dir.prepared import Prepared
 from sweeps.search import warm_start
+from sweeps.selection.ordering import best_accuracy
 from tests.support.chats import chat_server
 from tests.support.driving import start, write_sweep
 
@@ -81,7 +82,7 @@ def test_the_control_ran_first_with_the_incumbents_point_and_gave_its_numbers(
     assert nights["second"]["about"]["control"] == control.trial == "t0000"
     assert control.point == winner["point"]
     rows = {row["trial"]: row["accuracy"] for row in first["selection"]["trials"]}
-    assert control.best_accuracy("reward_accuracy") == rows[winner["trial"]]
+    assert best_accuracy(control, "reward_accuracy") == rows[winner["trial"]]
     drawn = [r.point for r in ledger.read(paths_of(first).store, "ledger.jsonl")]
     assert len(others) == 1
     assert others[0].point not in drawn, "the second night draws on"

@@ -10,14 +10,17 @@ from sweeps.run_dir.ledger import EvaluationRecord, TrialRecord
 REWARD, TOKEN, LIKELIHOOD = OBJECTIVES
 
 
-def evaluation(step: int, correct: int, token_correct: int = 5, ties: int = 0) -> EvaluationRecord:
-    """Of 20 pairs."""
+def evaluation(
+    step: int, correct: int, token_correct: int = 5, ties: int = 0, drift: float | None = None
+) -> EvaluationRecord:
+    """Return an evaluation on 20 pairs; without `drift` it grows by 0.01 nats per token a step."""
     counts = {
         REWARD: {"correct": correct, "ties": ties, "total": 20},
         TOKEN: {"correct": token_correct, "ties": 0, "total": 20},
         LIKELIHOOD: {"correct": 20 - correct, "ties": 0, "total": 20},
     }
-    return EvaluationRecord(step, 0.6, counts, {}, {"drift_chosen": -0.01 * step})
+    moved = 0.01 * step if drift is None else drift
+    return EvaluationRecord(step, 0.6, counts, {}, {"drift_chosen": -moved, "drift_rejected": 0.0})
 
 
 def trial(name: str, *evaluations: EvaluationRecord, **changes) -> TrialRecord:

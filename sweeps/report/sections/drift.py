@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
-from dpo_core.evaluation.failure_modes import largest_drift
 from sweeps.report import formatting
 from sweeps.report.blocks import NOTHING_EVALUATED, Grid, Plot, Section, Text
 from sweeps.report.plots import scatter, text_plots
 from sweeps.report.plots.scatter import Dot
 from sweeps.report.plots.style import normalization_of
 from sweeps.report.report_data import ReportData
-from sweeps.selection.leaderboard import Candidate
+from sweeps.run_dir.ledger import EvaluationRecord, TrialRecord
 from sweeps.selection.pareto import pareto_front
 
 
 def drift_section(data: ReportData) -> Section:
     """Plot accuracy against drift with the Pareto front, and drift of chosen against rejected."""
-    if not data.candidates:
+    if not data.evaluations:
         return Section("drift", "Drift from the reference", (NOTHING_EVALUATED,))
     note = Text(
         "Offline drift: mean of log π − log π_ref a token, in nats, over held-out answers; it is not "
@@ -28,7 +27,7 @@ def drift_section(data: ReportData) -> Section:
 
 
 def _accuracy_plot(data: ReportData) -> Plot:
-    dots = [_accuracy_dot(data, candidate) for candidate in data.candidates]
+    dots = [_accuracy_dot(data, *each) for each in data.evaluations]
     points = [(dot.x, dot.y) for dot in dots]
     front = sorted(pareto_front(points, lambda point: (point[1], point[0])))
     on_front = set(front)
@@ -50,7 +49,7 @@ def _accuracy_plot(data: ReportData) -> Plot:
 
 def _sides_plot(data: ReportData) -> Plot:
     figure = scatter.draw_scatter(
-        [_sides_dot(data, candidate) for candidate in data.candidates],
+        [_sides_dot(data, *each) for each in data.evaluations],
         "drift of rejected",
         "drift of chosen",
         y_shares=False,
@@ -60,29 +59,28 @@ def _sides_plot(data: ReportData) -> Plot:
     return Plot("sides", "Drift of chosen against rejected answers, nats a token", figure)
 
 
-def _accuracy_dot(data: ReportData, candidate: Candidate) -> Dot:
-    accuracy = candidate.evaluation.accuracy(data.objective)
-    drift = largest_drift(candidate.evaluation.health)
+def _accuracy_dot(data: ReportData, record: TrialRecord, evaluation: EvaluationRecord) -> Dot:
+    accuracy = evaluation.accuracy(data.objective)
     return Dot(
-        candidate.trial,
-        normalization_of(candidate.point),
-        drift,
+        record.trial,
+        normalization_of(record.point),
+        evaluation.drift,
         accuracy,
-        f"{candidate.trial} step {candidate.step}: {formatting.percent(accuracy)}, "
-        f"drift {drift:.3f}",
-        marked=(candidate.trial, candidate.step) == data.highlighted,
+        f"{record.trial} step {evaluation.step}: {formatting.percent(accuracy)}, "
+        f"drift {evaluation.drift:.3f}",
+        marked=(record.trial, evaluation.step) == data.highlighted,
     )
 
 
-def _sides_dot(data: ReportData, candidate: Candidate) -> Dot:
-    health = candidate.evaluation.health
+def _sides_dot(data: ReportData, record: TrialRecord, evaluation: EvaluationRecord) -> Dot:
+    health = evaluation.health
     chosen, rejected = health.get("drift_chosen", 0.0), health.get("drift_rejected", 0.0)
     return Dot(
-        candidate.trial,
-        normalization_of(candidate.point),
+        record.trial,
+        normalization_of(record.point),
         rejected,
         chosen,
-        f"{candidate.trial} step {candidate.step}: chosen {formatting.nats(chosen)}, "
+        f"{record.trial} step {evaluation.step}: chosen {formatting.nats(chosen)}, "
         f"rejected {formatting.nats(rejected)}",
-        marked=(candidate.trial, candidate.step) == data.highlighted,
+        marked=(record.trial, evaluation.step) == data.highlighted,
     )

@@ -14,6 +14,7 @@ from sweeps.report.blocks import Plot, Section, Text
 from sweeps.report.plots import bars_and_intervals, text_plots
 from sweeps.report.report_data import ReportData
 from sweeps.run_dir.ledger import TrialRecord, searched
+from sweeps.selection.ordering import best_accuracy
 
 FEWEST_TRIALS = 10
 BEST_SHARE = 0.25
@@ -62,7 +63,7 @@ def importance(
 
     from sweeps.search.study import distribution
 
-    evaluated = [(r, r.best_accuracy(objective)) for r in records if space.contains(r.point)]
+    evaluated = [(r, best_accuracy(r, objective)) for r in records if space.contains(r.point)]
     scored = [(record, accuracy) for record, accuracy in evaluated if accuracy is not None]
     if len(scored) < FEWEST_TRIALS or len({accuracy for _, accuracy in scored}) < 2:
         return None

@@ -9,14 +9,14 @@ from sweeps.report import formatting
 from sweeps.report.blocks import Column, Row, Section, Text, number, table
 from sweeps.report.file_types import Counts, SelectionFile, TrialRow
 from sweeps.report.report_data import OPEN, ReportData
-from sweeps.run_dir.paths import SweepPaths
+from sweeps.selection.leaderboard import searched_trial, winner_first, winner_label
 from sweeps.selection.statistics import wilson_interval
 
 _RANKS = ("excluded", "admissible", "shortlisted")
 
 
 def leaderboard_section(data: ReportData) -> Section:
-    """Show the trials with their points and accuracies, best first."""
+    """Show the trials with their points and accuracies, the winner first, the others best first."""
     if not data.leaderboard:
         return Section("leaderboard", "Leaderboard", (Text("No trial has been drawn yet."),))
     names = list(dict.fromkeys(name for row in data.leaderboard for name in row["point"]))
@@ -32,13 +32,14 @@ def leaderboard_section(data: ReportData) -> Section:
         number("seconds"),
         Column("status", wide=True),
     ]
+    winner = data.selection.get("winner")
     rows = [
         Row(
             _cells(row, names, ranks),
             trial=row["trial"],
             marked=row["trial"] in data.highlighted_trials,
         )
-        for row in data.leaderboard
+        for row in winner_first(data.leaderboard, winner["trial"] if winner else None)
     ]
     caption = f"{len(rows)} trials by {data.objective}, each with its best checkpoint"
     note = Text(
@@ -73,10 +74,8 @@ def _selection_ranks(selection: SelectionFile) -> dict[str, str]:
         ranks[trial] = max(rank, ranks.get(trial, _RANKS[0]), key=_RANKS.index)
     winner = selection.get("winner")
     if winner and ranks:
-        ranks[winner["trial"]] = f"winner, step {winner['step']}"
-        confirmed_trial = SweepPaths.confirms(winner["trial"])
-        if confirmed_trial:
-            ranks[confirmed_trial] = f"winner as {winner['trial']}, step {winner['step']}"
+        label = winner_label(winner["trial"], winner["step"])
+        ranks[searched_trial(winner["trial"])] = label
     return ranks
 
 

@@ -63,7 +63,9 @@ def paths(tmp_path: Path) -> SweepPaths:
             name: {"correct": c.correct, "ties": c.ties, "total": c.total}
             for name, c in scored.counts().items()
         }
-        evaluation = EvaluationRecord(8, 0.5, counts, {}, {"drift_chosen": drift})
+        evaluation = EvaluationRecord(
+            8, 0.5, counts, {}, {"drift_chosen": drift, "drift_rejected": 0.0}
+        )
         record = TrialRecord(trial, {"beta": 0.1}, "finished", 0, (evaluation,))
         ledger.append(paths.store, paths.ledger, record)
     paths.store.write(

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from types import SimpleNamespace
 
+import pytest
+
 from sweeps.cli.terminal import (
     Progress,
     confirmation,
@@ -36,6 +38,33 @@ def test_the_leaderboard_is_best_first() -> None:
     failed = next(line for line in lines if "t0002" in line)
     assert "failed: nan" in failed
     assert "0." not in failed.replace("0.1", "")  # neither an accuracy nor a drift
+
+
+def table_rows(selection: dict, **changes) -> list[list[str]]:
+    """Return the cells of each row of the leaderboard, without its lines."""
+    lines = text_of(leaderboard(selection, **changes)).splitlines()
+    return [[cell.strip() for cell in line.split("│")[1:-1]] for line in lines if "│ t0" in line]
+
+
+@pytest.mark.parametrize(
+    ("trial_name", "label"),
+    [("t0000", "winner, step 4"), ("t0000-s2", "winner as t0000-s2, step 4")],
+)
+def test_the_winner_is_the_first_row_and_marked(trial_name: str, label: str) -> None:
+    """Also when a more accurate trial drifted too far to win, and when the table is cut."""
+    won = {**a_selection()["winner"], "trial": trial_name, "step": 4}
+    selection = a_selection(winner=won)
+    rows = table_rows(selection)
+    assert [row[0] for row in rows] == ["t0000", "t0001", "t0002"]
+    assert rows[0][-1].startswith(f"{label}; finished")
+    assert not any("winner" in row[-1] for row in rows[1:])
+    assert [row[0] for row in table_rows(selection, rows=1)] == ["t0000"]
+
+
+def test_without_a_winner_no_row_is_marked() -> None:
+    rows = table_rows(a_selection(winner=None))
+    assert [row[0] for row in rows] == ["t0001", "t0000", "t0002"]
+    assert not any("winner" in cell for row in rows for cell in row)
 
 
 def test_the_leaderboard_says_what_excludes() -> None:
@@ -113,10 +142,10 @@ def test_values_for_a_reader() -> None:
 
 def test_progress_is_a_line_a_happening_with_the_best_so_far(messages: list[str]) -> None:
     teller = progress()
-    metrics = {"accuracy": 0.6, "global_step": 4, "loss": 0.69314}
+    metrics = {"accuracy": 0.6, "drift": 0.2, "global_step": 4, "loss": 0.69314}
     teller.tell(happening("started"))
     teller.tell(happening("evaluated", metrics=metrics))
-    worse = {"accuracy": 0.55, "global_step": 8, "loss": 0.5}
+    worse = {"accuracy": 0.55, "drift": 0.1, "global_step": 8, "loss": 0.5}
     teller.tell(happening("evaluated", trial="t0001", metrics=worse))
     record = trial("t0000", evaluation(8, 12))
     teller.tell(happening("finished", metrics={"record": record}))
@@ -128,9 +157,25 @@ def test_progress_is_a_line_a_happening_with_the_best_so_far(messages: list[str]
     ]
 
 
+def test_the_best_so_far_is_ranked_as_everywhere(messages: list[str]) -> None:
+    progressing = progress(steps=None)
+    for trial_name, accuracy, drift, step in (
+        ("t0000", 0.6, 0.3, 4),
+        ("t0001", 0.6, 0.1, 8),  # as accurate, and it drifted less
+        ("t0002", 0.6, 0.2, 2),
+    ):
+        metrics = {"accuracy": accuracy, "drift": drift, "global_step": step, "loss": 0.5}
+        progressing.tell(happening("evaluated", trial=trial_name, metrics=metrics))
+    assert [message.rpartition("best ")[2] for message in messages] == [
+        "0.600 t0000 step 4",
+        "0.600 t0001 step 8",
+        "0.600 t0001 step 8",
+    ]
+
+
 def test_progress_without_a_known_number_of_steps(messages: list[str]) -> None:
     teller = progress(steps=None)
-    metrics = {"accuracy": 0.6, "global_step": 4, "loss": 0.5}
+    metrics = {"accuracy": 0.6, "drift": 0.2, "global_step": 4, "loss": 0.5}
     teller.tell(happening("evaluated", metrics=metrics))
     assert "t0000 step 4   " in messages[0]
 

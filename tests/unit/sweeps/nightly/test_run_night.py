@@ -25,6 +25,7 @@ from sweeps.run_dir.ledger import FINISHED
 from sweeps.run_dir.lock import Busy
 from sweeps.run_dir.paths import NightPaths, SweepPaths
 from sweeps.search import warm_start
+from sweeps.selection.ordering import best_accuracy
 from tests.support import bucket  # noqa: F401  (registers the scheme)
 from tests.support.repository import ROOT
 from tests.support.scripted_nights import Scripted, night_config
@@ -121,7 +122,7 @@ def test_a_later_night_runs_the_control_first_and_is_judged_against_the_incumben
     assert night.about["control"] == "t0000"
     first, *_ = ledger.read(nights.sweep(TUESDAY).store, "ledger.jsonl")
     assert first.point == {"beta": 0.13, "learning_rate": 1e-5}, "the incumbent's, not 0.1"
-    assert night.trend[-1]["control"] == first.best_accuracy("reward_accuracy")
+    assert night.trend[-1]["control"] == best_accuracy(first, "reward_accuracy")
 
 
 @pytest.mark.parametrize("word", [SAME, "worse", NOTHING])
@@ -349,7 +350,7 @@ def test_finished_trials_of_earlier_nights_are_known_once_each(nights: NightPath
     records = warm_start.read(nights.sweep(WEDNESDAY), "w1")
     assert {record.status for record in records} == {FINISHED}
     assert records[0].point == confirmed.point
-    assert records[0].best_accuracy("reward_accuracy") == 11 / 20
+    assert best_accuracy(records[0], "reward_accuracy") == 11 / 20
 
 
 @pytest.mark.parametrize(

@@ -56,14 +56,17 @@ def test_the_leaderboard_is_the_ledgers(sweep: ScriptedSweep) -> None:
     board = next(t for caption, t in tables(data).items() if caption.startswith("11 trials"))
     names = [column.name for column in board.columns]
     selection = json.loads(sweep.paths.store.read("selection.json"))
-    assert [row.trial for row in board.rows] == [row["trial"] for row in selection["trials"]]
-    assert [row.trial for row in board.rows if row.marked] == [selection["winner"]["trial"]]
+    winner, by_accuracy = selection["winner"]["trial"], [r["trial"] for r in selection["trials"]]
+    assert by_accuracy[0] != winner, "the winner drifted less than the most accurate trial"
+    assert [row.trial for row in board.rows] == sorted(by_accuracy, key=lambda t: t != winner)
+    assert [row.trial for row in board.rows if row.marked] == [winner]
     last = dict(zip(names, board.rows[-1].cells, strict=True))
     assert last["trial"] == "t0010"
     assert last["status"] == "failed: nan (loss is nan at step 3)"
     assert last["accuracy"] == formatting.MISSING
-    first = dict(zip(names, board.rows[0].cells, strict=True))
-    assert first["accuracy"] == f"{100 * selection['trials'][0]['accuracy']:.1f} %"
+    first, second = (dict(zip(names, row.cells, strict=True)) for row in board.rows[:2])
+    assert first["choice"] == f"winner, step {selection['winner']['step']}"
+    assert second["accuracy"] == f"{100 * selection['trials'][0]['accuracy']:.1f} %"
 
 
 def test_the_same_folder_gives_the_same_report(sweep: ScriptedSweep) -> None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -62,20 +61,6 @@ def test_what_was_appended_is_read_back_in_order(store: Store) -> None:
 
 def test_accuracy_counts_half_a_tie() -> None:
     assert FIRST.evaluations[0].accuracy("reward_accuracy") == 0.65  # (6 + 1/2) / 10
-    assert SECOND.best("reward_accuracy") is None
-
-
-def test_the_best_evaluation_is_accurate_then_close_to_the_reference_then_early() -> None:
-    def at(step: int, correct: int, chosen: float, rejected: float) -> EvaluationRecord:
-        counts = {"reward_accuracy": {"correct": correct, "ties": 0, "total": 10}}
-        health = {"drift_chosen": chosen, "drift_rejected": rejected}
-        return EvaluationRecord(step, 0.5, counts, {}, health)
-
-    worse, far = at(4, 6, 0.0, 0.0), at(8, 7, -0.2, -0.3)
-    near, later = at(12, 7, 0.1, -0.25), at(16, 7, -0.25, 0.1)
-    assert (far.drift, near.drift) == (0.3, 0.25)
-    for order in ([worse, far, near, later], [later, near, far, worse]):
-        assert replace(FIRST, evaluations=tuple(order)).best("reward_accuracy") is near
 
 
 def test_trials_that_confirm_are_no_trials_of_the_search() -> None:

@@ -1,4 +1,4 @@
-"""Which checkpoint wins, whatever the order of the ledger; and the numbers told about it."""
+"""The leaderboard, whatever the order of the ledger, and the scores of a split."""
 
 from __future__ import annotations
 
@@ -7,60 +7,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dpo_core.evaluation.outcomes import OBJECTIVES
-from sweeps.run_dir.ledger import TrialRecord
-from sweeps.selection.leaderboard import candidates, ranked, scores, trial_rows, winner
+from sweeps.selection.leaderboard import scores, trial_rows, winner_first, winner_label
+from sweeps.selection.ordering import best_checkpoint
 from tests.support.records import LIKELIHOOD, REWARD, TOKEN, evaluation, outcomes, trial
-
-
-def place(record: TrialRecord, *others: TrialRecord, objective: str = REWARD):
-    best = winner([record, *others], objective)
-    return best and (best.trial, best.step)
-
-
-def test_nothing_to_choose_from() -> None:
-    assert winner([], REWARD) is None
-    assert winner([trial("t0000", status="failed", reason="nan")], REWARD) is None
-
-
-def test_the_highest_accuracy_wins_even_before_the_last_step() -> None:
-    early = trial("t0000", evaluation(4, 15), evaluation(8, 12))
-    assert place(early, trial("t0001", evaluation(4, 11), evaluation(8, 14))) == ("t0000", 4)
-
-
-def test_two_ties_are_worth_one_correct_pair() -> None:
-    tied = trial("t0000", evaluation(4, 10, ties=3))  # (10 + 1.5) / 20 = 0.575
-    assert place(tied, trial("t0001", evaluation(4, 11))) == ("t0000", 4)  # 11 / 20 = 0.55
-    assert place(tied, trial("t0001", evaluation(4, 12))) == ("t0001", 4)  # 12 / 20 = 0.6
-
-
-def test_the_objective_decides() -> None:
-    records = trial("t0000", evaluation(4, 15, 5)), trial("t0001", evaluation(4, 5, 9))
-    assert place(*records, objective=REWARD) == ("t0000", 4)
-    assert place(*records, objective=TOKEN) == ("t0001", 4)
-    assert place(*records, objective=LIKELIHOOD) == ("t0001", 4)  # 20 - 5 of 20
-
-
-def test_a_trial_that_failed_later_can_still_win() -> None:
-    failed = trial("t0000", evaluation(4, 18), status="failed", reason="nan", detail="step 6")
-    assert place(failed, trial("t0001", evaluation(4, 12))) == ("t0000", 4)
-    assert [c.trial for c in candidates([failed])] == ["t0000"]
-
-
-@pytest.mark.parametrize(
-    ("better", "worse"),
-    [
-        # the same accuracy: per-token accuracy, then the earlier step, then the name
-        (("t0001", evaluation(8, 12, 6)), ("t0000", evaluation(4, 12, 5))),
-        (("t0001", evaluation(4, 12, 6)), ("t0000", evaluation(8, 12, 6))),
-        (("t0000", evaluation(4, 12, 6)), ("t0001", evaluation(4, 12, 6))),
-    ],
-)
-def test_tie_breaks(better, worse) -> None:
-    records = [trial(*better), trial(*worse)]
-    for order in (records, records[::-1]):
-        assert place(*order) == (better[0], better[1].step)
-        assert [row["trial"] for row in trial_rows(order, REWARD)] == [better[0], worse[0]]
-
 
 few = st.integers(0, 3)  # so that accuracies often tie
 ledgers = st.lists(
@@ -88,22 +37,42 @@ def test_the_order_of_records_and_evaluations_moves_nothing(records, random, obj
         trial(r.trial, *random.sample(r.evaluations, len(r.evaluations)), status=r.status)
         for r in random.sample(records, len(records))
     ]
-    before = [(c.trial, c.step) for c in ranked(candidates(records), objective)]
-    assert [(c.trial, c.step) for c in ranked(candidates(shuffled), objective)] == before
-    assert winner(shuffled, objective) == winner(records, objective)
     assert trial_rows(shuffled, objective) == trial_rows(records, objective)
 
 
 @given(ledgers, st.sampled_from(OBJECTIVES))
-def test_the_leaderboard_begins_with_the_winner(records, objective) -> None:
-    rows, best = trial_rows(records, objective), winner(records, objective)
+def test_the_leaderboard_begins_with_the_best_checkpoint(records, objective) -> None:
+    rows, best = trial_rows(records, objective), best_checkpoint(records, objective)
     assert len(rows) == len(records)
     accuracies = [row["accuracy"] for row in rows if row["accuracy"] is not None]
     assert accuracies == sorted(accuracies, reverse=True)
-    assert all(row["accuracy"] is None for row in rows[len(accuracies) :])
+    unevaluated = rows[len(accuracies) :]
+    assert all(row["accuracy"] is None for row in unevaluated)
+    assert [row["trial"] for row in unevaluated] == sorted(row["trial"] for row in unevaluated)
     if best is not None:
         assert (rows[0]["trial"], rows[0]["step"]) == (best.trial, best.step)
-        assert max(accuracies) == best.evaluation.accuracy(objective)
+        assert max(accuracies) == best.accuracy
+
+
+def test_equally_accurate_trials_stand_in_the_order_of_checkpoints() -> None:
+    far, near = trial("t0000", evaluation(4, 12, 9)), trial("t0001", evaluation(8, 12, 5, drift=0))
+    silent = trial("t0002", status="failed", reason="nan")
+    for records in ([far, near, silent], [silent, near, far]):
+        names = [row["trial"] for row in trial_rows(records, REWARD)]
+        assert names == ["t0001", "t0000", "t0002"], "the higher token accuracy does not count"
+
+
+def test_the_winner_comes_first_and_the_others_keep_their_order() -> None:
+    rows = [{"trial": f"t000{number}"} for number in range(4)]
+    moved = [rows[2], rows[0], rows[1], rows[3]]
+    assert winner_first(rows, "t0002") == moved
+    assert winner_first(rows, "t0002-s1") == moved, "a new seed of its point won"
+    assert winner_first(rows, None) == rows
+
+
+def test_the_label_of_the_winner_names_the_trial_with_the_new_seed() -> None:
+    assert winner_label("t0001", 8) == "winner, step 8"
+    assert winner_label("t0001-s2", 8) == "winner as t0001-s2, step 8"
 
 
 def test_a_row_of_the_leaderboard() -> None:

@@ -13,7 +13,8 @@ from sweeps.finalize.final_split import FinalSpent, open_final, read_openings
 from sweeps.finalize.finalize import choose_with_answers
 from sweeps.run_dir.answers import name_of
 from sweeps.selection.guardrails import Check, broken, checks, offline_values
-from sweeps.selection.rule import Candidate, can_still_win, choose, ranked, runner_up
+from sweeps.selection.ordering import ranked
+from sweeps.selection.rule import Candidate, can_still_win, choose, runner_up
 from sweeps.selection.statistics import Comparison, Groups
 from sweeps.selection.verdict import BETTER, SAME, WORSE, judge, nothing_admissible, word_of
 from tests.support.records import REWARD, outcomes
