@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from datetime import datetime
-from typing import TYPE_CHECKING, Annotated, cast
+from typing import Annotated
 
 import typer
 
@@ -18,9 +18,6 @@ from sweeps.cli.options import (
     stdout_console,
     sweep_paths,
 )
-
-if TYPE_CHECKING:
-    from sweeps.run_dir.json_types import SelectionJson
 
 _SHOWN_NIGHTS = 14
 
@@ -54,7 +51,7 @@ def nightly(
     if json_:
         print_json(vars(night))
     else:
-        show(cast("SelectionJson", night.selection), json_=False)
+        show(night.selection, json_=False)
         stdout_console().print(nights(night.trend[-_SHOWN_NIGHTS:]))
     if night.selection["winner"] is None:
         evaluated = night.selection["candidates"]

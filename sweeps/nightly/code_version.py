@@ -1,4 +1,4 @@
-"""Which code runs: the package's version and, where it can be told, the commit."""
+"""The version of the package that runs and, where it is known, the commit."""
 
 from __future__ import annotations
 
@@ -6,20 +6,21 @@ import os
 import subprocess
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+
+from sweeps.run_dir.json_types import CodeJson
 
 
-def code_version() -> dict[str, Any]:
-    """`commit` comes from DPO_SWEEPS_COMMIT (an image's build sets it) or from the checkout that
-    the package runs from, with "+changes" when files differ from it; null where neither is."""
-    return {"version": version("dpo-sweeps"), "commit": _given() or _of_checkout()}
+def code_version() -> CodeJson:
+    """Return the package's version and its commit.
+
+    The commit comes from DPO_SWEEPS_COMMIT (the build of an image sets it) or from the checkout that
+    the package runs from, with "+changes" when files differ from it; null where neither is known.
+    """
+    commit = os.environ.get("DPO_SWEEPS_COMMIT") or _commit_of_checkout()
+    return {"version": version("dpo-sweeps"), "commit": commit}
 
 
-def _given() -> str | None:
-    return os.environ.get("DPO_SWEEPS_COMMIT") or None
-
-
-def _of_checkout() -> str | None:
+def _commit_of_checkout() -> str | None:
     root = Path(__file__).parents[2]
     # A folder above may be a checkout of something else.
     if not (root / ".git").exists():

@@ -1,17 +1,17 @@
-"""One night: a sweep under the night's date that knows the earlier nights and is judged against the
-incumbent; then the pointers, the trend and a message.
+"""One night: a sweep warm-started from earlier nights and compared with the incumbent; then the
+pointers, the trend and a message.
 
-Whatever is started twice in a night resumes, or does nothing. Every step after the sweep may be
-repeated, so that a night that died on its last metre is finished by the next start.
+A second start in the same night resumes the sweep, or does nothing when the night has ended. Every
+step after the sweep can be repeated, so the next start finishes a night that was killed in one.
 """
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
-from typing import Any
+from typing import cast
 
 from dpo_core.errors import SettingsError
 from dpo_core.storage.store import Store
@@ -22,14 +22,15 @@ from sweeps.nightly.pointers import (
     move_latest,
     now,
     promote,
+    read_incumbent,
     read_json,
-    standing_incumbent,
     write_json,
 )
 from sweeps.nightly.trend import night_row, trend
 from sweeps.nightly.webhook import notify
 from sweeps.report.write import try_write_report
 from sweeps.run_dir.config_file import read_config
+from sweeps.run_dir.json_types import NightJson, NightRow, PointerJson, SelectionJson, TrendRow
 from sweeps.run_dir.lock import Busy, held
 from sweeps.run_dir.paths import NightPaths, SweepPaths
 from sweeps.run_dir.prepared import Prepared
@@ -45,16 +46,26 @@ Run = Callable[[SweepConfig, SweepPaths], object]
 class Night:
     """A night that has ended: its night.json, its selection.json, and the rows of all nights."""
 
-    about: Mapping[str, Any]
-    selection: Mapping[str, Any]
-    trend: list[dict[str, Any]]
+    about: NightJson
+    selection: SelectionJson
+    trend: list[TrendRow]
 
 
 def run_night(config: SweepConfig, storage: Store, run: Run, night: date | None = None) -> Night:
-    """`run(config, paths)` runs or resumes the sweep. `night` is tonight unless given.
+    """Run or resume a night's sweep, move the pointers, and tell the chat.
 
-    Raises Busy when another start is at work on nights of this name, and whatever `run` raises,
-    except NoWinner: then the night has ended without a winner, and the result says so.
+    Args:
+        config: the sweep; its name is that of the nights.
+        storage: where the nights' run directories are.
+        run: runs or resumes a sweep, given its config and paths.
+        night: the date of the night; by default the one that is now, in the config's time zone.
+
+    Returns:
+        The night as it ended, also when no trial was evaluated (`run` raised NoWinner).
+
+    Raises:
+        Busy: another process works on nights of this name.
+        SettingsError: the run directory of this night was not made by a night.
     """
     nights = NightPaths(storage, config.name)
     tonight = night or config.nightly.night_of(datetime.now(UTC))
@@ -66,13 +77,13 @@ def run_night(config: SweepConfig, storage: Store, run: Run, night: date | None 
                 log.info(f"{paths.sweep_id} has ended already; nothing to run")
             else:
                 _run(config, nights, tonight, run)
-            ended = _conclude(nights, tonight)
+            about = _finish(nights, tonight)
         except Busy:
             raise
         except Exception as error:
             notify(f"{paths.sweep_id} failed: {type(error).__name__}: {error}")
             raise
-        return _tell(nights, tonight, ended)
+        return _publish(nights, tonight, about)
 
 
 def _check_is_night(paths: SweepPaths) -> None:
@@ -85,9 +96,9 @@ def _check_is_night(paths: SweepPaths) -> None:
 def _run(config: SweepConfig, nights: NightPaths, night: date, run: Run) -> None:
     paths = nights.sweep(night)
     if paths.store.exists(paths.prepared):
-        begun = read_config(paths)
-        log.info(f"{paths.sweep_id} goes on" + _changed(config, begun))
-        config = begun
+        first_config = read_config(paths)
+        log.info(f"{paths.sweep_id} goes on" + _config_change(config, first_config))
+        config = first_config
     else:
         config = _begin(config, nights, night)
     try:
@@ -97,111 +108,127 @@ def _run(config: SweepConfig, nights: NightPaths, night: date, run: Run) -> None
 
 
 def _begin(config: SweepConfig, nights: NightPaths, night: date) -> SweepConfig:
-    """Writes what the night starts from into its folder, and returns its config."""
+    """Write what the night starts from into its run directory; return its config."""
     paths = nights.sweep(night)
-    standing = standing_incumbent(nights)
-    found, problems = warm_start.collect(config, _earlier(config, nights, night))
+    incumbent = read_incumbent(nights)
+    records, problems = warm_start.collect(config, _earlier(config, nights, night))
     for problem in problems:
         log.info(problem)
-    warm_start.write(paths, found)
-    about = {
+    warm_start.write(paths, records)
+    about: NightJson = {
         "night": night.isoformat(),
         "sweep": paths.sweep_id,
         "started": now(),
         "code": code_version(),
         "workers": config.resources.workers,
         "gpus_per_worker": config.resources.gpus_per_worker,
-        "incumbent": standing,
-        "control": _write_control(config, paths, standing),
+        "incumbent": incumbent,
+        "control": _write_control(config, paths, incumbent),
     }
     write_json(paths.store, paths.night, about)
-    if standing is None:
+    if incumbent is None:
         return config
-    selection = config.selection.model_copy(update={"incumbent": standing["path"]})
+    selection = config.selection.model_copy(update={"incumbent": incumbent["path"]})
     return config.model_copy(update={"selection": selection})
 
 
 def _earlier(config: SweepConfig, nights: NightPaths, night: date) -> list[SweepPaths]:
-    found = [nights.sweep(each) for each in nights.nights() if each < night]
-    return found[max(0, len(found) - config.nightly.warm_start_nights) :]
+    earlier = [nights.sweep(each) for each in nights.nights() if each < night]
+    return earlier[max(0, len(earlier) - config.nightly.warm_start_nights) :]
 
 
 def _write_control(
-    config: SweepConfig, paths: SweepPaths, standing: Mapping[str, Any] | None
+    config: SweepConfig, paths: SweepPaths, incumbent: PointerJson | None
 ) -> str | None:
-    """The incumbent's point as the first trial: a point that was drawn and has not run runs first."""
-    if standing is None:
+    """Write the incumbent's point as the first trial: a drawn point without a record runs first."""
+    if incumbent is None:
         return None
-    why_not = config.search_space.why_not(standing["point"])
+    why_not = config.search_space.why_not(incumbent["point"])
     if why_not:
         log.info(f"the incumbent's point is not run again, since the space has changed: {why_not}")
         return None
     trial = paths.trial_name(0)
-    row = {"trial": trial, "point": standing["point"], "seed": config.seed}
+    row = {"trial": trial, "point": incumbent["point"], "seed": config.seed}
     write_json(paths.store, paths.point(trial), row)
     return trial
 
 
-def _changed(config: SweepConfig, begun: SweepConfig) -> str:
-    """A night goes on as it began, whatever its file says by now."""
+def _config_change(config: SweepConfig, first_config: SweepConfig) -> str:
+    """Say whether the YAML has changed since the night began, which goes on with its first config."""
 
-    def tree(of: SweepConfig) -> dict[str, Any]:
+    def tree(of: SweepConfig) -> dict[str, object]:
         plain = resolved(of, "")
         return {**plain, "selection": {**plain["selection"], "incumbent": None}}
 
-    return (
-        "" if tree(config) == tree(begun) else "; the config has changed and counts from tomorrow"
-    )
+    is_same = tree(config) == tree(first_config)
+    return "" if is_same else "; the config has changed and counts from tomorrow"
 
 
-def _conclude(nights: NightPaths, night: date) -> dict[str, Any]:
-    """Moves the pointers and writes what ran, once; returns night.json."""
+def _finish(nights: NightPaths, night: date) -> NightJson:
+    """Move the pointers and write how the night ended, once; return night.json."""
     paths = nights.sweep(night)
-    about = read_json(paths.store, paths.night) or {}
+    about = _read_night(paths)
     if "ended" in about:
         return about
-    selection, prepared = read_selection(paths), Prepared.read(paths)
+    selection, prepared = _read_selection(paths), Prepared.read(paths)
     move_latest(nights, about, selection)
-    about |= {
-        "ended": now(),
-        "data_sha256": prepared.data_sha256,
-        "weights_sha256": prepared.weights_sha256,
-        "warm_started": len(warm_start.read(paths, prepared.weights_sha256)),
-        "verdict": selection["verdict"]["word"],
-        "promoted": promote(nights, about, selection),
-        "told": False,
-    }
+    about["ended"] = now()
+    about["data_sha256"] = prepared.data_sha256
+    about["weights_sha256"] = prepared.weights_sha256
+    about["warm_started"] = len(warm_start.read(paths, prepared.weights_sha256))
+    about["verdict"] = selection["verdict"]["word"]
+    about["promoted"] = promote(nights, about, selection)
+    about["told"] = False
     write_json(paths.store, paths.night, about)
     return about
 
 
-def _tell(nights: NightPaths, night: date, about: dict[str, Any]) -> Night:
+def _publish(nights: NightPaths, night: date, about: NightJson) -> Night:
+    """Write the trend and the report of all nights, and send the message, each once."""
     paths = nights.sweep(night)
-    selection, rows = read_selection(paths), trend(_rows(nights))
+    selection, rows = _read_selection(paths), trend(_rows(nights))
     if rows != read_json(paths.store, paths.trend):
         write_json(paths.store, paths.trend, rows)
         try_write_report(paths)  # again, with tonight among the nights
-    if not about["told"] and notify(message(rows, about["night"], selection)):
+    if not about["told"] and notify(night_message(rows, about["night"], selection)):
         about["told"] = True
         write_json(paths.store, paths.night, about)
     return Night(about, selection, rows)
 
 
-def _rows(nights: NightPaths) -> list[dict[str, Any]]:
-    """Of every night that has ended."""
+def _rows(nights: NightPaths) -> list[NightRow]:
+    """Return a row for every night that has ended."""
     rows = []
     for paths in map(nights.sweep, nights.nights()):
-        about = read_json(paths.store, paths.night) or {}
+        about = _read_night(paths)
         if "ended" in about:
-            rows.append(night_row(about, read_selection(paths)))
+            rows.append(night_row(about, _read_selection(paths)))
     return rows
 
 
-def message(rows: list[dict[str, Any]], night: str, selection: Mapping[str, Any]) -> str:
-    """What a chat is told of a night, in Slack's markup."""
+def _read_night(paths: SweepPaths) -> NightJson:
+    return cast("NightJson", read_json(paths.store, paths.night) or {})
+
+
+def _read_selection(paths: SweepPaths) -> SelectionJson:
+    return cast("SelectionJson", read_selection(paths))
+
+
+def night_message(rows: Sequence[TrendRow], night: str, selection: SelectionJson) -> str:
+    """Return the message to a chat about one night.
+
+    Args:
+        rows: the trend; has a row for `night`.
+        night: the date, as in 2026-11-29.
+        selection: selection.json of that night's sweep.
+
+    Returns:
+        A few lines in Slack's markup.
+    """
     row = next(row for row in rows if row["night"] == night)
     failed = ", ".join(f"{reason} {count}" for reason, count in sorted(row["failures"].items()))
-    changed = [name for name in ("data", "code") if row[f"{name}_changed"]]
+    changes = {"data": row["data_changed"], "code": row["code_changed"]}
+    changed = [name for name, has_changed in changes.items() if has_changed]
     lines = [
         f"*{row['sweep']}: {row['verdict']}*" + (" (new incumbent)" if row["promoted"] else ""),
         selection["verdict"]["sentence"],

@@ -1,25 +1,36 @@
-"""How the nights went, as rows that a report, a table or a chat can show. Pure."""
+"""Rows that show how the nights went, for the report, the terminal and a chat: pure functions."""
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Sequence
+from typing import TypedDict
+
+from sweeps.run_dir.json_types import (
+    NightJson,
+    NightRow,
+    ScoresJson,
+    SelectionJson,
+    SplitScoresJson,
+    TrendRow,
+)
 
 HOUR_S = 3600.0
 
 
-def night_row(night: Mapping[str, Any], selection: Mapping[str, Any]) -> dict[str, Any]:
-    """One night from its night.json and selection.json.
+def night_row(night: NightJson, selection: SelectionJson) -> NightRow:
+    """Return the row of a night that has ended, from its night.json and selection.json.
 
-    Accuracies are the winner's, the incumbent's and the reference's on final; null without a winner.
-    `worker_hours` and `gpu_hours` are what its trials held; `control` is the incumbent's point,
-    trained again tonight, on select: when it moves, the data or the code did.
+    Accuracies are those of the winner, the incumbent and the reference on final; null without a
+    winner. `worker_hours` and `gpu_hours` count the time in which its trials held workers and GPUs.
+    `control` is the select accuracy of the incumbent's point, trained again in this night: when it
+    differs from night to night, the data or the code has changed.
     """
     verdict, trials = selection["verdict"], selection["trials"]
     status = Counter(trial["status"] for trial in trials)
     seconds = sum(trial["seconds"] for trial in trials)
     hours = seconds / HOUR_S * night["workers"]
+    final = selection.get("final")
     return {
         "night": night["night"],
         "sweep": selection["sweep"],
@@ -27,17 +38,17 @@ def night_row(night: Mapping[str, Any], selection: Mapping[str, Any]) -> dict[st
         "against": verdict["against"],
         "difference": verdict["difference"],
         "interval": verdict["interval"],
-        "final": _accuracy(selection.get("final")),
-        "final_interval": (selection.get("final") or {}).get("interval"),
+        "final": _accuracy(final),
+        "final_interval": final["interval"] if final else None,
         "promoted": night["promoted"],
-        "incumbent_final": _accuracy((selection.get("incumbent") or {}).get("final")),
-        "reference_final": _accuracy((selection.get("reference") or {}).get("final")),
-        "control": _control(night, trials),
+        "incumbent_final": _final_accuracy(selection.get("incumbent")),
+        "reference_final": _final_accuracy(selection.get("reference")),
+        "control": _control(night, selection),
         "trials": len(trials),
         "finished": status["finished"],
         "stopped": status["stopped"],
         "failed": status["failed"],
-        "failures": dict(Counter(t["reason"] for t in trials if t["status"] == "failed")),
+        "failures": dict(Counter(str(t["reason"]) for t in trials if t["status"] == "failed")),
         "warm_started": night["warm_started"],
         "seconds": seconds,
         "worker_hours": hours,
@@ -47,36 +58,50 @@ def night_row(night: Mapping[str, Any], selection: Mapping[str, Any]) -> dict[st
     }
 
 
-def trend(rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
-    """By night, each once (the last given counts), with what changed since the night before:
-    `final_change`, whether the data or the code did; and whose winner was the incumbent after it.
+def trend(rows: Sequence[NightRow]) -> list[TrendRow]:
+    """Return the rows by night, with what changed since the night before.
+
+    Of several rows for one night the last counts. `incumbent_after` is the night whose winner was the
+    incumbent when the night had ended.
     """
     ordered = sorted({row["night"]: row for row in rows}.values(), key=lambda row: row["night"])
-    told: list[dict[str, Any]] = []
+    trend_rows: list[TrendRow] = []
     incumbent, before = None, None
     for row in ordered:
         incumbent = row["night"] if row["promoted"] else incumbent
-        told.append({**row, **_changes(row, before), "incumbent_after": incumbent})
+        trend_rows.append({**row, **_changes(row, before), "incumbent_after": incumbent})
         before = row
-    return told
+    return trend_rows
 
 
-def _changes(row: Mapping[str, Any], before: Mapping[str, Any] | None) -> dict[str, Any]:
+class _Changes(TypedDict):
+    """What changed since the night before; nulls for the first night."""
+
+    final_change: float | None
+    data_changed: bool | None
+    code_changed: bool | None
+
+
+def _changes(row: NightRow, before: NightRow | None) -> _Changes:
     if before is None:
         return {"final_change": None, "data_changed": None, "code_changed": None}
-    both = row["final"] is not None and before["final"] is not None
+    now_final, before_final = row["final"], before["final"]
+    change = None if now_final is None or before_final is None else now_final - before_final
     return {
-        "final_change": row["final"] - before["final"] if both else None,
+        "final_change": change,
         "data_changed": row["data_sha256"] != before["data_sha256"],
         "code_changed": row["commit"] != before["commit"],
     }
 
 
-def _accuracy(scores: Mapping[str, Any] | None) -> float | None:
+def _accuracy(scores: ScoresJson | None) -> float | None:
     return scores["accuracy"] if scores else None
 
 
-def _control(night: Mapping[str, Any], trials: Sequence[Mapping[str, Any]]) -> float | None:
-    """Accuracy on select, where all trials are scored."""
-    found = (trial for trial in trials if trial["trial"] == night["control"])
-    return next((trial["accuracy"] for trial in found), None)
+def _final_accuracy(scores: SplitScoresJson | None) -> float | None:
+    return _accuracy(scores.get("final")) if scores else None
+
+
+def _control(night: NightJson, selection: SelectionJson) -> float | None:
+    trials = (trial for trial in selection["trials"] if trial["trial"] == night["control"])
+    return next((trial["accuracy"] for trial in trials), None)

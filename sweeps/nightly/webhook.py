@@ -1,8 +1,8 @@
-"""Tells a chat how the night went: one POST of {"text": …}, which Slack and its likes take.
+"""Sends a message to a chat: one POST of {"text": …}, the format of Slack and compatible chats.
 
-The URL is the key to the channel. It comes from DPO_SWEEPS_WEBHOOK or from the file that
-DPO_SWEEPS_WEBHOOK_FILE names, and no message shows more of it than its host. Retries are our own
-for that reason: those of the HTTP libraries warn with the path, which is the key.
+Whoever has the URL can write to the channel. It comes from DPO_SWEEPS_WEBHOOK or from the file that
+DPO_SWEEPS_WEBHOOK_FILE names, and no message shows more of it than its host. HTTP libraries log the
+path of a URL when they retry, so this module retries by itself.
 """
 
 from __future__ import annotations
@@ -12,9 +12,8 @@ import logging
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from http import HTTPStatus
-from typing import Any
 
 from sweeps.config.secrets import read_secret, redact, redact_url
 
@@ -32,7 +31,16 @@ def notify(
     waits_s: Iterable[float] = WAITS_S,
     timeout_s: float = _TIMEOUT_S,
 ) -> bool:
-    """Whether somebody was told. Never raises: a chat that is down fails no sweep."""
+    """Post `text` to the webhook, without secrets. Never raises: a chat that is down fails no sweep.
+
+    Args:
+        text: the message, in the chat's markup.
+        waits_s: seconds to wait before each retry; their number is the number of retries.
+        timeout_s: seconds until one request is given up.
+
+    Returns:
+        Whether the chat accepted the message; False too when no webhook is set.
+    """
     try:
         url = read_secret(VARIABLE)
         if url is None:
@@ -41,12 +49,12 @@ def notify(
     except Exception as error:  # a URL that is none, a file that cannot be read
         url, problem = None, type(error).__name__
     if problem:
-        log.warning(f"webhook {redact_url(url) if url else VARIABLE}: not told: {problem}")
+        log.warning(f"webhook {redact_url(url) if url else VARIABLE}: message not sent: {problem}")
     return not problem
 
 
-def _post(url: str, content: dict[str, Any], waits_s: list[float], timeout_s: float) -> str:
-    """Why it failed in the end; empty when it did not."""
+def _post(url: str, content: Mapping[str, str], waits_s: list[float], timeout_s: float) -> str:
+    """Post and retry; return why the last request failed, or an empty text."""
     if not url.startswith(("https://", "http://")):
         return "its URL must begin with https:// or http://"
     while True:
@@ -56,8 +64,8 @@ def _post(url: str, content: dict[str, Any], waits_s: list[float], timeout_s: fl
         time.sleep(min(max(waits_s.pop(0), retry_after_s), _LONGEST_WAIT_S))
 
 
-def _post_once(url: str, content: dict[str, Any], timeout_s: float) -> tuple[str, float | None]:
-    """What went wrong, and after how long another try makes sense; None: never."""
+def _post_once(url: str, content: Mapping[str, str], timeout_s: float) -> tuple[str, float | None]:
+    """Post once; return the problem, and the seconds until a retry makes sense (None: never)."""
     request = urllib.request.Request(
         url, json.dumps(content).encode(), {"Content-Type": "application/json"}, method="POST"
     )
@@ -77,9 +85,9 @@ def _seconds(retry_after: str | None) -> float:
 
 
 class _NoRedirect(urllib.request.HTTPRedirectHandler):
-    """A redirect would carry the message to somebody whom nobody named."""
+    """Refuses redirects, which would send the message to a host that nobody configured."""
 
-    def redirect_request(self, *_: Any) -> None:
+    def redirect_request(self, *_: object) -> None:
         return None
 
 

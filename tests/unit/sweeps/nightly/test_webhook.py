@@ -45,7 +45,7 @@ def test_a_server_that_stays_down_fails_nothing_and_its_key_is_not_shown(
     told, said = tell()
     assert not told
     assert len(chat.told) == 4
-    assert said == [f"webhook http://127.0.0.1:{chat.server_port}/***: not told: HTTP 503"]
+    assert said == [f"webhook http://127.0.0.1:{chat.server_port}/***: message not sent: HTTP 503"]
     for output in (*capfd.readouterr(), caplog.text, *said):
         assert KEY not in output
         assert "thekey" not in output
@@ -73,7 +73,7 @@ def test_nobody_listens(tell: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv(VARIABLE, f"http://127.0.0.1:{port}/{KEY}")
     told, said = tell()
     assert not told
-    assert said == [f"webhook http://127.0.0.1:{port}/***: not told: URLError"]
+    assert said == [f"webhook http://127.0.0.1:{port}/***: message not sent: URLError"]
 
 
 @pytest.mark.parametrize(
