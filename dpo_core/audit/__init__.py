@@ -1,1 +1,1 @@
-"""Checks of preference data: of the pairs alone, and with the reference model's log-probs."""
+"""Checks of preference data before training, without a model and with the reference model."""

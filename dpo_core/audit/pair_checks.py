@@ -1,8 +1,9 @@
-"""What is wrong with preference data, found before a GPU hour is spent. Pure: pairs in, findings out.
+"""Checks of preference data that need no model, made before a sweep trains on it.
 
-Each finding has a severity, its number, places of examples and a remedy. `severe` means that what a
-sweep reports would be false or that it learns nothing; `warning`, that a number should be read with
-care; `info`, that it is good to know.
+The checks are pure: they take pairs and tokens and return findings. A finding has a severity, a
+number, the locations of examples and a remedy. `severe` means that results of a sweep would be wrong
+or that it could learn nothing, `warning` that a result must be read with care, and `info` that the
+finding is good to know.
 """
 
 from __future__ import annotations
@@ -37,7 +38,11 @@ _SHOWN = 5
 
 @dataclass(frozen=True)
 class Finding:
-    """`number` is a count, or a share in [0, 1] when `is_share`; `places` are examples."""
+    """One result of a check.
+
+    `number` is a count, or a share in [0, 1] if `is_share`. `message` continues the sentence that the
+    number begins. `places` are locations of examples.
+    """
 
     code: str
     severity: str
@@ -48,15 +53,25 @@ class Finding:
     is_share: bool = False
 
     def as_dict(self) -> dict[str, Any]:
+        """Return the finding as JSON content."""
         return {**asdict(self), "places": list(self.places)}
 
 
 def audit(splits: Splits, tokens: Tokens, max_tokens: int) -> list[Finding]:
-    """Everything that pairs and their tokens tell; severe findings first."""
+    """Run all checks of pairs and their tokens.
+
+    Args:
+        splits: The pairs of each split.
+        tokens: The encoded pairs of each split, in the same order.
+        max_tokens: The most tokens of prompt and longer answer, to which the pairs were cut.
+
+    Returns:
+        Findings, severe ones first.
+    """
     tables = {split: PairTable.of(pairs) for split, pairs in splits.items()}
     encoded = TokenTable.concatenate(map(TokenTable.of, tokens.values()))
     locations = _Locations(list(tables.values()))
-    found = [
+    findings = [
         *_cut(encoded, max_tokens, locations),
         *_longer_wins(encoded),
         *_repeated(encoded, locations),
@@ -66,11 +81,11 @@ def audit(splits: Splits, tokens: Tokens, max_tokens: int) -> list[Finding]:
         *_special_words(encoded, locations),
         *_small_splits(tables),
     ]
-    return by_severity(found)
+    return by_severity(findings)
 
 
 class _Locations:
-    """Where the pairs of all splits, one split after the other, were read."""
+    """The locations from which pairs were read; indices count over all splits, one after the other."""
 
     def __init__(self, tables: Sequence[PairTable]) -> None:
         self.tables = tables
@@ -81,18 +96,20 @@ class _Locations:
         table = self.tables[number]
         return location(table[int(index - self.ends[number] + len(table))])
 
-    def of(self, mask: npt.NDArray[np.bool_]) -> tuple[str, ...]:
-        """The first few where the mask is set."""
-        return tuple(self[int(i)] for i in np.flatnonzero(mask)[:_SHOWN])
+
+def _examples(mask: npt.NDArray[np.bool_], locations: _Locations) -> tuple[str, ...]:
+    """Return the first few locations at which the mask is set."""
+    return tuple(locations[int(i)] for i in np.flatnonzero(mask)[:_SHOWN])
 
 
 def by_severity(findings: Iterable[Finding]) -> list[Finding]:
+    """Return the findings with severe ones first, then warnings, then information."""
     order = (SEVERE, WARNING, INFO)
     return sorted(findings, key=lambda finding: order.index(finding.severity))
 
 
 def length_percentiles(encoded: TokenTable) -> dict[str, dict[str, float]]:
-    """Percentiles of the tokens of prompt, chosen and rejected."""
+    """Return percentiles of the numbers of tokens, by part (prompt, chosen, rejected) and level."""
     levels = (5, 50, 95, 99, 100)
     return {
         part: {f"p{level}": float(np.percentile(column, level)) for level in levels}
@@ -101,6 +118,7 @@ def length_percentiles(encoded: TokenTable) -> dict[str, dict[str, float]]:
 
 
 def location(pair: PreferencePair) -> str:
+    """Return the source and line from which a pair was read."""
     return f"{pair.source or 'data'}:{pair.line}"
 
 
@@ -118,15 +136,15 @@ def _cut(encoded: TokenTable, max_tokens: int, locations: _Locations) -> Iterato
         severity,
         share,
         f"of pairs are longer than data.max_tokens ({max_tokens}) and are cut",
-        _larger(full, max_tokens, int(enough)),
-        locations.of(encoded.cut),
+        _larger_max_tokens(full, max_tokens, int(enough)),
+        _examples(encoded.cut, locations),
         is_share=True,
     )
 
 
-def _larger(full: npt.NDArray[np.int64], max_tokens: int, enough: int) -> str:
-    """What larger values of max_tokens would keep, of pairs of these lengths."""
-    remedy = f"data.max_tokens: {enough} would keep at least 99 % of all pairs whole"
+def _larger_max_tokens(full: npt.NDArray[np.int64], max_tokens: int, enough: int) -> str:
+    """Return a remedy: the share of pairs of these lengths that larger values of max_tokens keep."""
+    remedy = f"data.max_tokens: {enough} would keep at least 99 % of all pairs uncut"
     if 2 * max_tokens < enough:
         remedy += f", {2 * max_tokens} at least {100 * np.mean(full <= 2 * max_tokens):.0f} %"
     return remedy
@@ -146,8 +164,8 @@ def _longer_wins(encoded: TokenTable) -> Iterator[Finding]:
         "longer_wins",
         WARNING if lopsided else INFO,
         share,
-        "of pairs of unequal length have the longer answer as the chosen one: a policy that looks "
-        f"at nothing but length, and likes the {word}, reaches {max(share, 1 - share):.2f}; being "
+        "of pairs of unequal length have the longer answer as the chosen one: a policy that looks at "
+        f"length alone and prefers the {word} answer reaches {max(share, 1 - share):.2f}; being "
         f"chosen and being long correlate with {np.corrcoef(lengths, is_chosen)[0, 1]:.2f}",
         "search length_norm: [none, mean], and read the length slices of every score",
         is_share=True,
@@ -155,7 +173,7 @@ def _longer_wins(encoded: TokenTable) -> Iterator[Finding]:
 
 
 def _repeated(encoded: TokenTable, locations: _Locations) -> Iterator[Finding]:
-    # The loader ends the id of the n-th identical pair in -n.
+    # The id of the n-th identical pair ends in -n; see number_repeats.
     repeats = pc.match_substring(encoded.table["id"], "-").to_numpy()
     count = int(repeats.sum())
     if count:
@@ -163,23 +181,23 @@ def _repeated(encoded: TokenTable, locations: _Locations) -> Iterator[Finding]:
             "repeated",
             WARNING if count > 0.01 * len(encoded) else INFO,
             count,
-            "pairs repeat another one word for word; each counts once more",
+            "pairs repeat another one word for word; each repetition counts again",
             "drop them, or give a source a weight instead",
-            locations.of(repeats),
+            _examples(repeats, locations),
         )
 
 
 def _contradicting(tables: Iterable[PairTable], locations: _Locations) -> Iterator[Finding]:
-    # Sixty-four bits stand for the texts, of which there may be millions.
-    digests = (digest for table in tables for pair in table for digest in _both_ways(pair))
-    ours, theirs = np.fromiter(digests, np.uint64).reshape(-1, 2).T
-    opposed = np.flatnonzero(np.isin(ours, theirs)).tolist()
-    first = {int(ours[i]): i for i in reversed(opposed)}
-    both = [(first[int(theirs[j])], j) for j in opposed if first[int(theirs[j])] < j]
+    # 64 bits stand for each text, because there may be millions of texts.
+    digests = (digest for table in tables for pair in table for digest in _digests(pair))
+    own, opposite = np.fromiter(digests, np.uint64).reshape(-1, 2).T
+    opposed = np.flatnonzero(np.isin(own, opposite)).tolist()
+    first = {int(own[i]): i for i in reversed(opposed)}
+    both = [(first[int(opposite[j])], j) for j in opposed if first[int(opposite[j])] < j]
     if both:
         yield Finding(
             "contradicting",
-            SEVERE if len(both) > 0.01 * len(ours) else WARNING,
+            SEVERE if len(both) > 0.01 * len(own) else WARNING,
             len(both),
             "times the same two answers are preferred both ways",
             "let a majority decide, or drop both",
@@ -187,8 +205,8 @@ def _contradicting(tables: Iterable[PairTable], locations: _Locations) -> Iterat
         )
 
 
-def _both_ways(pair: PreferencePair) -> tuple[int, int]:
-    """A number for the pair as it is, and one for it with its answers exchanged."""
+def _digests(pair: PreferencePair) -> tuple[int, int]:
+    """Return a number for the pair as it is, and one for the pair with its answers swapped."""
     prompt, chosen, rejected = (
         str(side)
         for side in (chat_prompt(pair.prompt), chat_answer(pair.chosen), chat_answer(pair.rejected))
@@ -199,31 +217,33 @@ def _both_ways(pair: PreferencePair) -> tuple[int, int]:
 
 
 def _near_duplicates(tables: Mapping[str, PairTable]) -> Iterator[Finding]:
-    """Prompts that are the same or nearly so, in different splits or in one."""
-    # Held-out prompts first: where not all are compared, those are.
+    """Report prompts that are nearly the same, in different splits or in one split."""
+    # Held-out prompts come first, so that they are compared even where not all prompts are.
     order = sorted(tables, key=lambda split: split == "train")
     firsts = {split: tables[split].take(tables[split].groups.first) for split in order}
     groups = sum(map(len, firsts.values()))
-    every = ((split, pair) for split in order for pair in firsts[split])
-    pairs = list(islice(every, near_duplicates.MAX_PROMPTS))
+    first_pairs = ((split, pair) for split in order for pair in firsts[split])
+    pairs = list(islice(first_pairs, near_duplicates.MAX_PROMPTS))
     leaks: list[str] = []
     alike: list[str] = []
     questions = (first_question(pair.prompt) for _, pair in pairs)
-    for at, earlier in enumerate(near_duplicates.similar_earlier(questions)):
-        there = [other for other in earlier if pairs[other][0] != pairs[at][0]]
-        if there:
-            both = sorted((pairs[at], pairs[there[0]]), key=lambda each: each[0] != "train")
+    for position, earlier in enumerate(near_duplicates.similar_earlier(questions)):
+        elsewhere = [other for other in earlier if pairs[other][0] != pairs[position][0]]
+        if elsewhere:
+            both = sorted(
+                (pairs[position], pairs[elsewhere[0]]), key=lambda each: each[0] != "train"
+            )
             leaks.append(" and ".join(f"{location(pair)} ({split})" for split, pair in both))
         elif earlier:
-            alike.append(f"{location(pairs[earlier[0]][1])} and {location(pairs[at][1])}")
+            alike.append(f"{location(pairs[earlier[0]][1])} and {location(pairs[position][1])}")
     if leaks:
         share = len(leaks) / groups
         yield Finding(
             "near_duplicates",
             SEVERE if share > 0.05 else WARNING,
             len(leaks),
-            "times a held-out prompt is nearly the same as one of another split, which flatters "
-            "what is reported",
+            "times a held-out prompt is nearly the same as one of another split, which makes results "
+            "look better than they are",
             "drop or merge near duplicates",
             tuple(leaks[:_SHOWN]),
         )
@@ -254,10 +274,10 @@ def _indistinct(encoded: TokenTable, locations: _Locations) -> Iterator[Finding]
             "indistinct",
             WARNING,
             int(same.sum()),
-            "pairs have the same tokens on both sides after cutting; they cannot be learnt and "
-            "count as ties",
+            "pairs have the same tokens on both sides after cutting; they teach nothing and count as "
+            "ties",
             "raise data.max_tokens",
-            locations.of(same),
+            _examples(same, locations),
         )
 
 
@@ -268,9 +288,9 @@ def _special_words(encoded: TokenTable, locations: _Locations) -> Iterator[Findi
             "special_words",
             INFO,
             int(spelled.sum()),
-            "pairs spell special tokens of the tokenizer; they are kept as plain text",
-            "look at them: markup that was left in, or somebody's trick",
-            locations.of(spelled),
+            "pairs spell out special tokens of the tokenizer; these are kept as plain text",
+            "check whether they are left-over markup or an attempt to inject a turn",
+            _examples(spelled, locations),
         )
 
 

@@ -1,9 +1,11 @@
-"""What the reference model's log-probs tell of preference data, without any training. Pure."""
+"""Checks of preference data by the reference model's log-probabilities, without any training.
+
+The checks are pure: they take tokens and log-probabilities and return findings.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterator, Mapping
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -12,11 +14,13 @@ from dpo_core.audit.pair_checks import INFO, WARNING, Finding
 from dpo_core.encoding.token_table import TokenTable
 
 Mask = npt.NDArray[np.bool_]
-Columns = Mapping[str, Any]
+Floats = npt.NDArray[np.float64]
+Columns = Mapping[str, Floats]
+"""Summed log-probabilities (nats) and token counts of `chosen` and `rejected`, shape (pairs,)."""
 
 OUT_OF_DISTRIBUTION_WARNING = 0.1
 CERTAIN_NATS = 0.02
-"""An answer above -0.02 nats a token has nothing left to gain: the model says it anyway."""
+"""An answer above -0.02 nats per token cannot become more likely: the model is certain of it."""
 UNMOVED_WARNING = 0.05
 _SHOWN = 5
 
@@ -27,11 +31,20 @@ def reference_findings(
     location: Callable[[int], str],
     golden: Collection[str] = (),
 ) -> list[Finding]:
-    """`location` says where the i-th pair was read. The rejected answers of the sources in `golden` are
-    the model's own."""
+    """Run all checks that need the reference model's log-probabilities.
+
+    Args:
+        pairs: The encoded pairs.
+        reference: Their columns under the reference model.
+        location: Returns the source and line from which the i-th pair was read.
+        golden: The sources whose rejected answers are the model's own.
+
+    Returns:
+        Findings, in no order of severity.
+    """
     chosen = reference["chosen"] / reference["chosen_tokens"]
     rejected = reference["rejected"] / reference["rejected_tokens"]
-    # What people wrote and preferred says how unlikely an answer may be.
+    # Chosen answers, which people wrote or preferred, set how unlikely a plausible answer can be.
     limit = float(np.quantile(chosen, 0.01))
     out: Mask = rejected < limit
     own: Mask = np.isin([source or "" for source in pairs.labels("source")], list(golden))
@@ -50,17 +63,17 @@ def _ranked_right(reference: Columns) -> Finding:
         "reference_ranks_right",
         INFO,
         float(np.mean(reference["chosen"] > reference["rejected"])),
-        "of pairs the untouched model already finds the chosen answer more likely",
+        "of pairs have a chosen answer that the untouched model already finds more likely",
         is_share=True,
     )
 
 
-def _likelihood(chosen: Any, rejected: Any) -> Finding:
+def _likelihood(chosen: Floats, rejected: Floats) -> Finding:
     return Finding(
         "mean_logp",
         INFO,
         float(np.mean(rejected)),
-        f"nats a token on average for rejected answers, {np.mean(chosen):.2f} for chosen ones",
+        f"nats per token on average for rejected answers, {np.mean(chosen):.2f} for chosen ones",
     )
 
 
@@ -73,7 +86,7 @@ def _length(pairs: TokenTable, reference: Columns) -> Iterator[Finding]:
             INFO,
             float(np.corrcoef(gap, margin)[0, 1]),
             "is the correlation of the untouched model's margin (nats) with how many tokens longer "
-            "the chosen answer is; every token costs, so it is negative",
+            "the chosen answer is; every token lowers the log-probability, so it is negative",
         )
 
 
@@ -82,7 +95,7 @@ def _out_of_distribution(
 ) -> Finding:
     share = float(np.mean(out))
     message = (
-        f"of rejected answers are less likely a token than 99 % of the chosen ones "
+        f"of rejected answers are less likely per token than 99 % of the chosen ones "
         f"(below {limit:.2f} nats): they give hardly any gradient"
     )
     if own.any() and not own.all():
@@ -97,7 +110,7 @@ def _out_of_distribution(
         share,
         message,
         "use golden answers against the model's own (data.sources, kind: golden)",
-        _places(out, location),
+        _examples(out, location),
         is_share=True,
     )
 
@@ -109,13 +122,13 @@ def _unmoved(unmoved: Mask, location: Callable[[int], str]) -> Iterator[Finding]
             "unmoved",
             WARNING if share > UNMOVED_WARNING else INFO,
             share,
-            "of pairs the objective cannot move: their answers are the same tokens, or the model "
-            "is certain of the chosen one and would never give the rejected one",
+            "of pairs cannot be moved by the objective: their answers are the same tokens, or the "
+            "model is certain of the chosen one and would never give the rejected one",
             "raise data.max_tokens where answers are cut to the same text; drop the others",
-            _places(unmoved, location),
+            _examples(unmoved, location),
             is_share=True,
         )
 
 
-def _places(mask: Mask, location: Callable[[int], str]) -> tuple[str, ...]:
+def _examples(mask: Mask, location: Callable[[int], str]) -> tuple[str, ...]:
     return tuple(location(int(index)) for index in np.flatnonzero(mask)[:_SHOWN])

@@ -1,1 +1,1 @@
-"""Preference pairs become token ids: templates, truncation, special tokens, packed rows."""
+"""Token ids of preference pairs: chat templates, truncation, special tokens and packed rows."""

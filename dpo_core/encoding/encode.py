@@ -1,9 +1,9 @@
-"""The one place where tokens, templates and truncation are decided.
+"""Encoding of preference pairs: chat template, token ids and truncation.
 
-A pair becomes three token lists: the prompt, and what the chat template renders after it for each
-answer (so the end-of-turn token is part of the answer, as in TRL). The prompt is whatever both
-renderings share with the rendered prompt; should the template or a token merge break that, the
-answers start where they diverge and the report counts it.
+A pair becomes three lists of tokens: the prompt, and what the chat template renders after it for
+each answer. So the end-of-turn token is part of the answer, as in TRL. If the template or a merge of
+characters across the border changes tokens of the prompt, the prompt ends where the three renderings
+diverge, the rest belongs to the answers, and the encoding report counts the pair as `merged`.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import hashlib
 import json
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from dpo_core.encoding.special_tokens import SpecialTokenEscaper
 from dpo_core.encoding.token_table import EncodedPair, TokenIds
@@ -20,22 +20,37 @@ from dpo_core.errors import DataError
 from dpo_core.storage.arrow_files import chunks
 
 if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
+
+    from dpo_core.preferences.messages import Turns
     from dpo_core.preferences.pairs import PreferencePair
 
-# At least this share of `max_tokens` stays with a prompt that has to be cut.
+# A prompt that must be cut keeps at least this share of `max_tokens`, if the answers differ early.
 PROMPT_SHARE = 0.5
 _BATCH = 1024
 
 
 def encode(
     pairs: Iterable[PreferencePair],
-    tokenizer: Any,
+    tokenizer: PreTrainedTokenizerBase,
     max_tokens: int,
     special_tokens: str = "as_text",
 ) -> Iterator[EncodedPair]:
-    """Tokens of every pair, in order; none is dropped. Raises DataError on an empty side.
+    """Encode every pair, in order; no pair is dropped.
 
-    What spells a special token in the pairs is tokenized `as_text`, or becomes the token (`keep`).
+    Args:
+        pairs: Chat or text pairs.
+        tokenizer: Its chat template renders chat pairs.
+        max_tokens: The most tokens of prompt and longer answer together; see `truncate`.
+        special_tokens: `as_text` encodes a special token that a text spells out as plain text,
+            `keep` as the token.
+
+    Yields:
+        The encoded pair for each pair.
+
+    Raises:
+        DataError: A prompt or answer has no tokens, or the tokenizer lacks the chat template or the
+            end-of-sequence token that the pairs need.
     """
     escaper = SpecialTokenEscaper(tokenizer) if special_tokens == "as_text" else None
     for batch in chunks(pairs, _BATCH):
@@ -43,8 +58,19 @@ def encode(
             yield truncate(pair, max_tokens)
 
 
-def prompt_tokens(prompt: Any, tokenizer: Any, special_tokens: str = "as_text") -> TokenIds:
-    """What a model reads before it answers: the prompt part of a pair, uncut."""
+def prompt_tokens(
+    prompt: Turns | str, tokenizer: PreTrainedTokenizerBase, special_tokens: str = "as_text"
+) -> TokenIds:
+    """Encode a prompt that a model is to answer.
+
+    Args:
+        prompt: Chat messages or a text.
+        tokenizer: Its chat template renders chat messages.
+        special_tokens: See `encode`.
+
+    Returns:
+        The same tokens as the prompt of an encoded pair, without truncation.
+    """
     escaper = SpecialTokenEscaper(tokenizer) if special_tokens == "as_text" else None
     if escaper and not any(map(escaper.count, _texts(prompt))):
         escaper = None
@@ -52,8 +78,12 @@ def prompt_tokens(prompt: Any, tokenizer: Any, special_tokens: str = "as_text") 
     return ids
 
 
-def uses_chat_template(tokenizer: Any, format: str) -> bool:
-    """Whether string prompts become chat turns: `format` says so, or the tokenizer can (`auto`)."""
+def uses_chat_template(tokenizer: PreTrainedTokenizerBase, format: str) -> bool:
+    """Return whether string prompts become chat turns.
+
+    They do if `format` is "chat", or if it is "auto" and the tokenizer has a chat template. Raises
+    DataError if it is "chat" and the tokenizer has none.
+    """
     has_template = getattr(tokenizer, "chat_template", None) is not None
     if format == "chat" and not has_template:
         raise DataError(
@@ -63,17 +93,20 @@ def uses_chat_template(tokenizer: Any, format: str) -> bool:
     return format == "chat" or (format == "auto" and has_template)
 
 
-def tokenizer_fingerprint(tokenizer: Any) -> str:
-    """sha256 over what decides tokens: vocabulary, merges, template, special tokens."""
-    parts = [_core(tokenizer), tokenizer.chat_template, _special_tokens(tokenizer)]
+def tokenizer_fingerprint(tokenizer: PreTrainedTokenizerBase) -> str:
+    """Return the SHA-256 of all that decides tokens: vocabulary, merges, template, special tokens."""
+    parts = [_vocabulary(tokenizer), tokenizer.chat_template, _special_tokens(tokenizer)]
     return hashlib.sha256(json.dumps(parts).encode()).hexdigest()
 
 
 class _Text(NamedTuple):
-    """What is rendered and becomes one list of tokens; `escaper` where it spells special tokens."""
+    """A prompt, alone or with an answer, that becomes one list of tokens.
 
-    prompt: Any
-    answer: Any
+    It has an `escaper` if it spells out special tokens.
+    """
+
+    prompt: Turns | str
+    answer: Turns | str | None
     escaper: SpecialTokenEscaper | None
 
     @property
@@ -82,7 +115,9 @@ class _Text(NamedTuple):
 
 
 def _tokenize(
-    pairs: Sequence[PreferencePair], tokenizer: Any, escaper: SpecialTokenEscaper | None
+    pairs: Sequence[PreferencePair],
+    tokenizer: PreTrainedTokenizerBase,
+    escaper: SpecialTokenEscaper | None,
 ) -> Iterator[EncodedPair]:
     words = [0] * len(pairs)
     if escaper:
@@ -124,7 +159,7 @@ def _encoded(
 
 
 def _without_end(pair: PreferencePair, end: str | None) -> PreferencePair:
-    """Texts may bring the token along that closes them; it is put there anyway."""
+    """Remove the end-of-sequence token from text answers, because encoding adds it anyway."""
     if not end or not isinstance(pair.chosen, str) or not isinstance(pair.rejected, str):
         return pair
     return replace(
@@ -137,49 +172,52 @@ def _special_words(pair: PreferencePair, escaper: SpecialTokenEscaper) -> int:
     words = sum(escaper.count(text) for side in sides for text in _texts(side))
     if words or not isinstance(pair.prompt, str):
         return words
-    # Plain texts are joined, and a word may be spelled across the seam.
+    # Prompt and answer are joined, and a special token may be spelled across the border.
     return sum(escaper.count(f"{pair.prompt}{answer}") for answer in (pair.chosen, pair.rejected))
 
 
-def _texts(side: Any) -> list[str]:
+def _texts(side: Turns | str) -> list[str]:
     return [side] if isinstance(side, str) else [message["content"] for message in side]
 
 
-def _render(texts: Sequence[_Text], tokenizer: Any) -> list[TokenIds]:
-    """Token ids of each. Those without special words go through the tokenizer together, which then
-    uses all cores."""
-    rendered = [_written(text, tokenizer) for text in texts]
+def _render(texts: Sequence[_Text], tokenizer: PreTrainedTokenizerBase) -> list[TokenIds]:
+    """Return the token ids of each text.
+
+    Texts without special tokens go through the tokenizer together, which then uses all cores.
+    """
+    rendered = [_rendered(text, tokenizer) for text in texts]
     ids: list[list[int]] = [[]] * len(texts)
     for is_chat in (True, False):
-        # The common text takes the tokenizer's own way. A template writes its special tokens itself.
+        # Chat templates write all special tokens, so the tokenizer must add none to chat texts.
         common = [i for i, t in enumerate(texts) if t.is_chat == is_chat and t.escaper is None]
         if common:
-            given = [rendered[i] for i in common]
-            made = tokenizer(given, add_special_tokens=not is_chat)["input_ids"]
-            for i, each in zip(common, made, strict=True):
-                ids[i] = list(each)
+            batch = [rendered[i] for i in common]
+            encoded = tokenizer(batch, add_special_tokens=not is_chat)["input_ids"]
+            for i, token_ids in zip(common, encoded, strict=True):
+                ids[i] = list(token_ids)
     for i, text in enumerate(texts):
         if text.escaper:
             ids[i] = text.escaper.tokens(rendered[i], add_special_tokens=not text.is_chat)
-    return [_closed(text, each, tokenizer) for text, each in zip(texts, ids, strict=True)]
+    return [_with_end(text, each, tokenizer) for text, each in zip(texts, ids, strict=True)]
 
 
-def _written(text: _Text, tokenizer: Any) -> str:
-    """The text that the tokenizer gets."""
+def _rendered(text: _Text, tokenizer: PreTrainedTokenizerBase) -> str:
+    """Return the string that the tokenizer encodes."""
     prompt, answer, escaper = text
-    if not text.is_chat:
+    if isinstance(prompt, str):
         if tokenizer.eos_token_id is None:
             raise DataError(
                 "the data holds plain texts and the tokenizer has no end-of-sequence token to "
                 "close an answer with; set its eos_token, or use chat messages and a chat model"
             )
-        joined = prompt if answer is None else prompt + answer
-        return escaper.escape(joined) if escaper else str(joined)
+        joined = prompt if answer is None else f"{prompt}{answer}"
+        return escaper.escape(joined) if escaper else joined
     if getattr(tokenizer, "chat_template", None) is None:
         raise DataError(
             "the data holds chat messages and the tokenizer has no chat template; "
             "use a chat model, or plain strings for prompt, chosen and rejected"
         )
+    assert not isinstance(answer, str), "a pair is chat or text as a whole"
     messages = [*prompt, *(answer or ())]
     return str(
         tokenizer.apply_chat_template(
@@ -190,8 +228,11 @@ def _written(text: _Text, tokenizer: Any) -> str:
     )
 
 
-def _closed(text: _Text, ids: list[int], tokenizer: Any) -> TokenIds:
-    """A plain text has no end-of-turn of its own, and the policy must learn where to stop."""
+def _with_end(text: _Text, ids: list[int], tokenizer: PreTrainedTokenizerBase) -> TokenIds:
+    """Append the end-of-sequence token to a text answer, so that the policy learns where to stop.
+
+    It is removed from a text prompt that the tokenizer has closed.
+    """
     if not text.is_chat:
         ends = ids[-1:] == [tokenizer.eos_token_id]
         if text.answer is not None and not ends:
@@ -202,12 +243,12 @@ def _closed(text: _Text, ids: list[int], tokenizer: Any) -> TokenIds:
 
 
 def truncate(pair: EncodedPair, max_tokens: int) -> EncodedPair:
-    """Fit prompt + longer answer into `max_tokens`, keeping the two answers different.
+    """Return the pair cut so that prompt and longer answer together have at most `max_tokens`.
 
-    The prompt gives first and loses its start (its end is the question), down to half of the
-    budget; then the answers lose their ends, but never so much that the first token in which they
-    differ falls away: for that the prompt gives more. Only a pair whose answers share more tokens
-    than the whole budget ends up indistinct.
+    First the prompt is cut at its start, down to half of the budget; its end is the question. Then
+    the answers are cut at their ends, but the first token in which they differ is kept: if needed,
+    the prompt is cut further. Only a pair whose answers share more tokens than the whole budget ends
+    up with two equal answers.
     """
     longest = max(len(pair.chosen), len(pair.rejected))
     if len(pair.prompt) + longest <= max_tokens:
@@ -232,15 +273,16 @@ def _common_prefix(left: TokenIds, right: TokenIds) -> int:
     return next((i for i in range(length) if left[i] != right[i]), length)
 
 
-def _core(tokenizer: Any) -> dict[str, Any]:
+def _vocabulary(tokenizer: PreTrainedTokenizerBase) -> dict[str, object]:
+    """Return the vocabulary, with merges and all rules of a tokenizer that has a backend."""
     backend = getattr(tokenizer, "backend_tokenizer", None)
     if backend is None:
         return dict(tokenizer.get_vocab())
-    # Padding and truncation are switches that calls turn; encoding here uses neither, and the
-    # fingerprint must be the same before and after it.
+    # A call of the tokenizer may switch padding and truncation. Encoding uses neither, and the
+    # fingerprint must be the same before and after a call.
     state = json.loads(backend.to_str())
     return {k: v for k, v in state.items() if k not in ("padding", "truncation")}
 
 
-def _special_tokens(tokenizer: Any) -> dict[str, Any]:
+def _special_tokens(tokenizer: PreTrainedTokenizerBase) -> dict[str, str]:
     return {k: str(v) for k, v in sorted(tokenizer.special_tokens_map.items())}

@@ -1,10 +1,10 @@
-"""Pairs packed into rows: one forward pass computes a prompt once and both of its answers.
+"""Packing of pairs into rows, in which one forward pass computes a prompt once for both answers.
 
-A row is a concatenation of blocks, one a pair:  prompt | chosen | rejected.
-Three things make that equal to two separate passes (arXiv:2410.20305):
-  - the mask: a token sees its own pair only, causally, and a rejected token no chosen one;
-  - the positions: the rejected answer restarts at P, as if it followed the prompt;
-  - the first token of *either* answer is predicted by the last token of the prompt.
+A row is a concatenation of blocks, one for each pair:  prompt | chosen | rejected.
+Three rules make the result equal to that of two separate passes (arXiv:2410.20305):
+  - Mask: a token attends to earlier tokens of its own pair, and a rejected token to no chosen one.
+  - Positions: the rejected answer starts at P, the length of the prompt, as if it followed it.
+  - The last token of the prompt predicts the first token of *either* answer.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ PROMPT, CHOSEN, REJECTED = 0, 1, 2
 
 @dataclass(frozen=True)
 class Block:
-    """Where one pair lies in its row: the first position, and the tokens of its three parts."""
+    """The place of one pair in its row: its first position, and the tokens of its three parts."""
 
     start: int
     prompt: int
@@ -33,17 +33,18 @@ class Block:
 
     @property
     def tokens(self) -> int:
+        """Return the number of tokens of the block."""
         return self.prompt + self.chosen + self.rejected
 
 
 @dataclass(frozen=True)
 class Row:
-    """Packed pairs. T tokens, n pairs, A answer tokens (chosen and rejected of every pair)."""
+    """A row of n packed pairs with T tokens, A of them in answers (chosen and rejected)."""
 
-    indices: tuple[int, ...]  # which pairs of the caller's list, (n,)
+    indices: tuple[int, ...]  # (n,) positions of the pairs in the caller's list
     input_ids: Tensor  # (1, T)
     position_ids: Tensor  # (1, T)
-    pair_of: Tensor  # (T,) pair number within the row
+    pair_of: Tensor  # (T,) number of the pair within the row
     part_of: Tensor  # (T,) PROMPT, CHOSEN or REJECTED
     predictors: Tensor  # (A,) the position whose logits predict each answer token
     targets: Tensor  # (A,) the answer tokens
@@ -53,12 +54,14 @@ class Row:
 
     @property
     def pairs(self) -> int:
+        """Return n, the number of pairs in the row."""
         return len(self.indices)
 
     def mask(self, dtype: torch.dtype) -> Tensor:
-        """Additive attention mask (1, 1, T, T): 0 where attention is allowed, else the lowest value.
+        """Return the additive attention mask, shape (1, 1, T, T).
 
-        Additive floats, since a boolean mask is silently wrong under eager attention.
+        It is 0 where attention is allowed and the lowest value of `dtype` elsewhere. A boolean mask
+        would give wrong results without an error under eager attention.
         """
         t = self.pair_of.numel()
         causal = torch.ones(t, t, dtype=torch.bool, device=self.pair_of.device).tril()
@@ -69,6 +72,7 @@ class Row:
         return mask.masked_fill_(~allowed, torch.finfo(dtype).min)[None, None]
 
     def to(self, device: torch.device | str) -> Row:
+        """Return the row with all its tensors on a device."""
         moved: dict[str, Any] = {
             k: v.to(device) if isinstance(v, Tensor) else v for k, v in vars(self).items()
         }
@@ -76,7 +80,7 @@ class Row:
 
 
 def build_row(pairs: Sequence[EncodedPair], indices: Sequence[int]) -> Row:
-    """One row of `pairs`, which the caller knows as `indices`."""
+    """Build one row of all `pairs`; `indices` are their positions in the caller's list."""
     ids: list[int] = []
     positions: list[int] = []
     pair_of: list[int] = []
@@ -118,15 +122,22 @@ def build_row(pairs: Sequence[EncodedPair], indices: Sequence[int]) -> Row:
 
 
 def pack(pairs: Sequence[EncodedPair], row_tokens: int) -> list[tuple[int, ...]]:
-    """Indices of the pairs of each row, rows of at most `row_tokens` (or of one longer pair).
+    """Choose the pairs of each row, first-fit decreasing.
 
-    Longest first, each into the first row with room: a function of the lengths alone, so every
-    caller that packs the same pairs gets the same rows, and with them the same floats.
+    Pairs are taken longest first, each into the first row with room. The result depends on lengths
+    alone, so all callers that pack the same pairs get the same rows and the same floats from them.
+
+    Args:
+        pairs: The pairs to pack.
+        row_tokens: The most tokens in a row; a longer pair gets a row of its own.
+
+    Returns:
+        For each row the indices of its pairs, in ascending order.
     """
     tokens = token_counts(pairs)
     order = np.argsort(-tokens, kind="stable").tolist()
     rows: list[list[int]] = []
-    room = _FirstWithRoom(len(order))
+    room = _FirstFitTree(len(order))
     for index in order:
         needed = int(tokens[index])
         row = room.find(needed)
@@ -135,21 +146,26 @@ def pack(pairs: Sequence[EncodedPair], row_tokens: int) -> list[tuple[int, ...]]
             rows.append([])
             room.set(row, row_tokens)
         rows[row].append(index)
-        room.set(row, room.of(row) - needed)
+        room.set(row, room.room_in(row) - needed)
     return [tuple(sorted(row)) for row in rows]
 
 
-class _FirstWithRoom:
-    """The first of n rows with room, in log n steps: a tree whose nodes hold the most room below."""
+class _FirstFitTree:
+    """Finds the first of n rows with room in log n steps.
+
+    A binary tree whose leaves hold the room of each row, and whose nodes the most room below them.
+    """
 
     def __init__(self, rows: int) -> None:
         self.leaves = 1 << max(0, rows - 1).bit_length()
         self.most = [-1] * (2 * self.leaves)
 
-    def of(self, row: int) -> int:
+    def room_in(self, row: int) -> int:
+        """Return the room of a row, -1 for one that does not exist yet."""
         return self.most[self.leaves + row]
 
     def set(self, row: int, room: int) -> None:
+        """Set the room of a row."""
         node = self.leaves + row
         self.most[node] = room
         while node > 1:
@@ -157,6 +173,7 @@ class _FirstWithRoom:
             self.most[node] = max(self.most[2 * node], self.most[2 * node + 1])
 
     def find(self, needed: int) -> int | None:
+        """Return the first row with that much room, or None."""
         if self.most[1] < needed:
             return None
         node = 1
@@ -166,4 +183,5 @@ class _FirstWithRoom:
 
 
 def pack_rows(pairs: Sequence[EncodedPair], row_tokens: int) -> list[Row]:
+    """Pack the pairs and build the rows; see `pack`."""
     return [build_row([pairs[i] for i in row], row) for row in pack(pairs, row_tokens)]

@@ -1,57 +1,64 @@
-"""Text of users that spells a special token, tokenized as the text it is.
+"""Escaping of special tokens that a prompt or answer spells out, so that they stay plain text.
 
-A prompt or answer that contains `<|im_end|>` would end its own turn, and one that contains
-`<|im_start|>system` would speak as the system. Such words are taken out before the chat template is
-applied, and come back as plain text among the tokens.
+A text that contains `<|im_end|>` would end its own turn, and one that contains `<|im_start|>system`
+would speak as the system. Such words are replaced by marks before the chat template is applied, and
+the marks are then encoded as the plain text of the words.
 """
 
 from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING
 
-# Noncharacters of Unicode, which no text holds. One that does gets plain words, nothing more.
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
+
+    from dpo_core.preferences.messages import Message
+
+# Noncharacters of Unicode, which a valid text does not contain. A text that does is still encoded
+# as plain words.
 _OPEN, _CLOSE = "\ufdd0", "\ufdd1"
 _MARK = re.compile(f"{_OPEN}([0-9]+){_CLOSE}")
 
 
 class SpecialTokenEscaper:
-    """The special tokens of one tokenizer, and how to write them as text."""
+    """Replaces the special tokens of one tokenizer in texts, and encodes them as plain text."""
 
-    def __init__(self, tokenizer: Any) -> None:
+    def __init__(self, tokenizer: PreTrainedTokenizerBase) -> None:
         self.tokenizer = tokenizer
         added = getattr(tokenizer, "added_tokens_decoder", {}).values()
         words = {t.content for t in added if t.special} | set(tokenizer.all_special_tokens)
-        # The longest first, or a token inside another would break it.
+        # The longest first, because a token may contain another one.
         self.words = sorted((w for w in words if w.strip()), key=lambda w: (-len(w), w))
         self.pattern = re.compile("|".join(map(re.escape, self.words))) if self.words else None
 
     def count(self, text: str) -> int:
-        """How many special tokens the text spells."""
+        """Return the number of special tokens that the text spells out."""
         return len(self.pattern.findall(text)) if self.pattern else 0
 
     def escape(self, text: str) -> str:
-        """The text with a mark in place of each special token."""
+        """Return the text with a mark in place of each special token."""
         if self.pattern is None:
             return text
         return self.pattern.sub(lambda m: f"{_OPEN}{self.words.index(m[0])}{_CLOSE}", text)
 
-    def escape_turns(self, turns: Sequence[dict[str, str]]) -> list[dict[str, str]]:
+    def escape_turns(self, turns: Sequence[Message]) -> list[Message]:
+        """Return the messages with their contents escaped."""
         return [{**message, "content": self.escape(message["content"])} for message in turns]
 
     def tokens(self, escaped: str, *, add_special_tokens: bool = False) -> list[int]:
-        """Token ids of a rendered text, its marks as plain text."""
+        """Encode an escaped and rendered text, with its marks as the plain text they stand for."""
         pieces = _MARK.split(escaped)
         ids = self._ids(pieces[0], add_special_tokens=add_special_tokens)
         if len(pieces) > 1 and ids[-1:] == [self.tokenizer.eos_token_id]:
-            ids.pop()  # some tokenizers close every text that they are given, also a piece
+            ids.pop()  # some tokenizers append the end to every text, also to a piece of one
         for mark, text in zip(pieces[1::2], pieces[2::2], strict=True):
             word = self.words[int(mark)] if int(mark) < len(self.words) else mark
             ids += self._ids(word, split_special_tokens=True)
             ids += self._ids(text) if text else []
         return ids
 
-    def _ids(self, text: str, **settings: Any) -> list[int]:
+    def _ids(self, text: str, **settings: bool) -> list[int]:
         settings.setdefault("add_special_tokens", False)
         return list(self.tokenizer(text, **settings)["input_ids"])

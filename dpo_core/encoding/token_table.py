@@ -1,4 +1,4 @@
-"""Encoded pairs: one of them, a table of any number, and what a table says of itself."""
+"""Encoded pairs: one pair, a table of any number of pairs, and a report about a table."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ PARTS = ("prompt", "chosen", "rejected")
 
 @dataclass(frozen=True)
 class EncodedPair:
-    """Token ids of one pair. `cut_prompt` and `cut_answers` count the tokens truncation removed."""
+    """The token ids of one pair; `cut_prompt` and `cut_answers` count tokens that truncation removed."""
 
     id: str
     prompt: TokenIds
@@ -32,25 +32,25 @@ class EncodedPair:
     rejected: TokenIds
     cut_prompt: int = 0
     cut_answers: int = 0
-    merged: bool = False  # the rendered prompt was no prefix of prompt + answer
-    special_words: int = 0  # special tokens that the pair's text spells, and that are text here
+    merged: bool = False  # the tokens of the prompt were not a prefix of those of prompt + answer
+    special_words: int = 0  # special tokens that the texts spell out and that are encoded as text
     source: str | None = None
     category: str | None = None
 
     @property
     def tokens(self) -> int:
-        """Tokens of the shared-prompt row: P + C + R."""
+        """Return the tokens of the pair in a packed row: prompt + chosen + rejected."""
         return len(self.prompt) + len(self.chosen) + len(self.rejected)
 
     @property
     def distinct(self) -> bool:
-        """False when truncation left the same text on both sides: scored as a tie, never trained."""
+        """Return whether the answers differ; if not, the pair is scored as a tie and never trained."""
         return self.chosen != self.rejected
 
 
 @dataclass(frozen=True)
 class EncodingReport:
-    """What encoding did to a split; shown by `plan` and kept with the sweep."""
+    """The counts of an encoded split, printed by `plan` and stored with the sweep."""
 
     pairs: int
     prompts_cut: int
@@ -64,15 +64,16 @@ class EncodingReport:
 
     @property
     def mean_response_tokens(self) -> float:
-        """L̄: mean length of an answer, over chosen and rejected."""
+        """Return L̄, the mean number of tokens of an answer, over chosen and rejected ones."""
         return (self.chosen_tokens + self.rejected_tokens) / max(1, 2 * self.pairs)
 
-    def as_dict(self) -> dict[str, Any]:
+    def as_dict(self) -> dict[str, int | float]:
+        """Return the counts and the mean length of an answer by name."""
         return {**asdict(self), "mean_response_tokens": self.mean_response_tokens}
 
 
 class TokenTable(Sequence[EncodedPair]):
-    """Encoded pairs in an Arrow table; a pair is made when it is asked for, a column never copied."""
+    """Encoded pairs in an Arrow table; a pair is built when it is read, and no column is copied."""
 
     def __init__(self, table: pa.Table) -> None:
         self.table = table
@@ -81,7 +82,7 @@ class TokenTable(Sequence[EncodedPair]):
 
     @classmethod
     def of(cls, pairs: Sequence[EncodedPair]) -> TokenTable:
-        """A table as it is, a list as a table."""
+        """Return a table as it is, and other pairs as a table in memory."""
         if isinstance(pairs, cls):
             return pairs
         batch = record_batch(_SCHEMA, [_values(pair) for pair in pairs])
@@ -89,17 +90,18 @@ class TokenTable(Sequence[EncodedPair]):
 
     @classmethod
     def write(cls, pairs: Iterable[EncodedPair], path: Path) -> TokenTable:
-        """Pairs one after the other into a file, and the file as a table."""
+        """Write pairs to a file one by one and return the file as a table."""
         write_rows(path, _SCHEMA, map(_values, pairs))
         return cls.open(path)
 
     @classmethod
     def open(cls, path: Path) -> TokenTable:
+        """Map a file of encoded pairs into memory. Raises pyarrow.ArrowInvalid if it is no such file."""
         return cls(map_rows(path))
 
     @classmethod
     def concatenate(cls, tables: Iterable[TokenTable]) -> TokenTable:
-        """One after the other; nothing is copied."""
+        """Return the tables one after the other as one table, without copying them."""
         return cls(pa.concat_tables([each.table for each in tables]))
 
     def __len__(self) -> int:
@@ -112,7 +114,9 @@ class TokenTable(Sequence[EncodedPair]):
     def __getitem__(self, index: int | slice) -> EncodedPair | Sequence[EncodedPair]:
         if isinstance(index, slice):
             return [self[i] for i in range(*index.indices(len(self)))]
-        position = range(len(self))[index]  # also of negative ones; raises IndexError
+        position = range(len(self))[
+            index
+        ]  # counts a negative index from the end; raises IndexError
         number = bisect_right(self._ends, position)
         batch = self._batches[number]
         return batch.pair(position - self._ends[number] + len(batch))
@@ -122,19 +126,20 @@ class TokenTable(Sequence[EncodedPair]):
 
     @cached_property
     def ids(self) -> list[str]:
+        """Return the id of every pair."""
         return list(self.table["id"].to_pylist())
 
-    def column(self, name: str) -> npt.NDArray[Any]:
-        """A column of numbers, shape (pairs,)."""
+    def column(self, name: str) -> npt.NDArray[np.int32]:
+        """Return a column of numbers, shape (pairs,)."""
         return np.asarray(self.table[name].to_numpy())
 
     def labels(self, name: str) -> list[str | None]:
-        """`source` or `category` of every pair."""
+        """Return the label `source` or `category` of every pair."""
         return list(self.table[name].to_pylist())
 
     @cached_property
     def lengths(self) -> dict[str, Counts]:
-        """Tokens of each part, shape (pairs,)."""
+        """Return the tokens of each part, by part, each of shape (pairs,)."""
         return {
             part: pc.list_value_length(self.table[part]).to_numpy().astype(np.int64)
             for part in PARTS
@@ -142,19 +147,19 @@ class TokenTable(Sequence[EncodedPair]):
 
     @cached_property
     def tokens(self) -> Counts:
-        """Tokens of each pair's shared-prompt row, shape (pairs,)."""
+        """Return the tokens of each pair in a packed row, shape (pairs,)."""
         total: Counts = sum(self.lengths.values(), np.zeros(len(self), np.int64))
         return total
 
     @cached_property
     def sequence_lengths(self) -> Counts:
-        """Tokens of prompt and longer answer, shape (pairs,)."""
+        """Return the tokens of prompt and longer answer of each pair, shape (pairs,)."""
         answers: Counts = np.maximum(self.lengths["chosen"], self.lengths["rejected"])
         return self.lengths["prompt"] + answers
 
     @cached_property
     def cut(self) -> npt.NDArray[np.bool_]:
-        """Whether truncation removed anything of a pair, shape (pairs,)."""
+        """Return whether truncation removed tokens of each pair, shape (pairs,)."""
         cut: npt.NDArray[np.bool_] = (self.column("cut_prompt") > 0) | (
             self.column("cut_answers") > 0
         )
@@ -162,7 +167,7 @@ class TokenTable(Sequence[EncodedPair]):
 
     @cached_property
     def distinct(self) -> npt.NDArray[np.bool_]:
-        """As `EncodedPair.distinct`, shape (pairs,)."""
+        """Return whether the answers of each pair differ, shape (pairs,)."""
         same_length = self.lengths["chosen"] == self.lengths["rejected"]
         distinct = np.ones(len(self), dtype=bool)
         for index in np.flatnonzero(same_length):
@@ -170,7 +175,7 @@ class TokenTable(Sequence[EncodedPair]):
         return distinct
 
     def fingerprint(self) -> str:
-        """sha256 over ids and tokens in order: what a reference pass over these rows depends on."""
+        """Return the SHA-256 of ids and tokens in order, on which a reference pass depends."""
         digest = hashlib.sha256()
         for batch in self.table.select(["id"]).to_batches():
             digest.update("\n".join([*batch.column(0).to_pylist(), ""]).encode())
@@ -182,7 +187,7 @@ class TokenTable(Sequence[EncodedPair]):
 
 
 class _Batch:
-    """Views of one record batch."""
+    """Views of the columns of one record batch."""
 
     def __init__(self, batch: pa.RecordBatch) -> None:
         self.batch = batch
@@ -191,18 +196,20 @@ class _Batch:
         return int(self.batch.num_rows)
 
     def values(self, part: str) -> npt.NDArray[np.int32]:
-        """All token ids of a part, one pair's after the other's."""
+        """Return all token ids of a part, pair after pair."""
         return np.asarray(self.batch.column(part).flatten().to_numpy())
 
     @cached_property
-    def _columns(self) -> dict[str, Any]:
+    def _columns(self) -> dict[str, pa.Array]:
         return {name: self.batch.column(name) for name in _SCHEMA.names}
 
     @cached_property
-    def _parts(self) -> dict[str, tuple[Any, Any]]:
+    def _parts(self) -> dict[str, tuple[npt.NDArray[np.int32], npt.NDArray[np.int32]]]:
+        """Return for each part its token ids and the offset at which each pair's begin."""
         return {part: (self.values(part), _offsets(self._columns[part])) for part in PARTS}
 
     def pair(self, index: int) -> EncodedPair:
+        """Build the pair in a row of the batch."""
         ids: dict[str, Any] = {}
         for part, (values, offsets) in self._parts.items():
             ids[part] = tuple(values[offsets[index] : offsets[index + 1]].tolist())
@@ -210,20 +217,21 @@ class _Batch:
         return EncodedPair(**ids, **rest)
 
 
-def _offsets(column: Any) -> npt.NDArray[np.int32]:
+def _offsets(column: pa.ListArray) -> npt.NDArray[np.int32]:
     offsets = np.asarray(column.offsets.to_numpy())
     from_zero: npt.NDArray[np.int32] = offsets - offsets[0]
     return from_zero
 
 
 def token_counts(pairs: Sequence[EncodedPair]) -> Counts:
-    """Tokens of each pair's shared-prompt row, shape (pairs,); of a few pairs without a table."""
+    """Return the tokens of each pair in a packed row, shape (pairs,), without building a table."""
     if isinstance(pairs, TokenTable):
         return pairs.tokens
     return np.array([pair.tokens for pair in pairs], dtype=np.int64)
 
 
 def encoding_report(pairs: Sequence[EncodedPair]) -> EncodingReport:
+    """Count what encoding did to the pairs of a split."""
     table = TokenTable.of(pairs)
     return EncodingReport(
         pairs=len(table),
@@ -236,7 +244,7 @@ def encoding_report(pairs: Sequence[EncodedPair]) -> EncodingReport:
     )
 
 
-def _values(pair: EncodedPair) -> list[Any]:
+def _values(pair: EncodedPair) -> list[object]:
     return [getattr(pair, name) for name in _SCHEMA.names]
 
 

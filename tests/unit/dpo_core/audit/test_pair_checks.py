@@ -1,4 +1,4 @@
-"""Each planted defect is found, counted and placed; clean data are left in peace."""
+"""Each planted defect is found, counted and located; clean data give no finding."""
 
 from __future__ import annotations
 
@@ -27,16 +27,19 @@ def tokens_of(pairs: Any, **changes: Any) -> list[EncodedPair]:
     return [EncodedPair(p.id, (1, 2), (3, 4), (5, 6), **changes) for p in pairs]
 
 
-def found(splits: dict[str, Any], tokens: Any = None) -> dict[str, Any]:
+def findings_in(splits: dict[str, Any], tokens: Any = None) -> dict[str, Any]:
     """Findings by code; each split is filled up with harmless pairs to 150."""
     numbers = iter(range(10**6))
     splits = {
         split: list(
             number_repeats(
-                [*given, *(pair(f"{next(numbers)} asks about {split} things") for _ in range(150))]
+                [
+                    *defects,
+                    *(pair(f"{next(numbers)} asks about {split} things") for _ in range(150)),
+                ]
             )
         )
-        for split, given in splits.items()
+        for split, defects in splits.items()
     }
     tokens = tokens or {split: tokens_of(pairs) for split, pairs in splits.items()}
     return {finding.code: finding for finding in audit(splits, tokens, 512)}
@@ -46,29 +49,29 @@ SPLITS: dict[str, Any] = {"train": [], "select": [], "final": []}
 
 
 def test_clean_data_give_no_finding() -> None:
-    assert found(SPLITS) == {}
+    assert findings_in(SPLITS) == {}
 
 
 def test_repeated_pairs() -> None:
-    finding = found({**SPLITS, "train": [pair("Is it safe?")] * 3})["repeated"]
+    finding = findings_in({**SPLITS, "train": [pair("Is it safe?")] * 3})["repeated"]
     assert (finding.number, finding.severity) == (2, INFO)
     assert finding.places == ("data:1", "data:1")
 
 
 def test_contradicting_pairs() -> None:
     both = [pair("Is it safe?", "yes", "no"), pair("Is it safe?", "no", "yes")]
-    finding = found({**SPLITS, "train": both})["contradicting"]
+    finding = findings_in({**SPLITS, "train": both})["contradicting"]
     assert (finding.number, finding.severity) == (1, WARNING)
-    assert found({**SPLITS, "train": both * 10})["contradicting"].severity == SEVERE
+    assert findings_in({**SPLITS, "train": both * 10})["contradicting"].severity == SEVERE
 
 
 def test_near_duplicates_are_leaks_across_splits_only() -> None:
     words = "may a child of four years take the syrup for adults before going to bed at night"
     near = pair(f"{words} please"), pair(f"{words} thanks")
-    finding = found({**SPLITS, "train": [near[0]], "final": [near[1]]})["near_duplicates"]
+    finding = findings_in({**SPLITS, "train": [near[0]], "final": [near[1]]})["near_duplicates"]
     assert finding.number == 1
     assert finding.places == ("data:1 (train) and data:1 (final)",)
-    within = found({**SPLITS, "train": list(near)})
+    within = findings_in({**SPLITS, "train": list(near)})
     assert "near_duplicates" not in within
     assert (within["alike"].number, within["alike"].severity) == (1, INFO)
     assert within["alike"].places == ("data:1 and data:1",)
@@ -93,9 +96,9 @@ def test_cut_pairs_say_what_would_keep_them() -> None:
     tokens = tokens_of(splits["train"][:120]) + tokens_of(splits["train"][120:], cut_prompt=996)
     (finding,) = [f for f in audit(splits, {"train": tokens}, 512) if f.code == "cut"]
     assert (finding.number, finding.severity, finding.is_share) == (0.4, SEVERE, True)
-    assert finding.remedy == "data.max_tokens: 1000 would keep at least 99 % of all pairs whole"
+    assert finding.remedy == "data.max_tokens: 1000 would keep at least 99 % of all pairs uncut"
     (finding,) = [f for f in audit(splits, {"train": tokens}, 256) if f.code == "cut"]
-    assert finding.remedy.endswith("99 % of all pairs whole, 512 at least 60 %")
+    assert finding.remedy.endswith("99 % of all pairs uncut, 512 at least 60 %")
 
 
 @pytest.mark.parametrize(("longer", "severity"), [(70, WARNING), (55, INFO), (20, WARNING)])
@@ -136,7 +139,7 @@ def test_small_splits() -> None:
 
 def test_severe_findings_come_first() -> None:
     both = [pair("Is it safe?", "yes", "no"), pair("Is it safe?", "no", "yes")] * 10
-    order = [f.severity for f in by_severity(found({**SPLITS, "train": both}).values())]
+    order = [f.severity for f in by_severity(findings_in({**SPLITS, "train": both}).values())]
     assert order == sorted(order, key=(SEVERE, WARNING, INFO).index)
 
 
@@ -178,12 +181,12 @@ def test_the_command(toy_model: Path, tmp_path: Path) -> None:
         timeout=120,
     )
     assert done.returncode == 2, done.stderr
-    made = json.loads(done.stdout)
-    findings = {finding["code"]: finding for finding in made["findings"]}
+    report = json.loads(done.stdout)
+    findings = {finding["code"]: finding for finding in report["findings"]}
     assert findings["contradicting"]["number"] == 5
     assert findings["contradicting"]["severity"] == SEVERE
     assert "out_of_distribution" in findings
-    assert sum(made["pairs"].values()) == 45
+    assert sum(report["pairs"].values()) == 45
     text = subprocess.run(command, capture_output=True, text=True, timeout=120)
     assert text.returncode == 0, text.stderr
     assert "severe: 5 times the same two answers are preferred both ways" in text.stdout
