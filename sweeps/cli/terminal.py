@@ -1,24 +1,34 @@
-"""What a sweep tells: progress lines on stderr while it runs, tables at the end.
+"""Progress lines on stderr while a sweep runs, and tables of its result at the end.
 
-Lines, not a redrawn screen: the same output reads well in a terminal and in a job's log.
+Progress is printed line by line, which reads well in a terminal and in the log of a job.
 """
 
 from __future__ import annotations
 
 import logging
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, Final, Literal
 
 from rich.markup import escape
 from rich.panel import Panel
 from rich.table import Table
 
 from dpo_core.evaluation.outcomes import OBJECTIVES
+from sweeps.run_dir.json_types import (
+    CandidateJson,
+    NightRow,
+    ScoresJson,
+    SelectionJson,
+    SplitScoresJson,
+    WinnerJson,
+)
 from sweeps.selection.guardrails import broken
 from sweeps.selection.leaderboard import searched_trial, winner_first, winner_label
 from sweeps.selection.ordering import ScoredCheckpoint, best_so_far
 
 log = logging.getLogger("dpo_sweeps")
+
+SCORED_SPLITS: Final[tuple[Literal["select"], Literal["final"]]] = ("select", "final")
 
 
 class Progress:
@@ -53,23 +63,27 @@ class Progress:
         )
 
 
-def show_point(point: Mapping[str, Any]) -> str:
+def show_point(point: Mapping[str, object]) -> str:
+    """Return a sampled point as one line."""
     return "  ".join(f"{name}={show_value(value)}" for name, value in point.items())
 
 
-def show_value(value: Any) -> str:
+def show_value(value: object) -> str:
+    """Return a sampled value with three digits."""
     return f"{value:.3g}" if isinstance(value, float) else str(value)
 
 
-def leaderboard(selection: Mapping[str, Any], rows: int = 20) -> Table:
+def leaderboard(selection: SelectionJson, rows: int = 20) -> Table:
     """Return the table of the trials: the winner's first and marked, the others best first.
 
     A row shows its trial's best checkpoint; the winner may be an earlier one that drifted less.
     """
     candidates = selection["candidates"]
-    exclusions = {(c["trial"], c["step"]): _exclusions(c, selection) for c in candidates}
-    won = selection["winner"]
-    trials = winner_first(selection["trials"], won and won["trial"])
+    exclusions: dict[tuple[str, int | None], list[str]] = {
+        (c["trial"], c["step"]): _exclusions(c, selection) for c in candidates
+    }
+    chosen = selection["winner"]
+    trials = winner_first(selection["trials"], chosen and chosen["trial"])
     names = list(dict.fromkeys(name for t in trials for name in t["point"]))
     table = Table(title=f"{len(trials)} trials by {selection['objective']} on the select split")
     for column in ("trial", "accuracy", "step", *names, "drift", "status"):
@@ -82,24 +96,28 @@ def leaderboard(selection: Mapping[str, Any], rows: int = 20) -> Table:
         excluded = exclusions.get((trial["trial"], trial["step"]))
         status += f"; excluded: {', '.join(excluded)}" if excluded else ""
         step = "-" if trial["step"] is None else str(trial["step"])
-        is_winner = bool(won) and trial["trial"] == searched_trial(won["trial"])
-        if is_winner:
-            status = f"{winner_label(won['trial'], won['step'])}; {status}"
-        style = "bold" if is_winner else None
+        style = None
+        if chosen and trial["trial"] == searched_trial(chosen["trial"]):
+            status = f"{winner_label(chosen['trial'], chosen['step'])}; {status}"
+            style = "bold"
         table.add_row(trial["trial"], accuracy, step, *values, drift, escape(status), style=style)
     return table
 
 
-def winner(selection: Mapping[str, Any]) -> Panel:
-    """Its numbers beside those of what it is held against, and the guardrails it breaks."""
-    won, incumbent = selection["winner"], selection["incumbent"]
+def winner(selection: SelectionJson) -> Panel:
+    """Return a box with the winner's scores beside the reference's and the incumbent's.
+
+    Below them stands each guardrail that it breaks and that only warns. Needs a selection with a
+    winner.
+    """
+    chosen, incumbent = _winner_of(selection), selection["incumbent"]
     table = Table.grid(padding=(0, 3))
-    others = [("untouched model", selection["reference"])]
+    others: list[tuple[str, SplitScoresJson]] = [("untouched model", selection["reference"])]
     if incumbent:
         others.append((f"incumbent {incumbent['name']}", incumbent))
-    heads = (escape(name) for name, _ in others)
-    table.add_row("", "correct + ½ ties", "accuracy", "95 % interval", *heads)
-    splits = [split for split in ("select", "final") if split in selection]
+    headings = (escape(name) for name, _ in others)
+    table.add_row("", "correct + ½ ties", "accuracy", "95 % interval", *headings)
+    splits = [split for split in SCORED_SPLITS if split in selection]
     for split in splits:
         score = selection[split]
         low, high = score["interval"]
@@ -108,32 +126,31 @@ def winner(selection: Mapping[str, Any]) -> Panel:
             f"{score['correct']} + ½·{score['ties']} of {score['total']}",
             f"{score['accuracy']:.3f}",
             f"{low:.3f} to {high:.3f}",
-            *(f"{of[split]['accuracy']:.3f}" for _, of in others),
+            *(f"{scores[split]['accuracy']:.3f}" for _, scores in others),
         )
     table.add_row()
-    for name in OBJECTIVES:
-        numbers = [of[splits[-1]][name] for of in (selection, *(of for _, of in others))]
-        mine, *theirs = (f"{number:.3f}" for number in numbers)
-        table.add_row(splits[-1], name, mine, "", *theirs)
+    last = splits[-1]
+    columns = [_accuracies(selection[last]), *(_accuracies(scores[last]) for _, scores in others)]
+    for name, *accuracies in zip(OBJECTIVES, *columns, strict=True):
+        own, *rest = map(_three_digits, accuracies)
+        table.add_row(last, name, own, "", *rest)
     for line in warnings(selection):
         table.add_row("warning", line)
-    title = f"winner: {won['trial']} at step {won['step']}   {show_point(won['point'])}"
-    subtitle = escape(won["path"]) if won["path"] else None
+    title = f"winner: {chosen['trial']} at step {chosen['step']}   {show_point(chosen['point'])}"
+    subtitle = escape(chosen["path"]) if chosen["path"] else None
     return Panel(table, title=title, subtitle=subtitle, expand=False)
 
 
-def confirmation(selection: Mapping[str, Any]) -> Table | None:
-    """What the best points of the search were with new seeds; None when none was trained again."""
-    points: Sequence[Mapping[str, Any]] = selection["confirmation"]
+def confirmation(selection: SelectionJson) -> Table | None:
+    """Return the table of the points trained again with new seeds; None when there are none."""
+    points = selection["confirmation"]
     if not points:
         return None
     table = Table(title=f"{len(points)} points trained again with new seeds, by their means")
     for column in ("trial", "step", "search", "mean", "spread", "seeds", "failed"):
         table.add_column(column, justify="left" if column in ("trial", "failed") else "right")
     for point in points:
-        mean, spread = (
-            "-" if point[name] is None else f"{point[name]:.3f}" for name in ("mean", "spread")
-        )
+        mean, spread = _three_digits(point["mean"]), _three_digits(point["spread"])
         failed = ", ".join(f"{t['trial']}: {t['reason']}" for t in point["missing"])
         table.add_row(
             point["trial"],
@@ -147,51 +164,73 @@ def confirmation(selection: Mapping[str, Any]) -> Table | None:
     return table
 
 
-def _exclusions(candidate: Mapping[str, Any], selection: Mapping[str, Any]) -> list[str]:
-    rails, limits = candidate["guardrails"], selection["guardrails"]
+def _exclusions(candidate: CandidateJson, selection: SelectionJson) -> list[str]:
+    limits = selection["guardrails"]
     return [
         name
-        for name, check in rails.items()
+        for name, check in candidate["guardrails"].items()
         if check["passed"] is False and limits[name]["action"] == "exclude"
     ]
 
 
-def warnings(selection: Mapping[str, Any]) -> list[str]:
-    """A line for each guardrail that the winner breaks and that only warns."""
-    won = selection["winner"]
-    rails = next(
+def warnings(selection: SelectionJson) -> list[str]:
+    """Return a line for each guardrail that the winner breaks and that only warns."""
+    chosen = _winner_of(selection)
+    checks = next(
         c["guardrails"]
         for c in selection["candidates"]
-        if (c["trial"], c["step"]) == (won["trial"], won["step"])
+        if (c["trial"], c["step"]) == (chosen["trial"], chosen["step"])
     )
     return [
         broken(name, check["value"], check["limit"])
-        for name, check in rails.items()
-        if check["passed"] is False
+        for name, check in checks.items()
+        if check["passed"] is False and check["value"] is not None
     ]
 
 
-def nights(rows: Sequence[Mapping[str, Any]]) -> Table:
-    """How the nights went; see `sweeps.nightly.trend`."""
+def _winner_of(selection: SelectionJson) -> WinnerJson:
+    chosen = selection["winner"]
+    if chosen is None:
+        raise ValueError(f"{selection['sweep']} has no winner")
+    return chosen
+
+
+def _accuracies(scores: ScoresJson) -> tuple[float, float, float]:
+    """Return the accuracies by each of OBJECTIVES."""
+    return (
+        scores["reward_accuracy"],
+        scores["token_reward_accuracy"],
+        scores["likelihood_accuracy"],
+    )
+
+
+def _three_digits(value: float | None) -> str:
+    return "-" if value is None else f"{value:.3f}"
+
+
+def nights(rows: Sequence[NightRow]) -> Table:
+    """Return the table of the nights."""
     table = Table(title="nights")
     for column in ("night", "verdict", "final", "incumbent", "control", "trials", "failed"):
         table.add_column(column, justify="left" if column in ("night", "verdict") else "right")
     table.add_column("worker hours", justify="right")
     for row in rows:
-        accuracies = (
-            "-" if row[n] is None else f"{row[n]:.3f}" for n in ("final", "incumbent_final")
+        table.add_row(
+            row["night"],
+            (row["verdict"] or "-") + (" *" if row["promoted"] else ""),
+            _three_digits(row["final"]),
+            _three_digits(row["incumbent_final"]),
+            _three_digits(row["control"]),
+            str(row["trials"]),
+            str(row["failed"]),
+            f"{row['worker_hours']:.1f}",
         )
-        control = "-" if row["control"] is None else f"{row['control']:.3f}"
-        counts = (str(row[name]) for name in ("trials", "failed"))
-        verdict = row["verdict"] + (" *" if row["promoted"] else "")
-        hours = f"{row['worker_hours']:.1f}"
-        table.add_row(row["night"], verdict, *accuracies, control, *counts, hours)
     table.caption = "* became the incumbent; control: its point, trained again, on select"
     return table
 
 
-def failures(selection: Mapping[str, Any]) -> str | None:
-    """One sentence when some trials failed, else None."""
+def failures(selection: SelectionJson) -> str | None:
+    """Return one sentence when some trials failed, else None."""
     failed = [t for t in selection["trials"] if t["status"] == "failed"]
     if not failed:
         return None
