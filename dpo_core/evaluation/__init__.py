@@ -1,1 +1,1 @@
-"""What held-out pairs say of a policy: log-probs and accuracy per pair, failure modes."""
+"""Held-out pairs under a policy: log-probs and accuracy per pair, and DPO's failure modes."""

@@ -11,11 +11,14 @@ NGRAM = 3
 
 
 def drift_and_displacement(outcomes: Outcomes) -> dict[str, Any]:
-    """Offline drift and displacement of one evaluation, in nats per token and as shares.
+    """Measure how far the policy moved from the reference on held-out pairs.
 
     Drift is mean (log π − log π_ref) per held-out token, chosen and rejected apart. It is not
     KL(π‖π_ref), which needs samples from the policy. Displacement (arXiv:2410.08847) is the share
     of pairs whose margin grew while the chosen answer itself became less likely.
+
+    Returns `drift_chosen` and `drift_rejected` in nats per token, `displaced` as a share in [0, 1],
+    and `mean_margin` in nats.
     """
     grown = outcomes.margins("reward_accuracy") > outcomes.tie_nats
     fallen = outcomes.chosen_gain < -outcomes.tie_nats
@@ -27,27 +30,39 @@ def drift_and_displacement(outcomes: Outcomes) -> dict[str, Any]:
     }
 
 
-def largest_drift(told: Mapping[str, Any]) -> float:
-    """Of chosen or rejected answers, whichever moved more, up or down: nats per token, from 0."""
-    return float(max(abs(told["drift_chosen"]), abs(told["drift_rejected"])))
+def largest_drift(drift: Mapping[str, float]) -> float:
+    """Return the larger drift of chosen and rejected answers without its sign, nats per token.
+
+    `drift` is what `drift_and_displacement` returned.
+    """
+    return float(max(abs(drift["drift_chosen"]), abs(drift["drift_rejected"])))
 
 
 def repeated_ngrams(tokens: Sequence[int], n: int = NGRAM) -> float:
-    """Share of an answer's n-grams that stood in it before, in [0, 1): 0 when all are distinct."""
-    found = [tuple(tokens[start : start + n]) for start in range(len(tokens) - n + 1)]
-    return 1 - len(set(found)) / len(found) if found else 0.0
+    """Return the share of an answer's n-grams that repeat earlier ones, in [0, 1); 0 for none."""
+    ngrams = [tuple(tokens[start : start + n]) for start in range(len(tokens) - n + 1)]
+    return 1 - len(set(ngrams)) / len(ngrams) if ngrams else 0.0
 
 
 def length_and_repetition(
-    answers: Sequence[Sequence[int]], of_reference: Sequence[Sequence[int]]
+    policy_answers: Sequence[Sequence[int]], reference_answers: Sequence[Sequence[int]]
 ) -> dict[str, float]:
-    """Tokens of a policy's answers against the reference's to the same prompts: how many times as
-    long they are on average, and by how much the mean share of repeated n-grams is larger."""
-    longer = _mean([len(tokens) for tokens in answers])
-    repeated = (_mean([repeated_ngrams(t) for t in texts]) for texts in (answers, of_reference))
+    """Compare the tokens of a policy's answers with the reference's to the same prompts.
+
+    Returns `length_growth`, how many times as long they are on average, and `repetition`, by how
+    much the mean share of repeated n-grams is larger.
+    """
+    policy_tokens, reference_tokens = (
+        _mean([len(tokens) for tokens in answers])
+        for answers in (policy_answers, reference_answers)
+    )
+    policy_repeats, reference_repeats = (
+        _mean([repeated_ngrams(tokens) for tokens in answers])
+        for answers in (policy_answers, reference_answers)
+    )
     return {
-        "length_growth": longer / max(1.0, _mean([len(tokens) for tokens in of_reference])),
-        "repetition": next(repeated) - next(repeated),
+        "length_growth": policy_tokens / max(1.0, reference_tokens),
+        "repetition": policy_repeats - reference_repeats,
     }
 
 

@@ -1,7 +1,7 @@
 """Held-out preference accuracy: exact, tie-aware, length-aware. Pure; no torch.
 
-Per pair the sums and lengths of both answers are kept under policy and reference, and everything
-that is ever said about accuracy is computed here from those columns: counts first, division last.
+Per pair the sums and lengths of both answers are kept under policy and reference, and every
+accuracy of the program is computed here from those columns: counts first, division last.
 """
 
 from __future__ import annotations
@@ -21,14 +21,14 @@ Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
 
 OBJECTIVES = ("reward_accuracy", "token_reward_accuracy", "likelihood_accuracy")
-# Sums within this many nats are equal: what remains of float noise when the same weights are run
-# with other kernels or thread counts. bf16 keeps 8 bits, so its noise is larger.
+# Sums within this many nats are equal: the float noise of the same weights under other kernels or
+# thread counts. bf16 keeps 8 bits, so its noise is larger.
 TIE_NATS = {"float32": 1e-4, "bfloat16": 1e-2, "float16": 1e-2}
 
 
 @dataclass(frozen=True)
 class Count:
-    """Pairs in which the chosen answer wins, ties, and all of them."""
+    """How many pairs are correct (the chosen answer wins), tied, and counted in all."""
 
     correct: int
     ties: int
@@ -36,13 +36,14 @@ class Count:
 
     @property
     def accuracy(self) -> float:
-        """(correct + ½·ties) / total, in [0, 1]; ½ for an empty slice, which knows nothing."""
+        """Return (correct + ½·ties) / total, in [0, 1]; ½ for no pairs at all."""
         return (self.correct + 0.5 * self.ties) / self.total if self.total else 0.5
 
     def __add__(self, other: Count) -> Count:
         return Count(self.correct + other.correct, self.ties + other.ties, self.total + other.total)
 
     def as_dict(self) -> dict[str, Any]:
+        """Return counts and accuracy as JSON content."""
         return {
             "correct": self.correct,
             "ties": self.ties,
@@ -65,7 +66,7 @@ class Outcomes:
     tie_nats: float = TIE_NATS["float32"]
 
     def __post_init__(self) -> None:
-        for name in NUMBERS:
+        for name in NUMBER_COLUMNS:
             column = getattr(self, name)
             if column.shape != (len(self.ids),):
                 raise ValueError(f"{name}: {column.shape} values for {len(self.ids)} pairs")
@@ -74,16 +75,21 @@ class Outcomes:
 
     @cached_property
     def chosen_gain(self) -> Floats:
-        """Δ_w = log π(y_w) − log π_ref(y_w), nats."""
+        """Compute Δ_w = log π(y_w) − log π_ref(y_w), nats, (pairs,)."""
         return self.chosen_logp - self.ref_chosen_logp
 
     @cached_property
     def rejected_gain(self) -> Floats:
-        """Δ_l = log π(y_l) − log π_ref(y_l), nats."""
+        """Compute Δ_l = log π(y_l) − log π_ref(y_l), nats, (pairs,)."""
         return self.rejected_logp - self.ref_rejected_logp
 
     def margins(self, objective: str) -> Floats:
-        """What must be above zero for the pair to be correct: nats, or nats per token."""
+        """Compute what must be above zero for a pair to be correct, (pairs,).
+
+        `reward_accuracy` has Δ_w − Δ_l in nats, `token_reward_accuracy` Δ_w/|y_w| − Δ_l/|y_l| in
+        nats per token, `likelihood_accuracy` log π(y_w) − log π(y_l) in nats. Raises ValueError for
+        another objective.
+        """
         if objective == "reward_accuracy":
             return self.chosen_gain - self.rejected_gain
         if objective == "token_reward_accuracy":
@@ -93,23 +99,25 @@ class Outcomes:
         raise ValueError(f"objective: {objective!r} is unknown; use one of {', '.join(OBJECTIVES)}")
 
     def signs(self, objective: str) -> npt.NDArray[np.int8]:
-        """+1 correct, 0 tie, −1 wrong, per pair. A margin that is no number is wrong, not a tie."""
+        """Return +1 correct, 0 tie, −1 wrong, (pairs,). A margin that is NaN is wrong, not a tie."""
         margins, limit = self.margins(objective), self._tie_limit(objective)
         signs = np.where(margins > limit, 1, np.where(margins < -limit, -1, 0))
         return np.where(np.isnan(margins), -1, signs).astype(np.int8)
 
     def count(self, objective: str, where: npt.NDArray[np.bool_] | None = None) -> Count:
+        """Count the pairs, or those that the mask `where`, (pairs,), selects."""
         signs = self.signs(objective)
         if where is not None:
             signs = signs[where]
         return Count(int((signs > 0).sum()), int((signs == 0).sum()), len(signs))
 
     def counts(self) -> dict[str, Count]:
+        """Count all pairs by objective."""
         return {name: self.count(name) for name in OBJECTIVES}
 
     @property
     def as_reference(self) -> Outcomes:
-        """The same pairs as the untouched policy scores them: all rewards tie."""
+        """Return the outcomes of the untouched policy on the same pairs: all rewards tie."""
         return Outcomes(
             self.ids,
             self.ref_chosen_logp,
@@ -128,7 +136,7 @@ class Outcomes:
         return limit
 
 
-NUMBERS = (
+NUMBER_COLUMNS = (
     "chosen_logp",
     "rejected_logp",
     "ref_chosen_logp",
@@ -139,10 +147,13 @@ NUMBERS = (
 
 
 def length_slices(outcomes: Outcomes, objective: str) -> dict[str, Any]:
-    """Is the policy right, or does it like long answers? science: length exploitation.
+    """Count separately where the chosen answer is longer and where it is shorter.
 
+    They tell a policy that ranks by quality from one that ranks by length (length exploitation).
     `length_controlled` is the unweighted mean of the two slices: what is left of the accuracy when
-    longer and shorter chosen answers weigh the same.
+    longer and shorter chosen answers weigh the same. `longer_wins` is the accuracy of a policy that
+    always prefers the longer answer; `margin_length_correlation` is Pearson's r of margin and
+    difference of length, or None where one of them does not vary.
     """
     gap = outcomes.chosen_tokens - outcomes.rejected_tokens
     longer = outcomes.count(objective, gap > 0)
@@ -160,23 +171,30 @@ def length_slices(outcomes: Outcomes, objective: str) -> dict[str, Any]:
 def label_slices(
     outcomes: Outcomes, objective: str, labels: Mapping[str, Mapping[str, str | None]]
 ) -> dict[str, dict[str, Any]]:
-    """Counts by source and by category: `labels` maps what is told apart to each pair's value.
+    """Count separately by source, by category, or by any other label of the pairs.
 
-    Only what takes more than one value is told apart; pairs without a value count as "none".
+    Args:
+        outcomes: One evaluation.
+        objective: One of `OBJECTIVES`.
+        labels: For each kind of label, the value of each pair by its id; None or no entry counts
+            as "none".
+
+    Returns:
+        Counts by kind and value, for the kinds that have more than one value.
     """
     slices: dict[str, dict[str, Any]] = {}
-    for kind, of_pair in labels.items():
-        values = np.array([of_pair.get(i) or "none" for i in outcomes.ids])
-        found = sorted(set(values))
-        if len(found) > 1:
-            slices[kind] = {v: outcomes.count(objective, values == v).as_dict() for v in found}
+    for kind, value_of in labels.items():
+        values = np.array([value_of.get(i) or "none" for i in outcomes.ids])
+        distinct = sorted(set(values))
+        if len(distinct) > 1:
+            slices[kind] = {v: outcomes.count(objective, values == v).as_dict() for v in distinct}
     return slices
 
 
-def write_outcomes(outcomes: Outcomes, metadata: Mapping[str, Any]) -> bytes:
-    """A Parquet file: one row a pair, what the evaluation was in the schema's metadata."""
+def write_outcomes(outcomes: Outcomes, metadata: Mapping[str, object]) -> bytes:
+    """Encode outcomes as a Parquet file: one row per pair, `metadata` in that of the schema."""
     columns: dict[str, Any] = {"id": list(outcomes.ids)}
-    columns.update({name: getattr(outcomes, name) for name in NUMBERS})
+    columns.update({name: getattr(outcomes, name) for name in NUMBER_COLUMNS})
     about = json.dumps({**metadata, "tie_nats": outcomes.tie_nats})
     table = pa.table(columns).replace_schema_metadata({b"evaluation": about.encode()})
     sink = pa.BufferOutputStream()
@@ -186,16 +204,33 @@ def write_outcomes(outcomes: Outcomes, metadata: Mapping[str, Any]) -> bytes:
 
 
 def read_outcomes(content: bytes) -> tuple[Outcomes, dict[str, Any]]:
-    """The inverse. Raises pyarrow.ArrowInvalid on a torn file."""
+    """Decode what `write_outcomes` encoded.
+
+    Args:
+        content: The bytes of the file.
+
+    Returns:
+        The outcomes, and their metadata.
+
+    Raises:
+        pyarrow.ArrowInvalid: The file is cut off or no Parquet file.
+    """
     table = pq.read_table(pa.BufferReader(content))
     metadata: dict[str, Any] = json.loads(table.schema.metadata[b"evaluation"])
-    numbers = {name: table[name].to_numpy() for name in NUMBERS}
+    numbers = {name: table[name].to_numpy() for name in NUMBER_COLUMNS}
     ids: Sequence[str] = table["id"].to_pylist()
     return Outcomes(tuple(ids), **numbers, tie_nats=metadata.pop("tie_nats")), metadata
 
 
 def read_outcomes_if_whole(content: bytes) -> tuple[Outcomes, dict[str, Any]] | None:
-    """The same; None for a torn file."""
+    """Decode what `write_outcomes` encoded, or give up on a damaged file.
+
+    Args:
+        content: The bytes of the file.
+
+    Returns:
+        The outcomes and their metadata, or None.
+    """
     try:
         return read_outcomes(content)
     except (ValueError, OSError, KeyError, TypeError):

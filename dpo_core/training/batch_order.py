@@ -1,4 +1,4 @@
-"""Which pairs are trained in which step: a function of seed and sizes, the same for every trial."""
+"""The order of training pairs: a function of seed and sizes alone, the same for every trial."""
 
 from __future__ import annotations
 
@@ -9,8 +9,19 @@ import numpy.typing as npt
 
 
 def batch_order(pairs: int, *, steps: int, batch_pairs: int, seed: int) -> npt.NDArray[np.int64]:
-    """Pair indices, shape (steps, batch_pairs). Epochs follow each other without a gap: the last
-    batch of one is filled from the next, so every pair is seen equally often and none is dropped.
+    """Choose the pairs of each step, epoch after epoch.
+
+    Epochs follow each other without a gap: the last batch of one is filled from the next, so every
+    pair is seen equally often and none is dropped.
+
+    Args:
+        pairs: How many pairs there are, at least one.
+        steps: Optimizer steps.
+        batch_pairs: Pairs in each step, over all workers.
+        seed: The seed of the shuffling.
+
+    Returns:
+        Pair indices, (steps, batch_pairs).
     """
     rng = np.random.default_rng(seed)
     needed = steps * batch_pairs
@@ -27,24 +38,36 @@ def weighted_order(
     batch_pairs: int,
     seed: int,
 ) -> npt.NDArray[np.int64]:
-    """The same, with each source's part of the batches in proportion to its weight.
+    """Choose the pairs of each step so that each source's share is proportional to its weight.
 
-    At every place the source furthest behind its part is next, so any stretch of batches is mixed
-    alike; within a source epochs follow each other as in `batch_order`.
+    At every position the source furthest behind its share is next, so any stretch of batches is
+    mixed alike; within a source epochs follow each other as in `batch_order`.
+
+    Args:
+        sources: The source of each pair, (pairs,).
+        weights: The weight of each source, above 0. Sources without pairs leave their share to the
+            others.
+        steps: Optimizer steps.
+        batch_pairs: Pairs in each step, over all workers.
+        seed: The seed of the shuffling.
+
+    Returns:
+        Pair indices, (steps, batch_pairs).
     """
     rng = np.random.default_rng(seed)
     members = {s: np.flatnonzero([x == s for x in sources]) for s in weights}
-    streams = {s: _endless(found, rng) for s, found in members.items() if len(found)}
+    streams = {s: _endless(indices, rng) for s, indices in members.items() if len(indices)}
     total = sum(weights[s] for s in streams)
     taken = dict.fromkeys(streams, 0)
     order = []
-    for place in range(1, steps * batch_pairs + 1):
-        behind = max(streams, key=lambda s: weights[s] / total * place - taken[s])
+    for position in range(1, steps * batch_pairs + 1):
+        behind = max(streams, key=lambda s: weights[s] / total * position - taken[s])
         taken[behind] += 1
         order.append(next(streams[behind]))
     return np.array(order, dtype=np.int64).reshape(steps, batch_pairs)
 
 
 def _endless(indices: npt.NDArray[np.int64], rng: np.random.Generator) -> Iterator[int]:
+    """Yield the indices in a new order each epoch, without end."""
     while True:
         yield from rng.permutation(indices)

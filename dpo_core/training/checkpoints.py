@@ -4,7 +4,7 @@ adapter_model.safetensors + adapter_config.json     with LoRA, or
 model.safetensors + config.json                     the whole model
 optimizer.safetensors, scheduler.json,
 trainer_state.json                                  what resuming needs
-manifest.json                                       what it is, written last
+manifest.json                                       what it describes, written last
 """
 
 from __future__ import annotations
@@ -15,10 +15,15 @@ from collections.abc import Mapping
 from functools import cache
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from safetensors.torch import load_file, save_file
+
+if TYPE_CHECKING:
+    from torch.optim import Optimizer
+    from torch.optim.lr_scheduler import LRScheduler
+    from transformers import Trainer
 
 MANIFEST = "manifest.json"
 _OPTIMIZER, _SCHEDULER = "optimizer.safetensors", "scheduler.json"
@@ -26,8 +31,8 @@ _TRAINER_STATE = "trainer_state.json"  # Transformers' own name
 _VERSIONS = ("torch", "transformers", "trl", "peft", "ray", "optuna")
 
 
-def save(trainer: Any, folder: Path) -> None:
-    """Weights, optimizer and trainer state of a running TRL trainer into an empty `folder`."""
+def save(trainer: Trainer, folder: Path) -> None:
+    """Save weights, optimizer and trainer state of a running trainer into an empty `folder`."""
     folder.mkdir(parents=True, exist_ok=True)
     model = trainer.accelerator.unwrap_model(trainer.model)
     # Only adapters end up in the file when there are any; a base model is never copied per trial.
@@ -38,15 +43,19 @@ def save(trainer: Any, folder: Path) -> None:
     (folder / "README.md").unlink(missing_ok=True)  # PEFT's empty model card
 
 
-def write_manifest(folder: Path, about: Mapping[str, Any]) -> None:
-    """What the checkpoint is, with sizes and digests of its files."""
+def write_manifest(folder: Path, about: Mapping[str, object]) -> None:
+    """Write what the checkpoint is, the packages' versions and the digests of its files."""
     files = {p.name: _digest(p) for p in sorted(folder.iterdir()) if p.name != MANIFEST}
     content = {**about, "versions": versions(), "files": files}
     (folder / MANIFEST).write_text(json.dumps(content, indent=2, sort_keys=True))
 
 
 def read_manifest(folder: Path) -> dict[str, Any]:
-    """Raises ValueError when a file is missing or is not what the manifest says."""
+    """Read the manifest of a whole checkpoint.
+
+    Raises FileNotFoundError without a manifest, and ValueError when it is no JSON or another file is
+    missing or has not the digest that the manifest gives.
+    """
     manifest: dict[str, Any] = json.loads((folder / MANIFEST).read_text())
     for name, digest in manifest["files"].items():
         if not (folder / name).is_file() or _digest(folder / name) != digest:
@@ -54,8 +63,14 @@ def read_manifest(folder: Path) -> dict[str, Any]:
     return manifest
 
 
-def load_training_state(folder: Path, optimizer: Any, scheduler: Any) -> None:
-    """Optimizer moments and the schedule's position, as they were when `save` was called."""
+def load_training_state(folder: Path, optimizer: Optimizer, scheduler: LRScheduler) -> None:
+    """Load the optimizer's moments and the schedule's position as they were at `save`.
+
+    Args:
+        folder: A checkpoint.
+        optimizer: A new optimizer of the same parameters; it is changed in place.
+        scheduler: Its new learning-rate schedule; it is changed in place.
+    """
     moments = _unflatten(load_file(folder / _OPTIMIZER))
     optimizer.load_state_dict({**optimizer.state_dict(), "state": moments})
     schedule = json.loads((folder / _SCHEDULER).read_text())
@@ -66,11 +81,11 @@ def load_training_state(folder: Path, optimizer: Any, scheduler: Any) -> None:
 
 @cache
 def versions() -> dict[str, str]:
-    """Versions of the packages that decide what a trial computes."""
-    return {name: version(name) for name in _VERSIONS}  # 30 ms, as files are read
+    """Return the versions of the packages that decide what a trial computes."""
+    return {name: version(name) for name in _VERSIONS}  # cached: reading them takes 30 ms
 
 
-def _optimizer_tensors(optimizer: Any) -> dict[str, torch.Tensor]:
+def _optimizer_tensors(optimizer: Optimizer) -> dict[str, torch.Tensor]:
     return {
         f"{index}.{name}": torch.as_tensor(value).detach().cpu().contiguous()
         for index, moments in optimizer.state_dict()["state"].items()
@@ -78,7 +93,7 @@ def _optimizer_tensors(optimizer: Any) -> dict[str, torch.Tensor]:
     }
 
 
-def _scheduler_numbers(scheduler: Any) -> dict[str, Any]:
+def _scheduler_numbers(scheduler: LRScheduler) -> dict[str, Any]:
     # The functions of the schedule come from the config; only its position is state.
     numbers = (int, float, list)
     state = scheduler.state_dict().items()

@@ -1,4 +1,4 @@
-"""Scores and losses. Pure: tensors in, tensors out, each line with its equation.
+"""DPO scores and losses. Pure: tensors in, tensors out, each line with its equation.
 
 Notation: Δ = log π − log π_ref of an answer, in nats; |y| its length in tokens.
 """
@@ -15,7 +15,17 @@ from dpo_core.scoring.logprobs import PairLogps
 def preference_score(
     policy: PairLogps, reference: PairLogps, point: DPOHyperparams, beta: float
 ) -> Tensor:
-    """What goes into −log σ(·); shape (pairs,). `beta` is `point.loss_beta(L̄)`."""
+    """Compute the argument of −log σ(·), the β-scaled margin under the point's length norm.
+
+    Args:
+        policy: Sums in nats and lengths in tokens under the policy, (pairs,) each.
+        reference: The same under the reference.
+        point: The length norm, and the constants of those that have some.
+        beta: β as it enters the loss, `point.loss_beta(L̄)`.
+
+    Returns:
+        Scores without a unit, (pairs,), differentiable by the policy's sums.
+    """
     if point.length_norm == "simpo":
         # arXiv:2405.14734, Eq. 6: no reference, a target margin γ = ratio · β.
         chosen = policy.chosen / policy.chosen_tokens
@@ -44,9 +54,10 @@ def preference_score(
 
 
 def dpo_losses(score: Tensor) -> Tensor:
-    """−log σ(score), shape (pairs,), nats; ln 2 where the policy is the reference."""
+    """Compute −log σ(score), (pairs,), nats; ln 2 where the policy is the reference."""
     return -F.logsigmoid(score)
 
 
 def _ld(total: Tensor, head: Tensor, alpha: float) -> Tensor:
+    """Weight the tokens beyond the shared length by α; `head` is the sum within it."""
     return head + alpha * (total - head)
