@@ -17,6 +17,9 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from dpo_core.encoding.token_table import EncodedPair, TokenTable
+from dpo_core.scoring.reference_cache import Columns
+
 Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
 
@@ -28,7 +31,7 @@ TIE_NATS = {"float32": 1e-4, "bfloat16": 1e-2, "float16": 1e-2}
 
 @dataclass(frozen=True)
 class Count:
-    """How many pairs are correct (the chosen answer wins), tied, and counted in all."""
+    """The number of pairs that are correct (the chosen answer wins), tied, and counted in all."""
 
     correct: int
     ties: int
@@ -144,6 +147,32 @@ NUMBER_COLUMNS = (
     "chosen_tokens",
     "rejected_tokens",
 )
+
+
+def build_outcomes(
+    pairs: Sequence[EncodedPair], policy: Columns, reference: Columns, dtype: str
+) -> Outcomes:
+    """Build outcomes from the columns of policy and reference.
+
+    Args:
+        pairs: The pairs that were scored.
+        policy: Columns under the policy, (pairs,) each, in the order of `pairs`.
+        reference: Columns under the reference.
+        dtype: The dtype of compute, which decides what counts as a tie.
+
+    Returns:
+        The outcomes, in float64.
+    """
+    return Outcomes(
+        ids=tuple(TokenTable.of(pairs).ids),
+        chosen_logp=policy["chosen"].astype(np.float64),
+        rejected_logp=policy["rejected"].astype(np.float64),
+        ref_chosen_logp=reference["chosen"].astype(np.float64),
+        ref_rejected_logp=reference["rejected"].astype(np.float64),
+        chosen_tokens=policy["chosen_tokens"].astype(np.int64),
+        rejected_tokens=policy["rejected_tokens"].astype(np.int64),
+        tie_nats=TIE_NATS[dtype],
+    )
 
 
 def length_slices(outcomes: Outcomes, objective: str) -> dict[str, Any]:

@@ -1,1 +1,1 @@
-"""One DPO training run: TRL's trainer, the loss, the order of batches, checkpoints."""
+"""One DPO training run: TRL's trainer, the loss, the order of batches, ranks, checkpoints."""

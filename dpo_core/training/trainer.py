@@ -1,8 +1,8 @@
-"""One trial in one process group: TRL's DPOTrainer, fed with packed rows and a kept reference.
+"""The training of one trial in one process group: TRL's DPOTrainer over packed rows of pairs.
 
-The only file that imports TRL. What the subclass changes, and why:
+This is the only file that imports TRL. What the subclass changes, and why:
   - data arrives encoded, in the sweep's order; TRL would tokenize and truncate again;
-  - the reference is a table; TRL would keep a second model or recompute per trial;
+  - the reference's log-probs are a table; TRL would keep a second model or recompute per trial;
   - a batch is run row by row, prompts shared, head on answers only; gradients are accumulated.
 Optimizer, schedule, clipping, precision and distribution stay TRL's and Transformers' own.
 """
@@ -11,72 +11,50 @@ from __future__ import annotations
 
 import contextlib
 import os
-import time
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, fields
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import fields
 from pathlib import Path
-from typing import Any
-
-from dpo_core.errors import SettingsError
 
 os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
 
 import numpy as np
+import numpy.typing as npt
 import torch
-import torch.distributed as dist
 import trl.trainer.dpo_trainer as trl_module
 from datasets import Dataset
-from torch import Tensor
+from torch import Tensor, nn
 from torch.utils.data import DataLoader
-from transformers import PrinterCallback, TrainerCallback, set_seed
+from transformers import (
+    PreTrainedModel,
+    PreTrainedTokenizerBase,
+    PrinterCallback,
+    set_seed,
+)
 from trl import DPOConfig, DPOTrainer
 
 from dpo_core.encoding.packing import build_row, pack, pack_rows
 from dpo_core.encoding.token_table import EncodedPair, TokenTable, encoding_report
-from dpo_core.errors import TrialFailed
-from dpo_core.evaluation.outcomes import TIE_NATS, Outcomes
+from dpo_core.errors import SettingsError, TrialFailed
+from dpo_core.evaluation.outcomes import Outcomes, build_outcomes
 from dpo_core.hyperparams import DPOHyperparams
-from dpo_core.models.load import autocast, lora_config
+from dpo_core.models.load import CausalModel, autocast, lora_config
 from dpo_core.ops.fused_lora import fuse_lora
 from dpo_core.scoring.logprobs import PairLogps, row_logps, score_rows, stack
 from dpo_core.scoring.reference_cache import COLUMNS, Columns
 from dpo_core.settings import DEFAULT_ROW_TOKENS, ModelSettings, TrainingSettings
 from dpo_core.training import checkpoints
 from dpo_core.training.batch_order import batch_order, weighted_order
+from dpo_core.training.evaluation_callback import EvaluationCallback, OnEvaluation, OnStep
 from dpo_core.training.loss import dpo_losses, preference_score
+from dpo_core.training.ranks import gather_dicts, rank_and_world
+from dpo_core.training.trial_data import TrialData
 
-
-@dataclass(frozen=True)
-class TrialData:
-    """Encoded pairs of the two splits a trial may see, and the reference's columns for each."""
-
-    train: Sequence[EncodedPair]
-    select: Sequence[EncodedPair]
-    train_reference: Columns
-    select_reference: Columns
-    shared: bool = True  # prompts are computed once a pair; see `sharing`
-    weights: Mapping[str, float] = field(default_factory=dict)  # of sources, in the batches
-
-
-@dataclass(frozen=True)
-class Evaluation:
-    """One held-out evaluation. Rank 0 may call `save(folder)` to write the checkpoint."""
-
-    step: int
-    last: bool
-    loss: float  # mean training loss since the last evaluation, nats
-    seconds: float  # since the training loop began, this evaluation included
-    outcomes: Outcomes
-    save: Callable[[Path], None]
-
-
-OnEvaluation = Callable[[Evaluation], None]
-OnStep = Callable[[int, float], None]
+Indices = npt.NDArray[np.int64]
 
 
 def train(
-    model: Any,
-    tokenizer: Any,
+    model: PreTrainedModel,
+    tokenizer: PreTrainedTokenizerBase,
     data: TrialData,
     point: DPOHyperparams,
     *,
@@ -87,28 +65,45 @@ def train(
     on_evaluation: OnEvaluation,
     on_step: OnStep | None = None,
     resume_from: Path | None = None,
-) -> Any:
-    """Train `model` (the untouched base) on one point; returns the trained model.
+) -> CausalModel:
+    """Train `model` on one point. Every rank of the trial calls this.
 
-    Every rank calls this; `on_evaluation` runs on every rank after each scheduled evaluation.
-    Raises TrialFailed("nan", …) when the loss or a held-out log-probability is no number.
+    Args:
+        model: The untouched base model, on this rank's device; trained in place.
+        tokenizer: Its tokenizer.
+        data: Encoded pairs and the reference's log-probs of them.
+        point: The sampled hyperparameters.
+        model_settings: Adapter and dtype.
+        training: Steps, batches and evaluations.
+        seed: Decides the order of the pairs and the adapter's start.
+        workdir: A folder that TRL may write to.
+        on_evaluation: Called on every rank after each scheduled evaluation.
+        on_step: Called on every rank after each step with its number and loss.
+        resume_from: A checkpoint to continue from.
+
+    Returns:
+        The trained model, under its adapter if it has one.
+
+    Raises:
+        TrialFailed: The reason is "nan": a loss or a held-out log-probability is not finite.
     """
     set_seed(seed)
     trainer = SharedPromptDPOTrainer(
         model, tokenizer, data, point, model_settings, training, seed, workdir
     )
-    trainer.add_callback(_Evaluations(trainer, on_evaluation, on_step))
+    trainer.add_callback(EvaluationCallback(trainer, on_evaluation, on_step))
     trainer.train(resume_from_checkpoint=str(resume_from) if resume_from else None)
-    return trainer.accelerator.unwrap_model(trainer.model)
+    trained: CausalModel = trainer.accelerator.unwrap_model(trainer.model)
+    return trained
 
 
 class SharedPromptDPOTrainer(DPOTrainer):  # type: ignore[misc]
-    """DPOTrainer over packed rows and a precomputed reference; see the module's docstring."""
+    """A DPOTrainer over packed rows and a precomputed reference; see the module's docstring."""
 
     def __init__(
         self,
-        model: Any,
-        tokenizer: Any,
+        model: PreTrainedModel,
+        tokenizer: PreTrainedTokenizerBase,
         data: TrialData,
         point: DPOHyperparams,
         model_settings: ModelSettings,
@@ -116,7 +111,7 @@ class SharedPromptDPOTrainer(DPOTrainer):  # type: ignore[misc]
         seed: int,
         workdir: Path,
     ) -> None:
-        rank, world = _rank_and_world()
+        rank, world = rank_and_world()
         self.data, self.point, self.model_settings = data, point, model_settings
         self.row_tokens = training.row_tokens or DEFAULT_ROW_TOKENS
         train = TokenTable.of(data.train)
@@ -126,7 +121,7 @@ class SharedPromptDPOTrainer(DPOTrainer):  # type: ignore[misc]
         steps = training.steps(len(self.trainable))
         self.evaluation_steps = frozenset(training.evaluation_steps(steps))
         order = self._order(steps, training.batch_pairs, seed)
-        self.my_batches = self.trainable[order][:, rank::world]
+        self.rank_batches = self.trainable[order][:, rank::world]
         self.step_losses: list[float] = []
         adapter = model_settings.adapter
         with _no_weight_hash():
@@ -146,8 +141,8 @@ class SharedPromptDPOTrainer(DPOTrainer):  # type: ignore[misc]
         assert trainable
         assert all(dtype == torch.float32 for dtype in trainable)
 
-    def _order(self, steps: int, batch_pairs: int, seed: int) -> Any:
-        """Positions in `trainable`, shape (steps, batch_pairs); the same for every trial."""
+    def _order(self, steps: int, batch_pairs: int, seed: int) -> Indices:
+        """Return positions in `trainable`, (steps, batch_pairs); the same for every trial."""
         if not self.data.weights:
             return batch_order(len(self.trainable), steps=steps, batch_pairs=batch_pairs, seed=seed)
         labels = TokenTable.of(self.data.train).labels("source")
@@ -156,20 +151,34 @@ class SharedPromptDPOTrainer(DPOTrainer):  # type: ignore[misc]
             sources, self.data.weights, steps=steps, batch_pairs=batch_pairs, seed=seed
         )
 
-    def _prepare_dataset(self, dataset: Dataset, *_: Any, **__: Any) -> Dataset:
+    def _prepare_dataset(self, dataset: Dataset, *_: object, **__: object) -> Dataset:
         return dataset
 
-    def _precompute_ref_logps(self, dataset: Dataset, *_: Any, **__: Any) -> Dataset:
+    def _precompute_ref_logps(self, dataset: Dataset, *_: object, **__: object) -> Dataset:
         return dataset
 
-    def get_train_dataloader(self) -> DataLoader[Any]:
-        """Step numbers in order: `my_batches` says which pairs a step trains on this rank."""
+    def get_train_dataloader(self) -> DataLoader[dict[str, int]]:
+        """Load step numbers in order; `rank_batches` has the pairs of each step on this rank."""
         return DataLoader(self.train_dataset, batch_size=1, collate_fn=self.data_collator)
 
-    def training_step(self, model: Any, inputs: Any, num_items_in_batch: Any = None) -> Tensor:
-        """Forward and backward of one batch, row by row. Returns the batch's mean loss."""
+    def training_step(
+        self, model: nn.Module, inputs: Mapping[str, int], _num_items: object = None
+    ) -> Tensor:
+        """Run forward and backward passes of one batch, row by row.
+
+        Args:
+            model: The policy, maybe in a data-parallel wrapper.
+            inputs: The number of the step, from 0, under "step".
+            _num_items: Transformers' count of items, which is not used.
+
+        Returns:
+            The mean loss of this rank's part of the batch, shape (), nats.
+
+        Raises:
+            TrialFailed: The loss is not finite.
+        """
         model.train()
-        indices = self.my_batches[inputs["step"]]
+        indices = self.rank_batches[inputs["step"]]
         pairs = [self.data.train[i] for i in indices]
         total = torch.zeros((), device=self.args.device)
         rows = pack(pairs, self.row_tokens)
@@ -187,9 +196,23 @@ class SharedPromptDPOTrainer(DPOTrainer):  # type: ignore[misc]
         return total
 
     def row_loss(
-        self, model: Any, pairs: Sequence[EncodedPair], indices: Any, members: Sequence[int]
+        self,
+        model: nn.Module,
+        pairs: Sequence[EncodedPair],
+        indices: Indices,
+        members: Sequence[int],
     ) -> Tensor:
-        """DPO losses of the pairs of one row, shape (len(members),)."""
+        """Compute the DPO losses of the pairs of one row.
+
+        Args:
+            model: The policy, maybe in a data-parallel wrapper.
+            pairs: This rank's part of the batch.
+            indices: Their positions in the train split, (len(pairs),).
+            members: Which of `pairs` are in the row.
+
+        Returns:
+            Losses in nats, (len(members),).
+        """
         device = self.args.device
         row = build_row([pairs[i] for i in members], members).to(device)
         with self.compute_loss_context_manager():
@@ -198,13 +221,16 @@ class SharedPromptDPOTrainer(DPOTrainer):  # type: ignore[misc]
         return dpo_losses(preference_score(policy, reference, self.point, self.loss_beta))
 
     def evaluate_select(self) -> Outcomes:
-        """The select split under the current policy, every pair once, on every rank."""
-        rank, world = _rank_and_world()
-        # Rows are packed before they are dealt out: one worker and many run the same rows.
+        """Score the select split under the current policy; every rank gets every pair's outcome.
+
+        Raises TrialFailed when a log-probability is not finite.
+        """
+        rank, world = rank_and_world()
+        # Rows are packed before ranks share them out: one worker and many run the same rows.
         rows = pack_rows(self.data.select, self.row_tokens)
         with autocast(self.model_settings, str(self.args.device)):
-            mine = score_rows(self.model, rows[rank::world], self.data.shared)
-        logps = stack(_gather(mine, world), len(self.data.select)).numpy()
+            local = score_rows(self.model, rows[rank::world], self.data.shared)
+        logps = stack(gather_dicts(local), len(self.data.select)).numpy()
         if not (np.isfinite(logps["chosen"]).all() and np.isfinite(logps["rejected"]).all()):
             step = int(self.state.global_step)
             raise TrialFailed(
@@ -214,7 +240,8 @@ class SharedPromptDPOTrainer(DPOTrainer):  # type: ignore[misc]
             self.data.select, logps, self.data.select_reference, self.model_settings.dtype
         )
 
-    def floating_point_ops(self, inputs: Any) -> int:
+    def floating_point_ops(self, _inputs: object) -> int:
+        """Return 0: Transformers' estimate would read token columns, which a step has not."""
         return 0
 
     def _load_optimizer_and_scheduler(self, checkpoint: str | None) -> None:
@@ -222,40 +249,7 @@ class SharedPromptDPOTrainer(DPOTrainer):  # type: ignore[misc]
             checkpoints.load_training_state(Path(checkpoint), self.optimizer, self.lr_scheduler)
 
     def _load_rng_state(self, checkpoint: str | None) -> None:
-        """Nothing is drawn after the start: order is fixed by the seed, dropout is off."""
-
-
-class _Evaluations(TrainerCallback):  # type: ignore[misc]
-    """Scores the select split at the scheduled steps and tells the caller."""
-
-    def __init__(
-        self, trainer: SharedPromptDPOTrainer, on_evaluation: OnEvaluation, on_step: OnStep | None
-    ) -> None:
-        self.trainer, self.on_evaluation, self.on_step = trainer, on_evaluation, on_step
-        self.began = time.monotonic()
-
-    def on_train_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:
-        self.began = time.monotonic()
-
-    def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
-        trainer = self.trainer
-        if self.on_step is not None:
-            self.on_step(state.global_step, trainer.step_losses[-1])
-        if state.global_step not in trainer.evaluation_steps:
-            return
-        loss = _mean_over_ranks(float(np.mean(trainer.step_losses)))
-        trainer.step_losses.clear()
-        outcomes = trainer.evaluate_select()
-        self.on_evaluation(
-            Evaluation(
-                step=state.global_step,
-                last=state.global_step == state.max_steps,
-                loss=loss,
-                seconds=time.monotonic() - self.began,
-                outcomes=outcomes,
-                save=lambda folder: checkpoints.save(trainer, folder),
-            )
-        )
+        """Skip it: nothing is drawn after the start, as order comes from the seed, without dropout."""
 
 
 def dpo_config(
@@ -267,7 +261,21 @@ def dpo_config(
     seed: int,
     on_gpu: bool,
 ) -> DPOConfig:
-    """TRL's config for one trial; `training.trl` has been checked when the sweep was loaded."""
+    """Build TRL's config for one trial.
+
+    Args:
+        model_settings: The dtype of compute.
+        training: Warmup, checkpointing, and further fields of DPOConfig under `trl`, which were
+            checked when the sweep was loaded.
+        point: The sampled hyperparameters.
+        steps: Optimizer steps.
+        workdir: A folder that TRL may write to.
+        seed: The seed of the trial.
+        on_gpu: Whether the model is on a GPU.
+
+    Returns:
+        A config that logs nothing, saves nothing and never truncates.
+    """
     return DPOConfig(
         output_dir=str(workdir),
         max_steps=steps,
@@ -294,56 +302,17 @@ def dpo_config(
     )
 
 
-def build_outcomes(
-    pairs: Sequence[EncodedPair], policy: Columns, reference: Columns, dtype: str
-) -> Outcomes:
-    """Per-pair outcomes of `pairs` from the policy's and the reference's columns."""
-    return Outcomes(
-        ids=tuple(TokenTable.of(pairs).ids),
-        chosen_logp=policy["chosen"].astype(np.float64),
-        rejected_logp=policy["rejected"].astype(np.float64),
-        ref_chosen_logp=reference["chosen"].astype(np.float64),
-        ref_rejected_logp=reference["rejected"].astype(np.float64),
-        chosen_tokens=policy["chosen_tokens"].astype(np.int64),
-        rejected_tokens=policy["rejected_tokens"].astype(np.int64),
-        tie_nats=TIE_NATS[dtype],
-    )
-
-
-def _reference_logps(columns: Columns, indices: Any) -> PairLogps:
+def _reference_logps(columns: Columns, indices: Indices) -> PairLogps:
     return PairLogps(**{name: torch.as_tensor(columns[name][indices]) for name in COLUMNS})
 
 
-def _on_gpu(model: Any) -> bool:
+def _on_gpu(model: PreTrainedModel) -> bool:
     return bool(next(model.parameters()).device.type == "cuda")
 
 
-def _rank_and_world() -> tuple[int, int]:
-    if dist.is_available() and dist.is_initialized():
-        return dist.get_rank(), dist.get_world_size()
-    return 0, 1
-
-
-def _gather(mine: dict[int, PairLogps], world: int) -> dict[int, PairLogps]:
-    if world == 1:
-        return mine
-    parts: list[Any] = [None] * world
-    dist.all_gather_object(parts, mine)
-    return {index: logps for part in parts for index, logps in part.items()}
-
-
-def _mean_over_ranks(value: float) -> float:
-    _, world = _rank_and_world()
-    if world == 1:
-        return value
-    parts: list[Any] = [None] * world
-    dist.all_gather_object(parts, value)
-    return float(np.mean(parts))
-
-
 @contextlib.contextmanager
-def _no_weight_hash() -> Any:
-    """TRL hashes all weights for its own reference cache (minutes for 7B); that cache is unused."""
+def _no_weight_hash() -> Iterator[None]:
+    """Keep TRL from hashing all weights (minutes for 7B) for a reference cache that is not used."""
     original = trl_module.hash_module
     trl_module.hash_module = lambda _: ""
     try:
@@ -353,9 +322,7 @@ def _no_weight_hash() -> Any:
 
 
 def check_trl_fields(training: TrainingSettings) -> None:
-    """Raises SettingsError on a field that TRL's DPOConfig does not have."""
-    from trl import DPOConfig
-
+    """Check the fields under `trl`. Raises SettingsError on one that TRL's DPOConfig does not have."""
     unknown = sorted(set(training.trl) - {f.name for f in fields(DPOConfig)})
     if unknown:
         raise SettingsError(f"training.trl.{unknown[0]}: TRL's DPOConfig has no such field")

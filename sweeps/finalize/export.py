@@ -94,8 +94,8 @@ def score_final(paths: SweepPaths, model: Path) -> Outcomes:
 
 def score_model(paths: SweepPaths, settings: ModelSettings, split: str) -> Outcomes:
     """Per-pair outcomes of a whole model on a split, against the sweep's reference."""
+    from dpo_core.evaluation.outcomes import build_outcomes
     from dpo_core.scoring.scorer import Scorer
-    from dpo_core.training.trainer import build_outcomes
 
     prepared, pairs = Prepared.read(paths), read_encoded(paths, split)
     policy = Scorer(settings, prepared.row_tokens, prepared.not_shared is None)(pairs)

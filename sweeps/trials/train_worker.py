@@ -64,12 +64,13 @@ class Resident:
 
         from dpo_core.models import load as models
         from dpo_core.models import reusable as reusable_model
-        from dpo_core.training import trainer as training
+        from dpo_core.training import trainer  # noqa: F401  (importing TRL takes seconds)
+        from dpo_core.training.trial_data import TrialData
 
         models.silence_libraries()
         self.paths = paths
         self.config, self.prepared = read_config(paths), Prepared.read(paths)
-        self.data = _trial_data(paths, self.prepared, self.config.data.weights, training.TrialData)
+        self.data = _trial_data(paths, self.prepared, self.config.data.weights, TrialData)
         self.tokenizer = models.load_tokenizer(self.config.model)
         device = str(ray.train.torch.get_device())
         self.model = reusable_model.ReusableModel(self.config.model, device)

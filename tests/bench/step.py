@@ -179,7 +179,8 @@ class _StepBench:
     def ours(self, pass_on: PassOn) -> list[float]:
         """The loss of each step."""
         from dpo_core.hyperparams import DPOHyperparams
-        from dpo_core.training.trainer import TrialData, train
+        from dpo_core.training.trainer import train
+        from dpo_core.training.trial_data import TrialData
 
         losses: list[float] = []
 

@@ -13,6 +13,7 @@ import torch
 from dpo_core.encoding.encode import encode
 from dpo_core.encoding.packing import build_row
 from dpo_core.errors import ModelError
+from dpo_core.evaluation.outcomes import build_outcomes
 from dpo_core.models.load import load_model, load_tokenizer, weights_fingerprint
 from dpo_core.models.packaged import packaged_model
 from dpo_core.ops.packed_attention import PACKED
@@ -20,7 +21,6 @@ from dpo_core.preferences import as_chat, load_pairs
 from dpo_core.scoring.logprobs import row_logps, score_pairs, token_logps_unshared
 from dpo_core.scoring.prompt_sharing import why_not_shared
 from dpo_core.settings import ModelSettings
-from dpo_core.training.trainer import build_outcomes
 
 pytestmark = pytest.mark.integration
 

@@ -18,7 +18,7 @@ from dpo_core.encoding.token_table import EncodedPair
 from dpo_core.preferences.pairs import PreferencePair, make_pair
 
 if TYPE_CHECKING:
-    from dpo_core.training.trainer import TrialData
+    from dpo_core.training.trial_data import TrialData
 
 # Threads wait for each other longer than toy matrices take: six times slower with two. Read when
 # torch is first imported, here and in the processes that tests start.
@@ -178,7 +178,7 @@ def toy_llama(seed: int = 0, **changes: Any) -> Any:
 def toy_data(model: Any, train: int = 24, select: int = 10, row_tokens: int = 96) -> TrialData:
     """Two splits of random tokens, and the reference that `model` is."""
     from dpo_core.scoring.logprobs import score_pairs
-    from dpo_core.training.trainer import TrialData
+    from dpo_core.training.trial_data import TrialData
 
     pairs = toy_encoded(train + select)
     splits = pairs[:train], pairs[train:]

@@ -29,7 +29,9 @@ from dpo_core.preferences import PreferencePair
 from dpo_core.scoring.logprobs import score_pairs
 from dpo_core.settings import LoraSettings, ModelSettings, TrainingSettings
 from dpo_core.training.checkpoints import write_manifest
-from dpo_core.training.trainer import Evaluation, SharedPromptDPOTrainer, TrialData, train
+from dpo_core.training.evaluation_callback import Evaluation
+from dpo_core.training.trainer import SharedPromptDPOTrainer, train
+from dpo_core.training.trial_data import TrialData
 from tests.support.toys import (
     save_toy_model,
     text_pair,
