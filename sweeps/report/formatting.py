@@ -63,6 +63,11 @@ def point(values: Mapping[str, object]) -> str:
     return ", ".join(f"{name} {value(content)}" for name, content in values.items())
 
 
+def counted(count: int, noun: str) -> str:
+    """Format a count of things, whose plural ends in s."""
+    return f"{count} {noun}" if count == 1 else f"{count} {noun}s"
+
+
 def duration(seconds: float) -> str:
     """Format a duration in its two largest units."""
     whole = round(seconds)

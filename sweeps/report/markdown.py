@@ -22,7 +22,7 @@ _SPECIAL = re.compile(r"([\\`*_\[\]!|~$])")
 # What would begin a list, a heading or a heading's underline.
 _AT_START = re.compile(r"^(\s*)([-+=#]|\d+(?=[.)]\s))", re.MULTILINE)
 _CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
-_LINK_TO_PAGE = "The same with interactive plots: [index.html](index.html)."
+_LINK_TO_PAGE = "The same report with interactive plots: [index.html](index.html)."
 
 
 def render_markdown(title: str, verdict: str, sections: Sequence[Section]) -> str:

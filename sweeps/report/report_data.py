@@ -85,7 +85,7 @@ class ReportData:
     @property
     def margin_unit(self) -> str:
         """Return the unit of margins under the objective."""
-        return "nats a token" if self.objective == "token_reward_accuracy" else "nats"
+        return "nats per token" if self.objective == "token_reward_accuracy" else "nats"
 
     @property
     def running(self) -> bool:
@@ -135,7 +135,7 @@ class ReportData:
         """Return what the report calls the highlighted checkpoint."""
         if self.selection.get("winner"):
             return "winner"
-        return "best so far" if self.running else "most accurate, not chosen"
+        return "best so far" if self.running else "most accurate, not selected"
 
     @property
     def reported_split(self) -> str | None:

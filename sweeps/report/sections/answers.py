@@ -24,7 +24,7 @@ def answers_section(data: ReportData) -> Section:
         policy = f"policy ({data.highlighted_label})"
         heading = f"Pairs of the select split that the {policy} ranks most wrongly:"
         blocks += [Text(heading), *worst_pairs]
-    return Section("answers", "Side by side", tuple(blocks))
+    return Section("answers", "Sample answers", tuple(blocks))
 
 
 def _answers_to_prompts(data: ReportData) -> Iterator[Answers]:
@@ -44,7 +44,7 @@ def _answers_to_prompts(data: ReportData) -> Iterator[Answers]:
 
 
 def _author(label: str, answer: AnswerRow) -> str:
-    cut = "" if answer.get("ended", True) else ", cut"
+    cut = "" if answer.get("ended", True) else ", cut off"
     return f"{label} ({len(answer['tokens'])} tokens{cut})"
 
 
@@ -54,7 +54,10 @@ def _worst_pairs(data: ReportData) -> list[Answers]:
             _shown_text(pair["prompt"]),
             (
                 ("people preferred", _shown_text(pair["chosen"])),
-                (f"the policy, by {-margin:.1f} {data.margin_unit}", _shown_text(pair["rejected"])),
+                (
+                    f"the policy preferred, by {-margin:.1f} {data.margin_unit}",
+                    _shown_text(pair["rejected"]),
+                ),
             ),
         )
         for pair, margin in data.worst_pairs

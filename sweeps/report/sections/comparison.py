@@ -43,12 +43,12 @@ def comparison_section(data: ReportData) -> Section:
     """Show the accuracy of each policy with its interval, and the shortlist of candidates."""
     policies = _scored_policies(data)
     if not policies:
-        return Section("compared", "How sure", (NOTHING_EVALUATED,))
+        return Section("compared", "Comparison", (NOTHING_EVALUATED,))
     blocks: list[Block] = [_plot(data.objective, policies), _table(data.objective, policies)]
     shortlist = [c for c in data.selection.get("candidates") or [] if c["shortlisted"]]
     if shortlist:
         blocks.append(_shortlist(data, shortlist))
-    return Section("compared", "How sure", tuple(blocks))
+    return Section("compared", "Comparison", tuple(blocks))
 
 
 def _scored_policies(data: ReportData) -> list[_PolicyScores]:
@@ -115,7 +115,7 @@ def _interval(policy: _PolicyScores) -> Interval:
 
 def _table(objective: str, policies: Sequence[_PolicyScores]) -> Table:
     columns = [
-        Column("who"),
+        Column("policy"),
         Column("split"),
         number("correct + ½ ties"),
         number("95 % interval"),
@@ -124,7 +124,9 @@ def _table(objective: str, policies: Sequence[_PolicyScores]) -> Table:
         number("displaced"),
     ]
     rows = [Row(_cells(policy), marked=policy.policy == "winner") for policy in policies]
-    return table(f"All three accuracies; counts and interval are of {objective}", columns, rows)
+    return table(
+        f"All three accuracies; counts and intervals are those of {objective}", columns, rows
+    )
 
 
 def _cells(policy: _PolicyScores) -> tuple[str, ...]:
@@ -165,8 +167,9 @@ def _shortlist(data: ReportData, shortlist: Sequence[CandidateRow]) -> Table:
         for candidate in shortlist[:_MOST_SHORTLISTED]
     ]
     caption = (
-        f"Shortlist: {len(shortlist)} checkpoints not told from the most accurate on select; paired "
-        "over prompt groups, p-values corrected for the number of candidates"
+        f"Shortlist of {formatting.counted(len(shortlist), 'checkpoint')} not distinguishable from "
+        "the most accurate one on select; differences are paired over prompt groups, p-values "
+        "corrected for the number of candidates"
     )
     return table(caption, columns, rows)
 

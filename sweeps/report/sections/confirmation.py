@@ -26,11 +26,16 @@ def confirmation_section(data: ReportData) -> Section | None:
     ]
     rows = [_row(point, data.highlighted_trials) for point in confirmed_points]
     note = Text(
-        "The best points were trained again with other seeds; the winner is chosen on their means. "
-        "Shrinkage is how much of the search score did not come back.",
+        "The best points of the search were trained again with other seeds, and the winner is "
+        "selected by the mean accuracy over these seeds. Shrinkage is the search score minus that "
+        "mean.",
         "note",
     )
-    return Section("confirmation", "Confirmation", (note, table("With other seeds", columns, rows)))
+    return Section(
+        "confirmation",
+        "Confirmation",
+        (note, table("Points trained again with other seeds", columns, rows)),
+    )
 
 
 def _row(point: ConfirmationRow, highlighted_trials: frozenset[str]) -> Row:

@@ -15,9 +15,9 @@ _COUNTS = {
     "prompt tokens": "prompt_tokens",
     "chosen tokens": "chosen_tokens",
     "rejected tokens": "rejected_tokens",
-    "prompts cut": "prompts_cut",
-    "answers cut": "answers_cut",
-    "indistinct": "indistinct",
+    "prompts cut off": "prompts_cut",
+    "answers cut off": "answers_cut",
+    "pairs cut to equal answers": "indistinct",
 }
 """Columns of the table of splits, with the keys of prepared.json that fill them."""
 
@@ -34,19 +34,19 @@ def audit_section(data: ReportData) -> Section:
             Row((split, *(_count(counts.get(key)) for key in _COUNTS.values())))
             for split, counts in prepared["reports"].items()
         ]
-        blocks.append(table("Splits, and what was cut to data.max_tokens", columns, rows))
+        blocks.append(table("Splits, and what was cut off to fit data.max_tokens", columns, rows))
     if audit.get("histogram"):
         blocks.append(_lengths(audit["histogram"]))
     for source, alpha in (audit.get("annotator_agreement") or {}).items():
         blocks.append(Text(f"Annotators of {source} agree with Krippendorff's α = {alpha:.2f}."))
     findings = audit.get("findings") or prepared.get("findings") or []
     if findings:
-        columns = [Column("severity"), number("number"), Column("finding", wide=True)]
-        columns += [Column("such as", wide=True), Column("remedy", wide=True)]
+        columns = [Column("severity"), number("value"), Column("finding", wide=True)]
+        columns += [Column("examples", wide=True), Column("remedy", wide=True)]
         rows = [_finding(finding) for finding in findings]
         blocks.append(table("Findings of the audit", columns, rows))
     else:
-        blocks.append(Text("The audit found nothing to say.", "note"))
+        blocks.append(Text("The audit found no problem.", "note"))
     return Section("data", "Data", tuple(blocks))
 
 

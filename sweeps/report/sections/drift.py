@@ -17,9 +17,9 @@ def drift_section(data: ReportData) -> Section:
     if not data.evaluations:
         return Section("drift", "Drift from the reference", (NOTHING_EVALUATED,))
     note = Text(
-        "Offline drift: mean of log π − log π_ref a token, in nats, over held-out answers; it is not "
-        "KL(π‖π_ref). Below zero on the chosen side, answers that people preferred have become less "
-        "likely.",
+        "Drift is the mean of log π − log π_ref per token, in nats, over held-out answers; it is not "
+        "KL(π‖π_ref). Where the drift of the chosen answers is below zero, answers that people "
+        "preferred have become less likely.",
         "note",
     )
     plots = Grid((_accuracy_plot(data), _sides_plot(data)))
@@ -34,12 +34,12 @@ def _accuracy_plot(data: ReportData) -> Plot:
     marks = ["#" if point in on_front else "·" for point in points]
     lines = text_plots.draw_scatter([dot.x for dot in dots], [dot.y for dot in dots], marks)
     caption = (
-        f"Accuracy against drift, {len(dots)} checkpoints; the line joins those that no other beats "
-        "in both"
+        f"Accuracy against drift of {formatting.counted(len(dots), 'checkpoint')}; the line joins "
+        "those that no other checkpoint beats in both"
     )
     figure = scatter.draw_scatter(
         dots,
-        "drift, nats a token",
+        "drift, nats per token",
         "accuracy, select",
         front=front,
         marked_label=data.highlighted_label,
@@ -56,7 +56,7 @@ def _sides_plot(data: ReportData) -> Plot:
         zero_lines=True,
         marked_label=data.highlighted_label,
     )
-    return Plot("sides", "Drift of chosen against rejected answers, nats a token", figure)
+    return Plot("sides", "Drift of chosen against rejected answers, nats per token", figure)
 
 
 def _accuracy_dot(data: ReportData, record: TrialRecord, evaluation: EvaluationRecord) -> Dot:

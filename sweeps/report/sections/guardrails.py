@@ -25,7 +25,8 @@ def guardrails_section(data: ReportData) -> Section | None:
         blocks.append(_breaking(breaking, list(limits)))
         if len(breaking) > _MOST_ROWS:
             rest = (
-                f"The {_MOST_ROWS} most accurate of {len(breaking)}; selection.json has them all."
+                f"The table has the {_MOST_ROWS} most accurate of {len(breaking)} checkpoints; "
+                "selection.json has all of them."
             )
             blocks.append(Text(rest, "note"))
     return Section("guardrails", "Guardrails", tuple(blocks))
@@ -39,7 +40,7 @@ def _limits(
     )
     label = data.highlighted_label
     columns = [Column("guardrail"), number("limit"), Column("action"), number(label)]
-    columns.append(number("candidates over it"))
+    columns.append(number("candidates over the limit"))
     rows = []
     for name, limit in limits.items():
         checks = [check for c in candidates if (check := _checks(c).get(name))]
@@ -53,7 +54,7 @@ def _limits(
             f"{over} of {known_values}",
         )
         rows.append(Row(cells))
-    return table(f"Limits, and the numbers of the {label}", columns, rows)
+    return table(f"Limits, and the values of the {label}", columns, rows)
 
 
 def _breaking(candidates: Sequence[CandidateRow], names: Sequence[str]) -> Table:
@@ -73,7 +74,7 @@ def _breaking(candidates: Sequence[CandidateRow], names: Sequence[str]) -> Table
         )
         for c in most_accurate
     ]
-    return table("Checkpoints that a guardrail caught", columns, rows)
+    return table("Checkpoints over a limit", columns, rows)
 
 
 def _checks(candidate: CandidateRow) -> Mapping[str, GuardrailCheck]:

@@ -26,21 +26,21 @@ def importance_section(data: ReportData) -> Section:
     shares = importance(data.config.search_space, searched(data.records), data.objective)
     if shares is None:
         text = (
-            f"Too few trials to say: {len(data.evaluated_trials)} were evaluated, {FEWEST_TRIALS} "
-            "with different accuracies are the least that this needs."
+            f"Importance is computed from at least {FEWEST_TRIALS} evaluated trials that differ in "
+            f"hyperparameters and accuracy; {len(data.evaluated_trials)} were evaluated here."
         )
-        return Section("importance", "What mattered", (Text(text, "note"),))
+        return Section("importance", "Importance of hyperparameters", (Text(text, "note"),))
     names, values = list(shares), list(shares.values())
     lines = text_plots.draw_bars(names, values, [f"{share:.2f}" for share in values])
     figure = bars_and_intervals.draw_bars(names, values, "share (PED-ANOVA)")
-    caption = "Importance of each axis for being among the best trials"
+    caption = "Importance of each hyperparameter for being among the best trials"
     note = Text(
-        "PED-ANOVA over the ledger's trials. With few trials, or points that the search itself "
-        "chose, read it as a hint.",
+        "Computed with PED-ANOVA over the trials in the ledger. This is only a hint where there are "
+        "few trials, or where the search itself chose the points.",
         "note",
     )
     plot = Plot("importance", caption, figure, lines)
-    return Section("importance", "What mattered", (plot, note))
+    return Section("importance", "Importance of hyperparameters", (plot, note))
 
 
 def importance(

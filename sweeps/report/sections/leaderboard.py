@@ -26,7 +26,7 @@ def leaderboard_section(data: ReportData) -> Section:
         number("accuracy"),
         number("95 % interval"),
         number("step"),
-        *([Column("choice")] if ranks else []),
+        *([Column("selection")] if ranks else []),
         *(Column(name, numeric=name != "length_norm") for name in names),
         number("drift of chosen"),
         number("seconds"),
@@ -41,11 +41,14 @@ def leaderboard_section(data: ReportData) -> Section:
         )
         for row in winner_first(data.leaderboard, winner["trial"] if winner else None)
     ]
-    caption = f"{len(rows)} trials by {data.objective}, each with its best checkpoint"
+    trials = formatting.counted(len(rows), "trial")
+    first = ", the winner first" if winner else ""
+    caption = f"{trials} ordered by {data.objective}{first}, each with its best checkpoint"
     note = Text(
-        "Accuracies are of the select split, which the choice is made on: the top one flatters. The "
-        "winner is the one that drifted least among those not told from the most accurate. Drift is "
-        "in nats a token against the reference.",
+        "Accuracies are measured on the select split, which the winner is selected on too, so the "
+        "highest one is optimistic. The winner is the checkpoint that drifted least among those "
+        "that are not distinguishable from the most accurate one. Drift from the reference is in "
+        "nats per token.",
         "note",
     )
     return Section("leaderboard", "Leaderboard", (note, table(caption, columns, rows)))

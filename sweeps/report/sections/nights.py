@@ -110,7 +110,7 @@ def _table(sweep_id: str, nights: Sequence[NightRow]) -> Table:
         )
         for night, hours in zip(nights, costs, strict=True)
     ]
-    caption = "Nights; the control is the incumbent's point, trained again"
+    caption = "All nights; the control is a trial that trains the incumbent's point again"
     return table(caption, columns, rows)
 
 

@@ -29,7 +29,7 @@ def provenance_section(data: ReportData) -> Section:
     if data.nodes:
         columns = [Column("node"), Column("CPU"), number("cores"), number("memory"), Column("GPUs")]
         rows = [_node(node) for node in data.nodes]
-        blocks.append(table("Nodes that trained", columns, rows))
+        blocks.append(table("Nodes that trained the trials", columns, rows))
     openings = data.selection.get("final_opened") or []
     if openings:
         blocks.append(_openings(list(openings)))
@@ -44,7 +44,7 @@ def cost(data: ReportData) -> str:
     cpus = f"{seconds * resources.workers * resources.cpus_per_worker:,.0f} CPU seconds"
     gpus = seconds * resources.workers * resources.gpus_per_worker
     reserved = f"{gpus:,.0f} GPU seconds, {cpus}" if gpus else cpus
-    return f"{formatting.duration(seconds)} of trials: {reserved}"
+    return f"{formatting.duration(seconds)} of trials; reserved: {reserved}"
 
 
 def _facts(data: ReportData) -> Facts:
@@ -55,7 +55,7 @@ def _facts(data: ReportData) -> Facts:
             ("base model", config.model.path),
             ("data", ", ".join(source.path for source in config.data.all_sources)),
             ("seed of the sweep", str(config.seed)),
-            ("workers a trial", str(config.resources.workers)),
+            ("workers per trial", str(config.resources.workers)),
             ("cost of the ended trials", cost(data)),
             *((title, prepared[key]) for key, title in _HASHES.items() if prepared.get(key)),
         )

@@ -27,9 +27,13 @@ def axes_section(data: ReportData) -> Section:
     trials = data.evaluated_trials
     plots = tuple(_axis_plot(data, name) for name in _numeric_names(trials))
     nothing = (
-        Text("All evaluated trials have the same numbers.", "note") if trials else NOTHING_EVALUATED
+        Text("No numeric hyperparameter differs between the evaluated trials.", "note")
+        if trials
+        else NOTHING_EVALUATED
     )
-    return Section("axes", "Accuracy over the space", (Grid(plots),) if plots else (nothing,))
+    return Section(
+        "axes", "Accuracy over the search space", (Grid(plots),) if plots else (nothing,)
+    )
 
 
 def parallel_section(data: ReportData) -> Section:
@@ -37,16 +41,18 @@ def parallel_section(data: ReportData) -> Section:
     trials = data.evaluated_trials
     names = list(dict.fromkeys(name for trial in trials[:_MOST_LINES] for name in trial.point))
     if not names:
-        return Section("parallel", "Whole points", (NOTHING_EVALUATED,))
+        return Section("parallel", "All hyperparameters of each trial", (NOTHING_EVALUATED,))
     drawn = [TrialLine(t.name, t.point, t.accuracy) for t in trials[:_MOST_LINES]]
     marked = next((line.trial for line in drawn if line.trial in data.highlighted_trials), None)
     log_names = frozenset(name for name in names if _is_log(data, name))
     figure = lines.draw_parallel_coordinates(names, drawn, log_names, marked)
     caption = (
-        f"A line is a trial{_of_all(len(trials))}, the brighter the better; below an axis, it does not "
-        "exist there"
+        f"Each line is a trial{_of_all(len(trials))}; brighter lines are more accurate. A line "
+        "that passes below an axis has no value on it"
     )
-    return Section("parallel", "Whole points", (Plot("parallel", caption, figure),))
+    return Section(
+        "parallel", "All hyperparameters of each trial", (Plot("parallel", caption, figure),)
+    )
 
 
 def curves_section(data: ReportData) -> Section:
@@ -56,8 +62,8 @@ def curves_section(data: ReportData) -> Section:
         return Section("curves", "Learning curves", (NOTHING_EVALUATED,))
     drawn = sorted(curves, key=lambda curve: (not curve.marked, -max(curve.ys)))[:_MOST_LINES]
     caption = (
-        f"{len(drawn)} trials{_of_all(len(curves))}; the thick line is the {data.highlighted_label}, a "
-        "cross a failure"
+        f"{formatting.counted(len(drawn), 'trial')}{_of_all(len(curves))}; the thick line is the "
+        f"{data.highlighted_label}, a cross marks a failed trial"
     )
     figure = lines.draw_curves(drawn, "optimizer step", f"{data.objective}, select")
     plot = Plot("curves", caption, figure, _sparklines(drawn))

@@ -33,7 +33,7 @@ def slices_section(data: ReportData) -> Section:
     """Show the accuracy of each slice, and the margins of all pairs, on the reported split."""
     split = data.reported_split
     if split is None:
-        return Section("slices", "Where it is right", (NOTHING_EVALUATED,))
+        return Section("slices", "Accuracy by slice", (NOTHING_EVALUATED,))
     outcomes = data.outcomes[split]
     slices = _slices(data, outcomes)
     blocks: tuple[Block, ...] = (
@@ -41,7 +41,7 @@ def slices_section(data: ReportData) -> Section:
         Text(_length_sentence(data, outcomes), "note"),
         _table(slices, split),
     )
-    return Section("slices", "Where it is right", blocks)
+    return Section("slices", "Accuracy by slice", blocks)
 
 
 def _slices(data: ReportData, outcomes: Outcomes) -> list[tuple[str, Count]]:
@@ -102,9 +102,9 @@ def _margins_plot(data: ReportData, outcomes: Outcomes, split: str) -> Plot:
     parts = {"chosen longer": gap > 0, "chosen shorter": gap < 0, "same length": gap == 0}
     values = {name: margins[where].tolist() for name, where in parts.items() if where.any()}
     unit = data.margin_unit
-    figure = bars_and_intervals.draw_histogram(values, f"margin, {unit}; right of zero is right")
+    figure = bars_and_intervals.draw_histogram(values, f"margin, {unit}; above zero is correct")
     counts, edges = np.histogram(margins[np.isfinite(margins)], bins=_TEXT_BINS)
-    labels = [f"{formatting.nats(left)} {unit} and more" for left in edges[:-1]]
+    labels = [f"from {formatting.nats(left)} {unit}" for left in edges[:-1]]
     lines = text_plots.draw_bars(labels, counts.tolist(), [str(count) for count in counts])
     return Plot("margins", f"Margins of {len(margins)} {split} pairs", figure, lines)
 
@@ -112,8 +112,8 @@ def _margins_plot(data: ReportData, outcomes: Outcomes, split: str) -> Plot:
 def _length_sentence(data: ReportData, outcomes: Outcomes) -> str:
     by_length = length_slices(outcomes, data.objective)
     return (
-        f"Length-controlled accuracy, the mean of the longer and the shorter slice: "
-        f"{formatting.percent(by_length['length_controlled'])}. Guessing that the longer answer wins: "
-        f"{formatting.percent(by_length['longer_wins'])}. Correlation of margin and length difference: "
-        f"{formatting.value(by_length['margin_length_correlation'])}."
+        f"The length-controlled accuracy, which is the mean of the slices chosen longer and chosen "
+        f"shorter, is {formatting.percent(by_length['length_controlled'])}. Always preferring the "
+        f"longer answer would reach {formatting.percent(by_length['longer_wins'])}. Margin and length "
+        f"difference correlate with {formatting.value(by_length['margin_length_correlation'])}."
     )

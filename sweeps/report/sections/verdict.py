@@ -21,7 +21,7 @@ def verdict_sentence(data: ReportData) -> str:
         return _progress_sentence(data)
     # An older version wrote selections without a verdict.
     winner = data.selection.get("winner")
-    return f"{winner['trial']} at step {winner['step']} was chosen." if winner else "No winner."
+    return f"{winner['trial']} at step {winner['step']} was selected." if winner else "No winner."
 
 
 def verdict_tone(data: ReportData) -> str:
@@ -35,7 +35,8 @@ def verdict_section(data: ReportData) -> Section:
     blocks: list[Block] = [Facts(tuple(_facts(data)))]
     if not data.running and len(data.ended_trials) > len(data.selection.get("trials", [])):
         warning = (
-            "The ledger has more trials than selection.json: the choice below is older than they."
+            "The ledger has more trials than selection.json: the winner was selected before they "
+            "ended."
         )
         blocks.append(Text(warning, "warning"))
     failed = [record for record in data.ended_trials if record.status == FAILED]
@@ -57,7 +58,7 @@ def _progress_sentence(data: ReportData) -> str:
     accuracy = next(e.accuracy(data.objective) for e in evaluations if e.step == step)
     return (
         f"{sentence}. Best so far: {trial} at step {step} with {formatting.percent(accuracy)} on the "
-        "select split, a number that flatters."
+        "select split. This number is optimistic: it is the best of several on the same pairs."
     )
 
 
@@ -66,7 +67,7 @@ def _facts(data: ReportData) -> Iterator[tuple[str, str]]:
         trial, step = data.highlighted
         yield data.highlighted_label, f"{trial}, step {step}"
         point = next(r.point for r in data.records if r.trial == trial)
-        yield "its point", formatting.point(point)
+        yield "hyperparameters", formatting.point(point)
     yield "objective", data.objective
     yield "base model", data.config.model.path
     yield "trials", _trial_counts(data)
@@ -93,4 +94,5 @@ def _failures(failed: Sequence[TrialRecord]) -> str:
     counts = Counter(str(record.reason) for record in failed)
     reasons = ", ".join(f"{reason} ({count})" for reason, count in counts.most_common())
     last = failed[-1]
-    return f"{len(failed)} trials failed: {reasons}; the last, {last.trial}: {last.detail}"
+    trials = formatting.counted(len(failed), "trial")
+    return f"{trials} failed: {reasons}. The last one was {last.trial}: {last.detail}"

@@ -104,7 +104,7 @@ def test_a_selection_older_than_verdicts_still_has_a_sentence(tmp_path: Path) ->
     sweep.end(0)
     winner = sweep.select(verdict=None, candidates=[], guardrails={})["winner"]
     said = verdict_sentence(read_report_data(sweep.paths))
-    assert said == f"{winner['trial']} at step {winner['step']} was chosen."
+    assert said == f"{winner['trial']} at step {winner['step']} was selected."
     write_report(sweep.paths)
 
 
@@ -139,7 +139,7 @@ def test_where_guardrails_exclude_everything_nobody_is_called_the_winner(tmp_pat
     write_report(sweep.paths)
     markdown = sweep.paths.store.read(sweep.paths.report_markdown).decode()
     assert "none of 12 candidates is admissible" in markdown.splitlines()[2]
-    assert "- most accurate, not chosen: t000" in markdown
+    assert "- most accurate, not selected: t000" in markdown
     assert "| drift\\_chosen | 0 | exclude |" in markdown
     assert "| 12 of 12 |" in markdown
     assert "winner:" not in markdown
