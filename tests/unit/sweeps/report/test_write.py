@@ -65,7 +65,7 @@ def test_the_leaderboard_is_the_ledgers(sweep: ScriptedSweep) -> None:
     assert last["status"] == "failed: nan (loss is nan at step 3)"
     assert last["accuracy"] == formatting.MISSING
     first, second = (dict(zip(names, row.cells, strict=True)) for row in board.rows[:2])
-    assert first["choice"] == f"winner, step {selection['winner']['step']}"
+    assert first["selection"] == f"winner, step {selection['winner']['step']}"
     assert second["accuracy"] == f"{100 * selection['trials'][0]['accuracy']:.1f} %"
 
 
