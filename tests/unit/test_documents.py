@@ -26,6 +26,7 @@ from tests.support.repository import FILES, PACKAGES, ROOT, name_of
 
 DOCUMENTS = documents()
 FOLDERS = ("sweeps", "dpo_core", "search_spaces", "tests", "cluster")
+WALK = ROOT / "sweeps" / "README.md"
 MOST_WORDS = 1500  # of the main README, as `wc -w` counts them
 CALL = re.compile(r"[a-z_]\w*(\.\w+)+\(\)")  # `trials.runner.run_trials()`
 
@@ -109,6 +110,17 @@ def test_a_diagram_shows_functions_that_its_readme_names(package: str) -> None:
 def test_a_function_that_is_gone_is_seen() -> None:
     with pytest.raises(AttributeError):
         resolve("trials.runner.no_such_function()", "sweeps")
+
+
+def test_one_sweep_is_walked_by_the_names_of_its_functions() -> None:
+    walk = re.split(r"^## ", WALK.read_text("utf-8"), flags=re.MULTILINE)[2]
+    assert walk.startswith("One sweep")
+    named = {span for span in code_spans(walk) if CALL.fullmatch(span)}
+    modules = {span.rpartition(".")[0] for span in named}
+    assert len(named) >= 20
+    assert {"config", "prepare", "trials", "search", "selection", "finalize", "report"} <= {
+        module.partition(".")[0] for module in modules
+    }
 
 
 @pytest.mark.parametrize("package", PACKAGES)
