@@ -10,7 +10,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from dpo_core.settings import DataSettings, LoraSettings, ModelSettings, TrainingSettings
+from dpo_core.settings import (
+    DataSettings,
+    LoraSettings,
+    ModelSettings,
+    SourceSettings,
+    TrainingSettings,
+)
 
 
 @pytest.mark.parametrize(
@@ -67,3 +73,31 @@ def test_evaluations_are_distinct_even_and_end_with_training(steps: int, evaluat
     assert max(gaps) - min(gaps) <= 1
     assert min(gaps) >= 1
     assert max(gaps) <= math.ceil(steps / len(at))
+
+
+@pytest.mark.parametrize(
+    ("data", "message"),
+    [
+        ({}, "give either path"),
+        ({"path": "a", "sources": [{"path": "b"}]}, "give either path"),
+        ({"sources": [{"path": "x/a.jsonl"}, {"path": "y/a.json"}]}, "two sources are called 'a'"),
+        ({"sources": [{"path": "a", "weight": 1.0}, {"path": "b"}]}, "every source a weight"),
+        ({"sources": [{"path": "a", "weight": 0.0}]}, "greater than 0"),
+        ({"sources": [{"path": "a", "kind": "golden_eggs"}]}, "Input should be"),
+    ],
+)
+def test_sources_that_contradict_each_other_are_refused(data: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValidationError, match=message):
+        DataSettings.model_validate(data)
+
+
+def test_labels_and_weights() -> None:
+    data = DataSettings(
+        sources=[
+            SourceSettings(path="s3://b/humans.v2.jsonl", weight=2.0),
+            SourceSettings(path="org/red-team/", weight=1.0),
+        ]
+    )
+    assert data.weights == {"humans.v2": 2.0, "red-team": 1.0}
+    assert DataSettings(path="a.jsonl").weights == {}
+    assert [s.label for s in DataSettings(path="a.jsonl").all_sources] == ["a"]

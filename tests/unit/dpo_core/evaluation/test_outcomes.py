@@ -16,6 +16,7 @@ from dpo_core.evaluation.outcomes import (
     TIE_NATS,
     Count,
     Outcomes,
+    label_slices,
     length_slices,
     read_outcomes,
     write_outcomes,
@@ -253,3 +254,19 @@ def test_a_pair_scored_twice_is_refused() -> None:
 def test_columns_of_unequal_length_are_refused() -> None:
     with pytest.raises(ValueError, match=r"chosen_logp: \(4,\) values for 5 pairs"):
         replace(BY_HAND, chosen_logp=BY_HAND.chosen_logp[:4])
+
+
+def test_accuracy_is_broken_down_by_source_and_category() -> None:
+    gains = np.array([1.0, -1.0, 1.0, 0.0])
+    zeros, ones = np.zeros(4), np.ones(4, dtype=np.int64)
+    scored = Outcomes(("a", "b", "c", "d"), gains, zeros, zeros, zeros, ones, ones)
+    labels: dict[str, dict[str, str | None]] = {
+        "source": {"a": "x", "b": "x", "c": "y", "d": "y"},
+        "category": {"a": None, "b": "dose"},
+        "one value": dict.fromkeys("abcd", "same"),
+    }
+    slices = label_slices(scored, "reward_accuracy", labels)
+    assert slices["source"]["x"] == {"correct": 1, "ties": 0, "total": 2, "accuracy": 0.5}
+    assert slices["source"]["y"] == {"correct": 1, "ties": 1, "total": 2, "accuracy": 0.75}
+    assert set(slices["category"]) == {"dose", "none"}
+    assert "one value" not in slices

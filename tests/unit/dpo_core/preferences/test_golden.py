@@ -7,11 +7,17 @@ from typing import Any
 import pytest
 
 from dpo_core.errors import DataError
-from dpo_core.preferences.golden import is_unanswered, read_golden, with_placeholder_answer
+from dpo_core.preferences import PreferencePair, as_chat
+from dpo_core.preferences.golden import (
+    is_unanswered,
+    read_golden,
+    with_model_answer,
+    with_placeholder_answer,
+)
 from dpo_core.preferences.readers import Record
 
 
-def test_a_row_waits_for_the_models_answer() -> None:
+def test_a_row_needs_the_models_answer() -> None:
     row = {"prompt": "Question 0?", "golden": "Answer 0.", "category": "dose"}
     pair = read_golden(Record(row, 1, "file:1"))
     assert is_unanswered(pair)
@@ -33,3 +39,18 @@ def test_mistakes_name_the_place(row: Any, said: str) -> None:
     with pytest.raises(DataError, match=said) as error:
         read_golden(Record(row, 3, "file:3"))
     assert str(error.value).startswith("file:3")
+
+
+@pytest.mark.parametrize("prompt", ["Question?", [{"role": "user", "content": "Question?"}]])
+def test_the_models_answer_becomes_the_rejected_side(prompt: Any) -> None:
+    pair = read_golden(Record({"prompt": prompt, "golden": "Ask first."}, 3, "file:3"))
+    complete = with_model_answer(pair, "Sure.")
+    assert isinstance(complete, PreferencePair)
+    assert not is_unanswered(complete)
+    assert complete.is_chat == pair.is_chat
+    assert as_chat(complete).rejected == ({"role": "assistant", "content": "Sure."},)
+    assert (complete.id, complete.chosen) == (pair.id, pair.chosen)
+    assert with_model_answer(pair, " ") == "line 3: the model answers nothing"
+    assert with_model_answer(pair, "Ask first.\n") == (
+        "line 3: the model gives the golden answer already"
+    )

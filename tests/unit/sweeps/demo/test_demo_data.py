@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from collections import Counter
 from importlib.resources import files
+from pathlib import Path
 
 import pytest
 
-from dpo_core.preferences import PreferencePair, load_pairs
+from dpo_core.preferences import PreferencePair, load_data, load_pairs
+from dpo_core.preferences.golden import is_unanswered
 from search_spaces import load_preset
+from sweeps.config.load import load_sweep
 from sweeps.demo import demo_config
 from sweeps.prepare.data import load_splits
 
@@ -79,3 +82,15 @@ def test_any_folder_name_is_a_storage(storage: str) -> None:
 def test_the_demo_takes_overrides() -> None:
     config = demo_config("x", ["search.trials=2", "storage=y", "model.adapter.rank=4"])
     assert (config.search.trials, config.storage, config.model.adapter.rank) == (2, "y", 4)
+
+
+def test_the_example_of_several_sources_gives_these_pairs(monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = Path(str(files("sweeps.demo")))
+    monkeypatch.chdir(folder)
+    config = load_sweep(folder / "sources.yaml")
+    loaded = load_data(config.data.all_sources)
+    count = {s.label: sum(p.source == s.label for p in loaded.pairs) for s in config.data.sources}
+    assert count == {"pharmacy": 174, "rankings": 3 + 1 + 3, "red_team": 3, "golden": 4}
+    assert sum(map(is_unanswered, loaded.pairs)) == 4
+    assert loaded.agreement["rankings"] > 0.9
+    assert all(pair.category for pair in loaded.pairs if pair.source != "pharmacy")
