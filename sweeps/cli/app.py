@@ -154,7 +154,7 @@ def best(folder: SweepFolder, address: JobAddress = None, json_: AsJson = False)
     if address is not None:
         from sweeps.jobs.client import Jobs
 
-        show(cast("SelectionJson", Jobs(address).selection(folder)), json_)
+        show(Jobs(address).selection(folder), json_)
         return
     from sweeps.run_dir.paths import SweepPaths
     from sweeps.sweep import read_selection

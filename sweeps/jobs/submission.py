@@ -1,7 +1,7 @@
-"""What is handed to a cluster as a job: an id, an entry point, files, an environment. No network.
+"""A sweep as a Ray job: its id, entry point, files and environment. Uses no network.
 
-The id is fixed in advance and names both the sweep's folder and the job, so that asking twice for
-one night's sweep runs it once, and asking again after a stop goes on in the same folder.
+The id names both the run directory and the job. Submitting one id twice therefore runs the sweep
+once, and submitting it again after a stop goes on in the same run directory.
 """
 
 from __future__ import annotations
@@ -21,10 +21,10 @@ from sweeps.config.secrets import holds_secret, is_secret_name
 from sweeps.config.strict_yaml import load_yaml
 from sweeps.run_dir.paths import checked_sweep_id
 
-# By default `ray job stop` grants 3 s after SIGTERM; a sweep needs some more to save its state.
+# By default `ray job stop` kills a job 3 s after SIGTERM; a sweep needs longer to save its state.
 STOP_ENV = {"RAY_JOB_STOP_SIGNAL": "SIGINT", "RAY_JOB_STOP_WAIT_TIME_S": "60"}
 
-# As in .gitignore, which Ray obeys too. What a job does not need, and what must not travel.
+# Patterns, as in .gitignore, of what a job does not need and of what must not leave this machine.
 EXCLUDES = (
     ".git/",
     "runs/",
@@ -46,19 +46,23 @@ _SWEEP, _ATTEMPT, _DIGEST, _FOLDER = (
 )
 
 
+RuntimeEnv = dict[str, Any]
+"""Ray's runtime environment: `env_vars` maps names to texts; the other keys are Ray's."""
+
+
 @dataclass(frozen=True)
 class Submission:
-    """A sweep as a job. `digest` tells one config from another under the same id."""
+    """A sweep as a job. `digest` differs between two configs under the same id."""
 
     sweep_id: str
     entrypoint: str
-    runtime_env: Mapping[str, Any]
+    runtime_env: Mapping[str, object]
     digest: str
     folder: str
-    """Of the sweep, as the cluster sees it."""
+    """The run directory, as a path or URI on the cluster."""
 
     def metadata(self, attempt: int) -> dict[str, str]:
-        """What the Jobs API keeps beside the job, and the dashboard shows."""
+        """Return the metadata that the Jobs API stores with the job and the dashboard shows."""
         return {
             _SWEEP: self.sweep_id,
             _ATTEMPT: str(attempt),
@@ -69,7 +73,7 @@ class Submission:
 
 @dataclass(frozen=True)
 class Attempt:
-    """What a job's metadata says of the sweep that it runs."""
+    """One job of a sweep: its number, and the sweep that it runs."""
 
     sweep_id: str
     number: int
@@ -77,11 +81,11 @@ class Attempt:
     folder: str
 
     @classmethod
-    def of(cls, metadata: Mapping[str, str] | None) -> Attempt | None:
-        """None for a job that was not submitted here."""
-        given = metadata or {}
+    def from_metadata(cls, metadata: Mapping[str, str] | None) -> Attempt | None:
+        """Read a job's metadata; None for a job that `dpo-sweeps submit` did not submit."""
+        fields = metadata or {}
         try:
-            return cls(given[_SWEEP], int(given[_ATTEMPT]), given[_DIGEST], given[_FOLDER])
+            return cls(fields[_SWEEP], int(fields[_ATTEMPT]), fields[_DIGEST], fields[_FOLDER])
         except (KeyError, ValueError):
             return None
 
@@ -95,10 +99,29 @@ def make_submission(
     nightly: bool = False,
     working_dir: Path = Path(),
     excludes: Iterable[str] = (),
-    runtime_env: Mapping[str, Any] | None = None,
+    runtime_env: RuntimeEnv | None = None,
     now: datetime | None = None,
 ) -> Submission:
-    """Raises SettingsError on what would be lost on the cluster, or told to everybody there."""
+    """Describe a sweep as a job of a cluster.
+
+    Args:
+        config: the sweep.
+        sweep: its YAML file, inside `working_dir`.
+        overrides: `key=value` of `--set`.
+        sweep_id: id of the run directory and the job; by default the name and the UTC date.
+        nightly: run `nightly` under the night's date instead of `run`.
+        working_dir: the folder that is uploaded; the job starts there.
+        excludes: further patterns of what is not uploaded.
+        runtime_env: more of Ray's runtime environment, as `read_runtime_env` returns it.
+        now: the time that the default id is made of.
+
+    Returns:
+        What `Jobs.submit` submits.
+
+    Raises:
+        SettingsError: storage that the cluster would delete, a YAML outside of `working_dir`, or a
+            secret in the environment, which the Jobs API shows to everybody.
+    """
     if nightly and sweep_id is not None:
         raise SettingsError("--id: a night is named by its date; leave --id or --nightly out")
     now = now or datetime.now(UTC)
@@ -114,16 +137,17 @@ def make_submission(
         command = ["python", "-m", "sweeps", "run", file, "--id", sweep_id, "--resume"]
     for override in overrides:
         command += ["--set", override]
-    given = dict(runtime_env or {})
-    check_environment(given.get("env_vars", {}))
+    runtime_env = runtime_env or {}
+    env_vars = runtime_env.get("env_vars", {})
+    check_environment(env_vars)
     return Submission(
         sweep_id=sweep_id,
         entrypoint=shlex.join(command),
         runtime_env={
-            **given,
+            **runtime_env,
             "working_dir": str(working_dir.resolve()),
             "excludes": [*EXCLUDES, *_virtual_environments(working_dir), *excludes],
-            "env_vars": {**STOP_ENV, **given.get("env_vars", {})},
+            "env_vars": {**STOP_ENV, **env_vars},
         },
         digest=_digest(config),
         folder=f"{config.storage.rstrip('/')}/{sweep_id}",
@@ -131,27 +155,31 @@ def make_submission(
 
 
 def job_name(sweep_id: str, attempt: int) -> str:
-    """A job's id cannot be used twice, not even after a stop."""
+    """Return the job's id of an attempt: Ray accepts no id twice, not even after a stop."""
     return sweep_id if attempt == 1 else f"{sweep_id}-try{attempt}"
 
 
-def read_runtime_env(path: Path) -> dict[str, Any]:
-    """A runtime environment of Ray in YAML: `pip`, `env_vars`, …"""
+def read_runtime_env(path: Path) -> RuntimeEnv:
+    """Read a runtime environment of Ray in YAML: `pip`, `env_vars`, …; values of variables are text.
+
+    Raises:
+        SettingsError: no mapping, or a key that is an option of `submit`.
+    """
     try:
-        given = load_yaml(path.read_text("utf-8"), source=str(path))
+        tree = load_yaml(path.read_text("utf-8"), source=str(path))
     except (OSError, ValueError) as error:
         raise SettingsError(f"--runtime-env: {error}") from None
-    if not isinstance(given, dict) or not isinstance(given.get("env_vars", {}), dict):
+    if not isinstance(tree, dict) or not isinstance(tree.get("env_vars", {}), dict):
         raise SettingsError(f"{path}: must be a mapping, and so must its env_vars")
-    ours = sorted({"working_dir", "excludes"} & set(given))
-    if ours:
-        raise SettingsError(f"{path}: {ours[0]} is an option of `submit`; give it there")
-    given["env_vars"] = {str(k): str(v) for k, v in given.get("env_vars", {}).items()}
-    return given
+    options = sorted({"working_dir", "excludes"} & set(tree))
+    if options:
+        raise SettingsError(f"{path}: {options[0]} is an option of `submit`; give it there")
+    tree["env_vars"] = {str(k): str(v) for k, v in tree.get("env_vars", {}).items()}
+    return tree
 
 
 def check_environment(variables: Mapping[str, str]) -> None:
-    """Ray's Jobs API tells a job's variables to everybody who asks."""
+    """Refuse secrets: Ray's Jobs API shows a job's variables to everybody who can reach it."""
     for name, value in variables.items():
         if is_secret_name(name) or holds_secret(str(value)):
             raise SettingsError(

@@ -169,7 +169,7 @@ def test_exit_codes_and_who_may_go_on(status: str, driver, code: int, again: boo
 
     job = Job("a", status, driver, "", None, None, None, {})
     assert exit_code(job) == code
-    assert job.can_go_on is again
+    assert job.can_be_resumed is again
 
 
 @pytest.mark.parametrize("address", ["ray://head:10001", "auto", "head:8265", "file:///etc", ""])

@@ -133,10 +133,10 @@ def test_variables_are_text_for_ray(tmp_path: Path) -> None:
 
 def test_metadata_comes_back_as_it_went(sweep: Path) -> None:
     made = submission(sweep)
-    attempt = Attempt.of(made.metadata(2))
+    attempt = Attempt.from_metadata(made.metadata(2))
     assert attempt == Attempt("hh-20260301", 2, made.digest, made.folder)
-    assert Attempt.of(None) is None
-    assert Attempt.of({"job_submission_id": "raysubmit_x"}) is None
+    assert Attempt.from_metadata(None) is None
+    assert Attempt.from_metadata({"job_submission_id": "raysubmit_x"}) is None
 
 
 def test_an_other_config_has_an_other_digest(sweep: Path) -> None:
