@@ -191,7 +191,7 @@ class Jobs:
         return job
 
     def selection(self, name: str) -> SelectionJson:
-        """Return selection.json of a sweep; a job reads it, since only the cluster must reach its storage."""
+        """Return selection.json of a sweep, read by a job: this machine may not reach its storage."""
         job = self.find(name)
         if job.attempt is None:
             raise JobsError(f"{name}: was not submitted by dpo-sweeps; give the sweep's folder")
