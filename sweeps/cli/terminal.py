@@ -22,7 +22,7 @@ from sweeps.run_dir.json_types import (
     SplitScoresJson,
     WinnerJson,
 )
-from sweeps.selection.guardrails import broken
+from sweeps.selection.guardrails import describe_failed_check
 from sweeps.selection.leaderboard import searched_trial, winner_first, winner_label
 from sweeps.selection.ordering import ScoredCheckpoint, best_so_far
 
@@ -182,9 +182,9 @@ def warnings(selection: SelectionJson) -> list[str]:
         if (c["trial"], c["step"]) == (chosen["trial"], chosen["step"])
     )
     return [
-        broken(name, check["value"], check["limit"])
+        describe_failed_check(name, check["value"], check["limit"])
         for name, check in checks.items()
-        if check["passed"] is False and check["value"] is not None
+        if check["passed"] is False
     ]
 
 

@@ -26,7 +26,7 @@ from sweeps.run_dir.ledger import TrialRecord
 from sweeps.run_dir.paths import SweepPaths
 from sweeps.selection.candidates import CandidateReader
 from sweeps.selection.confirmation import confirmed, eligible_candidates
-from sweeps.selection.guardrails import Check, broken, with_answers
+from sweeps.selection.guardrails import Check, add_answer_checks, describe_failed_check
 from sweeps.selection.rule import Candidate, Choice, choose
 from sweeps.selection.statistics import Groups
 from sweeps.selection.verdict import REFERENCE
@@ -134,7 +134,7 @@ def _checked(
     ours, theirs = (tokens_of(answers, whom) for whom in (name_of(candidate.checkpoint), REFERENCE))
     if ours is None or theirs is None:
         return candidate
-    return replace(candidate, checks=with_answers(candidate.checks, ours, theirs, guardrails))
+    return replace(candidate, checks=add_answer_checks(candidate.checks, ours, theirs, guardrails))
 
 
 def _open_final(
@@ -150,4 +150,6 @@ def _open_final(
 
 def _exclusion(checks: Mapping[str, Check]) -> str:
     found = {name: check for name, check in checks.items() if check.excludes}
-    return ", ".join(broken(name, check.value, check.limit) for name, check in found.items())
+    return ", ".join(
+        describe_failed_check(name, check.value, check.limit) for name, check in found.items()
+    )

@@ -14,17 +14,25 @@ from sweeps.config.schema import SweepConfig
 from sweeps.finalize.export import exported
 from sweeps.finalize.final_split import read_openings
 from sweeps.finalize.incumbent import Incumbent
+from sweeps.run_dir.json_types import ScoresJson
 from sweeps.run_dir.ledger import TrialRecord, searched
 from sweeps.run_dir.paths import SweepPaths
 from sweeps.run_dir.prepared import read_labels
-from sweeps.selection.candidates import groups_of
+from sweeps.selection.candidates import read_groups
 from sweeps.selection.confirmation import Confirmation
-from sweeps.selection.leaderboard import scores, scores_by_id, trial_rows
+from sweeps.selection.leaderboard import trial_rows
 from sweeps.selection.ordering import ranked
 from sweeps.selection.pareto import pareto_rows
 from sweeps.selection.rule import Candidate, Choice, runner_up
+from sweeps.selection.split_scores import pair_scores, split_scores
 from sweeps.selection.statistics import Groups, compare, holm, standard_errors
-from sweeps.selection.verdict import INCUMBENT, REFERENCE, Verdict, judge, nothing_admissible
+from sweeps.selection.verdict import (
+    INCUMBENT,
+    REFERENCE,
+    Verdict,
+    verdict_on_final,
+    verdict_without_winner,
+)
 
 
 @dataclass(frozen=True)
@@ -129,10 +137,10 @@ def _others_on_select(
     if not candidates:
         return {}
     one = _read(paths, paths.outcome(*candidates[0].checkpoint))
-    others = {REFERENCE: scores_by_id(one.as_reference, objective)}
+    others = {REFERENCE: pair_scores(one.as_reference, objective)}
     if incumbent:
         held = _read(paths, paths.incumbent_outcome("select"))
-        others[INCUMBENT] = scores_by_id(held, objective)
+        others[INCUMBENT] = pair_scores(held, objective)
     return others
 
 
@@ -155,7 +163,7 @@ def _of_winner(
             "path": f"{paths.store.uri}/{paths.best}" if is_exported else None,
         },
         **{s: _scores(paths, s, o, objective) for s, o in outcomes.items()},
-        "reference": {s: scores(o.as_reference, objective) for s, o in outcomes.items()},
+        "reference": {s: split_scores(o.as_reference, objective) for s, o in outcomes.items()},
         "incumbent": _of_incumbent(paths, incumbent, list(outcomes), objective),
     }
 
@@ -181,15 +189,15 @@ def _verdict(
     other, against = final.as_reference, REFERENCE
     if incumbent:
         other, against = _read(paths, paths.incumbent_outcome("final")), INCUMBENT
-    difference = scores_by_id(final, objective) - scores_by_id(other, objective)
-    [comparison] = compare(difference[None], groups_of(paths, "final"))
+    difference = pair_scores(final, objective) - pair_scores(other, objective)
+    [comparison] = compare(difference[None], read_groups(paths, "final"))
     openings = len(read_openings(paths.store, paths.final_opened))
-    return judge(comparison, winner.name, len(difference), against, openings)
+    return verdict_on_final(comparison, winner.name, len(difference), against, openings)
 
 
 def _nothing(candidates: Sequence[Candidate], incumbent: Incumbent | None) -> Verdict:
     broken = Counter(n for c in candidates for n, check in c.checks.items() if check.excludes)
-    return nothing_admissible(len(candidates), broken, INCUMBENT if incumbent else REFERENCE)
+    return verdict_without_winner(len(candidates), broken, INCUMBENT if incumbent else REFERENCE)
 
 
 def _runner_up(paths: SweepPaths, second: Candidate, objective: str) -> dict[str, Any]:
@@ -198,8 +206,8 @@ def _runner_up(paths: SweepPaths, second: Candidate, objective: str) -> dict[str
     return {"trial": second.trial, "step": second.step, "select": told}
 
 
-def _scores(paths: SweepPaths, split: str, outcomes: Outcomes, objective: str) -> dict[str, Any]:
-    return scores(outcomes, objective, read_labels(paths, split), groups_of(paths, split))
+def _scores(paths: SweepPaths, split: str, outcomes: Outcomes, objective: str) -> ScoresJson:
+    return split_scores(outcomes, objective, read_labels(paths, split), read_groups(paths, split))
 
 
 def _counts(candidate: Candidate) -> dict[str, int]:

@@ -1,7 +1,8 @@
-"""The best points of a search, trained again with new seeds: pure functions of what was scored.
+"""Confirmation: the best points of a search are trained again with new seeds. Pure functions.
 
-The best of many noisy scores flatters its point; the mean over new seeds, which chose nothing,
-does not. Every point is given the same new seeds, so that points are compared under equal luck.
+The best of many noisy scores is too high for its point. The mean over new seeds is not, because no
+choice was made by it. Every point is trained with the same new seeds, so that points are compared
+under equal luck.
 """
 
 from __future__ import annotations
@@ -11,56 +12,63 @@ import math
 import statistics
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
-from typing import Any
 
 import numpy as np
 
+from sweeps.run_dir.json_types import ConfirmationJson
 from sweeps.run_dir.ledger import TrialRecord, searched
-from sweeps.selection.ordering import ranked
+from sweeps.run_dir.paths import CheckpointKey
+from sweeps.selection.ordering import best_of
 from sweeps.selection.rule import Candidate, choose
 from sweeps.selection.statistics import Groups
 
 
 @dataclass(frozen=True, eq=False)
 class Confirmation:
-    """A point of the search, and what its trials with new seeds were at the same step."""
+    """A point of the search with its candidates from new seeds, all at the same step."""
 
-    found: Candidate
-    again: tuple[Candidate, ...]
+    original: Candidate
+    """The candidate of the search."""
+    repeats: tuple[Candidate, ...]
+    """One candidate for each new seed."""
     missing: tuple[TrialRecord, ...]
-    """Trials with new seeds that ended before that step."""
+    """Trials with new seeds that ended before the step."""
 
     @property
     def mean(self) -> float | None:
-        """Over the new seeds; None when none of their trials got to the step."""
-        return statistics.fmean(c.accuracy for c in self.again) if self.again else None
+        """Return the mean accuracy over the new seeds; None when none of them got to the step."""
+        return statistics.fmean(c.accuracy for c in self.repeats) if self.repeats else None
 
     @property
     def averaged(self) -> Candidate | None:
-        """The point as it stands for election: scores and drift are means over the new seeds; the
-        checkpoint is the most accurate admissible one of theirs. The search's own is not among
-        them: its score is what brought the point here.
-        """
-        if not self.again:
-            return None
-        best = ranked([c for c in self.again if c.admissible] or self.again)[0]
-        scores = np.mean([c.scores for c in self.again], axis=0)
-        return replace(best, scores=scores, drift=statistics.fmean(c.drift for c in self.again))
+        """Return the point as a candidate with its mean scores and its mean drift.
 
-    def row(self) -> dict[str, Any]:
-        """As selection.json tells it. Accuracies and their differences in [-1, 1]."""
-        accuracies, mean = [c.accuracy for c in self.again], self.mean
+        The checkpoint is the best admissible one of the new seeds. That of the search is not among
+        them: its score is why the point is here. None when no new seed got to the step.
+        """
+        best = best_of([c for c in self.repeats if c.admissible] or self.repeats)
+        if best is None:
+            return None
+        scores = np.mean([c.scores for c in self.repeats], axis=0)
+        return replace(best, scores=scores, drift=statistics.fmean(c.drift for c in self.repeats))
+
+    def row(self) -> ConfirmationJson:
+        """Return the confirmation as selection.json holds it.
+
+        Accuracies are in [0, 1], their differences in [-1, 1].
+        """
+        accuracies, mean = [c.accuracy for c in self.repeats], self.mean
         return {
-            "trial": self.found.trial,
-            "step": self.found.step,
-            "point": dict(self.found.point),
-            "trials": [c.trial for c in self.again],
-            "seeds": [c.seed for c in self.again],
+            "trial": self.original.trial,
+            "step": self.original.step,
+            "point": dict(self.original.point),
+            "trials": [c.trial for c in self.repeats],
+            "seeds": [c.seed for c in self.repeats],
             "accuracies": accuracies,
             "mean": mean,
             "spread": statistics.stdev(accuracies) if len(accuracies) > 1 else None,
-            "search_score": self.found.accuracy,
-            "shrinkage": None if mean is None else self.found.accuracy - mean,
+            "search_score": self.original.accuracy,
+            "shrinkage": None if mean is None else self.original.accuracy - mean,
             "missing": [
                 {"trial": r.trial, "reason": r.reason, "detail": r.detail} for r in self.missing
             ],
@@ -68,41 +76,58 @@ class Confirmation:
 
 
 def new_seeds(sweep_seed: int, count: int) -> list[int]:
-    """Derived from the sweep's own seed, never equal to it, and in the range of every library."""
-    drawn: list[int] = []
+    """Derive distinct seeds from the sweep's own one, none of them equal to it, in [0, 2³¹)."""
+    seeds: list[int] = []
     number = 0
-    while len(drawn) < count:
+    while len(seeds) < count:
         digest = hashlib.sha256(f"{sweep_seed}:confirm:{number}".encode()).digest()
         seed, number = int.from_bytes(digest[:4], "big") % 2**31, number + 1
-        if seed != sweep_seed and seed not in drawn:
-            drawn.append(seed)
-    return drawn
+        if seed != sweep_seed and seed not in seeds:
+            seeds.append(seed)
+    return seeds
 
 
 def finalists(candidates: Iterable[Candidate], groups: Groups, top: int) -> list[Candidate]:
-    """What the sweep would choose, then what it would without that point, and so on."""
-    rest, taken = list(candidates), list[Candidate]()
-    while len(taken) < top and (winner := choose(rest, groups).winner):
-        taken.append(winner)
+    """Choose the candidates whose points are to be trained again.
+
+    Args:
+        candidates: All candidates of the search.
+        groups: Prompt groups of the select split.
+        top: How many points at most.
+
+    Returns:
+        What the sweep would choose, then what it would choose without that point, and so on.
+    """
+    rest, winners = list(candidates), list[Candidate]()
+    while len(winners) < top and (winner := choose(rest, groups).winner):
+        winners.append(winner)
         rest = [c for c in rest if c.point != winner.point]
-    return taken
+    return winners
 
 
 def confirmed(
-    found: Iterable[Candidate], candidates: Iterable[Candidate], records: Iterable[TrialRecord]
+    finalists: Iterable[Candidate],
+    candidates: Iterable[Candidate],
+    records: Iterable[TrialRecord],
 ) -> list[Confirmation]:
-    """What is known of each of `found` by now, the best mean first, the unconfirmed ones last.
+    """Collect what is known by now of each finalist's point.
 
-    `candidates` and `records` hold those of the trials with new seeds among others.
+    Args:
+        finalists: Candidates of the search whose points are trained again.
+        candidates: Candidates of all trials, those with new seeds among them.
+        records: Records of all trials.
+
+    Returns:
+        One confirmation for each finalist, the best mean first, those without a mean last.
     """
-    again = sorted((r for r in records if r.confirms), key=lambda record: record.trial)
-    places = {c.checkpoint: c for c in candidates}
-    seen = [_confirmation(each, again, places) for each in found]
+    repeats = sorted((r for r in records if r.confirms), key=lambda record: record.trial)
+    by_checkpoint = {c.checkpoint: c for c in candidates}
+    points = [_confirmation(original, repeats, by_checkpoint) for original in finalists]
 
-    def merit(point: Confirmation) -> float:
+    def mean(point: Confirmation) -> float:
         return -math.inf if point.mean is None else point.mean
 
-    return sorted(seen, key=merit, reverse=True)
+    return sorted(points, key=mean, reverse=True)
 
 
 def eligible_candidates(
@@ -110,17 +135,29 @@ def eligible_candidates(
     candidates: Iterable[Candidate],
     records: Iterable[TrialRecord],
 ) -> list[Candidate]:
-    """Who may be chosen: the points with new seeds, on their means; without any, what the search
-    found, whose checkpoints are kept for that."""
-    standing = [each for point in points if (each := point.averaged)]
-    names = {record.trial for record in searched(records)}
-    return standing or [each for each in candidates if each.trial in names]
+    """Return the candidates among which the winner is chosen.
+
+    Args:
+        points: Confirmations of the search's best points.
+        candidates: Candidates of all trials.
+        records: Records of all trials.
+
+    Returns:
+        The confirmed points on their means. When no point was confirmed, the candidates of the
+        search, whose checkpoints are kept for that case.
+    """
+    averaged = [candidate for point in points if (candidate := point.averaged)]
+    trials = {record.trial for record in searched(records)}
+    return averaged or [candidate for candidate in candidates if candidate.trial in trials]
 
 
 def _confirmation(
-    found: Candidate, again: Iterable[TrialRecord], places: Mapping[tuple[str, int], Candidate]
+    original: Candidate,
+    repeats: Iterable[TrialRecord],
+    by_checkpoint: Mapping[CheckpointKey, Candidate],
 ) -> Confirmation:
-    mine = [record for record in again if record.confirms == found.trial]
-    there = [places[r.trial, found.step] for r in mine if (r.trial, found.step) in places]
-    missing = [r for r in mine if (r.trial, found.step) not in places]
-    return Confirmation(found, tuple(there), tuple(missing))
+    records = [record for record in repeats if record.confirms == original.trial]
+    reached = [r for r in records if (r.trial, original.step) in by_checkpoint]
+    missing = [r for r in records if (r.trial, original.step) not in by_checkpoint]
+    candidates = tuple(by_checkpoint[r.trial, original.step] for r in reached)
+    return Confirmation(original, candidates, tuple(missing))

@@ -1,10 +1,10 @@
-"""Accuracy against drift: what nothing else beats in both. Pure."""
+"""The Pareto front of accuracy against drift: what no other checkpoint beats in both."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable
-from typing import Any, TypeVar
+from typing import TypedDict, TypeVar
 
 from sweeps.selection.ordering import ranked
 from sweeps.selection.rule import Candidate
@@ -12,22 +12,36 @@ from sweeps.selection.rule import Candidate
 T = TypeVar("T")
 
 
-def pareto_front(items: Iterable[T], of: Callable[[T], tuple[float, float]]) -> list[T]:
-    """Most accurate first, each drifting less than the one before; of equal ones the first given.
+class FrontJson(TypedDict):
+    """A checkpoint on the front; accuracy in [0, 1], drift in nats per token."""
 
-    `of` tells an item's accuracy and its drift.
+    trial: str
+    step: int
+    accuracy: float
+    drift: float
+
+
+def pareto_front(items: Iterable[T], numbers: Callable[[T], tuple[float, float]]) -> list[T]:
+    """Return the items that no other item beats in both numbers.
+
+    Args:
+        items: What is compared, in any order; of items with equal numbers the first is taken.
+        numbers: Returns an item's accuracy and its drift.
+
+    Returns:
+        The front, the most accurate first, each item drifting less than the one before.
     """
     front: list[T] = []
-    least = math.inf
-    for item in sorted(items, key=lambda each: (-of(each)[0], of(each)[1])):
-        if of(item)[1] < least:
+    least_drift = math.inf
+    for item in sorted(items, key=lambda each: (-numbers(each)[0], numbers(each)[1])):
+        if numbers(item)[1] < least_drift:
             front.append(item)
-            least = of(item)[1]
+            least_drift = numbers(item)[1]
     return front
 
 
-def pareto_rows(candidates: Iterable[Candidate]) -> list[dict[str, Any]]:
-    """The front as selection.json tells it. Drift in nats per token."""
+def pareto_rows(candidates: Iterable[Candidate]) -> list[FrontJson]:
+    """Return the front as selection.json holds it, the most accurate first."""
     front = pareto_front(ranked(candidates), lambda c: (c.accuracy, c.drift))
     return [
         {"trial": c.trial, "step": c.step, "accuracy": c.accuracy, "drift": c.drift} for c in front

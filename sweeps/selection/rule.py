@@ -1,8 +1,8 @@
-"""The choice among candidates: a pure function of their scores, whatever their order.
+"""The rule that chooses among candidates: a pure function of their scores, whatever their order.
 
-The winner is not the maximum. Among those that one paired standard error does not tell from the
-most accurate, it is the one that drifted least, then the earlier step: of many noisy scores the
-highest is flattered, and drift costs what accuracy does not show.
+The winner is not the most accurate candidate, because the highest of many noisy scores is too high,
+and because drift costs what accuracy does not show. Of all candidates within one paired standard
+error of the most accurate, the winner is the one that drifted least; then the earlier step.
 """
 
 from __future__ import annotations
@@ -20,58 +20,67 @@ from sweeps.selection.guardrails import Check
 from sweeps.selection.ordering import preference_key, ranked
 from sweeps.selection.statistics import Groups, standard_errors
 
-_ROUNDING = 1e-12
+_ROUNDING = 1e-12  # so that a gap of exactly one standard error counts as within it
 
 
 @dataclass(frozen=True, eq=False)
 class Candidate:
-    """One point at one step, as one training run or the mean of several scored it."""
+    """An evaluated checkpoint: one point of the search space at one step of its training.
+
+    Scores and drift are those of one training run, or means over several runs of the point.
+    """
 
     trial: str
     step: int
     seed: int
     point: Mapping[str, Any]
     scores: Floats
-    """(pairs,): 1 right, ½ a tie, 0 wrong; or the mean of that over seeds."""
+    """(pairs,) of the select split, by the pairs' ids: 1 right, ½ a tie, 0 wrong; or means of it."""
     drift: float
-    """Of chosen or rejected answers, whichever moved more: nats per token, never negative."""
+    """Drift of chosen or rejected answers, whichever moved more: nats per token, never negative."""
     checks: Mapping[str, Check] = field(default_factory=dict)
+    """One check for each guardrail, by its name."""
 
     @property
     def checkpoint(self) -> CheckpointKey:
+        """Return the trial and the step."""
         return self.trial, self.step
 
     @property
     def name(self) -> str:
+        """Return the checkpoint's name for readers."""
         return f"{self.trial} at step {self.step}"
 
     @cached_property
     def accuracy(self) -> float:
+        """Return the mean score, in [0, 1]."""
         return float(self.scores.mean())
 
     @property
     def admissible(self) -> bool:
+        """Return whether no guardrail excludes the candidate."""
         return not any(check.excludes for check in self.checks.values())
 
 
 @dataclass(frozen=True)
 class Choice:
-    """`shortlist`: best first, the winner among them. Both empty when nothing is admissible."""
+    """The result of the rule; empty when no candidate is admissible."""
 
     winner: Candidate | None
     shortlist: tuple[Candidate, ...]
+    """The candidates among which drift decided, the most accurate first, with the winner."""
 
     @property
     def best(self) -> Candidate | None:
-        """The most accurate admissible one."""
+        """Return the most accurate admissible candidate."""
         return self.shortlist[0] if self.shortlist else None
 
 
 def choose(candidates: Iterable[Candidate], groups: Groups) -> Choice:
-    """The one-standard-error rule over what guardrails admit.
+    """Choose by the one-standard-error rule among the candidates that guardrails admit.
 
-    Whatever is as accurate as a shortlisted one is shortlisted, so that the winner always lies on
-    the front of accuracy against drift; `can_still_win` relies on that.
+    A candidate that is as accurate as a shortlisted one is shortlisted too. So the winner always lies
+    on the Pareto front of accuracy against drift; `can_still_win` relies on that.
     """
     pool = ranked(c for c in candidates if c.admissible)
     if not pool:
@@ -79,7 +88,7 @@ def choose(candidates: Iterable[Candidate], groups: Groups) -> Choice:
     scores = _stacked(pool)
     accuracies = scores.mean(axis=1)
     errors = standard_errors(scores[0] - scores, groups)
-    errors[~np.isfinite(errors)] = 0.0  # a single group tells nothing about spread
+    errors[~np.isfinite(errors)] = 0.0  # one group alone has no standard error
     within = accuracies[0] - accuracies <= errors + _ROUNDING
     lowest = accuracies[within].min()
     shortlist = tuple(c for c, a in zip(pool, accuracies, strict=True) if a >= lowest)
@@ -87,7 +96,16 @@ def choose(candidates: Iterable[Candidate], groups: Groups) -> Choice:
 
 
 def runner_up(choice: Choice, candidates: Iterable[Candidate], groups: Groups) -> Candidate | None:
-    """What the same rule takes when the winner's trial is left out."""
+    """Choose by the same rule among the candidates of other trials than the winner's.
+
+    Args:
+        choice: The choice among all candidates.
+        candidates: The same candidates.
+        groups: Prompt groups of the select split.
+
+    Returns:
+        The second choice; None without a winner or without another admissible candidate.
+    """
     if choice.winner is None:
         return None
     trial = choice.winner.trial
@@ -97,11 +115,20 @@ def runner_up(choice: Choice, candidates: Iterable[Candidate], groups: Groups) -
 def can_still_win(
     candidates: Iterable[Candidate], groups: Groups, spares: int
 ) -> set[CheckpointKey]:
-    """Places that `choose` may yet take when more candidates come, and the next `spares` it would
-    take now, one after the other, should the answers of the earlier ones rule them out.
+    """Return the checkpoints that a sweep must keep because they may win in the end.
 
-    A later maximum is no lower than this one, and no paired standard error is larger than both
-    single ones together. The other's is bounded by that of a fair coin a group.
+    A candidate may win when more candidates come, if it can still be within one standard error of a
+    later maximum. That maximum is no lower than today's, and no paired standard error is larger than
+    the sum of both single ones, of which the other's is at most that of a fair coin for each group.
+
+    Args:
+        candidates: All candidates so far.
+        groups: Prompt groups of the select split.
+        spares: How many candidates to keep that would win now, one after the other, if the generated
+            answers of the ones before exclude them.
+
+    Returns:
+        Trial and step of each.
     """
     pool = ranked(c for c in candidates if c.admissible)
     if not pool:
@@ -116,7 +143,10 @@ def can_still_win(
 
 
 def _front(pool: Sequence[Candidate]) -> list[Candidate]:
-    """Those that no other matches in accuracy and is preferred to; `pool` is ranked."""
+    """Return the candidates without an equally accurate or better one that is preferred to them.
+
+    `pool` is ranked.
+    """
     front: list[Candidate] = []
     for candidate in pool:
         if not front or preference_key(candidate) < preference_key(front[-1]):
@@ -125,14 +155,15 @@ def _front(pool: Sequence[Candidate]) -> list[Candidate]:
 
 
 def _next_choices(pool: Sequence[Candidate], groups: Groups, count: int) -> list[Candidate]:
-    taken: list[Candidate] = []
+    """Return the first `count` winners, each chosen without the winners before it."""
+    winners: list[Candidate] = []
     rest = list(pool)
-    while rest and len(taken) < count:
+    while rest and len(winners) < count:
         winner = choose(rest, groups).winner
         assert winner is not None
-        taken.append(winner)
+        winners.append(winner)
         rest.remove(winner)
-    return taken
+    return winners
 
 
 def _stacked(candidates: Sequence[Candidate]) -> Floats:

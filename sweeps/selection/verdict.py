@@ -1,11 +1,11 @@
-"""What the final split says about the winner: a word, a sentence, and the numbers. Pure."""
+"""The verdict on the winner from the final split: a word, a sentence and the numbers. Pure."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import Any
 
+from sweeps.run_dir.json_types import VerdictJson
 from sweeps.selection.statistics import CONFIDENCE, Comparison
 
 BETTER, SAME, WORSE = "better", "not distinguishable", "worse"
@@ -15,67 +15,88 @@ REFERENCE, INCUMBENT = "reference", "incumbent"
 
 @dataclass(frozen=True)
 class Verdict:
-    """`against` is what the winner was compared with: the reference, or the incumbent if given."""
+    """The result of a sweep, as users read it."""
 
     word: str
     sentence: str
     against: str
+    """What the winner is compared with: `incumbent` where there is one, else `reference`."""
     comparison: Comparison | None = None
 
-    def as_dict(self) -> dict[str, Any]:
-        told = self.comparison
+    def as_dict(self) -> VerdictJson:
+        """Return the verdict as selection.json holds it; numbers are null without a comparison."""
+        comparison = self.comparison
         return {
             "word": self.word,
             "sentence": self.sentence,
             "against": self.against,
-            "difference": told.difference if told else None,
-            "interval": list(told.interval) if told else None,
-            "p_value": told.p_value if told else None,
+            "difference": comparison.difference if comparison else None,
+            "interval": list(comparison.interval) if comparison else None,
+            "p_value": comparison.p_value if comparison else None,
         }
 
 
-def word_of(comparison: Comparison) -> str:
-    """`better` and `worse` need both the interval and the p-value to say so."""
+def verdict_word(comparison: Comparison) -> str:
+    """Return `better` or `worse` if both the interval and the p-value show a difference."""
     low, high = comparison.interval
     if comparison.p_value >= 1 - CONFIDENCE or low <= 0 <= high:
         return SAME
     return BETTER if low > 0 else WORSE
 
 
-def judge(
+def verdict_on_final(
     comparison: Comparison, name: str, pairs: int, against: str, openings: int = 1
 ) -> Verdict:
-    """`name` is the winner as a reader knows it; `comparison` is over the `pairs` final pairs, which
-    were opened so many times: each look is one more chance, so p is multiplied by them
-    (Bonferroni)."""
-    comparison = replace(comparison, p_value=min(1.0, openings * comparison.p_value))
-    word = word_of(comparison)
-    low, high = (100 * bound for bound in comparison.interval)
-    again = f", final opened {openings} times" if openings > 1 else ""
+    """Decide whether the winner is better than what it is compared with.
+
+    Args:
+        comparison: The winner's accuracy minus the other's on the final split.
+        name: The winner as a reader knows it.
+        pairs: How many pairs the final split has.
+        against: What the winner is compared with.
+        openings: How many times the final split was opened. Each time is one more chance to find
+            a difference, so the p-value is multiplied by it (Bonferroni).
+
+    Returns:
+        The verdict, with the corrected p-value.
+    """
+    corrected = replace(comparison, p_value=min(1.0, openings * comparison.p_value))
+    word = verdict_word(corrected)
+    low, high = (100 * bound for bound in corrected.interval)
+    repeated = f", final opened {openings} times" if openings > 1 else ""
     numbers = (
-        f"{100 * comparison.difference:+.1f} points on {pairs} final pairs, "
-        f"95 % interval {low:+.1f} to {high:+.1f}, {_shown(comparison.p_value)}{again}"
+        f"{100 * corrected.difference:+.1f} points on {pairs} final pairs, "
+        f"95 % interval {low:+.1f} to {high:+.1f}, {_format_p_value(corrected.p_value)}{repeated}"
     )
-    told = {
+    sentences = {
         BETTER: f"{name} is better than the {against}: {numbers}",
         SAME: f"{name} is not distinguishable from the {against}, so keep the {against}: {numbers}",
         WORSE: f"{name} is worse than the {against}, so keep the {against}: {numbers}",
     }
-    return Verdict(word, told[word], against, comparison)
+    return Verdict(word, sentences[word], against, corrected)
 
 
-def nothing_admissible(candidates: int, broken: Mapping[str, int], against: str) -> Verdict:
-    """`broken` counts the candidates that each guardrail excluded."""
-    why = ", ".join(f"{name} {count}" for name, count in broken.items())
+def verdict_without_winner(candidates: int, excluded: Mapping[str, int], against: str) -> Verdict:
+    """Explain why there is no winner.
+
+    Args:
+        candidates: How many candidates there were.
+        excluded: How many of them each guardrail excluded, by its name.
+        against: What a winner would have been compared with.
+
+    Returns:
+        A verdict without numbers.
+    """
     if not candidates:
         return Verdict(NOTHING, "no trial was ever evaluated", against)
+    counts = ", ".join(f"{name} {count}" for name, count in excluded.items())
     return Verdict(
         NOTHING,
         f"none of {candidates} candidates is admissible, so keep the {against}; "
-        f"excluded by guardrails: {why}",
+        f"excluded by guardrails: {counts}",
         against,
     )
 
 
-def _shown(p_value: float) -> str:
+def _format_p_value(p_value: float) -> str:
     return "p < 0.001" if p_value < 0.001 else f"p = {p_value:.3f}"

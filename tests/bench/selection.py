@@ -17,7 +17,7 @@ from dpo_core.evaluation.outcomes import Count
 from sweeps.selection.guardrails import Check
 from sweeps.selection.rule import Candidate, choose
 from sweeps.selection.statistics import Comparison, Groups, compare, design_effect, wilson_interval
-from sweeps.selection.verdict import BETTER, word_of
+from sweeps.selection.verdict import BETTER, verdict_word
 from tests.bench.table import Row
 
 REPETITIONS = 500
@@ -41,7 +41,7 @@ class Sweeps:
 
     @property
     def better(self) -> float:
-        return float(np.mean([word_of(c) == BETTER for c in self.comparisons]))
+        return float(np.mean([verdict_word(c) == BETTER for c in self.comparisons]))
 
     @property
     def bias_points(self) -> float:

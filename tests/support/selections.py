@@ -6,7 +6,8 @@ from io import StringIO
 
 from rich.console import Console
 
-from sweeps.selection.leaderboard import scores, trial_rows
+from sweeps.selection.leaderboard import trial_rows
+from sweeps.selection.split_scores import split_scores
 from tests.support.records import REWARD, evaluation, outcomes, trial
 
 
@@ -46,8 +47,8 @@ def a_selection(**changes) -> dict:
             candidate("t0001", 8, drift_chosen=0.7),
             candidate("t0000", 4, displaced=0.9),
         ],
-        **{split: scores(outcomes(), REWARD) for split in splits},
-        "reference": {split: scores(outcomes().as_reference, REWARD) for split in splits},
+        **{split: split_scores(outcomes(), REWARD) for split in splits},
+        "reference": {split: split_scores(outcomes().as_reference, REWARD) for split in splits},
         "trials": rows,
         **changes,
     }

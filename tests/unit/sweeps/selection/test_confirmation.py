@@ -1,4 +1,4 @@
-"""Points trained again with new seeds: which, with what seeds, what it tells, and who then wins."""
+"""Points trained again with new seeds: which ones, with what seeds, their means, and the winner."""
 
 from __future__ import annotations
 
@@ -36,14 +36,14 @@ def record(trial: str, **changes: Any) -> TrialRecord:
 
 
 # Each twelve pairs from the next, which is far more than a standard error.
-FOUND = [
+SEARCHED = [
     candidate("t0000", 4, 2),
     candidate("t0000", 8, 38),
     candidate("t0001", 4, 26),
     candidate("t0001", 8, 20),
     candidate("t0002", 8, 14),
 ]
-AGAIN = [
+REPEATS = [
     candidate("t0000-s1", 4, 40),
     candidate("t0000-s1", 8, 24, drift=0.2),
     candidate("t0000-s2", 4, 40),
@@ -54,39 +54,39 @@ AGAIN = [
 ]
 RECORDS = [record(t) for t in ("t0000", "t0001", "t0002", "t0000-s1", "t0000-s2", "t0001-s1")]
 RECORDS.append(record("t0001-s2", status="failed", reason="nan", detail="step 6"))
-EVERYBODY = [*FOUND, *AGAIN]
+EVERYBODY = [*SEARCHED, *REPEATS]
 DRIFTED = {"drift_chosen": Check(0.9, 0.5, False, "exclude")}
 
 
-def places(found: Any) -> list[tuple[str, int]]:
-    return [c.checkpoint for c in found]
+def keys(candidates: Any) -> list[tuple[str, int]]:
+    return [c.checkpoint for c in candidates]
 
 
 def top(count: int = 3, *more: Candidate) -> list[Candidate]:
-    return finalists([*FOUND, *more], GROUPS, count)
+    return finalists([*SEARCHED, *more], GROUPS, count)
 
 
-def test_each_point_is_found_once_at_the_step_that_the_sweep_would_choose() -> None:
+def test_each_point_is_taken_once_at_the_step_that_the_sweep_would_choose() -> None:
     # t0001 at step 8 would come third, but its point is there already
-    assert places(top()) == [("t0000", 8), ("t0001", 4), ("t0002", 8)]
-    assert places(top(2)) == [("t0000", 8), ("t0001", 4)]
-    assert places(top(9)) == places(top())
+    assert keys(top()) == [("t0000", 8), ("t0001", 4), ("t0002", 8)]
+    assert keys(top(2)) == [("t0000", 8), ("t0001", 4)]
+    assert keys(top(9)) == keys(top())
     twin = candidate("t0003", 8, 38, point={"beta": 0.1})
-    assert places(top(3, twin)) == places(top())
+    assert keys(top(3, twin)) == keys(top())
     assert top(0) == finalists([], GROUPS, 3) == []
 
 
 def test_what_guardrails_exclude_is_not_trained_again() -> None:
     best = candidate("t0009", 8, 40, point={"beta": 0.9}, checks=DRIFTED)
-    assert places(top(3, best)) == places(top())
+    assert keys(top(3, best)) == keys(top())
 
 
 def test_a_less_drifting_point_within_one_standard_error_comes_first() -> None:
     calm = candidate("t0009", 8, 37, drift=0.01, point={"beta": 0.9})
-    assert places(top(2, calm)) == [("t0009", 8), ("t0000", 8)]
+    assert keys(top(2, calm)) == [("t0009", 8), ("t0000", 8)]
 
 
-def test_the_mean_at_the_same_step_decides_whatever_the_search_found() -> None:
+def test_the_mean_at_the_same_step_decides_whatever_the_search_scored() -> None:
     first, second, third = confirmed(top(), EVERYBODY, RECORDS)
     assert first.row() == {
         "trial": "t0001",
@@ -101,17 +101,17 @@ def test_the_mean_at_the_same_step_decides_whatever_the_search_found() -> None:
         "shrinkage": pytest.approx(-0.15),
         "missing": [],
     }
-    told = second.row()
-    assert told["accuracies"] == [0.6, 0.7], "all right at step 4 is another step's number"
-    assert (told["mean"], told["shrinkage"]) == (pytest.approx(0.65), pytest.approx(0.3))
+    row = second.row()
+    assert row["accuracies"] == [0.6, 0.7], "all right at step 4 is another step's number"
+    assert (row["mean"], row["shrinkage"]) == (pytest.approx(0.65), pytest.approx(0.3))
     assert (third.mean, third.row()["shrinkage"], third.averaged) == (None, None, None)
     # The search's own score would have let t0000 win.
-    standing = eligible_candidates([first, second, third], EVERYBODY, RECORDS)
-    assert places([choose(standing, GROUPS).winner]) == [("t0001-s2", 4)]
-    assert places([choose(FOUND, GROUPS).winner]) == [("t0000", 8)]
+    eligible = eligible_candidates([first, second, third], EVERYBODY, RECORDS)
+    assert keys([choose(eligible, GROUPS).winner]) == [("t0001-s2", 4)]
+    assert keys([choose(SEARCHED, GROUPS).winner]) == [("t0000", 8)]
 
 
-def test_a_point_stands_with_its_means_and_its_best_new_seed() -> None:
+def test_a_point_has_its_means_and_the_checkpoint_of_its_best_new_seed() -> None:
     _, second, _ = confirmed(top(), EVERYBODY, RECORDS)
     averaged = second.averaged
     assert averaged is not None
@@ -131,20 +131,20 @@ def test_a_seed_that_guardrails_exclude_is_not_exported_but_counts() -> None:
     assert point.mean == pytest.approx(92 / 120)
     [alone] = confirmed(top(1), [drifted], [record("t0000-s3")])
     assert alone.averaged is not None
-    assert choose(eligible_candidates([alone], FOUND, RECORDS), GROUPS).winner is None
+    assert choose(eligible_candidates([alone], SEARCHED, RECORDS), GROUPS).winner is None
 
 
-def test_a_seed_that_never_got_there_is_told_and_not_counted() -> None:
+def test_a_seed_that_never_got_there_is_listed_and_not_counted() -> None:
     failed = record("t0000-s3", status="failed", reason="nan", detail="step 6")
     everybody = [*EVERYBODY, candidate("t0000-s3", 4, 40)]
-    seen = {p.found.trial: p for p in confirmed(top(), everybody, [*RECORDS, failed])}
+    seen = {p.original.trial: p for p in confirmed(top(), everybody, [*RECORDS, failed])}
     row = seen["t0000"].row()
     assert (row["seeds"], row["mean"]) == ([101, 102], pytest.approx(0.65))
     assert row["missing"] == [{"trial": "t0000-s3", "reason": "nan", "detail": "step 6"}]
 
 
 def test_one_seed_has_a_mean_and_no_spread() -> None:
-    [point] = confirmed(top(1), AGAIN[:2], RECORDS)
+    [point] = confirmed(top(1), REPEATS[:2], RECORDS)
     assert (point.row()["mean"], point.row()["spread"]) == (0.6, None)
 
 
@@ -152,21 +152,21 @@ def test_when_no_new_seed_got_to_its_step_the_search_decides() -> None:
     failed = [record(f"{t}-s1", status="failed", reason="nan") for t in BETA]
     records = [*RECORDS[:3], *failed]
     # At another step than the one that was found, where its checkpoint is not kept.
-    everybody = [*FOUND, candidate("t0000-s1", 4, 40)]
+    everybody = [*SEARCHED, candidate("t0000-s1", 4, 40)]
     points = confirmed(top(), everybody, records)
-    assert places(eligible_candidates(points, everybody, records)) == places(FOUND)
-    assert places(eligible_candidates([], everybody, records)) == places(FOUND)
+    assert keys(eligible_candidates(points, everybody, records)) == keys(SEARCHED)
+    assert keys(eligible_candidates([], everybody, records)) == keys(SEARCHED)
 
 
 @given(st.randoms(use_true_random=False))
-def test_the_order_of_ledger_and_contenders_moves_nothing(random: Any) -> None:
-    def told(everybody: list[Candidate], records: list[TrialRecord]) -> list[dict[str, Any]]:
-        found = finalists([c for c in everybody if "-s" not in c.trial], GROUPS, 3)
-        return [p.row() for p in confirmed(found, everybody, records)]
+def test_the_order_of_ledger_and_candidates_moves_nothing(random: Any) -> None:
+    def rows_of(everybody: list[Candidate], records: list[TrialRecord]) -> list[dict[str, Any]]:
+        points = finalists([c for c in everybody if "-s" not in c.trial], GROUPS, 3)
+        return [p.row() for p in confirmed(points, everybody, records)]
 
     shuffled = random.sample(EVERYBODY, len(EVERYBODY)), random.sample(RECORDS, len(RECORDS))
-    rows = told(EVERYBODY, RECORDS)
-    assert told(*shuffled) == rows
+    rows = rows_of(EVERYBODY, RECORDS)
+    assert rows_of(*shuffled) == rows
     json.dumps(rows, allow_nan=False)
 
 

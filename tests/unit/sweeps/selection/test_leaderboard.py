@@ -1,15 +1,14 @@
-"""The leaderboard, whatever the order of the ledger, and the scores of a split."""
+"""The leaderboard, whatever the order of the ledger; the winner comes first and is marked."""
 
 from __future__ import annotations
 
-import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from dpo_core.evaluation.outcomes import OBJECTIVES
-from sweeps.selection.leaderboard import scores, trial_rows, winner_first, winner_label
+from sweeps.selection.leaderboard import trial_rows, winner_first, winner_label
 from sweeps.selection.ordering import best_checkpoint
-from tests.support.records import LIKELIHOOD, REWARD, TOKEN, evaluation, outcomes, trial
+from tests.support.records import REWARD, evaluation, trial
 
 few = st.integers(0, 3)  # so that accuracies often tie
 ledgers = st.lists(
@@ -98,41 +97,3 @@ def test_a_row_of_a_trial_without_evaluations() -> None:
     [row] = trial_rows([trial("t0000", status="failed", reason="nan", detail="step 1")], REWARD)
     assert (row["status"], row["reason"], row["detail"]) == ("failed", "nan", "step 1")
     assert [row[k] for k in ("step", "accuracy", "counts", "drift_chosen")] == [None] * 4
-
-
-def test_scores_by_hand() -> None:
-    told = scores(outcomes(), REWARD)
-    assert (told["objective"], told["correct"], told["ties"], told["total"]) == (REWARD, 3, 1, 5)
-    assert told["accuracy"] == told[REWARD] == 0.7  # (3 + 1/2) / 5
-    assert told[TOKEN] == 0.4  # 2 of 5
-    assert told[LIKELIHOOD] == 0.5  # (2 + 1/2) / 5
-    # p = 0.7, n = 5, z² = 3.841459, 1 + z²/n = 1.7682918:
-    # centre = (0.7 + 0.3841459) / 1.7682918 = 0.6131035
-    # half = 1.959964 / 1.7682918 · √(0.21/5 + 3.841459/100) = 1.1083939 · 0.2835746 = 0.3143125
-    assert told["interval"] == pytest.approx([0.2987911, 0.9274160], abs=1e-6)
-    length = told["length"]
-    assert (length["chosen_longer"]["correct"], length["chosen_longer"]["total"]) == (2, 2)
-    assert length["chosen_shorter"]["accuracy"] == 0.25  # a tie and a wrong one
-    assert length["length_controlled"] == 0.625  # (1 + 0.25) / 2
-    assert length["longer_wins"] == 0.5  # (2 + 1/2) / 5
-    assert told["health"] == pytest.approx(
-        {
-            "drift_chosen": -0.05,  # (2 + 3 − 1 − 1 − 4) / 20 tokens
-            "drift_rejected": -0.125,  # (−1 + 2 − 2 − 1 + 0) / 16 tokens
-            "displaced": 0.2,  # the third pair: its margin grew, its chosen answer fell
-            "mean_margin": 0.2,  # (3 + 1 + 1 + 0 − 4) / 5
-        }
-    )
-
-
-def test_scores_of_the_untouched_policy_are_one_half_on_rewards() -> None:
-    told = scores(outcomes().as_reference, REWARD)
-    assert (told["correct"], told["ties"], told["accuracy"]) == (0, 5, 0.5)
-    assert told[TOKEN] == 0.5
-    assert told[LIKELIHOOD] == 0.5  # 2, −6, 1, 0, −1: two right, one tie
-
-
-def test_scores_follow_the_objective() -> None:
-    told = scores(outcomes(), LIKELIHOOD)
-    assert (told["correct"], told["ties"], told["accuracy"]) == (2, 1, 0.5)
-    assert told["length"]["chosen_longer"]["correct"] == 1

@@ -1,14 +1,142 @@
-"""Wilson's interval and the detectable gain, against arithmetic done by hand and scipy's own."""
+"""Statistics over prompt groups: by hand, against scipy, and what a few pairs must not prove."""
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
-from scipy.stats import binomtest
+from scipy.stats import binomtest, bootstrap
 
 from dpo_core.evaluation.outcomes import Count
-from sweeps.selection.statistics import detectable_gain, wilson_interval
+from sweeps.selection.statistics import (
+    RESAMPLES,
+    Groups,
+    compare,
+    design_effect,
+    detectable_gain,
+    holm,
+    mcnemar,
+    standard_errors,
+    wilson_interval,
+)
+
+
+def alone(pairs: int) -> Groups:
+    return Groups(np.arange(pairs, dtype=np.int64))
+
+
+def rows(*values: list[float]) -> np.ndarray:
+    return np.array(values, dtype=np.float64)
+
+
+def test_groups_are_summed_wherever_their_pairs_stand() -> None:
+    groups = Groups.of(["b", "a", "b", "c"])
+    assert groups.sizes.tolist() == [1, 2, 1]
+    assert groups.sums(rows([1, 2, 3, 4], [0, 0, 1, 1])).tolist() == [[2, 4, 4], [0, 1, 1]]
+
+
+def test_the_standard_error_by_hand() -> None:
+    # Mean ½, residuals ±½, four groups of one: √(4 · ¼ · 4/3) / 4
+    assert standard_errors(rows([1, 1, 0, 0]), alone(4)) == pytest.approx((4 / 3) ** 0.5 / 4)
+    # Pairs of one prompt that agree are half as many: two groups with residuals ±1: √(2 · 2/1) / 4
+    assert standard_errors(rows([1, 1, 0, 0]), Groups.of(list("aabb"))) == pytest.approx(0.5)
+    # ... and two that cancel each other say that nothing varies.
+    assert standard_errors(rows([1, 0, 1, 0]), Groups.of(list("aabb"))).tolist() == [0.0]
+
+
+def test_the_design_effect_by_hand() -> None:
+    # Two prompts of two equal pairs: error ½ as above, independent pairs' ½/√4: (½ / ¼)².
+    assert design_effect(np.array([1.0, 1, 0, 0]), Groups.of(list("aabb"))) == pytest.approx(4.0)
+    assert design_effect(np.array([1.0, 0, 1, 0]), Groups.of(list("aabb"))) == 1.0
+    assert design_effect(np.array([1.0, 1, 1]), alone(3)) == 1.0, "nothing varies"
+    assert design_effect(np.array([1.0, 0]), Groups.of(["a", "a"])) == 1.0, "one group"
+
+
+def test_a_single_group_knows_no_error() -> None:
+    assert np.isinf(standard_errors(rows([1, 0]), Groups.of(["a", "a"]))).all()
+
+
+def test_the_bootstraps_spread_is_the_standard_error() -> None:
+    rng = np.random.default_rng(0)
+    groups = Groups(rng.integers(0, 150, 400))
+    groups = Groups.of(groups.codes.astype(str).tolist())
+    differences = rng.choice([-1.0, 0.0, 1.0], 400, p=[0.2, 0.5, 0.3])[None]
+    [found] = compare(differences, groups)
+    error = standard_errors(differences, groups)[0]
+    assert found.interval[1] - found.interval[0] == pytest.approx(2 * 1.96 * error, rel=0.05)
+    assert sum(found.interval) / 2 == pytest.approx(found.difference, abs=0.1 * error)
+
+
+def test_without_groups_the_interval_is_scipys() -> None:
+    differences = np.random.default_rng(1).choice([-1.0, 0.0, 1.0], 500, p=[0.15, 0.6, 0.25])
+    [found] = compare(differences[None], alone(500))
+    theirs = bootstrap(
+        (differences,), np.mean, n_resamples=RESAMPLES, method="percentile", rng=2
+    ).confidence_interval
+    assert found.interval == pytest.approx(tuple(theirs), abs=0.006)
+    assert found.difference == differences.mean()
+
+
+@pytest.mark.parametrize(("better", "worse"), [(5, 0), (9, 1), (3, 3), (0, 8)])
+def test_few_that_differ_are_held_to_mcnemars_exact_test(better: int, worse: int) -> None:
+    exact = binomtest(better, better + worse).pvalue
+    assert mcnemar(better, worse) == pytest.approx(exact)
+    differences = rows([1.0] * better + [-1.0] * worse + [0.0] * 20)
+    [found] = compare(differences, alone(differences.shape[1]))
+    assert found.p_value >= exact - 1e-12
+
+
+def test_five_pairs_that_agree_prove_nothing() -> None:
+    [found] = compare(rows([0.5] * 5), alone(5))
+    assert found.p_value == pytest.approx(2 / 32)
+    assert found.interval[0] < 0.25, "certainty would be an interval of no width"
+
+
+def test_a_hundred_pairs_of_three_prompts_are_three_witnesses() -> None:
+    differences = rows([0.5] * 99)
+    [apart], [together] = (
+        compare(differences, groups) for groups in (alone(99), Groups.of(list("abc") * 33))
+    )
+    assert apart.p_value < 0.001
+    assert together.p_value == pytest.approx(0.25)  # exact: 2 · ½³
+
+
+def test_no_difference_at_all() -> None:
+    [found] = compare(np.zeros((1, 8)), alone(8))
+    assert (found.difference, found.interval, found.p_value) == (0.0, (0.0, 0.0), 1.0)
+
+
+signs = st.lists(st.sampled_from([-1.0, -0.5, 0.0, 0.5, 1.0]), min_size=60, max_size=90)
+
+
+@settings(max_examples=15, deadline=None)
+@given(signs)
+def test_swapping_the_two_policies_mirrors_everything(differences: list[float]) -> None:
+    [one], [other] = (compare(s * rows(differences), alone(len(differences))) for s in (1, -1))
+    assert one.difference == -other.difference
+    assert one.interval == pytest.approx([-other.interval[1], -other.interval[0]], abs=0.03)
+    assert one.p_value == pytest.approx(other.p_value, abs=0.06)
+
+
+def test_rows_are_compared_as_if_alone() -> None:
+    both = np.random.default_rng(0).choice([-1.0, 0.0, 1.0], (2, 50))
+    assert compare(both, alone(50)) == [compare(row[None], alone(50))[0] for row in both]
+
+
+def test_a_clear_difference_survives_the_correction_for_many_candidates() -> None:
+    rng = np.random.default_rng(0)
+    clear = rng.choice([-0.5, 0.5], 1000, p=[0.38, 0.62])
+    [found] = compare(clear[None], alone(1000))
+    assert found.p_value < 1e-6
+    assert holm([found.p_value] + [0.5] * 199)[0] < 0.001
+
+
+def test_holm_by_hand() -> None:
+    # sorted: 0.01·3 = 0.03, then max(0.03, 0.02·2) = 0.04, then max(0.04, 0.5·1) = 0.5
+    assert holm([0.02, 0.5, 0.01]) == pytest.approx([0.04, 0.5, 0.03])
+    assert holm([]) == []
+
 
 counts = st.integers(1, 5000).flatmap(
     lambda total: st.integers(0, total).flatmap(

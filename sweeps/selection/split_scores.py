@@ -1,0 +1,59 @@
+"""Scores of one policy on one split: pair by pair, and summarized as selection.json holds them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+
+from dpo_core.evaluation.failure_modes import drift_and_displacement
+from dpo_core.evaluation.outcomes import Floats, Outcomes, label_slices, length_slices
+from sweeps.run_dir.json_types import ScoresJson
+from sweeps.selection.statistics import Groups, design_effect, wilson_interval
+
+
+def pair_scores(outcomes: Outcomes, objective: str) -> Floats:
+    """Return the score of each pair in the order of ids: 1 right, ½ a tie, 0 wrong; (pairs,).
+
+    The order is the same for every policy, so that scores can be subtracted.
+    """
+    order = np.argsort(np.array(outcomes.ids, dtype=str))
+    scores: Floats = (outcomes.signs(objective)[order] + 1.0) / 2
+    return scores
+
+
+def split_scores(
+    outcomes: Outcomes,
+    objective: str,
+    labels: Mapping[str, Mapping[str, str | None]] | None = None,
+    groups: Groups | None = None,
+) -> ScoresJson:
+    """Summarize one split under one policy.
+
+    Args:
+        outcomes: Outcomes of every pair of the split.
+        objective: Name of the accuracy that the sweep maximizes.
+        labels: `source` and `category` of each pair by its id, for the slices.
+        groups: Prompt group of each pair in the order of ids. They widen the interval where pairs
+            of one prompt are right or wrong together.
+
+    Returns:
+        Counts and accuracy of the objective with a 95 % Wilson interval, all three accuracies,
+        slices by length, source and category, and drift in nats per token.
+    """
+    count = outcomes.count(objective)
+    effect = design_effect(pair_scores(outcomes, objective), groups) if groups else 1.0
+    return {
+        "objective": objective,
+        "correct": count.correct,
+        "ties": count.ties,
+        "total": count.total,
+        "accuracy": count.accuracy,
+        "interval": list(wilson_interval(count, design_effect=effect)),
+        "reward_accuracy": outcomes.count("reward_accuracy").accuracy,
+        "token_reward_accuracy": outcomes.count("token_reward_accuracy").accuracy,
+        "likelihood_accuracy": outcomes.count("likelihood_accuracy").accuracy,
+        "length": length_slices(outcomes, objective),
+        "by": label_slices(outcomes, objective, labels or {}),
+        "health": drift_and_displacement(outcomes),
+    }

@@ -1,0 +1,46 @@
+"""Scores of a split: pair by pair in the order of ids, and summarized by hand."""
+
+from __future__ import annotations
+
+import pytest
+
+from sweeps.selection.split_scores import split_scores
+from tests.support.records import LIKELIHOOD, REWARD, TOKEN, outcomes
+
+
+def test_scores_by_hand() -> None:
+    told = split_scores(outcomes(), REWARD)
+    assert (told["objective"], told["correct"], told["ties"], told["total"]) == (REWARD, 3, 1, 5)
+    assert told["accuracy"] == told[REWARD] == 0.7  # (3 + 1/2) / 5
+    assert told[TOKEN] == 0.4  # 2 of 5
+    assert told[LIKELIHOOD] == 0.5  # (2 + 1/2) / 5
+    # p = 0.7, n = 5, z² = 3.841459, 1 + z²/n = 1.7682918:
+    # centre = (0.7 + 0.3841459) / 1.7682918 = 0.6131035
+    # half = 1.959964 / 1.7682918 · √(0.21/5 + 3.841459/100) = 1.1083939 · 0.2835746 = 0.3143125
+    assert told["interval"] == pytest.approx([0.2987911, 0.9274160], abs=1e-6)
+    length = told["length"]
+    assert (length["chosen_longer"]["correct"], length["chosen_longer"]["total"]) == (2, 2)
+    assert length["chosen_shorter"]["accuracy"] == 0.25  # a tie and a wrong one
+    assert length["length_controlled"] == 0.625  # (1 + 0.25) / 2
+    assert length["longer_wins"] == 0.5  # (2 + 1/2) / 5
+    assert told["health"] == pytest.approx(
+        {
+            "drift_chosen": -0.05,  # (2 + 3 − 1 − 1 − 4) / 20 tokens
+            "drift_rejected": -0.125,  # (−1 + 2 − 2 − 1 + 0) / 16 tokens
+            "displaced": 0.2,  # the third pair: its margin grew, its chosen answer fell
+            "mean_margin": 0.2,  # (3 + 1 + 1 + 0 − 4) / 5
+        }
+    )
+
+
+def test_scores_of_the_untouched_policy_are_one_half_on_rewards() -> None:
+    told = split_scores(outcomes().as_reference, REWARD)
+    assert (told["correct"], told["ties"], told["accuracy"]) == (0, 5, 0.5)
+    assert told[TOKEN] == 0.5
+    assert told[LIKELIHOOD] == 0.5  # 2, −6, 1, 0, −1: two right, one tie
+
+
+def test_scores_follow_the_objective() -> None:
+    told = split_scores(outcomes(), LIKELIHOOD)
+    assert (told["correct"], told["ties"], told["accuracy"]) == (2, 1, 0.5)
+    assert told["length"]["chosen_longer"]["correct"] == 1

@@ -1,0 +1,53 @@
+"""The verdict on the final split: its word, its sentence and its numbers."""
+
+from __future__ import annotations
+
+import pytest
+
+from sweeps.selection.statistics import Comparison
+from sweeps.selection.verdict import (
+    BETTER,
+    SAME,
+    WORSE,
+    verdict_on_final,
+    verdict_without_winner,
+    verdict_word,
+)
+
+
+@pytest.mark.parametrize(
+    ("interval", "p_value", "word"),
+    [
+        ((0.01, 0.05), 0.01, BETTER),
+        ((-0.01, 0.05), 0.04, SAME),
+        ((0.01, 0.05), 0.06, SAME),
+        ((-0.05, -0.01), 0.01, WORSE),
+    ],
+)
+def test_a_verdict_needs_the_interval_and_the_p_value(interval, p_value, word) -> None:
+    comparison = Comparison(sum(interval) / 2, interval, p_value)
+    assert verdict_word(comparison) == word
+    verdict = verdict_on_final(comparison, "t0001 at step 8", 412, "incumbent")
+    assert (verdict.word, verdict.as_dict()["against"]) == (word, "incumbent")
+    assert ("keep the incumbent" in verdict.sentence) == (word != BETTER)
+
+
+def test_a_verdict_in_words() -> None:
+    verdict = verdict_on_final(
+        Comparison(0.0312, (0.01, 0.0525), 0.0004), "t0001 at step 8", 412, "reference"
+    )
+    assert verdict.sentence == (
+        "t0001 at step 8 is better than the reference: +3.1 points on 412 final pairs, "
+        "95 % interval +1.0 to +5.2, p < 0.001"
+    )
+    third = verdict_on_final(
+        Comparison(0.03, (0.01, 0.05), 0.02), "t0001 at step 8", 412, "reference", 3
+    )
+    assert (third.word, third.comparison.p_value) == (SAME, pytest.approx(0.06))
+    assert third.sentence.endswith("p = 0.060, final opened 3 times")
+    nothing = verdict_without_winner(6, {"drift_chosen": 6, "repetition": 1}, "reference")
+    assert nothing.sentence == (
+        "none of 6 candidates is admissible, so keep the reference; "
+        "excluded by guardrails: drift_chosen 6, repetition 1"
+    )
+    assert nothing.as_dict()["interval"] is None
