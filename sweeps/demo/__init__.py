@@ -1,11 +1,14 @@
-"""The worked example: pharmacy pairs that ship with the package, and answers before and after."""
+"""The worked example: a config, pairs of a pharmacy, and answers before and after the sweep.
+
+Tested in tests/unit/sweeps/demo/test_demo.py; the pairs in test_demo_data.py beside it.
+"""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from importlib.resources import files
-from typing import Any
+from typing import TYPE_CHECKING
 
 from rich.markup import escape
 from rich.table import Table
@@ -16,31 +19,47 @@ from sweeps.run_dir.answers import name_of, read_answers
 from sweeps.run_dir.paths import SweepPaths
 from sweeps.selection.verdict import REFERENCE
 
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from sweeps.run_dir.json_types import SelectionJson
+
 _QUESTIONS = 3
 
 
 def demo_config(storage: str, overrides: Iterable[str]) -> SweepConfig:
-    """demo.yaml with the packaged pairs."""
+    """Return the config of demo.yaml with a storage, the packaged pairs, and overrides on top."""
     folder = files("sweeps.demo")
     text = (folder / "demo.yaml").read_text(encoding="utf-8")
-    given = [f"storage={_quoted(storage)}", f"data.path={_quoted(str(folder / 'pharmacy.jsonl'))}"]
-    return parse_sweep(text, source="demo.yaml", overrides=[*given, *overrides])
+    pairs = str(folder / "pharmacy.jsonl")
+    settings = [f"storage={_quoted(storage)}", f"data.path={_quoted(pairs)}"]
+    return parse_sweep(text, source="demo.yaml", overrides=[*settings, *overrides])
+
+
+def print_sample_answers(paths: SweepPaths, selection: SelectionJson, console: Console) -> None:
+    """Print three held-out questions as the base model and the winner answer them.
+
+    Args:
+        paths: Run directory, whose answers.json holds the answers.
+        selection: selection.json; nothing is printed where it has no winner.
+        console: Terminal to print to.
+    """
+    winner = selection["winner"]
+    if winner is None:
+        return
+    answers = read_answers(paths)
+    names = REFERENCE, name_of((winner["trial"], winner["step"]))
+    columns = [answers["by"].get(name, []) for name in names]
+    table = Table(title="held-out questions", show_lines=True)
+    for title in ("question", "base model", f"winner {winner['trial']}"):
+        table.add_column(title, ratio=1)
+    rows = list(zip(answers.get("prompts", []), *columns, strict=False))[:_QUESTIONS]
+    for prompt, *model_answers in rows:
+        question = prompt["prompt"][-1]["content"]
+        table.add_row(escape(question), *(escape(answer["text"]) for answer in model_answers))
+    console.print(table)
 
 
 def _quoted(text: str) -> str:
-    # Not in ASCII: JSON would write an emoji as two escaped halves, which YAML refuses.
+    # In ASCII, JSON would write an emoji as two escaped halves, which YAML refuses.
     return json.dumps(text, ensure_ascii=False)
-
-
-def side_by_side(paths: SweepPaths, selection: Mapping[str, Any], console: Any) -> None:
-    """Print three held-out questions, answered by the base model and by the winner."""
-    told, winner = read_answers(paths), selection["winner"]
-    place = winner["trial"], winner["step"]
-    by = [told["by"].get(whom, []) for whom in (REFERENCE, name_of(place))]
-    table = Table(title="held-out questions", show_lines=True)
-    for column in ("question", "base model", f"winner {winner['trial']}"):
-        table.add_column(column, ratio=1)
-    for row, *said in list(zip(told.get("prompts", []), *by, strict=False))[:_QUESTIONS]:
-        texts = (row["prompt"][-1]["content"], *(answer["text"] for answer in said))
-        table.add_row(*map(escape, texts))
-    console.print(table)

@@ -1,4 +1,4 @@
-"""What the demo shows at its end: answers that the sweep has already asked for."""
+"""Tests of the answers that the demo prints at its end, from those that the sweep has generated."""
 
 from __future__ import annotations
 
@@ -10,21 +10,27 @@ from typing import Any
 from rich.console import Console
 
 from dpo_core.storage.store import Store
-from sweeps.demo import side_by_side
+from sweeps.demo import print_sample_answers
 from sweeps.run_dir.paths import SweepPaths
 
 QUESTIONS = ["May I?", "Must I [bold]now[/bold]?", "Shall I?", "Can I?"]
 
 
-def shown(tmp_path: Path, by: dict[str, list[str]]) -> str:
+WINNER = {"trial": "t0001", "step": 6}
+
+
+def printed(
+    tmp_path: Path, by: dict[str, list[str]], winner: dict[str, Any] | None = WINNER
+) -> str:
+    """Return what is printed of answers by the name of the model that gave them."""
     paths = SweepPaths(Store.open(tmp_path), "demo")
-    held: dict[str, Any] = {
+    answers: dict[str, Any] = {
         "prompts": [{"prompt": [{"role": "user", "content": q}]} for q in QUESTIONS],
-        "by": {whom: [{"text": text} for text in texts] for whom, texts in by.items()},
+        "by": {name: [{"text": text} for text in texts] for name, texts in by.items()},
     }
-    paths.store.write(paths.answers, json.dumps(held).encode())
+    paths.store.write(paths.answers, json.dumps(answers).encode())
     console = Console(width=120, record=True, file=StringIO())
-    side_by_side(paths, {"winner": {"trial": "t0001", "step": 6}}, console)
+    print_sample_answers(paths, {"winner": winner}, console)
     return console.export_text()
 
 
@@ -34,7 +40,7 @@ def test_three_questions_before_and_after(tmp_path: Path) -> None:
         "t0001-step-000006": [f"after {n}" for n in range(4)],
         "t0000-step-000006": [f"another {n}" for n in range(4)],
     }
-    text = shown(tmp_path, by)
+    text = printed(tmp_path, by)
     rows = [line for line in text.splitlines() if "before" in line]
     assert [row.count(f"before {n}") + row.count(f"after {n}") for n, row in enumerate(rows)] == [
         2,
@@ -46,4 +52,8 @@ def test_three_questions_before_and_after(tmp_path: Path) -> None:
 
 
 def test_a_winner_that_was_not_asked_has_no_answers(tmp_path: Path) -> None:
-    assert "before" not in shown(tmp_path, {"reference": ["before 0"] * 4})
+    assert "before" not in printed(tmp_path, {"reference": ["before 0"] * 4})
+
+
+def test_without_a_winner_nothing_is_printed(tmp_path: Path) -> None:
+    assert printed(tmp_path, {"reference": ["before 0"] * 4}, winner=None) == ""
