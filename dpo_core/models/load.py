@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from peft import LoraConfig, PeftModel
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-CausalModel: TypeAlias = "PreTrainedModel | PeftModel"  # the base model, or one under an adapter
+    CausalModel: TypeAlias = PreTrainedModel | PeftModel  # the base model, or one under an adapter
 
 os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
 

@@ -5,20 +5,23 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, fields
-from typing import Any, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 import torch
 from torch import Tensor, nn
-from torch.nn.parallel import DistributedDataParallel
 
 from dpo_core.encoding.packing import CHOSEN, PROMPT, REJECTED, Row, build_row, pack
 from dpo_core.encoding.token_table import EncodedPair
-from dpo_core.models.load import CausalModel
 from dpo_core.ops.fused_head import answer_logps, logps_of
 from dpo_core.ops.packed_attention import PACKED, answer_masks
 
-Model: TypeAlias = "CausalModel | DistributedDataParallel"
+if TYPE_CHECKING:
+    from torch.nn.parallel import DistributedDataParallel
+
+    from dpo_core.models.load import CausalModel
+
+    Model: TypeAlias = CausalModel | DistributedDataParallel
 
 
 @dataclass(frozen=True)

@@ -17,11 +17,12 @@ import torch
 
 from dpo_core.encoding.packing import build_row
 from dpo_core.encoding.token_table import EncodedPair, TokenTable
-from dpo_core.models.load import CausalModel
 from dpo_core.scoring.logprobs import token_logps, token_logps_unshared
 
 if TYPE_CHECKING:
     from transformers import PretrainedConfig
+
+    from dpo_core.models.load import CausalModel
 
 # Differences of a token's log-probability, in nats, that float noise explains: the largest in
 # float32. In lower precision single tokens differ more, and a wrong mask costs whole nats, so there

@@ -8,14 +8,17 @@ import time
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import torch
 
 from dpo_core.encoding.packing import Row, build_row
 from dpo_core.encoding.token_table import EncodedPair
-from dpo_core.models.load import CausalModel
 from dpo_core.scoring.logprobs import row_logps
 from dpo_core.settings import DEFAULT_ROW_TOKENS
+
+if TYPE_CHECKING:
+    from dpo_core.models.load import CausalModel
 
 # The share of a device's memory that may be planned for: allocators waste some, and estimates err.
 USABLE = 0.8

@@ -14,6 +14,7 @@ import os
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import fields
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
 
@@ -37,7 +38,7 @@ from dpo_core.encoding.token_table import EncodedPair, TokenTable, encoding_repo
 from dpo_core.errors import SettingsError, TrialFailed
 from dpo_core.evaluation.outcomes import Outcomes, build_outcomes
 from dpo_core.hyperparams import DPOHyperparams
-from dpo_core.models.load import CausalModel, autocast, lora_config
+from dpo_core.models.load import autocast, lora_config
 from dpo_core.ops.fused_lora import fuse_lora
 from dpo_core.scoring.logprobs import PairLogps, row_logps, score_rows, stack
 from dpo_core.scoring.reference_cache import COLUMNS, Columns
@@ -48,6 +49,9 @@ from dpo_core.training.evaluation_callback import EvaluationCallback, OnEvaluati
 from dpo_core.training.loss import dpo_losses, preference_score
 from dpo_core.training.ranks import gather_dicts, rank_and_world
 from dpo_core.training.trial_data import TrialData
+
+if TYPE_CHECKING:
+    from dpo_core.models.load import CausalModel
 
 Indices = npt.NDArray[np.int64]
 

@@ -70,8 +70,8 @@ def test_repeated_ngrams_by_hand(tokens: list[int], share: float) -> None:
 
 
 def test_generated_answers_are_held_against_the_references() -> None:
-    found = length_and_repetition([[1, 1, 1, 1, 1], [1, 2, 3]], [[1, 2], [3, 4]])
-    assert found == {
+    growth = length_and_repetition([[1, 1, 1, 1, 1], [1, 2, 3]], [[1, 2], [3, 4]])
+    assert growth == {
         "length_growth": 2.0,  # 8 tokens against 4
         "repetition": pytest.approx(1 / 3),  # (2/3 + 0) / 2 − 0
     }

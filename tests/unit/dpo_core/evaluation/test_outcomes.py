@@ -52,16 +52,16 @@ pair_rows = st.lists(
 )
 
 
-def swapped(given: Outcomes) -> Outcomes:
+def swapped(original: Outcomes) -> Outcomes:
     return Outcomes(
-        given.ids,
-        given.rejected_logp,
-        given.chosen_logp,
-        given.ref_rejected_logp,
-        given.ref_chosen_logp,
-        given.rejected_tokens,
-        given.chosen_tokens,
-        given.tie_nats,
+        original.ids,
+        original.rejected_logp,
+        original.chosen_logp,
+        original.ref_rejected_logp,
+        original.ref_chosen_logp,
+        original.rejected_tokens,
+        original.chosen_tokens,
+        original.tie_nats,
     )
 
 
@@ -238,10 +238,10 @@ def test_written_outcomes_read_back_the_same(rows: Any) -> None:
     assert back.counts() == scored.counts()
 
 
-@pytest.mark.parametrize("kept", [0, 100, 0.5, -1])
-def test_a_torn_file_raises(kept: float) -> None:
+@pytest.mark.parametrize("length", [0, 100, 0.5, -1])
+def test_a_torn_file_raises(length: float) -> None:
     content = write_outcomes(BY_HAND, {})
-    end = int(len(content) * kept) if isinstance(kept, float) else kept
+    end = int(len(content) * length) if isinstance(length, float) else length
     with pytest.raises(pa.ArrowInvalid):
         read_outcomes(content[:end])
 

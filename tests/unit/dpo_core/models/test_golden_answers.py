@@ -52,9 +52,9 @@ def test_answers_are_made_once_and_survive_a_kill(tmp_path: Path) -> None:
     second = Model()
     filled = fill(pairs, second, store, ["w"])
     assert len(second.asked) == PAIRS_PER_PART + 3, "the first part was kept"
-    said = [str(p.rejected).rpartition(" ") for p in filled.pairs]
-    assert [text for text, _, _ in said] == [f"I say {p.prompt}" for p in pairs]
-    assert len({seed for _, _, seed in said}) == 3, "a seed for each part"
+    answers = [str(p.rejected).rpartition(" ") for p in filled.pairs]
+    assert [text for text, _, _ in answers] == [f"I say {p.prompt}" for p in pairs]
+    assert len({seed for _, _, seed in answers}) == 3, "a seed for each part"
     moved = fill(pairs[PAIRS_PER_PART:], Model(), Store.open(tmp_path / "other"), ["w"])
     assert moved.pairs == filled.pairs[PAIRS_PER_PART:], (
         "an answer is the same wherever its part stands"

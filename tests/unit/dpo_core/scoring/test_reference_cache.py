@@ -58,8 +58,8 @@ def store(tmp_path: Path) -> Store:
 
 
 def key(**changes: Any) -> str:
-    given = {"weights": "w", "tokenizer": "t", "max_tokens": 512, "dtype": "float32", **changes}
-    return reference_key(given.pop("pairs", PAIRS), **given)
+    arguments = {"weights": "w", "tokenizer": "t", "max_tokens": 512, "dtype": "float32", **changes}
+    return reference_key(arguments.pop("pairs", PAIRS), **arguments)
 
 
 @pytest.mark.parametrize(
@@ -207,9 +207,9 @@ def test_a_column_that_is_too_short_is_never_kept(store: Store) -> None:
 def test_the_cache_may_live_behind_a_uri() -> None:
     store = Store.open("memory://reference-cache")
     load_or_compute(store, KEY, PAIRS, columns)
-    found, computed = load_or_compute(store, KEY, PAIRS, never)
+    cached, computed = load_or_compute(store, KEY, PAIRS, never)
     assert not computed
-    assert equal(found, columns())
+    assert equal(cached, columns())
 
 
 # --- two processes ----------------------------------------------------------------------------
@@ -225,10 +225,10 @@ def ask(folder: str, gate: Any, answers: Any) -> None:
         return columns()
 
     gate.wait(60)
-    found, computed = load_or_compute(
+    cached, computed = load_or_compute(
         Store.open(os.path.join(folder, "store")), KEY, PAIRS, compute
     )
-    answers.put((computed, equal(found, columns())))
+    answers.put((computed, equal(cached, columns())))
 
 
 def test_two_processes_asking_at_once_compute_once(tmp_path: Path) -> None:

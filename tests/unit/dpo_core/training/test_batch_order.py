@@ -1,4 +1,4 @@
-"""Which pairs are trained when."""
+"""The order of batches: every pair equally often, sources by weight, decided by the seed."""
 
 from __future__ import annotations
 

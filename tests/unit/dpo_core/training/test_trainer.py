@@ -285,8 +285,8 @@ def test_no_reference_model_is_in_memory(adapter: LoraSettings | None, tmp_path:
         workdir=tmp_path,
     )
     assert trainer.ref_model is None
-    held = {id(p) for p in trainer.model.parameters()}
-    assert {id(p) for p in model.parameters()} <= held  # trained in place, not copied
+    in_memory = {id(p) for p in trainer.model.parameters()}
+    assert {id(p) for p in model.parameters()} <= in_memory  # trained in place, not copied
 
 
 # --- seeds ------------------------------------------------------------------------------------
@@ -440,9 +440,9 @@ def test_resuming_half_way_ends_at_the_same_bits(
     assert [step for step, _ in resumed.steps] == [3, 4, 5, 6]
     assert resumed.losses == whole.losses[2:]
     assert identical(resumed, whole)
-    for mine, theirs in zip(resumed.evaluations, whole.evaluations[1:], strict=True):
-        assert (mine.step, mine.loss) == (theirs.step, theirs.loss)
-        assert np.array_equal(mine.outcomes.chosen_logp, theirs.outcomes.chosen_logp)
+    for again, first in zip(resumed.evaluations, whole.evaluations[1:], strict=True):
+        assert (again.step, again.loss) == (first.step, first.loss)
+        assert np.array_equal(again.outcomes.chosen_logp, first.outcomes.chosen_logp)
 
 
 def test_resuming_at_the_end_trains_no_further(tmp_path: Path) -> None:
