@@ -22,8 +22,6 @@ from dpo_core.preferences.pairs import PreferencePair, chat_answer, chat_prompt
 from dpo_core.preferences.parse_row import pair_from_row
 from dpo_core.preferences.readers import Record
 
-RULES = ("adjacent", "best_worst", "all")
-
 
 @dataclass(frozen=True)
 class Ranking:

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from dpo_core.errors import DataError
-from dpo_core.preferences.rankings import RULES, annotator_agreement, ranking_pairs, read_ranking
+from dpo_core.preferences.rankings import annotator_agreement, ranking_pairs, read_ranking
 from dpo_core.preferences.readers import Record
+from dpo_core.settings import SourceSettings
 
+RULES = get_args(SourceSettings.model_fields["rule"].annotation)
 RESPONSES = ["good", "fair", "bad", "awful"]
 
 
