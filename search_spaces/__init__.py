@@ -1,4 +1,4 @@
-"""What may be tried: axes, spaces and presets. Knows nothing of training or of sweeps."""
+"""Search spaces: axes, conditions between them, and presets. Knows nothing of training or sweeps."""
 
 from search_spaces.axes import Axis, Choice, LogUniform, Uniform
 from search_spaces.errors import SpaceError

@@ -19,17 +19,17 @@ from pydantic import (
     model_validator,
 )
 
-from search_spaces.errors import SpaceError, one_line, way_out
+from search_spaces.errors import SpaceError, one_line, suggestion
 
 Scalar: TypeAlias = str | int | float | bool | None
 
 
 class Checked(BaseModel):
-    """A frozen model that raises SpaceError, one line, where pydantic would raise its own."""
+    """A frozen model that raises a SpaceError of one line instead of pydantic's error."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    def __init__(self, **fields: Any) -> None:
+    def __init__(self, **fields: object) -> None:
         try:
             super().__init__(**fields)
         except ValidationError as error:
@@ -37,7 +37,7 @@ class Checked(BaseModel):
 
 
 class _Range(Checked):
-    """Every float from `low` to `high`, both included, in the unit of the hyperparameter."""
+    """All floats from `low` to `high`, both included, in the unit of the hyperparameter."""
 
     kind: ClassVar[str]
     low: float
@@ -62,11 +62,11 @@ class _Range(Checked):
         return self
 
     def contains(self, value: object) -> bool:
-        """Whether `value` is a number within the bounds; True and False are not numbers."""
+        """Tell whether `value` is a number within the bounds; True and False are not numbers."""
         return is_number(value) and self.low <= value <= self.high
 
     def why_not(self, value: object) -> str | None:
-        """Why `value` is outside, or None if it is inside."""
+        """Return why `value` is outside, or None if it is inside."""
         if not is_number(value):
             return f"{value!r} is not a finite number; give one in {describe(self)}"
         if not self.contains(value):
@@ -74,7 +74,7 @@ class _Range(Checked):
         return None
 
     def to_yaml(self) -> dict[str, Any]:
-        """The form that `axis_from_yaml` reads."""
+        """Return the form that `axis_from_yaml` reads."""
         return {self.kind: [self.low, self.high]}
 
 
@@ -83,7 +83,7 @@ class LogUniform(_Range):
 
     kind: ClassVar[str] = "log_uniform"
 
-    # In each class, as type checkers do not see that a pydantic model inherits one.
+    # Defined in each class, since type checkers do not see that a pydantic model inherits it.
     def __init__(self, low: float, high: float) -> None:
         super().__init__(low=low, high=high)
 
@@ -130,27 +130,27 @@ class Choice(Checked):
     @field_validator("values")
     @classmethod
     def _are_unique(cls, values: tuple[Scalar, ...]) -> tuple[Scalar, ...]:
-        # Python's own equality (1 == 1.0 == True): samplers look a choice up by it.
+        # By Python's equality (1 == 1.0 == True), with which samplers look up a choice.
         for i, value in enumerate(values):
             if value in values[:i]:
                 first = values[values.index(value)]
                 raise ValueError(
-                    f"choice value {value!r} equals {first!r} given before it; keep one of them"
+                    f"choice value {value!r} equals {first!r} before it; keep one of them"
                 )
         return values
 
     def contains(self, value: object) -> bool:
-        """Whether `value` is one of the choices; 1 equals 1.0 and does not equal true."""
-        return any(_same(value, own) for own in self.values)
+        """Tell whether `value` is one of the choices; 1 equals 1.0 and does not equal true."""
+        return any(_same(value, choice) for choice in self.values)
 
     def why_not(self, value: object) -> str | None:
-        """Why `value` is no choice, or None if it is one."""
+        """Return why `value` is no choice, or None if it is one."""
         if self.contains(value):
             return None
         return f"{value!r} is not among the choices; give one of {list(self.values)}"
 
     def to_yaml(self) -> dict[str, Any]:
-        """The form that `axis_from_yaml` reads."""
+        """Return the form that `axis_from_yaml` reads."""
         return {self.kind: list(self.values)}
 
 
@@ -168,10 +168,10 @@ def axis_from_yaml(form: object) -> Axis:
         return Choice([_scalar(form)])
     for kind in form:
         if kind not in KINDS:
-            raise SpaceError(f"{kind!r} is no kind of axis; {way_out(kind, KINDS)}")
+            raise SpaceError(f"{kind!r} is no kind of axis; {suggestion(kind, KINDS)}")
     if len(form) != 1:
-        given = " and ".join(form) or "no kind"
-        raise SpaceError(f"{given} given, but an axis has exactly one kind; use one of {_kinds()}")
+        kinds = " and ".join(form) or "no kind"
+        raise SpaceError(f"{kinds} given, but an axis has exactly one kind; use one of {_kinds()}")
     [(kind, content)] = form.items()
     if kind == Choice.kind:
         return Choice(content)
@@ -179,20 +179,20 @@ def axis_from_yaml(form: object) -> Axis:
 
 
 def describe(axis: Axis | _Range) -> str:
-    """For messages: `log_uniform [0.01, 0.5]`."""
+    """Return the axis as messages show it, as in `log_uniform [0.01, 0.5]`."""
     [(kind, content)] = axis.to_yaml().items()
     return f"{kind} {content}"
 
 
 def is_number(value: object) -> TypeGuard[int | float]:
-    """A finite int or float; a bool is none. An int too large for a float is not finite."""
+    """Tell whether `value` is a finite int or float; a bool is not, nor an int beyond floats."""
     if isinstance(value, bool) or not isinstance(value, int | float):
         return False
     return -sys.float_info.max <= value <= sys.float_info.max
 
 
 def is_scalar(value: object) -> TypeGuard[Scalar]:
-    """What a choice may hold."""
+    """Tell whether a choice may hold `value`."""
     return value is None or isinstance(value, str | bool) or is_number(value)
 
 

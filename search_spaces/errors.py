@@ -1,4 +1,7 @@
-"""SpaceError, and how everything that can be wrong with a space becomes one readable line."""
+"""SpaceError, and the functions that make each mistake in a space one readable line.
+
+Tested in tests/unit/search_spaces/test_space.py.
+"""
 
 from __future__ import annotations
 
@@ -14,7 +17,7 @@ class SpaceError(ValueError):
 
 
 @contextmanager
-def about(subject: str) -> Iterator[None]:
+def error_prefix(subject: str) -> Iterator[None]:
     """Put `subject: ` before every SpaceError raised inside; escaped, to keep it one line."""
     shown = subject if subject.isprintable() else repr(subject)
     try:
@@ -24,17 +27,17 @@ def about(subject: str) -> Iterator[None]:
 
 
 def one_line(error: ValidationError) -> str:
-    """The first complaint of pydantic, without its types, links and line breaks."""
+    """Return the first complaint of pydantic as one line, without its types and links."""
     first = error.errors(include_url=False)[0]
-    own = first.get("ctx", {}).get("error")
-    if own is not None:
-        return str(own)
+    validator_error = first.get("ctx", {}).get("error")
+    if validator_error is not None:
+        return str(validator_error)
     where = ".".join(str(part) for part in first["loc"])
     return f"{where}={first['input']!r} is refused: {first['msg']}"
 
 
-def way_out(given: object, known: Iterable[str]) -> str:
-    """`did you mean "x"?`, or all that could have been meant."""
-    names = list(known)
-    close = get_close_matches(str(given), names, n=1)
+def suggestion(value: object, options: Iterable[str]) -> str:
+    """Return `did you mean "x"?` when `value` is close to an option, else the list of options."""
+    names = list(options)
+    close = get_close_matches(str(value), names, n=1)
     return f'did you mean "{close[0]}"?' if close else f"use one of {', '.join(names)}"

@@ -1,4 +1,4 @@
-"""What must hold between the axes of a space. Each rule raises SpaceError: value, rule, way out."""
+"""Rules between the axes of a space. Each raises a SpaceError with value, rule and way out."""
 
 from __future__ import annotations
 
@@ -8,16 +8,16 @@ from itertools import combinations
 
 from search_spaces.axes import Choice, Scalar, describe
 from search_spaces.branches import Branch, Branches
-from search_spaces.errors import SpaceError, about, way_out
+from search_spaces.errors import SpaceError, error_prefix, suggestion
 from search_spaces.reachability import parents, survey
 
 
 def check_axes(axes: Mapping[str, Branches]) -> None:
-    """Every rule in turn; raises SpaceError at the first that is broken."""
+    """Check every rule in turn; raise a SpaceError at the first that is broken."""
     if not axes:
         raise SpaceError("space: {} has no axis; give at least one, such as learning_rate")
     for name, branches in axes.items():
-        with about(str(name)):
+        with error_prefix(str(name)):
             _check_name(name)
             _check_conditions(name, branches, axes)
             _check_siblings(branches)
@@ -26,7 +26,7 @@ def check_axes(axes: Mapping[str, Branches]) -> None:
 
 
 def sampling_order(axes: Mapping[str, Branches]) -> tuple[str, ...]:
-    """Parents before children, otherwise as written. The axes must be free of cycles."""
+    """Return the axes with parents before children, otherwise as written; they must have no cycle."""
     order: list[str] = []
     while len(order) < len(axes):
         order.append(next(n for n in axes if n not in order and {*parents(axes[n])} <= {*order}))
@@ -58,14 +58,14 @@ def _check_possible(other: str, allowed: Choice, choices: Choice) -> None:
             )
 
 
-def _unknown(other: object, known: list[str]) -> str:
+def _unknown(other: object, options: list[str]) -> str:
     return f"when {other}: there is no axis {other!r}; " + (
-        way_out(other, known) if known else "add it, or drop the condition"
+        suggestion(other, options) if options else "add it, or drop the condition"
     )
 
 
 def _choices(other: str, branches: Branches) -> Choice:
-    """All values that `other` can take over its branches."""
+    """Return all values that `other` can take over its branches."""
     values: dict[Scalar, None] = {}
     for branch in branches:
         if not isinstance(branch.axis, Choice):

@@ -1,4 +1,4 @@
-"""Space: named axes, some of which exist only for certain values of others.
+"""A space: named axes, some of which exist only for certain values of others.
 
     beta:
       - {log_uniform: [0.01, 0.5], when: {length_norm: none}}
@@ -16,15 +16,15 @@ from collections.abc import Callable, Mapping
 from hashlib import sha256
 from typing import Any
 
-from search_spaces.axes import Axis, Checked, Choice, describe
+from search_spaces.axes import Axis, Checked, Choice, Scalar, describe
 from search_spaces.branches import Branch, Branches, branches_from_yaml, branches_to_yaml, draw_key
-from search_spaces.errors import SpaceError, about, way_out
+from search_spaces.errors import SpaceError, error_prefix, suggestion
 from search_spaces.reachability import parents, survey
 from search_spaces.rules import check_axes, sampling_order
 
 
 class Space(Checked):
-    """What may be tried. Build it with `Space.parse`; equal spaces may differ in axis order."""
+    """A search space. Build it with `Space.parse`; equal spaces may differ in the order of axes."""
 
     axes: dict[str, Branches]
 
@@ -33,23 +33,23 @@ class Space(Checked):
         super().__init__(axes=axes)
 
     @classmethod
-    def parse(cls, form: Mapping[str, Any]) -> Space:
-        """Read the YAML form. Raises SpaceError naming axis, value, rule and way out."""
+    def parse(cls, form: Mapping[str, object]) -> Space:
+        """Read the YAML form. Raises a SpaceError that names axis, value, rule and way out."""
         if not isinstance(form, Mapping):
             raise SpaceError(f"space: {form!r} must map axis names to axes; write name: axis")
         return cls({name: _named_branches(name, each) for name, each in form.items()})
 
     def to_yaml(self) -> dict[str, Any]:
-        """The form that `parse` reads, axes as written."""
+        """Return the form that `parse` reads, axes as written."""
         return {name: branches_to_yaml(branches) for name, branches in self.axes.items()}
 
     @property
     def names(self) -> tuple[str, ...]:
-        """Axis names in sampling order: parents first, otherwise as written."""
+        """The names of the axes in sampling order: parents first, otherwise as written."""
         return sampling_order(self.axes)
 
-    def sample(self, draw: Callable[[str, Axis], Any]) -> dict[str, Any]:
-        """One point. `draw(key, axis)` is asked once per active axis, parents first.
+    def sample(self, draw: Callable[[str, Axis], Scalar]) -> dict[str, Any]:
+        """Return one point, calling `draw(key, axis)` once for each active axis, parents first.
 
         A key always comes with the same axis. Raises SpaceError if a drawn value is outside it.
         """
@@ -62,8 +62,12 @@ class Space(Checked):
                 point[name] = value
         return point
 
-    def keys_of(self, point: Mapping[str, Any]) -> dict[str, Any]:
-        """What `draw` answered, by key, for `sample` to give `point`. Raises SpaceError."""
+    def keys_of(self, point: Mapping[str, object]) -> dict[str, Any]:
+        """Return the values, by key, that `draw` must return for `sample` to return `point`.
+
+        Raises:
+            SpaceError: `point` is not in the space.
+        """
         complaint = self.why_not(point)
         if complaint is not None:
             raise SpaceError(complaint)
@@ -71,28 +75,28 @@ class Space(Checked):
         return {self._key(n, branch): point[n] for n, branch in active.items() if branch}
 
     def axis_of_keys(self) -> dict[str, Axis]:
-        """Every key that `draw` may be asked for, with its axis."""
+        """Return every key that `draw` can be called with, and its axis."""
         return {
             self._key(name, branch): branch.axis
             for name in self.names
             for branch in self.axes[name]
         }
 
-    def contains(self, point: Mapping[str, Any]) -> bool:
-        """Whether `point` has exactly the axes that exist there, each with a value inside."""
+    def contains(self, point: Mapping[str, object]) -> bool:
+        """Tell whether `point` has exactly the axes that exist there, each with a value inside."""
         return self.why_not(point) is None
 
-    def why_not(self, point: Mapping[str, Any]) -> str | None:
-        """The first reason why `point` is outside, or None if it is inside."""
+    def why_not(self, point: Mapping[str, object]) -> str | None:
+        """Return the first reason why `point` is outside, or None if it is inside."""
         for name in point:
             if name not in self.axes:
-                return f"point: {name!r} is no axis of this space; {way_out(name, self.axes)}"
+                return f"point: {name!r} is no axis of this space; {suggestion(name, self.axes)}"
         complaints = (self._complaint(name, point) for name in self.names)
         return next((each for each in complaints if each is not None), None)
 
     @property
     def is_conditional(self) -> bool:
-        """Whether some axis exists, or has its range, only for values of another."""
+        """True if some axis exists, or has its range, only for certain values of another."""
         return any(branch.when for branches in self.axes.values() for branch in branches)
 
     @property
@@ -103,9 +107,10 @@ class Space(Checked):
         return survey({name: self.axes[name] for name in self.names}).points
 
     def fingerprint(self) -> str:
-        """SHA-256 in hex over all keys, axes and conditions; the order of axes does not matter.
+        """Return the SHA-256 in hex of all keys, axes and conditions.
 
-        The order of a choice does: a study knows a choice by its position.
+        The order of axes does not change it. The order of a choice does: a study stores a choice by
+        its position.
         """
         content = {
             self._key(name, branch): [branch.axis.to_yaml(), _unordered(branch)]
@@ -114,22 +119,22 @@ class Space(Checked):
         }
         return sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
 
-    def _active(self, name: str, point: Mapping[str, Any]) -> Branch | None:
+    def _active(self, name: str, point: Mapping[str, object]) -> Branch | None:
         return next((branch for branch in self.axes[name] if branch.active(point)), None)
 
     def _key(self, name: str, branch: Branch) -> str:
         return draw_key(name, branch, self.axes[name])
 
-    def _complaint(self, name: str, point: Mapping[str, Any]) -> str | None:
+    def _complaint(self, name: str, point: Mapping[str, object]) -> str | None:
         branch = self._active(name, point)
         if branch is None:
-            return self._given_but_inactive(name, point) if name in point else None
+            return self._value_of_inactive_axis(name, point) if name in point else None
         if name not in point:
             return f"{name}: is missing; give a value in {describe(branch.axis)}"
         complaint = branch.axis.why_not(point[name])
         return None if complaint is None else f"{name}: {complaint}"
 
-    def _given_but_inactive(self, name: str, point: Mapping[str, Any]) -> str:
+    def _value_of_inactive_axis(self, name: str, point: Mapping[str, object]) -> str:
         seen = ", ".join(
             f"{other}={point[other]!r}" if other in point else f"no {other}"
             for other in parents(self.axes[name])
@@ -138,7 +143,7 @@ class Space(Checked):
 
 
 def _named_branches(name: object, form: object) -> Branches:
-    with about(str(name)):
+    with error_prefix(str(name)):
         return branches_from_yaml(form)
 
 

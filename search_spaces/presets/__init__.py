@@ -1,40 +1,43 @@
-"""Spaces that come with the package, one YAML file each; every file says what it is for."""
+"""Presets: spaces that ship with the package, one YAML file each, which says what it is for."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from importlib.resources import files
-from typing import Any
 
 import yaml
 
-from search_spaces.errors import SpaceError, about
+from search_spaces.errors import SpaceError, error_prefix
 from search_spaces.space import Space
 
 _SUFFIX = ".yaml"
 
 
 def preset_names() -> tuple[str, ...]:
-    """The names that `load_preset` knows, sorted."""
+    """Return the names of the presets, sorted."""
     names = (entry.name for entry in files(__name__).iterdir())
     return tuple(sorted(n.removesuffix(_SUFFIX) for n in names if n.endswith(_SUFFIX)))
 
 
 def load_preset(name: str) -> Space:
-    """The space of presets/<name>.yaml. Raises SpaceError, with all names, on an unknown one."""
-    known = preset_names()
-    if name not in known:
+    """Load the space of presets/<name>.yaml.
+
+    Raises:
+        SpaceError: there is no such preset; the message has all names.
+    """
+    names = preset_names()
+    if name not in names:
         raise SpaceError(
-            f"preset: {name!r} is unknown; use one of {', '.join(known)}, "
+            f"preset: {name!r} is unknown; use one of {', '.join(names)}, "
             "or write the axes themselves"
         )
     text = files(__name__).joinpath(name + _SUFFIX).read_text(encoding="utf-8")
-    with about(f"preset {name}"):
+    with error_prefix(f"preset {name}"):
         return Space.parse(yaml.safe_load(text))
 
 
-def load_space(spec: str | Mapping[str, Any] | Space) -> Space:
-    """A preset by its name, a space written out as a mapping, or a space as it is.
+def load_space(spec: str | Mapping[str, object] | Space) -> Space:
+    """Return a space, given the name of a preset, a mapping of axes, or a space.
 
     Raises SpaceError. In a pydantic model: `Annotated[Space, BeforeValidator(load_space)]`.
     """

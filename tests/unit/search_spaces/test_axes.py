@@ -82,11 +82,11 @@ choices = st.builds(Choice, st.lists(scalars, min_size=1, max_size=5, unique=Tru
         ),
         (
             {"choice": ["a", "a"]},
-            "choice value 'a' equals 'a' given before it; keep one of them",
+            "choice value 'a' equals 'a' before it; keep one of them",
         ),
         (
             {"choice": [True, 1]},
-            "choice value 1 equals True given before it; keep one of them",
+            "choice value 1 equals True before it; keep one of them",
         ),
         ({"loguniform": [1, 2]}, "'loguniform' is no kind of axis; did you mean \"log_uniform\"?"),
         (

@@ -16,7 +16,7 @@ from pydantic import BaseModel, BeforeValidator
 
 import search_spaces
 from search_spaces import Axis, Choice, LogUniform, Space, SpaceError, Uniform, load_space
-from search_spaces.reachability import MAX_WORLDS
+from search_spaces.reachability import MAX_CASES
 
 BRANCHED: dict[str, Any] = {
     "beta": [
@@ -257,7 +257,7 @@ def test_error_names_axis_value_rule_and_way_out(form: Any, message: str) -> Non
 def test_conditions_that_combine_without_end_are_refused() -> None:
     many = {f"a{i}": {"choice": list(range(10))} for i in range(12)}
     tied = many | {"z": {"uniform": [0, 1], "when": dict.fromkeys(many, 1)}}
-    with pytest.raises(SpaceError, match=f"more than {MAX_WORLDS} cases; let fewer axes depend"):
+    with pytest.raises(SpaceError, match=f"more than {MAX_CASES} cases; let fewer axes depend"):
         Space.parse(tied)
 
 
