@@ -178,21 +178,6 @@ def test_the_fingerprint_is_of_the_pairs_and_not_of_their_order(tmp_path: Path) 
     )
 
 
-def test_importing_loads_neither_datasets_nor_torch() -> None:
-    code = (
-        "import sys, dpo_core.preferences\n"
-        "print([m for m in ('datasets', 'torch', 'transformers') if m in sys.modules])"
-    )
-    done = subprocess.run(
-        [sys.executable, "-c", code],
-        env=os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)},
-        capture_output=True,
-        text=True,
-        check=True,
-    )
-    assert done.stdout == "[]\n"
-
-
 def real_data() -> Path:
     """Anthropic's harmless-base pairs: real, upsetting, and so not part of this repository."""
     return outside_input("data/hh_harmless.jsonl")
