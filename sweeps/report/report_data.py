@@ -17,24 +17,20 @@ import numpy as np
 from dpo_core.evaluation.outcomes import Outcomes, read_outcomes
 from sweeps.config.schema import SweepConfig
 from sweeps.report.file_types import (
-    AnswersFile,
-    AuditFile,
-    Counts,
-    DrawnTrial,
+    AnswersJson,
+    AuditJson,
+    DrawnTrialJson,
     Labels,
-    NightRow,
-    NodeFile,
-    PairRow,
-    Point,
-    PreparedFile,
-    SelectionFile,
-    TrialRow,
+    NodeJson,
+    PairJson,
+    PreparedJson,
 )
 from sweeps.run_dir import ledger
 from sweeps.run_dir.answers import read_answers
 from sweeps.run_dir.config_file import read_config
+from sweeps.run_dir.json_types import Point, SelectionJson, TrendRow, TrialJson
 from sweeps.run_dir.ledger import EvaluationRecord, TrialRecord, evaluation_record, searched
-from sweeps.run_dir.paths import SweepPaths
+from sweeps.run_dir.paths import CheckpointKey, SweepPaths
 from sweeps.run_dir.prepared import read_labels
 from sweeps.selection.leaderboard import trial_rows
 from sweeps.selection.ordering import best_checkpoint
@@ -42,8 +38,6 @@ from sweeps.selection.ordering import best_checkpoint
 _MOST_WORST_PAIRS = 3
 OPEN = "open"
 """Status of a trial whose point was drawn and that has no record in the ledger yet."""
-Checkpoint = tuple[str, int]
-"""(trial, step) of a checkpoint."""
 
 
 @dataclass(frozen=True)
@@ -62,18 +56,18 @@ class ReportData:
     ended_trials: Sequence[TrialRecord]
     open_trials: Sequence[TrialRecord]
     """Trials that were drawn and have not ended, with their evaluations so far."""
-    prepared: PreparedFile
-    selection: SelectionFile
-    audit: AuditFile
+    prepared: PreparedJson
+    selection: SelectionJson
+    audit: AuditJson
     outcomes: Mapping[str, Outcomes]
     """Outcomes of the highlighted checkpoint by split, as far as they are stored."""
-    nodes: Sequence[NodeFile]
-    answers: AnswersFile
-    nights: Sequence[NightRow]
+    nodes: Sequence[NodeJson]
+    answers: AnswersJson
+    nights: Sequence[TrendRow]
     """Nights of a nightly sweep, the oldest first."""
     labels: Labels
     """`source` and `category` of each pair of the reported split."""
-    worst_pairs: Sequence[tuple[PairRow, float]]
+    worst_pairs: Sequence[tuple[PairJson, float]]
     """Pairs of `select` that the highlighted checkpoint ranks most wrongly, with their margins. Pairs
     of `final` are never shown, so that nobody tunes on them."""
 
@@ -103,9 +97,9 @@ class ReportData:
         return [(record, each) for record in self.records for each in record.evaluations]
 
     @cached_property
-    def leaderboard(self) -> list[TrialRow]:
+    def leaderboard(self) -> list[TrialJson]:
         """Return the trials of the search, best first, without those that confirm its points."""
-        return cast("list[TrialRow]", trial_rows(searched(self.records), self.objective))
+        return trial_rows(searched(self.records), self.objective)
 
     @cached_property
     def evaluated_trials(self) -> list[EvaluatedTrial]:
@@ -126,7 +120,7 @@ class ReportData:
         return frozenset({trial, confirmed or trial})
 
     @cached_property
-    def highlighted(self) -> Checkpoint | None:
+    def highlighted(self) -> CheckpointKey | None:
         """Return the winner; without one the most accurate checkpoint, if there is any."""
         return highlighted_checkpoint(self.selection, self.records, self.objective)
 
@@ -150,7 +144,7 @@ class EvaluatedTrial:
     name: str
     point: Point
     accuracy: float
-    counts: Counts
+    counts: Mapping[str, int]
 
 
 def read_report_data(paths: SweepPaths) -> ReportData:
@@ -176,7 +170,7 @@ def read_report_data(paths: SweepPaths) -> ReportData:
         audit=_json(paths, paths.audit),
         outcomes=outcomes,
         nodes=[_json(paths, f"{paths.nodes}/{name}") for name in paths.store.names(paths.nodes)],
-        answers=cast("AnswersFile", read_answers(paths)),
+        answers=cast("AnswersJson", read_answers(paths)),
         nights=_json(paths, paths.trend) or [],
         labels=read_labels(paths, "final" if "final" in outcomes else "select") if outcomes else {},
         worst_pairs=_worst_pairs(paths, outcomes.get("select"), objective),
@@ -184,8 +178,8 @@ def read_report_data(paths: SweepPaths) -> ReportData:
 
 
 def highlighted_checkpoint(
-    selection: SelectionFile, records: Sequence[TrialRecord], objective: str
-) -> Checkpoint | None:
+    selection: SelectionJson, records: Sequence[TrialRecord], objective: str
+) -> CheckpointKey | None:
     """Return the checkpoint that the report shows in detail.
 
     Args:
@@ -194,8 +188,8 @@ def highlighted_checkpoint(
         objective: Name of the accuracy by which checkpoints are compared.
 
     Returns:
-        The winner; without one the most accurate checkpoint of the search; None where nothing was
-        evaluated.
+        (trial, step) of the winner, or, without a winner, of the most accurate checkpoint of the
+        search; None where nothing was evaluated.
     """
     chosen = selection.get("winner")
     if chosen:
@@ -206,14 +200,14 @@ def highlighted_checkpoint(
 
 def _open_trials(paths: SweepPaths, config: SweepConfig, ended: set[str]) -> list[TrialRecord]:
     names = [name.removesuffix(".json") for name in paths.store.names(paths.trials)]
-    drawn: list[DrawnTrial] = [
+    drawn: list[DrawnTrialJson] = [
         json.loads(paths.store.read(paths.point(name))) for name in names if name not in ended
     ]
     labels = read_labels(paths, "select") if drawn else {}
     return [_open_trial(paths, row, config.seed, labels) for row in drawn]
 
 
-def _open_trial(paths: SweepPaths, row: DrawnTrial, seed: int, labels: Labels) -> TrialRecord:
+def _open_trial(paths: SweepPaths, row: DrawnTrialJson, seed: int, labels: Labels) -> TrialRecord:
     """Return a record of an open trial with the evaluations that it has stored."""
     trial = row["trial"]
     stored = [read_outcomes(paths.store.read(name)) for _, name in paths.evaluations_of(trial)]
@@ -230,7 +224,7 @@ def _open_trial(paths: SweepPaths, row: DrawnTrial, seed: int, labels: Labels) -
 
 
 def _outcomes(
-    paths: SweepPaths, checkpoint: Checkpoint, selection: SelectionFile
+    paths: SweepPaths, checkpoint: CheckpointKey, selection: SelectionJson
 ) -> dict[str, Outcomes]:
     """Return the stored outcomes by split, `final` for a winner alone.
 
@@ -249,7 +243,7 @@ def _outcomes(
 
 def _worst_pairs(
     paths: SweepPaths, outcomes: Outcomes | None, objective: str
-) -> list[tuple[PairRow, float]]:
+) -> list[tuple[PairJson, float]]:
     """Return the pairs with the most negative margins, worst first; parse no other pair's row."""
     if outcomes is None:
         return []

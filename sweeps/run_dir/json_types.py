@@ -14,7 +14,7 @@ Point = Mapping[str, str | int | float | bool | None]
 
 
 class VerdictJson(TypedDict):
-    """What the final split says of the winner; `difference` and `interval` in shares of pairs."""
+    """The result on the final split; `difference` and `interval` are in shares of pairs."""
 
     word: str | None
     sentence: str
@@ -59,6 +59,18 @@ class CheckJson(TypedDict):
     passed: bool | None
 
 
+class DifferenceJson(TypedDict):
+    """A candidate's accuracy minus another policy's on the same pairs, in [-1, 1].
+
+    `p_value` is two-sided; `p_holm` is corrected for the number of candidates.
+    """
+
+    difference: float
+    interval: Sequence[float]
+    p_value: float
+    p_holm: float
+
+
 class CandidateJson(TypedDict):
     """One evaluated checkpoint on the select split."""
 
@@ -73,7 +85,7 @@ class CandidateJson(TypedDict):
     guardrails: Mapping[str, CheckJson]
     admissible: bool
     shortlisted: bool
-    against: Mapping[str, Mapping[str, object]]
+    against: Mapping[str, DifferenceJson]
 
 
 class TrialJson(TypedDict):
@@ -92,6 +104,14 @@ class TrialJson(TypedDict):
     seconds: float
 
 
+class MissingTrialJson(TypedDict):
+    """A trial with a new seed that ended before the step at which its point is compared."""
+
+    trial: str
+    reason: str | None
+    detail: str | None
+
+
 class ConfirmationJson(TypedDict):
     """One point of the search, trained again with new seeds."""
 
@@ -105,7 +125,7 @@ class ConfirmationJson(TypedDict):
     spread: float | None
     search_score: float
     shrinkage: float | None
-    missing: Sequence[Mapping[str, str | None]]
+    missing: Sequence[MissingTrialJson]
 
 
 class SplitScoresJson(TypedDict):
@@ -115,11 +135,33 @@ class SplitScoresJson(TypedDict):
     final: NotRequired[ScoresJson]
 
 
+class RunnerUpJson(SplitScoresJson):
+    """The candidate that the same rule selects among the trials other than the winner's."""
+
+    trial: str
+    step: int
+
+
 class IncumbentJson(SplitScoresJson):
     """The incumbent that the winner was compared with."""
 
     name: str
     path: str
+
+
+class GuardrailJson(TypedDict):
+    """A guardrail of the config; `action` is what happens to a candidate over the limit."""
+
+    limit: float
+    action: str
+
+
+class OpeningJson(TypedDict):
+    """One opening of the final split; `when` is UTC, ISO 8601."""
+
+    when: str
+    why: str
+    forced: bool
 
 
 class SelectionJson(TypedDict):
@@ -135,12 +177,12 @@ class SelectionJson(TypedDict):
     select: NotRequired[ScoresJson]
     final: NotRequired[ScoresJson]
     reference: NotRequired[SplitScoresJson]
-    runner_up: NotRequired[Mapping[str, object] | None]
-    guardrails: Mapping[str, Mapping[str, object]]
+    runner_up: NotRequired[RunnerUpJson | None]
+    guardrails: Mapping[str, GuardrailJson]
     candidates: Sequence[CandidateJson]
     pareto: NotRequired[Sequence[Mapping[str, object]]]
     confirmation: Sequence[ConfirmationJson]
-    final_opened: NotRequired[Sequence[Mapping[str, object]]]
+    final_opened: NotRequired[Sequence[OpeningJson]]
     trials: Sequence[TrialJson]
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from sweeps.report.blocks import Answers, Block, Section, Text
-from sweeps.report.file_types import AnswerRow, Content
+from sweeps.report.file_types import AnswerJson, Content
 from sweeps.report.report_data import ReportData
 from sweeps.run_dir.answers import name_of
 from sweeps.selection.verdict import INCUMBENT, REFERENCE
@@ -43,7 +43,7 @@ def _answers_to_prompts(data: ReportData) -> Iterator[Answers]:
             yield Answers(_shown_text(row["prompt"]), answers)
 
 
-def _author(label: str, answer: AnswerRow) -> str:
+def _author(label: str, answer: AnswerJson) -> str:
     cut = "" if answer.get("ended", True) else ", cut off"
     return f"{label} ({len(answer['tokens'])} tokens{cut})"
 

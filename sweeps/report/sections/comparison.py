@@ -20,10 +20,10 @@ from sweeps.report.blocks import (
     number,
     table,
 )
-from sweeps.report.file_types import CandidateRow, DifferenceRow, ScoresBySplit, SplitScores
 from sweeps.report.plots import bars_and_intervals, text_plots
 from sweeps.report.plots.bars_and_intervals import Interval
 from sweeps.report.report_data import ReportData
+from sweeps.run_dir.json_types import CandidateJson, DifferenceJson, ScoresJson, SplitScoresJson
 from sweeps.selection.statistics import wilson_interval
 
 _MOST_SHORTLISTED = 20
@@ -36,7 +36,7 @@ class _PolicyScores:
 
     policy: str
     split: str
-    scores: SplitScores
+    scores: ScoresJson
 
 
 def comparison_section(data: ReportData) -> Section:
@@ -63,8 +63,8 @@ def _scored_policies(data: ReportData) -> list[_PolicyScores]:
             _PolicyScores(policy, "select", _scores(data.objective, of_policy))
             for policy, of_policy in so_far.items()
         ]
-    policies: dict[str, ScoresBySplit | None] = {
-        "winner": selection,
+    policies: dict[str, SplitScoresJson | None] = {
+        "winner": cast("SplitScoresJson", selection),
         "runner-up": selection.get("runner_up"),
         "incumbent": selection.get("incumbent"),
         "reference": selection.get("reference"),
@@ -78,7 +78,7 @@ def _scored_policies(data: ReportData) -> list[_PolicyScores]:
     ]
 
 
-def _scores(objective: str, outcomes: Outcomes) -> SplitScores:
+def _scores(objective: str, outcomes: Outcomes) -> ScoresJson:
     count = outcomes.count(objective)
     accuracies = {name: count.accuracy for name, count in outcomes.counts().items()}
     scores = {
@@ -87,7 +87,7 @@ def _scores(objective: str, outcomes: Outcomes) -> SplitScores:
         "interval": list(wilson_interval(count)),
         "health": drift_and_displacement(outcomes),
     }
-    return cast("SplitScores", scores)
+    return cast("ScoresJson", scores)
 
 
 def _plot(objective: str, policies: Sequence[_PolicyScores]) -> Plot:
@@ -144,7 +144,7 @@ def _cells(policy: _PolicyScores) -> tuple[str, ...]:
     )
 
 
-def _shortlist(data: ReportData, shortlist: Sequence[CandidateRow]) -> Table:
+def _shortlist(data: ReportData, shortlist: Sequence[CandidateJson]) -> Table:
     """Return the shortlisted candidates with their paired differences from other policies."""
     others = list(shortlist[0].get("against") or {})
     columns = [Column("trial"), number("step"), number("accuracy"), number("standard error")]
@@ -174,7 +174,7 @@ def _shortlist(data: ReportData, shortlist: Sequence[CandidateRow]) -> Table:
     return table(caption, columns, rows)
 
 
-def _difference(row: DifferenceRow) -> tuple[str, str, str]:
+def _difference(row: DifferenceJson) -> tuple[str, str, str]:
     """Return the cells of difference, interval and p-value; empty ones for a policy and itself."""
     if row["interval"][0] == row["interval"][1] == 0:
         return (formatting.MISSING,) * 3

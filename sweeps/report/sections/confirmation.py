@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from sweeps.report import formatting
 from sweeps.report.blocks import Column, Row, Section, Text, number, table
-from sweeps.report.file_types import ConfirmationRow
 from sweeps.report.report_data import ReportData
+from sweeps.run_dir.json_types import ConfirmationJson
 
 
 def confirmation_section(data: ReportData) -> Section | None:
@@ -38,7 +38,7 @@ def confirmation_section(data: ReportData) -> Section | None:
     )
 
 
-def _row(point: ConfirmationRow, highlighted_trials: frozenset[str]) -> Row:
+def _row(point: ConfirmationJson, highlighted_trials: frozenset[str]) -> Row:
     missing = [f"{m['trial']}: {m['reason']} ({m['detail']})" for m in point.get("missing") or ()]
     cells = (
         point["trial"],

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 from sweeps.report import formatting
 from sweeps.report.blocks import Block, Column, Plot, Row, Section, Text, number, table
-from sweeps.report.file_types import FindingRow, Histogram
+from sweeps.report.file_types import FindingJson, HistogramJson
 from sweeps.report.plots import bars_and_intervals, text_plots
 from sweeps.report.report_data import ReportData
 
@@ -50,7 +50,7 @@ def audit_section(data: ReportData) -> Section:
     return Section("data", "Data", tuple(blocks))
 
 
-def _lengths(histograms: Mapping[str, Histogram]) -> Plot:
+def _lengths(histograms: Mapping[str, HistogramJson]) -> Plot:
     """Return the plot of the lengths of prompts and answers in tokens, over all splits."""
     figure = bars_and_intervals.draw_histogram_outlines(
         {part: (h["edges"], h["counts"]) for part, h in histograms.items()}, "tokens"
@@ -63,7 +63,7 @@ def _lengths(histograms: Mapping[str, Histogram]) -> Plot:
     return Plot("lengths", "Tokens of prompts and answers, all splits", figure, lines)
 
 
-def _finding(finding: FindingRow) -> Row:
+def _finding(finding: FindingJson) -> Row:
     amount = finding.get("number")
     examples = ", ".join(map(str, finding.get("places") or ()))
     cells = (

@@ -6,11 +6,11 @@ from collections.abc import Mapping, Sequence
 
 from sweeps.report import formatting
 from sweeps.report.blocks import Block, Column, Row, Section, Table, Text, number, table
-from sweeps.report.file_types import CandidateRow, GuardrailCheck, GuardrailLimit
 from sweeps.report.report_data import ReportData
+from sweeps.run_dir.json_types import CandidateJson, CheckJson, GuardrailJson
 
 _MOST_ROWS = 40
-_NO_CHECKS: Mapping[str, GuardrailCheck] = {}
+_NO_CHECKS: Mapping[str, CheckJson] = {}
 
 
 def guardrails_section(data: ReportData) -> Section | None:
@@ -33,7 +33,7 @@ def guardrails_section(data: ReportData) -> Section | None:
 
 
 def _limits(
-    data: ReportData, limits: Mapping[str, GuardrailLimit], candidates: Sequence[CandidateRow]
+    data: ReportData, limits: Mapping[str, GuardrailJson], candidates: Sequence[CandidateJson]
 ) -> Table:
     own_checks = next(
         (_checks(c) for c in candidates if (c["trial"], c["step"]) == data.highlighted), _NO_CHECKS
@@ -43,6 +43,7 @@ def _limits(
     columns.append(number("candidates over the limit"))
     rows = []
     for name, limit in limits.items():
+        own_check = own_checks.get(name)
         checks = [check for c in candidates if (check := _checks(c).get(name))]
         over = sum(check.get("passed") is False for check in checks)
         known_values = sum(check.get("passed") is not None for check in checks)
@@ -50,14 +51,14 @@ def _limits(
             name,
             formatting.value(limit.get("limit")),
             str(limit.get("action")),
-            formatting.value(own_checks.get(name, {}).get("value")),
+            formatting.value(own_check.get("value") if own_check else None),
             f"{over} of {known_values}",
         )
         rows.append(Row(cells))
     return table(f"Limits, and the values of the {label}", columns, rows)
 
 
-def _breaking(candidates: Sequence[CandidateRow], names: Sequence[str]) -> Table:
+def _breaking(candidates: Sequence[CandidateJson], names: Sequence[str]) -> Table:
     columns = [Column("trial"), number("step"), number("accuracy"), *map(number, names)]
     columns.append(Column("admissible"))
     most_accurate = sorted(candidates, key=lambda c: -c["accuracy"])[:_MOST_ROWS]
@@ -77,15 +78,15 @@ def _breaking(candidates: Sequence[CandidateRow], names: Sequence[str]) -> Table
     return table("Checkpoints over a limit", columns, rows)
 
 
-def _checks(candidate: CandidateRow) -> Mapping[str, GuardrailCheck]:
+def _checks(candidate: CandidateJson) -> Mapping[str, CheckJson]:
     return candidate.get("guardrails") or _NO_CHECKS
 
 
-def _broken(candidate: CandidateRow) -> list[str]:
+def _broken(candidate: CandidateJson) -> list[str]:
     return [name for name, check in _checks(candidate).items() if check.get("passed") is False]
 
 
-def _cell(check: GuardrailCheck | None) -> str:
+def _cell(check: CheckJson | None) -> str:
     if not check:
         return formatting.MISSING
     return formatting.value(check.get("value")) + (" ✗" if check.get("passed") is False else "")

@@ -7,8 +7,8 @@ from collections.abc import Mapping, Sequence
 from dpo_core.evaluation.outcomes import Count
 from sweeps.report import formatting
 from sweeps.report.blocks import Column, Row, Section, Text, number, table
-from sweeps.report.file_types import Counts, SelectionFile, TrialRow
 from sweeps.report.report_data import OPEN, ReportData
+from sweeps.run_dir.json_types import SelectionJson, TrialJson
 from sweeps.selection.leaderboard import searched_trial, winner_first, winner_label
 from sweeps.selection.statistics import wilson_interval
 
@@ -54,7 +54,7 @@ def leaderboard_section(data: ReportData) -> Section:
     return Section("leaderboard", "Leaderboard", (note, table(caption, columns, rows)))
 
 
-def accuracy_bounds(counts: Counts | None) -> tuple[float, float] | None:
+def accuracy_bounds(counts: Mapping[str, int] | None) -> tuple[float, float] | None:
     """Return the interval of a trial's accuracy.
 
     Args:
@@ -68,7 +68,7 @@ def accuracy_bounds(counts: Counts | None) -> tuple[float, float] | None:
     return wilson_interval(Count(counts["correct"], counts["ties"], counts["total"]))
 
 
-def _selection_ranks(selection: SelectionFile) -> dict[str, str]:
+def _selection_ranks(selection: SelectionJson) -> dict[str, str]:
     """Return how far each trial's best candidate got in the selection; nothing without candidates."""
     ranks: dict[str, str] = {}
     for candidate in selection.get("candidates") or []:
@@ -82,7 +82,7 @@ def _selection_ranks(selection: SelectionFile) -> dict[str, str]:
     return ranks
 
 
-def _cells(row: TrialRow, names: Sequence[str], ranks: Mapping[str, str]) -> tuple[str, ...]:
+def _cells(row: TrialJson, names: Sequence[str], ranks: Mapping[str, str]) -> tuple[str, ...]:
     status = row["status"] + (f": {row['reason']} ({row['detail']})" if row["reason"] else "")
     return (
         row["trial"],

@@ -7,10 +7,10 @@ from typing import Literal
 
 from sweeps.report import formatting
 from sweeps.report.blocks import Column, Grid, Plot, Row, Section, Table, number, table
-from sweeps.report.file_types import NightRow
 from sweeps.report.plots import bars_and_intervals, lines, text_plots
 from sweeps.report.plots.lines import Series
 from sweeps.report.report_data import ReportData
+from sweeps.run_dir.json_types import TrendRow
 
 _Accuracy = Literal["final", "incumbent_final", "reference_final"]
 _ACCURACIES: dict[str, _Accuracy] = {
@@ -41,7 +41,7 @@ def nights_section(data: ReportData) -> Section | None:
     return Section("nights", "Trend over nights", (Grid(plots), _table(data.sweep_id, nights)))
 
 
-def _accuracy_plot(nights: Sequence[NightRow], names: Sequence[str]) -> Plot:
+def _accuracy_plot(nights: Sequence[TrendRow], names: Sequence[str]) -> Plot:
     series = {
         policy: Series(
             [night.get(key) for night in nights],
@@ -55,7 +55,7 @@ def _accuracy_plot(nights: Sequence[NightRow], names: Sequence[str]) -> Plot:
     return Plot("nights", caption, figure, _accuracy_lines(nights))
 
 
-def _accuracy_lines(nights: Sequence[NightRow]) -> tuple[str, ...]:
+def _accuracy_lines(nights: Sequence[TrendRow]) -> tuple[str, ...]:
     rows = [
         (str(night["night"]), final, night.get("final_interval") or (final, final))
         for night in nights
@@ -70,7 +70,7 @@ def _accuracy_lines(nights: Sequence[NightRow]) -> tuple[str, ...]:
     )
 
 
-def _cost(nights: Sequence[NightRow]) -> tuple[list[float], str]:
+def _cost(nights: Sequence[TrendRow]) -> tuple[list[float], str]:
     """Return the cost of each night and its unit: hours of GPUs, or of workers without any GPU."""
     gpu_hours = [night.get("gpu_hours") or 0.0 for night in nights]
     if any(gpu_hours):
@@ -78,7 +78,7 @@ def _cost(nights: Sequence[NightRow]) -> tuple[list[float], str]:
     return [night.get("worker_hours") or 0.0 for night in nights], "worker hours"
 
 
-def _table(sweep_id: str, nights: Sequence[NightRow]) -> Table:
+def _table(sweep_id: str, nights: Sequence[TrendRow]) -> Table:
     costs, unit = _cost(nights)
     columns = [
         Column("night"),
@@ -114,11 +114,11 @@ def _table(sweep_id: str, nights: Sequence[NightRow]) -> Table:
     return table(caption, columns, rows)
 
 
-def _verdict(night: NightRow) -> str:
+def _verdict(night: TrendRow) -> str:
     word = str(night.get("verdict") or formatting.MISSING)
     return f"{word}, promoted" if night.get("promoted") else word
 
 
-def _changes(night: NightRow) -> str:
+def _changes(night: TrendRow) -> str:
     changed = {"data": night.get("data_changed"), "code": night.get("code_changed")}
     return ", ".join(name for name, value in changed.items() if value) or formatting.MISSING

@@ -7,8 +7,9 @@ from typing import Literal
 
 from sweeps.report import formatting
 from sweeps.report.blocks import Block, Column, Facts, Row, Section, Source, Table, number, table
-from sweeps.report.file_types import NodeFile, OpeningRow
+from sweeps.report.file_types import NodeJson
 from sweeps.report.report_data import ReportData
+from sweeps.run_dir.json_types import OpeningJson
 
 _Hash = Literal["data_sha256", "weights_sha256", "tokenizer_sha256"]
 _HASHES: dict[_Hash, str] = {
@@ -62,14 +63,14 @@ def _facts(data: ReportData) -> Facts:
     )
 
 
-def _node(node: NodeFile) -> Row:
+def _node(node: NodeJson) -> Row:
     counts = Counter(gpu["name"] for gpu in node["gpus"])
     gpus = ", ".join(f"{count} × {name}" for name, count in counts.items())
     memory = f"{node['memory_bytes'] / 2**30:.1f} GiB"
     return Row((node["host"], node["cpu"], str(node["cores"]), memory, gpus or formatting.MISSING))
 
 
-def _openings(openings: list[OpeningRow]) -> Table:
+def _openings(openings: list[OpeningJson]) -> Table:
     columns = [Column("when"), Column("why", wide=True), Column("forced")]
     rows = [
         Row((str(o.get("when")), str(o.get("why")), formatting.value(bool(o.get("forced")))))
