@@ -1,4 +1,7 @@
-"""A branch: an axis together with the values of other axes under which it exists."""
+"""A branch: an axis together with the values of other axes under which it exists.
+
+Tested in tests/unit/search_spaces/test_space.py.
+"""
 
 from __future__ import annotations
 

@@ -3,6 +3,8 @@
 Only values that conditions look at matter. A case is one combination of those, with the number of
 points that share it. Axes that no condition connects are counted apart and multiplied, so the work
 grows with the conditions and not with the size of the space.
+
+Tested in tests/unit/search_spaces/test_space.py.
 """
 
 from __future__ import annotations

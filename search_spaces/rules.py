@@ -1,4 +1,7 @@
-"""Rules between the axes of a space. Each raises a SpaceError with value, rule and way out."""
+"""Rules between the axes of a space. Each raises a SpaceError with value, rule and way out.
+
+Tested in tests/unit/search_spaces/test_space.py.
+"""
 
 from __future__ import annotations
 
