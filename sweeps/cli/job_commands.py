@@ -1,4 +1,7 @@
-"""The commands `submit`, `status`, `logs`, `stop` and `list`: sweeps as jobs of a Ray cluster."""
+"""The commands `submit`, `status`, `logs`, `stop` and `list`: sweeps as jobs of a Ray cluster.
+
+Tested in tests/integration/test_jobs.py.
+"""
 
 from __future__ import annotations
 

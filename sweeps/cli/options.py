@@ -1,4 +1,7 @@
-"""Arguments, exit codes and output that the commands share."""
+"""Arguments, exit codes and output that the commands share.
+
+Tested in tests/unit/sweeps/cli/test_app.py.
+"""
 
 from __future__ import annotations
 

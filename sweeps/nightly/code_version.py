@@ -1,4 +1,7 @@
-"""The version of the package that runs and, where it is known, the commit."""
+"""The version of the package that runs and, where it is known, the commit.
+
+Tested in tests/unit/sweeps/nightly/test_run_night.py.
+"""
 
 from __future__ import annotations
 

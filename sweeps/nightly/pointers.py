@@ -2,6 +2,8 @@
 `incumbent.json` at the model that a winner must beat.
 
 They are files rather than links, which object stores do not have; each is replaced whole.
+
+Tested in tests/unit/sweeps/nightly/test_run_night.py.
 """
 
 from __future__ import annotations
