@@ -75,7 +75,7 @@ def trend(rows: Sequence[NightRow]) -> list[TrendRow]:
 
 
 class _Changes(TypedDict):
-    """What changed since the night before; nulls for the first night."""
+    """Changes since the night before; nulls for the first night."""
 
     final_change: float | None
     data_changed: bool | None

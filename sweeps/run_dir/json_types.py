@@ -1,7 +1,9 @@
 """Types of the JSON objects that a run directory and its nights hold, for those who read them.
 
 `selection.json` is written by `sweeps.finalize.selection_json`, `night.json` and the pointers by
-`sweeps.nightly`. Tested where they are written: tests/unit/sweeps/finalize and .../nightly.
+`sweeps.nightly`.
+
+Tested in tests/unit/sweeps/nightly/test_run_night.py and tests/unit/sweeps/test_reselect.py.
 """
 
 from __future__ import annotations
