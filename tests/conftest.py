@@ -26,6 +26,8 @@ os.environ.update(
         "TOKENIZERS_PARALLELISM": "false",
         "RAY_USAGE_STATS_ENABLED": "0",
         "RAY_TRAIN_ENABLE_STATE_TRACKING": "1",
+        # Not Ray's 15: beside the tests of the other worker, deadlines of tests would pass unmet.
+        "RAY_worker_niceness": "0",
         # A token of this session's own: nothing is read from or written to the home folder.
         "RAY_AUTH_MODE": "token",
         "RAY_AUTH_TOKEN": secrets.token_hex(32),
@@ -38,6 +40,8 @@ import pytest
 from dpo_core.preferences import to_row
 from tests.support.chats import chat_server
 from tests.support.toys import save_toy_model, toy_pairs
+
+INTEGRATION = Path(__file__).parent / "integration"
 
 
 @pytest.fixture(scope="session")
@@ -117,6 +121,22 @@ def messages(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 def hh_harmless() -> Path:
     """Real human preference pairs, where they are at hand."""
     return outside_input("data/hh_harmless.jsonl")
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Say which tests pytest-xdist must run on the same worker, one after another.
+
+    Those that start Ray need both cores for themselves or share one cluster; and a file of
+    integration tests shares a server or a browser.
+    """
+    for item in items:
+        if "ray_cluster" in getattr(item, "fixturenames", ()):
+            item.add_marker("ray")
+        if item.get_closest_marker("ray"):
+            item.add_marker(pytest.mark.xdist_group("ray"))
+        elif item.path.is_relative_to(INTEGRATION):
+            item.add_marker(pytest.mark.xdist_group(item.path.stem))
 
 
 def pytest_runtest_teardown(item: pytest.Item) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import fnmatch
 import importlib
+import re
 import subprocess
 import tomllib
 from collections import Counter
@@ -180,6 +181,17 @@ def test_a_module_says_what_it_is_and_is_named_for_it(path: Path) -> None:
     assert ast.get_docstring(ast.parse(path.read_text("utf-8"))), "no docstring"
     vague = {"utils", "util", "common", "helpers", "helper", "manager", "base", "misc"}
     assert not vague & {*path.relative_to(ROOT).with_suffix("").parts}
+
+
+TESTS = sorted((ROOT / "tests").rglob("*.py"))
+
+
+def test_no_test_module_imports_another() -> None:
+    """What tests share stands in tests/support, or in the conftest of their folder."""
+    for path in TESTS:
+        names = imports(ast.parse(path.read_text("utf-8")), path)
+        wrong = {n for n in names if re.match(r"tests\.(unit|integration)\b|conftest|test_", n)}
+        assert wrong == set(), name_of(path)
 
 
 SHIPPED = [p for package in PACKAGES for p in (ROOT / package).rglob("*.yaml")]
