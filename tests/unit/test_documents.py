@@ -135,6 +135,28 @@ def test_every_room_is_in_the_packages_readme_once(package: str) -> None:
     assert sorted(named) == sorted(rooms)
 
 
+GUIDE = ROOT / ".github" / "CONTRIBUTING.md"
+STEPS = [
+    " ".join(step.split())
+    for step in re.findall(
+        r"^\d+\. (.+?)(?=^\d+\. |\n\n|\Z)", prose(GUIDE), re.MULTILINE | re.DOTALL
+    )
+]
+
+
+@pytest.mark.parametrize(
+    "step", STEPS, ids=lambda step: code_spans(step)[0] if "`" in step else step
+)
+def test_what_a_step_for_contributors_names_is_in_the_files_it_names(step: str) -> None:
+    spans = code_spans(step)
+    files = [ROOT / span for span in spans if names_a_path(span) and (ROOT / span).is_file()]
+    text = "\n".join(file.read_text("utf-8") for file in files)
+    names = [span for span in spans if re.fullmatch(r"\w+(\.\w+)*", span)]
+    assert [
+        n for n in names if not all(re.search(rf"\b{part}\b", text) for part in n.split("."))
+    ] == []
+
+
 def test_every_folder_has_a_readme() -> None:
     assert [folder for folder in FOLDERS if not (ROOT / folder / "README.md").is_file()] == []
 
