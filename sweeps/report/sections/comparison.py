@@ -6,8 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal, cast
 
-from dpo_core.evaluation.failure_modes import drift_and_displacement
-from dpo_core.evaluation.outcomes import OBJECTIVES, Outcomes
+from dpo_core.evaluation.outcomes import OBJECTIVES
 from sweeps.report import formatting
 from sweeps.report.blocks import (
     NOTHING_EVALUATED,
@@ -24,7 +23,7 @@ from sweeps.report.plots import bars_and_intervals, text_plots
 from sweeps.report.plots.bars_and_intervals import Interval
 from sweeps.report.report_data import ReportData
 from sweeps.run_dir.json_types import CandidateJson, DifferenceJson, ScoresJson, SplitScoresJson
-from sweeps.selection.statistics import wilson_interval
+from sweeps.selection.split_scores import split_scores
 
 _MOST_SHORTLISTED = 20
 _SPLITS: tuple[Literal["final", "select"], ...] = ("final", "select")
@@ -60,7 +59,7 @@ def _scored_policies(data: ReportData) -> list[_PolicyScores]:
             return []
         so_far = {data.highlighted_label: outcomes, "reference": outcomes.as_reference}
         return [
-            _PolicyScores(policy, "select", _scores(data.objective, of_policy))
+            _PolicyScores(policy, "select", split_scores(of_policy, data.objective))
             for policy, of_policy in so_far.items()
         ]
     policies: dict[str, SplitScoresJson | None] = {
@@ -76,18 +75,6 @@ def _scored_policies(data: ReportData) -> list[_PolicyScores]:
         for split in _SPLITS
         if by_split.get(split)
     ]
-
-
-def _scores(objective: str, outcomes: Outcomes) -> ScoresJson:
-    count = outcomes.count(objective)
-    accuracies = {name: count.accuracy for name, count in outcomes.counts().items()}
-    scores = {
-        **count.as_dict(),
-        **accuracies,
-        "interval": list(wilson_interval(count)),
-        "health": drift_and_displacement(outcomes),
-    }
-    return cast("ScoresJson", scores)
 
 
 def _plot(objective: str, policies: Sequence[_PolicyScores]) -> Plot:
