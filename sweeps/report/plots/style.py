@@ -1,8 +1,7 @@
 """Colours, labels and layout that all plots share.
 
 The page links plots by trial: points carry the trial's name as `customdata`, lines as `meta`. Text
-and grid get their colours, light or dark, from the page's script. Tested in
-tests/unit/sweeps/report/plots/test_scatter.py.
+and grid get their colours, light or dark, from the page's script.
 """
 
 from __future__ import annotations

@@ -1,0 +1,74 @@
+"""Tests of the leaderboard."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+
+import pytest
+
+from dpo_core.evaluation.outcomes import Count
+from sweeps.report import formatting
+from sweeps.report.report_data import OPEN, ReportData
+from sweeps.report.sections.leaderboard import accuracy_bounds, leaderboard_section
+from sweeps.selection.statistics import wilson_interval
+from tests.support.report_sections import cells_by_column, tables, texts
+from tests.support.toy_sweeps import ScriptedSweep
+
+
+def test_the_leaderboard_is_the_ledgers(ended_sweep: ScriptedSweep, ended: ReportData) -> None:
+    [(caption, board)] = tables(leaderboard_section(ended)).items()
+    assert caption.startswith("11 trials ordered by reward_accuracy, the winner first")
+    selection = json.loads(ended_sweep.paths.store.read("selection.json"))
+    winner, by_accuracy = selection["winner"]["trial"], [r["trial"] for r in selection["trials"]]
+    assert by_accuracy[0] != winner, "the winner drifted less than the most accurate trial"
+    assert [row.trial for row in board.rows] == sorted(by_accuracy, key=lambda t: t != winner)
+    assert [row.trial for row in board.rows if row.marked] == [winner]
+    rows = cells_by_column(board)
+    assert rows[-1]["trial"] == "t0010"
+    assert rows[-1]["status"] == "failed: nan (loss is nan at step 3)"
+    assert rows[-1]["accuracy"] == formatting.MISSING
+    assert rows[0]["selection"] == f"winner, step {selection['winner']['step']}"
+    assert rows[1]["accuracy"] == f"{100 * selection['trials'][0]['accuracy']:.1f} %"
+
+
+def test_each_trial_is_ranked_by_its_best_candidate(ended: ReportData) -> None:
+    candidates = [
+        {"trial": trial, "step": step, "admissible": rank != "excluded", "shortlisted": rank == "listed"}
+        for trial, step, rank in [
+            ("t0000", 10, "listed"), ("t0000", 20, "excluded"),
+            ("t0001", 10, "excluded"), ("t0001", 20, "admissible"),
+            ("t0002", 10, "excluded"),
+        ]
+    ]  # fmt: skip
+    selection = {**ended.selection, "candidates": candidates, "winner": None}
+    [board] = tables(leaderboard_section(replace(ended, selection=selection))).values()
+    ranks = {row["trial"]: row["selection"] for row in cells_by_column(board)}
+    assert [ranks[f"t000{n}"] for n in range(4)] == [
+        "shortlisted", "admissible", "excluded", formatting.MISSING,
+    ]  # fmt: skip
+
+
+def test_without_candidates_there_is_no_column_of_the_selection(ended: ReportData) -> None:
+    [(caption, board)] = tables(leaderboard_section(replace(ended, selection={}))).items()
+    assert "selection" not in {column.name for column in board.columns}
+    assert "the winner first" not in caption
+
+
+def test_an_open_trial_has_no_seconds(ended: ReportData) -> None:
+    going = replace(ended.ended_trials[0], trial="t0011", status=OPEN)
+    [board] = tables(leaderboard_section(replace(ended, open_trials=[going]))).values()
+    rows = {row["trial"]: row for row in cells_by_column(board)}
+    assert (rows["t0011"]["status"], rows["t0011"]["seconds"]) == (OPEN, formatting.MISSING)
+    assert rows["t0000"]["seconds"] == "62"
+
+
+def test_before_any_trial_it_says_so(ended: ReportData) -> None:
+    section = leaderboard_section(replace(ended, ended_trials=[]))
+    assert texts(section) == ["No trial has been drawn yet."]
+
+
+def test_bounds_are_those_of_wilson() -> None:
+    counts = {"correct": 7, "ties": 2, "total": 10}
+    assert accuracy_bounds(counts) == pytest.approx(wilson_interval(Count(7, 2, 10)))
+    assert accuracy_bounds(None) is None

@@ -1,0 +1,60 @@
+"""Tests of the section on provenance."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from sweeps.report.blocks import Facts, Source
+from sweeps.report.report_data import ReportData
+from sweeps.report.sections.provenance import cost, provenance_section
+from tests.support.report_sections import cells_by_column, tables
+
+
+def test_the_data_the_hashes_and_the_config_are_shown(ended: ReportData) -> None:
+    section = provenance_section(ended)
+    [facts] = [dict(block.items) for block in section.blocks if isinstance(block, Facts)]
+    assert facts["data"] == "pairs.jsonl"
+    assert facts["base model"] == "models/tiny"
+    assert facts["folder"] == ended.folder
+    assert facts["SHA-256 of the pairs"] == "d" * 64
+    assert facts["SHA-256 of the weights"] == "e" * 64
+    assert facts["SHA-256 of the tokenizer"] == "f" * 64
+    assert section.blocks[-1] == Source("config.yaml", ended.config_text)
+
+
+def test_several_versions_of_a_package_are_all_named(ended: ReportData) -> None:
+    first, second, *rest = ended.ended_trials
+    upgraded = [replace(first, versions={"torch": "2.9.0"}), second, *rest]
+    section = provenance_section(replace(ended, ended_trials=upgraded))
+    rows = cells_by_column(tables(section)["Versions that trained the trials"])
+    assert {row["package"]: row["version"] for row in rows} == {
+        "torch": "2.13.0, 2.9.0", "trl": "1.16.0",
+    }  # fmt: skip
+
+
+def test_a_node_has_its_gpus_counted(ended: ReportData) -> None:
+    node = {"host": "gpu-7", "cpu": "Xeon", "cores": 16, "memory_bytes": 2**35}
+    gpus = [{"name": "H200"}, {"name": "H200"}, {"name": "L4"}]
+    nodes = [{**node, "gpus": gpus}, {**node, "gpus": []}]
+    section = provenance_section(replace(ended, nodes=nodes))
+    rows = cells_by_column(tables(section)["Nodes that trained the trials"])
+    assert tuple(rows[0].values()) == ("gpu-7", "Xeon", "16", "32.0 GiB", "2 × H200, 1 × L4")
+    assert rows[1]["GPUs"] == "–"
+
+
+def test_each_opening_of_the_final_split_is_on_record(ended: ReportData) -> None:
+    [row] = cells_by_column(tables(provenance_section(ended))["Openings of the final split"])
+    [opening] = ended.selection["final_opened"]
+    assert tuple(row.values()) == (opening["when"], opening["why"], "no")
+
+
+def test_the_cost_counts_what_the_trials_reserved(ended: ReportData) -> None:
+    seconds = 61.5 * 11
+    assert cost(ended) == f"11 min 16 s of trials; reserved: {seconds:.0f} CPU seconds"
+    resources = ended.config.resources.model_copy(
+        update={"workers": 2, "cpus_per_worker": 3, "gpus_per_worker": 1}
+    )
+    config = ended.config.model_copy(update={"resources": resources})
+    assert cost(replace(ended, config=config)) == (
+        "11 min 16 s of trials; reserved: 1,353 GPU seconds, 4,059 CPU seconds"
+    )

@@ -1,0 +1,106 @@
+"""Tests of the first section: the verdict in a sentence and in numbers."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from sweeps.report.blocks import Facts, Section
+from sweeps.report.report_data import ReportData, read_report_data
+from sweeps.report.sections.verdict import verdict_section, verdict_sentence, verdict_tone
+from sweeps.report.write import write_report
+from tests.support.report_sections import texts
+from tests.support.toy_sweeps import ScriptedSweep
+from tests.support.toys import toy_pairs
+
+
+def facts(section: Section) -> dict[str, str]:
+    return {n: text for b in section.blocks if isinstance(b, Facts) for n, text in b.items}
+
+
+def with_selection(data: ReportData, **changes: Any) -> ReportData:
+    return replace(data, selection={**data.selection, **changes})
+
+
+def test_the_sentence_is_that_of_the_selection(ended: ReportData) -> None:
+    assert verdict_sentence(ended) == ended.selection["verdict"]["sentence"]
+
+
+def test_a_selection_older_than_verdicts_still_has_a_sentence(tmp_path: Path) -> None:
+    sweep = ScriptedSweep(tmp_path / "a", toy_pairs(60))
+    sweep.end(0)
+    winner = sweep.select(verdict=None, candidates=[], guardrails={})["winner"]
+    sentence = verdict_sentence(read_report_data(sweep.paths))
+    assert sentence == f"{winner['trial']} at step {winner['step']} was selected."
+    write_report(sweep.paths)
+
+
+def test_an_old_selection_without_a_winner_says_so(ended: ReportData) -> None:
+    assert verdict_sentence(with_selection(ended, verdict=None, winner=None)) == "No winner."
+
+
+@pytest.mark.parametrize(
+    ("word", "tone"),
+    [
+        ("better", "good"),
+        ("worse", "bad"),
+        ("no admissible candidate", "bad"),
+        ("not distinguishable", "open"),
+        (None, "open"),
+    ],
+)
+def test_the_colour_follows_the_verdict(ended: ReportData, word: str | None, tone: str) -> None:
+    assert verdict_tone(with_selection(ended, verdict={"word": word})) == tone
+    assert verdict_tone(replace(ended, selection={})) == "open"
+
+
+def test_the_winner_and_the_numbers_of_the_verdict_are_shown(ended: ReportData) -> None:
+    verdict = {"against": "incumbent", "difference": 0.1, "interval": [-0.01, 0.21], "p_value": 0.2}
+    shown = facts(verdict_section(with_selection(ended, verdict=verdict)))
+    winner = ended.selection["winner"]
+    assert winner is not None
+    assert shown["winner"] == f"{winner['trial']}, step {winner['step']}"
+    assert shown["hyperparameters"].startswith("beta ")
+    assert shown["objective"] == "reward_accuracy"
+    assert shown["trials"] == "10 finished, 1 failed; 12 planned"
+    assert shown["gain over the incumbent"] == "+10.0 points"
+    assert shown["95 % interval of the gain"] == "−1.0 to +21.0 points"
+    assert shown["p-value"] == "0.200"
+
+
+def test_failed_trials_are_counted_by_their_reasons(ended: ReportData) -> None:
+    [warning] = texts(verdict_section(ended))
+    assert warning == ("1 trial failed: nan (1). The last one was t0010: loss is nan at step 3")
+    failed = ended.ended_trials[-1]
+    more = [*ended.ended_trials, *(replace(failed, trial=f"t9{n}", reason="oom") for n in (1, 2))]
+    [warning] = texts(
+        verdict_section(with_selection(replace(ended, ended_trials=more), trials=more))
+    )
+    assert warning.startswith("3 trials failed: oom (2), nan (1). The last one was t92: ")
+
+
+def test_trials_that_ended_after_the_selection_are_pointed_out(ended: ReportData) -> None:
+    fewer = ended.selection["trials"][:-1]
+    warning = texts(verdict_section(with_selection(ended, trials=fewer)))[0]
+    assert warning.startswith("The ledger has more trials than selection.json")
+
+
+def test_before_the_end_the_sentence_tells_the_progress(tmp_path: Path) -> None:
+    sweep = ScriptedSweep(tmp_path / "a", toy_pairs(120))
+    assert verdict_sentence(read_report_data(sweep.paths)) == (
+        "Not ended yet: 0 of 12 trials have ended; nothing has been evaluated."
+    )
+    sweep.end(0)
+    sweep.draw(1)
+    data = read_report_data(sweep.paths)
+    assert data.highlighted is not None
+    trial, step = data.highlighted
+    accuracy = max(e.accuracy(sweep.objective) for e in data.records[0].evaluations)
+    assert verdict_sentence(data) == (
+        "Not ended yet: 1 of 12 trials have ended, 1 is open. "
+        f"Best so far: {trial} at step {step} with {100 * accuracy:.1f} % on the select split. "
+        "This number is optimistic: it is the best of several on the same pairs."
+    )
