@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
 from dpo_core.evaluation.failure_modes import (
     drift_and_displacement,
+    largest_drift,
     length_and_repetition,
     repeated_ngrams,
 )
@@ -32,7 +35,7 @@ GAINS = [
 TOKENS = [(10, 4), (4, 4), (4, 8), (2, 4)]
 
 
-def test_health_by_hand() -> None:
+def test_drift_and_displacement_by_hand() -> None:
     assert drift_and_displacement(scored(GAINS, TOKENS)) == {
         "drift_chosen": pytest.approx(-4 / 20),  # (−2 + 1 − 3 + 0) / (10 + 4 + 4 + 2)
         "drift_rejected": pytest.approx(-8 / 20),  # (−6 − 1 + 0 − 1) / (4 + 4 + 8 + 4)
@@ -56,6 +59,39 @@ def test_float_noise_is_no_displacement() -> None:
 
 
 @pytest.mark.parametrize(
+    ("gains", "displaced"),
+    [
+        ((-1.0, -1.5), 0.0),  # the margin is 0.5, a tie
+        ((-0.5, -2.0), 0.0),  # the chosen answer fell by 0.5, a tie
+        ((-1.0, -2.0), 1.0),
+    ],
+)
+def test_a_difference_of_just_a_tie_is_no_displacement(
+    gains: tuple[float, float], displaced: float
+) -> None:
+    outcomes = replace(scored([gains], [(3, 3)]), tie_nats=0.5)
+    assert drift_and_displacement(outcomes)["displaced"] == displaced
+
+
+def test_drift_is_divided_by_a_single_token_and_not_by_none() -> None:
+    assert drift_and_displacement(scored([(-3.0, 2.0)], [(1, 1)])) == {
+        "drift_chosen": -3.0,
+        "drift_rejected": 2.0,
+        "displaced": 0.0,
+        "mean_margin": -5.0,
+    }
+    assert drift_and_displacement(scored([(-3.0, 2.0)], [(0, 0)]))["drift_chosen"] == -3.0
+
+
+@pytest.mark.parametrize(
+    ("chosen", "rejected", "largest"),
+    [(-0.3, 0.2, 0.3), (0.1, -0.4, 0.4), (0.5, 0.2, 0.5), (-0.1, 0.2, 0.2)],
+)
+def test_the_largest_drift_has_no_sign(chosen: float, rejected: float, largest: float) -> None:
+    assert largest_drift({"drift_chosen": chosen, "drift_rejected": rejected}) == largest
+
+
+@pytest.mark.parametrize(
     ("tokens", "share"),
     [
         ([1, 2, 3, 4, 5], 0.0),
@@ -75,6 +111,11 @@ def test_generated_answers_are_held_against_the_references() -> None:
         "length_growth": 2.0,  # 8 tokens against 4
         "repetition": pytest.approx(1 / 3),  # (2/3 + 0) / 2 − 0
     }
+
+
+def test_repetition_counts_against_what_the_reference_repeats() -> None:
+    growth = length_and_repetition([[1, 2, 3, 1, 2, 3]], [[1, 1, 1, 1, 1]])
+    assert growth["repetition"] == pytest.approx(1 / 4 - 2 / 3)
 
 
 def test_a_reference_that_says_nothing_divides_by_no_zero() -> None:

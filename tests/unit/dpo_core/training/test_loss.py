@@ -88,6 +88,12 @@ def test_swapping_chosen_and_rejected_negates_the_score(length_norm: str) -> Non
     assert back.item() == -there.item()
 
 
+def test_simpo_scales_the_difference_per_token_by_beta() -> None:
+    # −6/4 − (−6/2) = 1.5, then 0.5 · 1.5 − 0.3
+    longer = replace(POLICY, chosen=torch.tensor([-6.0]))
+    assert preference_score(longer, REFERENCE, point("simpo"), BETA).item() == pytest.approx(0.45)
+
+
 def test_simpo_does_not_look_at_the_reference() -> None:
     other = replace(REFERENCE, chosen=torch.tensor([-1.0]), rejected=torch.tensor([-99.0]))
     assert preference_score(POLICY, other, point("simpo"), BETA).item() == pytest.approx(0.2)
