@@ -21,6 +21,7 @@ from sweeps.ray_runtime.auth import how_to_enter
 from sweeps.ray_runtime.connect import connected, dashboard_url
 from sweeps.ray_runtime.remote_call import call_of
 from sweeps.report.write import try_write_report
+from sweeps.run_dir import json_files
 from sweeps.run_dir.config_file import write_config
 from sweeps.run_dir.lock import held
 from sweeps.run_dir.paths import SweepPaths
@@ -103,8 +104,9 @@ def _read(config: SweepConfig) -> tuple[PreferenceSplits, Said]:
 
 
 def read_selection(paths: SweepPaths) -> dict[str, Any]:
-    """Raises UserError when the sweep has not ended."""
-    selection: dict[str, Any] | None = paths.store.read_json(paths.selection)
+    """Raises UserError when the sweep has not ended, or the file is damaged."""
+    selection: dict[str, Any] | None
+    selection = json_files.SELECTION.optional(paths.store, paths.selection)
     if selection is None:
         raise UserError(
             f"{paths.store.uri}: has no {paths.selection} yet; `dpo-sweeps resume` finishes the sweep"

@@ -11,6 +11,7 @@ from dpo_core.preferences.golden import is_unanswered, with_model_answer
 from dpo_core.preferences.messages import Turns
 from dpo_core.preferences.pairs import PreferencePair
 from dpo_core.storage.arrow_files import chunks
+from dpo_core.storage.json_content import DamagedJson, decode_json
 from dpo_core.storage.store import Store
 
 PAIRS_PER_PART = 16  # a killed process loses at most the answers of one part
@@ -53,7 +54,7 @@ def generate_missing_answers(
     generated = 0
     for part in parts:
         key = _key(part, depends_on)
-        if store.read_json(f"{key}.json") is None:
+        if _stored_answers(store, key, part) is None:
             texts = generate([pair.prompt for pair in part], int(key[:8], 16))
             store.write(f"{key}.json", json.dumps(texts).encode())
             generated += 1
@@ -78,7 +79,10 @@ def insert_answers(
     """
     answers: dict[str, str] = {}
     for part in unanswered_parts(pairs):
-        texts = json.loads(store.read(f"{_key(part, depends_on)}.json"))
+        key = _key(part, depends_on)
+        texts = _stored_answers(store, key, part)
+        if texts is None:
+            raise FileNotFoundError(f"{store.uri}/{key}.json")
         answers |= {pair.id: text for pair, text in zip(part, texts, strict=True)}
     completed: list[PreferencePair] = []
     dropped: list[str] = []
@@ -89,6 +93,16 @@ def insert_answers(
         else:
             completed.append(result)
     return CompletedPairs(completed, dropped)
+
+
+def _stored_answers(store: Store, key: str, part: Sequence[PreferencePair]) -> list[str] | None:
+    """Return one answer per pair of the part; None where none are stored, or a damaged file."""
+    try:
+        texts = decode_json(store.read(f"{key}.json"))
+    except (FileNotFoundError, DamagedJson):
+        return None
+    is_whole = isinstance(texts, list) and all(isinstance(text, str) for text in texts)
+    return texts if is_whole and len(texts) == len(part) else None
 
 
 def _key(part: Sequence[PreferencePair], depends_on: Sequence[str]) -> str:

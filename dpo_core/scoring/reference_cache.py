@@ -18,6 +18,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from dpo_core.encoding.token_table import EncodedPair, TokenTable
+from dpo_core.storage.json_content import DamagedJson, decode_json
 from dpo_core.storage.store import Store
 
 COLUMNS = (
@@ -104,11 +105,12 @@ def load(store: Store, key: str, pairs: Sequence[EncodedPair]) -> Columns | None
         The columns, or None for an entry that is missing or not whole.
     """
     try:
-        manifest = json.loads(store.read(f"{key}/{_MANIFEST}"))
+        manifest = decode_json(store.read(f"{key}/{_MANIFEST}"))
         content = store.read(f"{key}/{_TABLE}")
-    except (FileNotFoundError, ValueError):
+    except (FileNotFoundError, DamagedJson):
         return None
-    if hashlib.sha256(content).hexdigest() != manifest.get("sha256"):
+    digest = hashlib.sha256(content).hexdigest()
+    if not isinstance(manifest, dict) or manifest.get("sha256") != digest:
         return None
     table = pq.read_table(pa.BufferReader(content))
     if not {"id", *COLUMNS} <= set(table.column_names):  # written by another version

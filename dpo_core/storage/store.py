@@ -7,7 +7,6 @@ retried; see `dpo_core.storage.retry`.
 
 from __future__ import annotations
 
-import json
 import os
 import shutil
 import tempfile
@@ -16,7 +15,6 @@ from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
-from typing import Any
 
 import pyarrow.fs as pafs
 from filelock import FileLock
@@ -84,13 +82,6 @@ class Store:
         except OSError:
             self._refuse_folder(name)  # Arrow's own error has no number that tells the cause
             raise
-
-    def read_json(self, name: str) -> Any:
-        """Return the value in a JSON file; None when the file is absent or is not whole JSON."""
-        try:
-            return json.loads(self.read(name))
-        except (FileNotFoundError, ValueError):
-            return None
 
     @retry_while_unreachable
     def write(self, name: str, content: bytes) -> None:
@@ -236,7 +227,17 @@ class Store:
             return nullcontext()
         path = Path(self._path(name))
         path.parent.mkdir(parents=True, exist_ok=True)
-        return FileLock(str(path))
+        return self._file_lock(path, name)
+
+    @contextmanager
+    def _file_lock(self, path: Path, name: str) -> Iterator[None]:
+        lock = FileLock(str(path))
+        with wrong_kind_as_storage_error(self, name):
+            lock.acquire()
+        try:
+            yield
+        finally:
+            lock.release()
 
     def _path(self, name: str) -> str:
         if name.startswith("/") or ".." in PurePosixPath(name).parts:

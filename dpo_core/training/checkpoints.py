@@ -20,6 +20,8 @@ from typing import TYPE_CHECKING, Any
 import torch
 from safetensors.torch import load_file, save_file
 
+from dpo_core.storage.json_content import DamagedJson, decode_json
+
 if TYPE_CHECKING:
     from torch.optim import Optimizer
     from torch.optim.lr_scheduler import LRScheduler
@@ -53,10 +55,15 @@ def write_manifest(folder: Path, about: Mapping[str, object]) -> None:
 def read_manifest(folder: Path) -> dict[str, Any]:
     """Read the manifest of a whole checkpoint.
 
-    Raises FileNotFoundError without a manifest, and ValueError when it is no JSON or another file is
+    Raises FileNotFoundError without a manifest, and ValueError when it is damaged or another file is
     missing or has not the digest that the manifest gives.
     """
-    manifest: dict[str, Any] = json.loads((folder / MANIFEST).read_text())
+    try:
+        manifest = decode_json((folder / MANIFEST).read_bytes())
+    except DamagedJson as error:
+        raise ValueError(f"{folder}/{MANIFEST} {error}; the checkpoint is not whole") from None
+    if not isinstance(manifest, dict) or not isinstance(manifest.get("files"), dict):
+        raise ValueError(f"{folder}/{MANIFEST} is damaged; the checkpoint is not whole")
     for name, digest in manifest["files"].items():
         if not (folder / name).is_file() or _digest(folder / name) != digest:
             raise ValueError(f"{folder}/{name} is missing or damaged; the checkpoint is not whole")

@@ -17,6 +17,7 @@ from dpo_core.errors import UserError
 from dpo_core.evaluation.outcomes import Outcomes, read_outcomes_if_whole, write_outcomes
 from dpo_core.settings import ModelSettings
 from dpo_core.storage.store import Store
+from sweeps.run_dir import json_files
 from sweeps.run_dir.config_file import read_config
 from sweeps.run_dir.paths import SweepPaths
 from sweeps.run_dir.prepared import Prepared, read_encoded, read_reference
@@ -47,8 +48,8 @@ def exported(paths: SweepPaths) -> tuple[str, int] | None:
     """Trial and step of what `best/` holds; None while it is not whole."""
     if not all(paths.store.exists(f"{paths.best}/{n}") for n in ("config.json", _WINNER)):
         return None
-    told = paths.store.read_json(f"{paths.best}/{_WINNER}")
-    return told and (told["trial"], told["step"])
+    about = json_files.EXPORTED.rebuildable(paths.store, f"{paths.best}/{_WINNER}")
+    return about and (about["trial"], about["step"])
 
 
 def export_checkpoint(paths: SweepPaths, trial: str, step: int, target: Path) -> None:

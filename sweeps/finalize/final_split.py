@@ -7,6 +7,7 @@ from dataclasses import asdict, dataclass
 
 from dpo_core.errors import UserError
 from dpo_core.storage.store import Store
+from sweeps.run_dir import json_files
 
 
 @dataclass(frozen=True)
@@ -23,15 +24,9 @@ class FinalSpent(UserError):
 
 
 def read_openings(store: Store, name: str) -> list[Opening]:
-    if not store.exists(name):
-        return []
-    rows = store.read_json(name)
-    if rows is None:
-        raise UserError(
-            f"{store.uri}/{name}: is damaged, so nobody knows what final was opened for; restore it "
-            "from a copy, or delete it, and `dpo-sweeps resume` begins it anew"
-        )
-    return [Opening(**row) for row in rows]
+    """Every opening on record, the first one first. Raises DamagedFile."""
+    rows = json_files.FINAL_OPENED.optional(store, name) or []
+    return [Opening(row["when"], row["why"], bool(row.get("forced"))) for row in rows]
 
 
 def open_final(store: Store, name: str, why: str, when: str, *, force: bool = False) -> None:

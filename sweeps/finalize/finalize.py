@@ -21,7 +21,7 @@ from sweeps.finalize.model_card import write_card
 from sweeps.finalize.sample_answers import answer
 from sweeps.finalize.selection_json import SelectionInputs, selection_json, why_opened
 from sweeps.ray_runtime.remote_call import Call
-from sweeps.run_dir.answers import name_of, read_answers, tokens_of
+from sweeps.run_dir.answers import name_of, read_answers, reusable_answers, tokens_of
 from sweeps.run_dir.ledger import TrialRecord
 from sweeps.run_dir.paths import SweepPaths
 from sweeps.selection.candidates import CandidateReader
@@ -121,7 +121,7 @@ def _asking(config: SweepConfig, paths: SweepPaths, incumbent: Incumbent | None,
             return None
         if not config.selection.sample_prompts:
             return {"by": {}}
-        if name_of(candidate.checkpoint) not in read_answers(paths)["by"]:
+        if name_of(candidate.checkpoint) not in reusable_answers(paths)["by"]:
             log.info(f"{candidate.name} answers {config.selection.sample_prompts} prompts")
         return answer(config, paths, candidate.checkpoint, incumbent, call)
 

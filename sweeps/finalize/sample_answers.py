@@ -18,10 +18,10 @@ from dpo_core.storage.store import Store
 from sweeps.config.schema import SweepConfig
 from sweeps.finalize.incumbent import Incumbent
 from sweeps.ray_runtime.remote_call import Call
-from sweeps.run_dir.answers import name_of, read_answers
+from sweeps.run_dir.answers import name_of, reusable_answers
 from sweeps.run_dir.config_file import read_config
 from sweeps.run_dir.paths import CheckpointKey, SweepPaths
-from sweeps.run_dir.prepared import read_encoded
+from sweeps.run_dir.prepared import read_encoded, read_split
 from sweeps.selection.verdict import INCUMBENT, REFERENCE
 
 _BATCH = 16
@@ -43,7 +43,7 @@ def answer(
         "incumbent": incumbent.path if incumbent else None,
         "prompts": rows,
     }
-    held = read_answers(paths)
+    held = reusable_answers(paths)
     kept = held["by"] if all(held.get(key) == value for key, value in about.items()) else {}
     wanted = [REFERENCE, *([INCUMBENT] if incumbent else []), name_of(place)]
     missing = [whom for whom in wanted if whom not in kept]
@@ -60,8 +60,8 @@ def sample(
 ) -> tuple[list[dict[str, Any]], list[tuple[int, ...]]]:
     """Prompts of the select split, as people read them and as models do: one of each of so many
     prompt groups, the same ones whatever the order of the pairs."""
-    lines = paths.store.read(paths.split("select")).splitlines()
-    rows = sorted(map(json.loads, lines), key=lambda row: str(row["id"]), reverse=True)
+    rows = read_split(paths, "select")
+    rows.sort(key=lambda row: str(row["id"]), reverse=True)
     firsts = {row["group"]: row for row in rows}
     order = sorted(firsts, key=lambda group: group_draw(config.seed, f"sample {group}"))
     taken = [firsts[group] for group in order[: config.selection.sample_prompts]]

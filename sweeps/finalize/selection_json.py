@@ -9,13 +9,14 @@ from typing import Any
 
 import numpy as np
 
-from dpo_core.evaluation.outcomes import Floats, Outcomes, read_outcomes
+from dpo_core.evaluation.outcomes import Floats, Outcomes
 from sweeps.config.schema import SweepConfig
 from sweeps.finalize.export import exported
 from sweeps.finalize.final_split import read_openings
 from sweeps.finalize.incumbent import Incumbent
 from sweeps.run_dir.json_types import ScoresJson
 from sweeps.run_dir.ledger import TrialRecord, searched
+from sweeps.run_dir.outcome_files import read_outcomes_of
 from sweeps.run_dir.paths import SweepPaths
 from sweeps.run_dir.prepared import read_labels
 from sweeps.selection.candidates import read_groups
@@ -136,10 +137,10 @@ def _others_on_select(
 ) -> dict[str, Floats]:
     if not candidates:
         return {}
-    one = _read(paths, paths.outcome(*candidates[0].checkpoint))
+    one = read_outcomes_of(paths, paths.outcome(*candidates[0].checkpoint))
     others = {REFERENCE: pair_scores(one.as_reference, objective)}
     if incumbent:
-        held = _read(paths, paths.incumbent_outcome("select"))
+        held = read_outcomes_of(paths, paths.incumbent_outcome("select"))
         others[INCUMBENT] = pair_scores(held, objective)
     return others
 
@@ -147,11 +148,11 @@ def _others_on_select(
 def _of_winner(
     paths: SweepPaths, winner: Candidate, objective: str, incumbent: Incumbent | None
 ) -> dict[str, Any]:
-    outcomes = {"select": _read(paths, paths.outcome(*winner.checkpoint))}
+    outcomes = {"select": read_outcomes_of(paths, paths.outcome(*winner.checkpoint))}
     verdict, is_exported = None, exported(paths) == winner.checkpoint
     opened = {opening.why for opening in read_openings(paths.store, paths.final_opened)}
     if why_opened(winner, objective) in opened:
-        outcomes["final"] = _read(paths, paths.final_outcome(*winner.checkpoint))
+        outcomes["final"] = read_outcomes_of(paths, paths.final_outcome(*winner.checkpoint))
         verdict = _verdict(paths, winner, outcomes["final"], objective, incumbent).as_dict()
     return {
         "verdict": verdict,
@@ -174,7 +175,8 @@ def _of_incumbent(
     if incumbent is None:
         return None
     held = {
-        s: _scores(paths, s, _read(paths, paths.incumbent_outcome(s)), objective) for s in splits
+        s: _scores(paths, s, read_outcomes_of(paths, paths.incumbent_outcome(s)), objective)
+        for s in splits
     }
     return {"name": incumbent.name, "path": incumbent.path, **held}
 
@@ -188,7 +190,7 @@ def _verdict(
 ) -> Verdict:
     other, against = final.as_reference, REFERENCE
     if incumbent:
-        other, against = _read(paths, paths.incumbent_outcome("final")), INCUMBENT
+        other, against = read_outcomes_of(paths, paths.incumbent_outcome("final")), INCUMBENT
     difference = pair_scores(final, objective) - pair_scores(other, objective)
     [comparison] = compare(difference[None], read_groups(paths, "final"))
     openings = len(read_openings(paths.store, paths.final_opened))
@@ -201,7 +203,7 @@ def _nothing(candidates: Sequence[Candidate], incumbent: Incumbent | None) -> Ve
 
 
 def _runner_up(paths: SweepPaths, second: Candidate, objective: str) -> dict[str, Any]:
-    outcomes = _read(paths, paths.outcome(*second.checkpoint))
+    outcomes = read_outcomes_of(paths, paths.outcome(*second.checkpoint))
     told = _scores(paths, "select", outcomes, objective)
     return {"trial": second.trial, "step": second.step, "select": told}
 
@@ -219,7 +221,3 @@ def _counts(candidate: Candidate) -> dict[str, int]:
 def _finite(value: float) -> float | None:
     """JSON has no infinity, which is what one prompt group knows of its error."""
     return float(value) if np.isfinite(value) else None
-
-
-def _read(paths: SweepPaths, name: str) -> Outcomes:
-    return read_outcomes(paths.store.read(name))[0]

@@ -11,10 +11,10 @@ from __future__ import annotations
 import json
 import logging
 from datetime import UTC, datetime
-from typing import Any
 
 from dpo_core.errors import SettingsError
 from dpo_core.storage.store import Store
+from sweeps.run_dir import json_files
 from sweeps.run_dir.json_types import NightJson, PointerJson, SelectionJson
 from sweeps.run_dir.paths import NightPaths, SweepPaths
 from sweeps.selection.verdict import BETTER
@@ -28,7 +28,8 @@ def read_incumbent(nights: NightPaths) -> PointerJson | None:
     Raises:
         SettingsError: its model is gone.
     """
-    pointer: PointerJson | None = read_json(nights.storage, nights.incumbent)
+    pointer: PointerJson | None
+    pointer = json_files.INCUMBENT.optional(nights.storage, nights.incumbent)
     if pointer and not SweepPaths.of_folder(pointer["path"]).store.exists("config.json"):
         raise SettingsError(
             f"{nights.storage.uri}/{nights.incumbent}: points at {pointer['path']}, where no model is "
@@ -45,7 +46,7 @@ def move_latest(nights: NightPaths, about: NightJson, selection: SelectionJson) 
         about: night.json of the night.
         selection: selection.json of its sweep, with or without a winner.
     """
-    latest = read_json(nights.storage, nights.latest)
+    latest = json_files.LATEST.rebuildable(nights.storage, nights.latest)
     if latest is None or latest["night"] <= about["night"]:
         winner = selection["winner"]
         pointer = {
@@ -70,7 +71,8 @@ def promote(nights: NightPaths, about: NightJson, selection: SelectionJson) -> b
     Returns:
         Whether the night's winner is the incumbent from now on.
     """
-    incumbent: PointerJson | None = read_json(nights.storage, nights.incumbent)
+    incumbent: PointerJson | None
+    incumbent = json_files.INCUMBENT.optional(nights.storage, nights.incumbent)
     if incumbent is not None and incumbent["sweep"] == about["sweep"]:
         return True  # an earlier start of this night promoted it
     winner = selection["winner"]
@@ -82,13 +84,6 @@ def promote(nights: NightPaths, about: NightJson, selection: SelectionJson) -> b
     pointer = {"night": about["night"], "sweep": about["sweep"], **winner, "since": now()}
     write_json(nights.storage, nights.incumbent, pointer)
     return True
-
-
-def read_json(store: Store, name: str) -> Any:
-    """Return what a JSON file holds, or None when there is no such file."""
-    if not store.exists(name):
-        return None
-    return json.loads(store.read(name))
 
 
 def write_json(store: Store, name: str, content: object) -> None:

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from datetime import UTC, date, datetime
 from typing import cast
 
-from dpo_core.errors import SettingsError
+from dpo_core.errors import SettingsError, UserError
 from dpo_core.storage.store import Store
 from sweeps.config.load import resolved
 from sweeps.config.schema import SweepConfig
@@ -23,12 +23,12 @@ from sweeps.nightly.pointers import (
     now,
     promote,
     read_incumbent,
-    read_json,
     write_json,
 )
 from sweeps.nightly.trend import night_row, trend
 from sweeps.nightly.webhook import notify
 from sweeps.report.write import try_write_report
+from sweeps.run_dir import json_files
 from sweeps.run_dir.config_file import read_config
 from sweeps.run_dir.json_types import NightJson, NightRow, PointerJson, SelectionJson, TrendRow
 from sweeps.run_dir.lock import Busy, held
@@ -73,7 +73,7 @@ def run_night(config: SweepConfig, storage: Store, run: Run, night: date | None 
     with held(paths.leases, nights.lease):
         try:
             _check_is_night(paths)
-            if paths.store.exists(paths.selection):
+            if json_files.SELECTION.rebuildable(paths.store, paths.selection) is not None:
                 log.info(f"{paths.sweep_id} has ended already; nothing to run")
             else:
                 _run(config, nights, tonight, run)
@@ -87,7 +87,9 @@ def run_night(config: SweepConfig, storage: Store, run: Run, night: date | None 
 
 
 def _check_is_night(paths: SweepPaths) -> None:
-    if paths.store.exists(paths.prepared) and not paths.store.exists(paths.night):
+    if not paths.store.exists(paths.prepared):
+        return  # it has not begun: whatever is there is written anew
+    if json_files.NIGHT.optional(paths.store, paths.night) is None:
         raise SettingsError(
             f"{paths.store.uri}: is a sweep, but was not run as a night; rename it, or the nights"
         )
@@ -167,7 +169,7 @@ def _config_change(config: SweepConfig, first_config: SweepConfig) -> str:
 def _finish(nights: NightPaths, night: date) -> NightJson:
     """Move the pointers and write how the night ended, once; return night.json."""
     paths = nights.sweep(night)
-    about = _read_night(paths)
+    about: NightJson = json_files.NIGHT.required(paths.store, paths.night)
     if "ended" in about:
         return about
     selection, prepared = _read_selection(paths), Prepared.read(paths)
@@ -187,7 +189,7 @@ def _publish(nights: NightPaths, night: date, about: NightJson) -> Night:
     """Write the trend and the report of all nights, and send the message, each once."""
     paths = nights.sweep(night)
     selection, rows = _read_selection(paths), trend(_rows(nights))
-    if rows != read_json(paths.store, paths.trend):
+    if rows != json_files.TREND.rebuildable(paths.store, paths.trend):
         write_json(paths.store, paths.trend, rows)
         try_write_report(paths)  # again, with tonight among the nights
     if not about["told"] and notify(night_message(rows, about["night"], selection)):
@@ -197,17 +199,19 @@ def _publish(nights: NightPaths, night: date, about: NightJson) -> Night:
 
 
 def _rows(nights: NightPaths) -> list[NightRow]:
-    """Return a row for every night that has ended."""
+    """Return a row for every night that has ended, without those that cannot be read.
+
+    A damaged file of an earlier night must not cost tonight.
+    """
     rows = []
     for paths in map(nights.sweep, nights.nights()):
-        about = _read_night(paths)
-        if "ended" in about:
-            rows.append(night_row(about, _read_selection(paths)))
+        try:
+            about: NightJson | None = json_files.NIGHT.optional(paths.store, paths.night)
+            if about is not None and "ended" in about:
+                rows.append(night_row(about, _read_selection(paths)))
+        except UserError as error:
+            log.warning(f"{paths.sweep_id} is left out of the trend: {error}")
     return rows
-
-
-def _read_night(paths: SweepPaths) -> NightJson:
-    return cast("NightJson", read_json(paths.store, paths.night) or {})
 
 
 def _read_selection(paths: SweepPaths) -> SelectionJson:

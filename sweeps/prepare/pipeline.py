@@ -28,6 +28,7 @@ from sweeps.prepare.data import Encoded, encode_splits
 from sweeps.prepare.golden import GoldenAnswers, deal
 from sweeps.prepare.reference_pass import columns_of, fingerprints, needs_checkpointing, settle_rows
 from sweeps.ray_runtime.remote_call import Call
+from sweeps.run_dir import json_files
 from sweeps.run_dir.config_file import read_config, write_config
 from sweeps.run_dir.paths import SPLITS, SweepPaths
 from sweeps.run_dir.prepared import Prepared, read_encoded, read_pairs
@@ -126,9 +127,9 @@ def _write_splits(
 
 def _refuse_other_data(paths: SweepPaths, splits: PreferenceSplits) -> None:
     """Trials of one sweep must not be judged on different pairs. Raises SettingsError."""
-    before = paths.store.read_json(paths.prepared)
+    before = json_files.PREPARED.rebuildable(paths.store, paths.prepared)
     now = data_fingerprint(pair.id for s in SPLITS for pair in getattr(splits, s)) if before else ""
-    if before and before.get("data_sha256") != now:
+    if before and before["data_sha256"] != now:
         raise SettingsError(
             f"{paths.store.uri}: its pairs are damaged, and the data has changed since they were read; "
             "put the old data back, or start a new sweep"

@@ -14,6 +14,7 @@ from dpo_core.scoring.reference_cache import Columns
 from dpo_core.settings import DEFAULT_ROW_TOKENS
 from sweeps.config.schema import SweepConfig
 from sweeps.prepare.memory_estimate import count_parameters, memory_bytes
+from sweeps.run_dir import json_files
 from sweeps.run_dir.paths import SPLITS, SweepPaths
 
 Encoded = Mapping[str, TokenTable]
@@ -70,7 +71,8 @@ def _sharing_verdict(
     pairs = TokenTable.concatenate(tokens[split] for split in SPLITS)
     about = (prints["weights_sha256"], _precision(config), config.model.attention)
     name = f"sharing/{reference_cache.prompt_sharing_key(pairs, *about)}.json"
-    kept: dict[str, str | None] | None = paths.reference_cache.read_json(name)
+    kept: dict[str, str | None] | None
+    kept = json_files.SHARING.rebuildable(paths.reference_cache, name)
     if kept is not None:
         return kept["why_not"]
     verdict: str | None = scorer.why_not_shared(pairs)

@@ -13,6 +13,8 @@ from dpo_core.encoding.token_table import TokenTable
 from dpo_core.preferences import PreferenceSplits, data_fingerprint
 from dpo_core.scoring import reference_cache
 from sweeps.prepare.audit_report import Said
+from sweeps.run_dir import json_files
+from sweeps.run_dir.json_files import DamagedFile
 from sweeps.run_dir.paths import SPLITS, SweepPaths
 from sweeps.run_dir.prepared import Prepared, read_encoded, read_pairs
 
@@ -37,28 +39,32 @@ def kept_prepared(paths: SweepPaths) -> Prepared | None:
 
 
 def kept_data(paths: SweepPaths) -> tuple[PreferenceSplits, Said] | None:
-    """The pairs as they were read and divided, and what was said of them."""
-    said = paths.store.read_json(paths.audit) or {}
+    """The pairs as they were read and divided, and what was said of them; None where a file is
+    damaged, also the audit, of which a part only reading the data anew brings back."""
+    said = json_files.AUDIT.rebuildable(paths.store, paths.audit)
+    if said is None and paths.store.exists(paths.audit):
+        return None
+    said = said or {}
     try:
         splits = read_pairs(paths)
-    except (FileNotFoundError, ValueError, OSError):  # what Arrow says of a part of a file
+    except DamagedFile:
         return None
     nothing: dict[str, Any] = {"annotator_agreement": {}, "rows_skipped": []}
     return splits, {name: said.get(name, otherwise) for name, otherwise in nothing.items()}
 
 
 def _prepared(paths: SweepPaths) -> Prepared | None:
-    content = paths.store.read_json(paths.prepared)
+    content = json_files.PREPARED.rebuildable(paths.store, paths.prepared)
     try:
-        return Prepared(**content)
-    except TypeError:
+        return content and Prepared(**content)
+    except TypeError:  # it was written by another version
         return None
 
 
 def _tokens(paths: SweepPaths, split: str) -> TokenTable | None:
     try:
         return read_encoded(paths, split)
-    except (FileNotFoundError, ValueError, OSError):
+    except DamagedFile:
         return None
 
 

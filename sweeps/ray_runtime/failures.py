@@ -12,6 +12,7 @@ import traceback
 
 from dpo_core.errors import StorageError, TrialFailed, UserError
 from sweeps.config.secrets import redact
+from sweeps.run_dir import json_files
 from sweeps.run_dir.paths import SweepPaths
 
 # What torch says on a GPU, and what it says on a CPU.
@@ -25,7 +26,8 @@ _PEER_GONE = re.compile(r"gloo.*(clos|reset|timed out|refused)|by peer", re.IGNO
 def failure_of(paths: SweepPaths, trial: str) -> dict[str, str] | None:
     """The {reason, detail} that a worker wrote down, if it could. Where only a part of it is left,
     the trial runs again: what was its own to blame happens again."""
-    failure: dict[str, str] | None = paths.store.read_json(paths.failure(trial))
+    failure: dict[str, str] | None
+    failure = json_files.FAILURE.rebuildable(paths.store, paths.failure(trial))
     return failure
 
 

@@ -6,15 +6,14 @@ by the outcomes that it has stored so far.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, cast
+from typing import cast
 
 import numpy as np
 
-from dpo_core.evaluation.outcomes import Outcomes, read_outcomes
+from dpo_core.evaluation.outcomes import Outcomes
 from sweeps.config.schema import SweepConfig
 from sweeps.report.file_types import (
     AnswersJson,
@@ -25,13 +24,15 @@ from sweeps.report.file_types import (
     PairJson,
     PreparedJson,
 )
-from sweeps.run_dir import ledger
+from sweeps.run_dir import json_files, ledger
 from sweeps.run_dir.answers import read_answers
 from sweeps.run_dir.config_file import read_config
 from sweeps.run_dir.json_types import Point, SelectionJson, TrendRow, TrialJson
 from sweeps.run_dir.ledger import EvaluationRecord, TrialRecord, evaluation_record, searched
+from sweeps.run_dir.outcome_files import read_stored_outcomes, stored_evaluations
 from sweeps.run_dir.paths import CheckpointKey, SweepPaths
-from sweeps.run_dir.prepared import read_labels
+from sweeps.run_dir.prepared import read_labels, read_split
+from sweeps.search.pending_trials import drawn_row
 from sweeps.selection.leaderboard import trial_rows
 from sweeps.selection.ordering import best_checkpoint
 
@@ -151,10 +152,12 @@ def read_report_data(paths: SweepPaths) -> ReportData:
     """Read a run directory. Raises UserError when there is no sweep, or its ledger is damaged."""
     config = read_config(paths)
     ended_trials = ledger.read(paths.store, paths.ledger)
-    prepared = _json(paths, paths.prepared)
+    prepared = cast("PreparedJson", json_files.PREPARED.optional(paths.store, paths.prepared) or {})
     ended_names = {record.trial for record in ended_trials}
     open_trials = _open_trials(paths, config, ended_names) if prepared else []
-    selection = _json(paths, paths.selection)
+    selection = cast(
+        "SelectionJson", json_files.SELECTION.optional(paths.store, paths.selection) or {}
+    )
     objective = config.selection.objective
     highlighted = highlighted_checkpoint(selection, [*ended_trials, *open_trials], objective)
     outcomes = _outcomes(paths, highlighted, selection) if highlighted else {}
@@ -167,11 +170,14 @@ def read_report_data(paths: SweepPaths) -> ReportData:
         open_trials=open_trials,
         prepared=prepared,
         selection=selection,
-        audit=_json(paths, paths.audit),
+        audit=cast("AuditJson", json_files.AUDIT.optional(paths.store, paths.audit) or {}),
         outcomes=outcomes,
-        nodes=[_json(paths, f"{paths.nodes}/{name}") for name in paths.store.names(paths.nodes)],
+        nodes=[
+            json_files.NODE.required(paths.store, f"{paths.nodes}/{name}")
+            for name in paths.store.names(paths.nodes)
+        ],
         answers=cast("AnswersJson", read_answers(paths)),
-        nights=_json(paths, paths.trend) or [],
+        nights=json_files.TREND.optional(paths.store, paths.trend) or [],
         labels=read_labels(paths, "final" if "final" in outcomes else "select") if outcomes else {},
         worst_pairs=_worst_pairs(paths, outcomes.get("select"), objective),
     )
@@ -200,8 +206,10 @@ def highlighted_checkpoint(
 
 def _open_trials(paths: SweepPaths, config: SweepConfig, ended: set[str]) -> list[TrialRecord]:
     names = [name.removesuffix(".json") for name in paths.store.names(paths.trials)]
-    drawn: list[DrawnTrialJson] = [
-        json.loads(paths.store.read(paths.point(name))) for name in names if name not in ended
+    # Where a point is lost, and no checkpoint tells it, resuming the sweep forgets the trial too.
+    rows = ((name, drawn_row(paths, name)) for name in names if name not in ended)
+    drawn = [
+        cast("DrawnTrialJson", {**row, "trial": name}) for name, row in rows if row is not None
     ]
     labels = read_labels(paths, "select") if drawn else {}
     return [_open_trial(paths, row, config.seed, labels) for row in drawn]
@@ -210,14 +218,14 @@ def _open_trials(paths: SweepPaths, config: SweepConfig, ended: set[str]) -> lis
 def _open_trial(paths: SweepPaths, row: DrawnTrialJson, seed: int, labels: Labels) -> TrialRecord:
     """Return a record of an open trial with the evaluations that it has stored."""
     trial = row["trial"]
-    stored = [read_outcomes(paths.store.read(name)) for _, name in paths.evaluations_of(trial)]
     return TrialRecord(
         trial=trial,
         point=row["point"],
         status=OPEN,
         seed=row.get("seed", seed),
         evaluations=tuple(
-            evaluation_record(metadata, outcomes, labels) for outcomes, metadata in stored
+            evaluation_record(metadata, outcomes, labels)
+            for metadata, outcomes in stored_evaluations(paths, trial)
         ),
         confirms=paths.confirms(trial),
     )
@@ -235,9 +243,9 @@ def _outcomes(
     if selection.get("winner"):
         names["final"] = paths.final_outcome(trial, step)
     return {
-        split: read_outcomes(paths.store.read(name))[0]
+        split: outcomes
         for split, name in names.items()
-        if paths.store.exists(name)
+        if (outcomes := read_stored_outcomes(paths, name)) is not None
     }
 
 
@@ -250,13 +258,6 @@ def _worst_pairs(
     margins = outcomes.margins(objective)
     worst = [int(i) for i in np.argsort(margins)[:_MOST_WORST_PAIRS] if margins[i] < 0]
     margin_of = {outcomes.ids[i]: float(margins[i]) for i in worst}
-    quoted_ids = [json.dumps(pair_id).encode() for pair_id in margin_of]
-    lines = paths.store.read(paths.split("select")).splitlines()
-    rows = [json.loads(line) for line in lines if any(quoted in line for quoted in quoted_ids)]
-    pairs = [(row, margin_of[row["id"]]) for row in rows if row["id"] in margin_of]
+    rows = cast("list[PairRow]", read_split(paths, "select", margin_of) if margin_of else [])
+    pairs = [(row, margin_of[row["id"]]) for row in rows]
     return sorted(pairs, key=lambda pair: pair[1])
-
-
-def _json(paths: SweepPaths, name: str) -> Any:
-    """Return what a JSON file holds, or an empty object where the file does not exist."""
-    return json.loads(paths.store.read(name)) if paths.store.exists(name) else {}

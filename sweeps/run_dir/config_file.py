@@ -22,7 +22,15 @@ def read_config(paths: SweepPaths) -> SweepConfig:
             f"{source}: is cut off, its last line must be `{_END}`; delete it, and `dpo-sweeps run` "
             f"with the sweep's own YAML and `--id {paths.sweep_id}` goes on with what is there"
         )
-    return parse_sweep(content.decode(), source=source)
+    try:
+        text = content.decode()
+    except UnicodeDecodeError as error:
+        raise SettingsError(
+            f"{source}: byte {error.start} is no UTF-8, so it is damaged; restore it from a copy, or "
+            f"delete it, and `dpo-sweeps run` with the sweep's own YAML and `--id {paths.sweep_id}` "
+            "goes on with what is there"
+        ) from None
+    return parse_sweep(text, source=source)
 
 
 def write_config(config: SweepConfig, paths: SweepPaths) -> None:

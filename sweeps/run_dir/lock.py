@@ -25,7 +25,9 @@ from typing import Any
 from filelock import FileLock, Timeout
 
 from dpo_core.errors import StorageError, UserError
+from dpo_core.storage.retry import wrong_kind_as_storage_error
 from dpo_core.storage.store import Store
+from sweeps.run_dir import json_files
 
 _RENEW_S, _SILENCE_S = 5.0, 20.0
 
@@ -65,8 +67,8 @@ class _Note:
 
     def read(self) -> dict[str, Any]:
         """{} where there is none that can be read."""
-        note = self.store.read_json(self.file)
-        return note if isinstance(note, dict) else {}
+        note: dict[str, Any] | None = json_files.LOCK_NOTE.rebuildable(self.store, self.file)
+        return note or {}
 
     @property
     def is_mine(self) -> bool:
@@ -94,7 +96,8 @@ def _locked(note: _Note) -> Iterator[None]:
     folder.mkdir(parents=True, exist_ok=True)
     lock = FileLock(str(folder / f"{note.name}.lock"))
     try:
-        lock.acquire(timeout=0)
+        with wrong_kind_as_storage_error(note.store, f"{note.name}.lock"):
+            lock.acquire(timeout=0)
     except Timeout:
         raise note.busy() from None
     try:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from pathlib import Path
+from typing import Any, TypeVar
 
 from dpo_core.encoding.token_table import TokenTable
 from dpo_core.errors import UserError
@@ -13,7 +14,11 @@ from dpo_core.preferences import PairTable, PreferenceSplits
 from dpo_core.scoring import reference_cache
 from dpo_core.scoring.reference_cache import Columns
 from dpo_core.settings import DEFAULT_ROW_TOKENS, TrainingSettings
+from sweeps.run_dir import json_files
+from sweeps.run_dir.json_files import DamagedFile
 from sweeps.run_dir.paths import SPLITS, SweepPaths
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -42,17 +47,70 @@ class Prepared:
 
     @classmethod
     def read(cls, paths: SweepPaths) -> Prepared:
-        return cls(**json.loads(paths.store.read(paths.prepared)))
+        """Raises DamagedFile when `prepared.json` is missing or damaged."""
+        content = json_files.PREPARED.required(paths.store, paths.prepared)
+        try:
+            return cls(**content)
+        except TypeError as error:
+            problem = f"was written by another version ({error})"
+            raise json_files.PREPARED.damaged(paths.store, paths.prepared, problem) from None
 
 
 def read_pairs(paths: SweepPaths) -> PreferenceSplits:
-    """The splits as they were read, golden answers still waiting."""
-    files = (paths.store.local_file(paths.pairs(split)) for split in SPLITS)
-    return PreferenceSplits(*map(PairTable.open, files))
+    """The splits as they were read, golden answers still waiting. Raises DamagedFile."""
+    return PreferenceSplits(*(_open(paths, paths.pairs(s), PairTable.open) for s in SPLITS))
 
 
 def read_encoded(paths: SweepPaths, split: str) -> TokenTable:
-    return TokenTable.open(paths.store.local_file(paths.encoded(split)))
+    """The tokens of a split's pairs, mapped into memory. Raises DamagedFile."""
+    return _open(paths, paths.encoded(split), TokenTable.open)
+
+
+def read_split(
+    paths: SweepPaths, split: str, ids: Collection[str] | None = None
+) -> list[dict[str, Any]]:
+    """Read the normalized pairs of a split.
+
+    Args:
+        paths: The run directory.
+        split: `train`, `select` or `final`.
+        ids: The pairs that are wanted; None for all of them. The lines of others are not parsed.
+
+    Returns:
+        One row a pair, in the order of the file.
+
+    Raises:
+        DamagedFile: Lines are missing, or one of them is no row.
+    """
+    name = paths.split(split)
+    try:
+        content = paths.store.read(name)
+    except FileNotFoundError:
+        raise _damaged(paths, name, "is missing") from None
+    lines = content.splitlines()
+    if not content.endswith(b"\n") or len(lines) != len(read_encoded(paths, split)):
+        raise _damaged(paths, name, "is cut off")
+    if ids is not None:
+        quoted = [json.dumps(each).encode() for each in ids]
+        lines = [line for line in lines if any(each in line for each in quoted)]
+    try:
+        rows = [json.loads(line) for line in lines]
+        return [row for row in rows if ids is None or row["id"] in ids]
+    except (ValueError, TypeError, KeyError):
+        raise _damaged(paths, name, "is damaged") from None
+
+
+def _open(paths: SweepPaths, name: str, open_file: Callable[[Path], T]) -> T:
+    try:
+        return open_file(paths.store.local_file(name))
+    except FileNotFoundError:
+        raise _damaged(paths, name, "is missing") from None
+    except (ValueError, OSError):  # what Arrow says of a part of a file
+        raise _damaged(paths, name, "is damaged") from None
+
+
+def _damaged(paths: SweepPaths, name: str, problem: str) -> DamagedFile:
+    return json_files.PREPARED.damaged(paths.store, name, problem)
 
 
 def read_labels(paths: SweepPaths, split: str) -> dict[str, dict[str, str | None]]:

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from dpo_core.evaluation.outcomes import read_outcomes_if_whole
+from sweeps.run_dir import json_files
 from sweeps.run_dir.ledger import TrialRecord
 from sweeps.run_dir.paths import SweepPaths
 from sweeps.search.drawn_point import DrawnPoint
@@ -40,10 +41,11 @@ def drawn_but_open(
 
 def drawn_row(paths: SweepPaths, trial: str) -> dict[str, Any] | None:
     """What is on record of how the trial was drawn: its `point`, and more."""
-    row = paths.store.read_json(paths.point(trial))
+    row: dict[str, Any] | None = json_files.POINT.rebuildable(paths.store, paths.point(trial))
     for step in paths.checkpoint_steps(trial):
-        row = row or paths.store.read_json(f"{paths.checkpoint(trial, step)}/manifest.json")
-    return row or None
+        manifest = f"{paths.checkpoint(trial, step)}/manifest.json"
+        row = row or json_files.CHECKPOINT_MANIFEST.rebuildable(paths.store, manifest)
+    return row
 
 
 def delete_torn_outcomes(paths: SweepPaths, trial: str) -> None:

@@ -16,7 +16,7 @@ from typing import Any
 from dpo_core.errors import UserError
 from sweeps.config.load import resolved
 from sweeps.config.schema import SweepConfig
-from sweeps.run_dir import ledger
+from sweeps.run_dir import json_files, ledger
 from sweeps.run_dir.config_file import read_config
 from sweeps.run_dir.ledger import FINISHED, TrialRecord, searched
 from sweeps.run_dir.paths import SweepPaths
@@ -83,12 +83,11 @@ def write(paths: SweepPaths, nights: Sequence[EarlierNight]) -> None:
 
 def read(paths: SweepPaths, weights_sha256: str) -> list[TrialRecord]:
     """Trials of the same model, under names no trial of this sweep has; empty for other sweeps."""
-    if not paths.store.exists(paths.warm_start):
-        return []
-    rows: list[dict[str, Any]] = json.loads(paths.store.read(paths.warm_start))
+    rows: list[dict[str, Any]] | None
+    rows = json_files.WARM_START.optional(paths.store, paths.warm_start)
     return [
         replace(record, trial=f"{row['sweep']}/{record.trial}")
-        for row in rows
+        for row in rows or []
         if row["weights_sha256"] == weights_sha256
         for record in map(TrialRecord.from_dict, row["records"])
     ]

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable
 from functools import cached_property
 
-from dpo_core.errors import UserError
 from dpo_core.evaluation.failure_modes import largest_drift
-from dpo_core.evaluation.outcomes import Outcomes, read_outcomes_if_whole
 from sweeps.config.selection import SelectionSettings
 from sweeps.run_dir.ledger import TrialRecord, searched
+from sweeps.run_dir.outcome_files import read_stored_outcomes
 from sweeps.run_dir.paths import CheckpointKey, SweepPaths
+from sweeps.run_dir.prepared import read_split
 from sweeps.selection.confirmation import finalists
 from sweeps.selection.guardrails import check_guardrails, offline_values
 from sweeps.selection.rule import Candidate
@@ -72,21 +71,7 @@ class CandidateReader:
         )
 
 
-def read_stored_outcomes(paths: SweepPaths, name: str) -> Outcomes | None:
-    """Read a file of outcomes; None where it does not exist. Raises UserError for a damaged one."""
-    if not paths.store.exists(name):
-        return None
-    stored = read_outcomes_if_whole(paths.store.read(name))
-    if stored is None:
-        raise UserError(
-            f"{paths.store.uri}/{name}: is damaged; restore it from a copy, or delete it, and "
-            "`dpo-sweeps resume` chooses among the other checkpoints"
-        )
-    outcomes, _ = stored
-    return outcomes
-
-
 def read_groups(paths: SweepPaths, split: str) -> Groups:
     """Read the prompt group of each pair of a split, in the order of the pairs' ids."""
-    rows = [json.loads(line) for line in paths.store.read(paths.split(split)).splitlines()]
+    rows = read_split(paths, split)
     return Groups.of([row["group"] for row in sorted(rows, key=lambda row: str(row["id"]))])

@@ -19,6 +19,7 @@ from sweeps.config.schema import SweepConfig
 from sweeps.ray_runtime.failures import failure_of, reason_of, stop_for_storage
 from sweeps.run_dir import ledger
 from sweeps.run_dir.ledger import EvaluationRecord, TrialRecord, evaluation_record, searched
+from sweeps.run_dir.outcome_files import stored_evaluations
 from sweeps.run_dir.paths import SweepPaths
 from sweeps.run_dir.prepared import Prepared, read_labels
 from sweeps.search import study
@@ -31,7 +32,6 @@ from sweeps.selection.confirmation import confirmed
 from sweeps.selection.rule import Candidate, can_still_win
 from sweeps.trials.events import Happening, Tell
 from sweeps.trials.metrics import SweepGauges
-from sweeps.trials.train_worker import stored
 
 log = logging.getLogger("dpo_sweeps")
 
@@ -121,7 +121,10 @@ class Book(tune.Callback):  # type: ignore[misc]
 
     def _is_trained(self, trial: str) -> bool:
         wanted = self.config.training.steps(trained_pairs(self.paths))
-        return max((about["step"] for about, _ in stored(self.paths, trial)), default=0) >= wanted
+        return (
+            max((about["step"] for about, _ in stored_evaluations(self.paths, trial)), default=0)
+            >= wanted
+        )
 
     def end(
         self, drawn: DrawnPoint, status: str, reason: str | None = None, detail: str | None = None
@@ -219,7 +222,7 @@ class Book(tune.Callback):  # type: ignore[misc]
         )
 
     def _evaluations(self, trial: str) -> tuple[EvaluationRecord, ...]:
-        found = stored(self.paths, trial)
+        found = stored_evaluations(self.paths, trial)
         return tuple(evaluation_record(m, o, self.labels) for m, o in found)
 
 

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from dpo_core.evaluation.outcomes import Outcomes, read_outcomes_if_whole, write_outcomes
+from dpo_core.evaluation.outcomes import Outcomes, write_outcomes
 from dpo_core.hardware import describe_hardware
 from dpo_core.hyperparams import DPOHyperparams
 from dpo_core.storage.private_tmp import private_tmp_folder
@@ -23,6 +23,7 @@ from dpo_core.storage.store import Store
 from sweeps.ray_runtime.failures import record_failure
 from sweeps.ray_runtime.lane_client import Cancelled, rank
 from sweeps.run_dir.config_file import read_config
+from sweeps.run_dir.outcome_files import stored_evaluations
 from sweeps.run_dir.paths import SweepPaths
 from sweeps.run_dir.prepared import Prepared, read_encoded, read_reference
 from sweeps.selection.ordering import ScoredCheckpoint, best_of, best_so_far
@@ -128,7 +129,7 @@ class _Reporter:
         self.objective = self.config.selection.objective
         self.best = best_of(
             self._scored(metadata["step"], outcomes)
-            for metadata, outcomes in stored(self.paths, job.trial)
+            for metadata, outcomes in stored_evaluations(self.paths, job.trial)
         )
 
     def on_step(self, step: int, loss: float) -> None:
@@ -195,14 +196,6 @@ def note_node(paths: SweepPaths) -> None:
     paths.store.write(paths.node(made_of["host"]), json.dumps(made_of).encode())
 
 
-def stored(paths: SweepPaths, trial: str) -> list[tuple[dict[str, Any], Outcomes]]:
-    """(metadata, outcomes) of every stored evaluation of a trial that is whole, by step."""
-    found = (
-        read_outcomes_if_whole(paths.store.read(name)) for _, name in paths.evaluations_of(trial)
-    )
-    return [(metadata, outcomes) for outcomes, metadata in filter(None, found)]
-
-
 def _trial_data(
     paths: SweepPaths, prepared: Prepared, weights: Mapping[str, float], build: Callable[..., Any]
 ) -> Any:
@@ -232,7 +225,7 @@ class _resume_folder(AbstractContextManager[Path | None]):
     def __enter__(self) -> Path | None:
         from dpo_core.training.checkpoints import read_manifest
 
-        evaluated = {metadata["step"] for metadata, _ in stored(self.paths, self.trial)}
+        evaluated = {metadata["step"] for metadata, _ in stored_evaluations(self.paths, self.trial)}
         for step in reversed(self.paths.checkpoint_steps(self.trial)):
             if step not in evaluated:
                 continue
@@ -240,7 +233,7 @@ class _resume_folder(AbstractContextManager[Path | None]):
             folder = self.paths.store.download(name, Path(self.scratch.name) / str(step))
             try:
                 manifest = read_manifest(folder)
-            except (FileNotFoundError, ValueError):
+            except (OSError, ValueError):
                 continue
             if (manifest["point"], manifest["seed"]) == (dict(self.job.point), self.job.seed):
                 return folder

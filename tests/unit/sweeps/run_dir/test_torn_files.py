@@ -321,13 +321,13 @@ def test_what_tells_of_the_end(copied: Callable[[], SweepPaths]) -> None:
         paths.store.write(name, whole[:offset])
         assert final_outcomes(paths, FINISHED.trial, 6) is None, "it is scored again"
     paths.store.write("selection.json", b'{"sweep": "to')
-    with pytest.raises(UserError, match="resume` finishes the sweep"):
+    with pytest.raises(UserError, match=r"selection.json: is cut off; .*resume .* writes it again"):
         read_selection(paths)
     open_final(paths.store, paths.final_opened, "t0000 at step 6", "2026-01-01")
     content = paths.store.read(paths.final_opened)
     for offset in offsets(content):
         paths.store.write(paths.final_opened, content[:offset])
-        with pytest.raises(UserError, match=r"final_opened.json: is damaged.*delete it"):
+        with pytest.raises(UserError, match=r"final_opened.json: is (empty|cut off); .*delete it"):
             read_openings(paths.store, paths.final_opened)
     paths.store.write(f"{paths.best}/config.json", b"{}")
     assert exported(paths) is None

@@ -1,0 +1,148 @@
+"""One reader for every JSON file of a run directory and of the nights, in three modes.
+
+`required` and `optional` refuse a damaged file in one line that names the file, what is wrong with it
+and the way out, which differs by file; `optional` returns None where there is no file. `rebuildable`
+also returns None for a damaged file, for callers that then make the file anew. A folder where the file
+belongs is refused in every mode, since nothing can be written there.
+"""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass
+from typing import Any
+
+from dpo_core.errors import UserError
+from dpo_core.storage.json_content import DamagedJson, decode_json
+from dpo_core.storage.store import Store
+
+log = logging.getLogger("dpo_sweeps")
+
+
+class DamagedFile(UserError):
+    """A file of a run directory that cannot be used as it is."""
+
+
+@dataclass(frozen=True)
+class JsonFile:
+    """A kind of JSON file: an object or a list of objects, and the way out when it is damaged."""
+
+    way_out: str
+    """Completes the sentence "FILE is cut off; …". `{folder}` stands for the folder of the store."""
+    keys: tuple[str, ...] = ()
+    """What its readers rely on, in the object or in each object of the list."""
+    is_list: bool = False
+
+    def required(self, store: Store, name: str) -> Any:
+        """Return what the file holds. Raises DamagedFile when it is missing or damaged."""
+        content = self.optional(store, name)
+        if content is None:
+            raise self.damaged(store, name, "is missing")
+        return content
+
+    def optional(self, store: Store, name: str) -> Any:
+        """Return what the file holds, None without a file. Raises DamagedFile when it is damaged."""
+        try:
+            return self._read(store, name)
+        except DamagedJson as error:
+            raise self.damaged(store, name, str(error)) from None
+
+    def rebuildable(self, store: Store, name: str) -> Any:
+        """Return what the file holds; None without a file, and for a damaged one, which is logged."""
+        try:
+            return self._read(store, name)
+        except DamagedJson as error:
+            log.warning(f"{store.uri}/{name}: {error}; it is not used")
+            return None
+
+    def damaged(self, store: Store, name: str, problem: str) -> DamagedFile:
+        """Return the error for a file about which `problem` is true, such as "is cut off"."""
+        return DamagedFile(
+            f"{store.uri}/{name}: {problem}; {self.way_out.format(folder=store.uri)}"
+        )
+
+    def _read(self, store: Store, name: str) -> Any:
+        try:
+            content = decode_json(store.read(name))
+        except FileNotFoundError:
+            return None
+        self._check(content)
+        return content
+
+    def _check(self, content: object) -> None:
+        if self.is_list and not isinstance(content, list):
+            raise DamagedJson(f"holds {_kind(content)} where a list belongs")
+        for row in content if self.is_list and isinstance(content, list) else [content]:
+            if not isinstance(row, dict):
+                raise DamagedJson(f"holds {_kind(row)} where an object belongs")
+            missing = [key for key in self.keys if key not in row]
+            if missing:
+                raise DamagedJson(f"lacks {', '.join(map(repr, missing))}")
+
+
+def _kind(value: object) -> str:
+    """Name a JSON value's type as JSON does."""
+    names = {dict: "an object", list: "a list", str: "a string", bool: "a boolean"}
+    return names.get(type(value), "null" if value is None else "a number")
+
+
+_RESUME = "`dpo-sweeps resume {folder}`"
+
+PREPARED = JsonFile(
+    f"{_RESUME} prepares the sweep again",
+    keys=(
+        "data_sha256",
+        "weights_sha256",
+        "tokenizer_sha256",
+        "reports",
+        "reference_keys",
+        "reference_computed",
+    ),
+)
+POINT = JsonFile(
+    f"delete it, and {_RESUME} reads the point from the trial's checkpoints, or draws another",
+    keys=("point",),
+)
+CHECKPOINT_MANIFEST = JsonFile(
+    "delete the checkpoint's folder, and the trial goes on from an earlier one",
+    keys=("point", "seed", "files"),
+)
+FAILURE = JsonFile(f"delete it, and {_RESUME} runs the trial again", keys=("reason", "detail"))
+NODE = JsonFile("delete it, and the report leaves this node out", keys=("host",))
+ANSWERS = JsonFile(f"{_RESUME} has the prompts answered again", keys=("by",))
+FINAL_OPENED = JsonFile(
+    "so nobody knows what final was opened for: restore it from a copy, or delete it, and "
+    f"{_RESUME} begins it anew",
+    keys=("when", "why"),
+    is_list=True,
+)
+SELECTION = JsonFile(
+    f"{_RESUME} writes it again",
+    keys=("sweep", "folder", "objective", "verdict", "winner", "trials"),
+)
+EXPORTED = JsonFile(f"{_RESUME} exports the winner again", keys=("trial", "step"))
+AUDIT = JsonFile(
+    f"{_RESUME} audits the data again; or delete it, and the report leaves the audit out",
+    keys=("findings",),
+)
+NIGHT = JsonFile(
+    "restore it from a copy; or rename the folder {folder}, and the night begins anew",
+    keys=("night", "sweep", "incumbent", "control", "code", "workers", "gpus_per_worker"),
+)
+WARM_START = JsonFile(
+    "restore it from a copy; or delete it, and the search goes on without the earlier nights",
+    keys=("sweep", "weights_sha256", "records"),
+    is_list=True,
+)
+TREND = JsonFile(
+    "delete it, and the report leaves the nights out; the next `dpo-sweeps nightly` writes it again",
+    keys=("night", "sweep", "verdict"),
+    is_list=True,
+)
+LATEST = JsonFile("delete it, and the next night writes it again", keys=("night", "sweep"))
+INCUMBENT = JsonFile(
+    "restore it from a copy; or delete it to go on without an incumbent",
+    keys=("night", "sweep", "trial", "step", "point", "path"),
+)
+SHARING = JsonFile("delete it, and it is measured again", keys=("why_not",))
+LOCK_NOTE = JsonFile("delete it", keys=("holder",))
