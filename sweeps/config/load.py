@@ -13,8 +13,6 @@ from sweeps.config.schema import SweepConfig
 from sweeps.config.secrets import holds_secret
 from sweeps.config.strict_yaml import load_yaml
 
-_CONFIRMED_PRESETS = ("lora", "full")
-
 
 def load_sweep(path: str | Path, overrides: Iterable[str] = ()) -> SweepConfig:
     """Read, override (`a.b=value`, value in YAML) and check. Raises SettingsError."""
@@ -46,8 +44,6 @@ def parse_sweep(text: str, *, source: str, overrides: Iterable[str] = ()) -> Swe
     for override in overrides:
         _override(tree, override)
     _refuse_secrets(tree, source)
-    _fill_in_dtype(tree)
-    _fill_in_confirmation(tree)
     try:
         return SweepConfig(**tree)
     except ValidationError as error:
@@ -68,21 +64,6 @@ def _refuse_secrets(value: Any, place: str) -> None:
             "give it by the environment (PGPASSWORD, MLFLOW_TRACKING_PASSWORD, HF_TOKEN, …), or in a "
             "file that only the nodes have"
         )
-
-
-def _fill_in_dtype(tree: dict[str, Any]) -> None:
-    """What a GPU computes fastest in, and what a CPU does. Anything malformed is left to pydantic."""
-    model, resources = tree.get("model"), tree.get("resources")
-    gpus = resources.get("gpus_per_worker", 0) if isinstance(resources, dict) else 0
-    if isinstance(model, dict):
-        model.setdefault("dtype", "bfloat16" if gpus else "float32")
-
-
-def _fill_in_confirmation(tree: dict[str, Any]) -> None:
-    """3 points with 3 seeds for the presets that are meant for work, none for the demo or own axes."""
-    selection = tree.setdefault("selection", {})
-    if tree.get("space") in _CONFIRMED_PRESETS and isinstance(selection, dict):
-        selection.setdefault("confirm", {})
 
 
 def _override(tree: dict[str, Any], assignment: str) -> None:

@@ -9,19 +9,21 @@ import random
 from functools import cached_property
 from typing import Any, Literal
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import Field, ValidationInfo, field_validator, model_validator
 
 from dpo_core.errors import SettingsError
 from dpo_core.hyperparams import HYPERPARAM_NAMES, DPOHyperparams
 from dpo_core.settings import DataSettings, ModelSettings, Settings, TrainingSettings
 from search_spaces import LogUniform, Space, SpaceError, Uniform, load_space
 from sweeps.config.nightly import NightSettings
-from sweeps.config.selection import SelectionSettings
+from sweeps.config.selection import ConfirmSettings, SelectionSettings
 from sweeps.config.study import check_study_url
 from sweeps.config.trackers import TrackerSettings
 
 NAME = r"^[a-z0-9][-a-z0-9]{0,40}$"
 _PROBES = 64
+_CONFIRMED = ("lora", "full")
+"""Presets that are meant for work, not for a demo: their best points are trained again."""
 
 
 class SearchSettings(Settings):
@@ -87,13 +89,15 @@ class SweepConfig(Settings):
     name: str = Field(pattern=NAME)
     seed: int = Field(0, ge=0)
     storage: str = "runs"
+    resources: ResourceSettings = ResourceSettings()
     model: ModelSettings
+    """Its `dtype` is bfloat16 unless given, where workers have a GPU."""
     data: DataSettings
     space: str | dict[str, Any]
     training: TrainingSettings
     search: SearchSettings = SearchSettings()
-    selection: SelectionSettings = SelectionSettings()
-    resources: ResourceSettings = ResourceSettings()
+    selection: SelectionSettings = Field(SelectionSettings(), validate_default=True)
+    """The presets for work confirm 3 points with 3 seeds, unless `confirm` is given."""
     trackers: TrackerSettings = TrackerSettings()
     nightly: NightSettings = NightSettings()
 
@@ -103,6 +107,26 @@ class SweepConfig(Settings):
         if not value.strip():
             raise ValueError("an empty name; give a folder or a URI")
         return value
+
+    # These two see the fields that stand before theirs; one that is malformed is not among them.
+    @field_validator("model")
+    @classmethod
+    def _resolve_dtype(cls, model: ModelSettings, info: ValidationInfo) -> ModelSettings:
+        """Compute in what a GPU is fastest in, unless the config says otherwise."""
+        resources = info.data.get("resources")
+        if "dtype" in model.model_fields_set or not (resources and resources.gpus_per_worker):
+            return model
+        return model.model_copy(update={"dtype": "bfloat16"})
+
+    @field_validator("selection")
+    @classmethod
+    def _resolve_confirmation(
+        cls, selection: SelectionSettings, info: ValidationInfo
+    ) -> SelectionSettings:
+        """Confirm the best points of the presets for work, unless the config says otherwise."""
+        if "confirm" in selection.model_fields_set or info.data.get("space") not in _CONFIRMED:
+            return selection
+        return selection.model_copy(update={"confirm": ConfirmSettings()})
 
     @model_validator(mode="after")
     def _consistent(self) -> SweepConfig:

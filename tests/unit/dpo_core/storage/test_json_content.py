@@ -22,7 +22,7 @@ def test_every_beginning_of_a_file_is_cut_off(indent: int | None, ascii_only: bo
     content = json.dumps(CONTENT, indent=indent, ensure_ascii=ascii_only).encode()
     assert decode_json(content) == CONTENT
     for length in range(1, len(content)):
-        with pytest.raises(DamagedJson, match="^is cut off$"):
+        with pytest.raises(DamagedJson, match=r"^is cut off$"):
             decode_json(content[:length])
 
 

@@ -13,6 +13,7 @@ from dpo_core.errors import SettingsError
 from dpo_core.settings import LoraSettings
 from search_spaces import Choice, LogUniform, load_preset
 from sweeps.config.load import load_sweep, parse_sweep, resolved
+from sweeps.config.schema import SweepConfig
 from sweeps.config.strict_yaml import dump_yaml, load_yaml
 
 CONTRACT = """\
@@ -526,3 +527,21 @@ def test_a_secret_in_a_config_is_refused_and_not_repeated(override: str) -> None
     assert said.startswith(f"sweep.yaml: {override.partition('=')[0]}")
     assert "holds what looks like a password or token" in said
     assert "cAnArY" not in said
+
+
+def test_defaults_that_depend_on_other_keys_are_the_schemas_own() -> None:
+    """Whatever makes a `SweepConfig` gets them, not only who reads YAML."""
+    tree = {
+        "name": "a",
+        "model": {"path": "m"},
+        "data": {"path": "d"},
+        "space": "lora",
+        "training": {"max_steps": 1},
+        "resources": {"gpus_per_worker": 1},
+    }
+    config = SweepConfig(**tree)
+    assert config.model.dtype == "bfloat16"
+    assert config.selection.confirm.trials(8) == 9
+    given = SweepConfig(**tree | {"selection": {"sample_prompts": 2, "confirm": {"top": 1}}})
+    assert given.selection.confirm.trials(8) == 3
+    assert SweepConfig(**tree | {"selection": {"sample_prompts": 2}}).selection.confirm.top == 3
