@@ -258,6 +258,6 @@ def _worst_pairs(
     margins = outcomes.margins(objective)
     worst = [int(i) for i in np.argsort(margins)[:_MOST_WORST_PAIRS] if margins[i] < 0]
     margin_of = {outcomes.ids[i]: float(margins[i]) for i in worst}
-    rows = cast("list[PairRow]", read_split(paths, "select", margin_of) if margin_of else [])
+    rows = cast("list[PairJson]", read_split(paths, "select", margin_of) if margin_of else [])
     pairs = [(row, margin_of[row["id"]]) for row in rows]
     return sorted(pairs, key=lambda pair: pair[1])

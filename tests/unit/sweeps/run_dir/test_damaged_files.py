@@ -1,0 +1,298 @@
+"""Every file of a run directory and of the nights, damaged in every way, and every command that
+reads it: the file is made again, or the command ends with 2 and one line that says what to do.
+
+The tables say which command needs a file and what it does without: `MADE_AGAIN`, or the words of its
+way out. A command that is not named for a file does what it does with the whole file. The default run
+damages each file in one way; `-m slow` does it in all.
+"""
+
+from __future__ import annotations
+
+import fnmatch
+import io
+import json
+import re
+import shutil
+import sys
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from sweeps.cli import app as cli
+from tests.support.sweeps_without_ray import STOPS_HERE, sweep_yaml, without_ray
+
+pytestmark = pytest.mark.xdist_group("damaged files")  # they share the nights, made once
+
+ENDED, KILLED = "torn-2026-01-02", "torn-2026-01-03"
+COMMANDS = {
+    "report": ("report", f"runs/{ENDED}"),
+    "best": ("best", f"runs/{ENDED}", "--json"),
+    "select": ("select", f"runs/{ENDED}", "--json"),
+    "resume": ("resume", f"runs/{ENDED}", "--json"),
+    "nightly": ("nightly", "sweep.yaml", "--date", "2026-01-02", "--json"),
+    "next night": ("nightly", "sweep.yaml", "--date", "2026-01-04"),
+    "report killed": ("report", f"runs/{KILLED}"),
+    "resume killed": ("resume", f"runs/{KILLED}"),
+    "nightly killed": ("nightly", "sweep.yaml", "--date", "2026-01-03"),
+}
+OF_ENDED = ("report", "best", "select", "resume", "nightly")
+STOPPED = ("next night", "resume killed", "nightly killed")
+OF_KILLED = ("report killed", "resume killed", "nightly killed")
+
+DAMAGE: dict[str, Callable[[bytes], bytes]] = {
+    "cut off": lambda content: content[: len(content) // 2],
+    "empty": lambda content: b"",
+    "zeros": lambda content: bytes(len(content)),  # what a disk may hold after a power cut
+    "text": lambda content: b"not what it was\n",
+    "a list": lambda content: b"[1]\n",
+    "an object": lambda content: b'{"a": 1}\n',
+}
+FOLDER = "a folder"
+PROBLEM = {
+    "cut off": "is cut off",
+    "empty": "is empty",
+    "zeros": "is not JSON",
+    "text": "is not JSON",
+    "a list": "holds a ",
+    "an object": "lacks '|holds an object",
+}
+MADE_AGAIN = "made again"
+AGAIN = {"resume": MADE_AGAIN}
+COPY = "restore it from a copy, or delete it, and .*resume.* chooses among the other checkpoints"
+SCORED = "resume.* scores the model again"
+PREPARED = "resume.* prepares the sweep again"
+
+# Of a night that has ended. Names are patterns; the first that fits a file counts.
+OF_ENDED_NIGHT: dict[str, dict[str, str]] = {
+    "config.yaml": dict.fromkeys(("report", "select", "resume"), f"delete it, .*--id {ENDED}"),
+    "splits/select.jsonl": {"report": PREPARED, "select": PREPARED, **AGAIN},
+    "splits/final.jsonl": {"select": PREPARED, **AGAIN},
+    "splits/train.jsonl": AGAIN,
+    "pairs/*.arrow": AGAIN,
+    "encoded/train.arrow": AGAIN,
+    "encoded/*.arrow": {"report": PREPARED, "select": PREPARED, **AGAIN},
+    "prepared.json": {"report": PREPARED, **AGAIN},
+    "trials/*.json": {},
+    "outcomes/t0000-s1-step-000004.parquet": dict.fromkeys(("report", "select", "resume"), COPY),
+    "outcomes/incumbent-final.parquet": {"select": SCORED, **AGAIN},
+    "outcomes/*-final.parquet": {"report": SCORED, "select": SCORED, **AGAIN},
+    "outcomes/incumbent-select.parquet": {"select": "was never scored .*--write", **AGAIN},
+    "outcomes/*.parquet": {"select": COPY, "resume": COPY},
+    "checkpoints/*": {},
+    "failures/*.json": {},
+    "nodes/*.json": {"report": "delete it, and the report leaves this node out"},
+    "study.db": AGAIN,
+    "answers.json": {
+        **dict.fromkeys(("report", "select"), "resume.* has the prompts answered again"),
+        **AGAIN,
+    },
+    "final_opened.json": dict.fromkeys(
+        ("select", "resume"), "nobody knows what final was opened for: restore .* or delete it"
+    ),
+    "selection.json": {
+        **dict.fromkeys(("report", "best"), "resume.* writes it again"),
+        **AGAIN,
+        "nightly": MADE_AGAIN,
+    },
+    "best/dpo-sweeps.json": AGAIN,
+    "best/README.md": AGAIN,
+    "best/config.json": {},
+    "night.json": {"nightly": f"restore it from a copy; or rename the folder .*{ENDED}"},
+    "warm_start.json": {},
+    "audit.json": {"report": "resume.* audits the data again; or delete it", **AGAIN},
+    "trend.json": {"report": "delete it, and the report leaves the nights", "nightly": MADE_AGAIN},
+    "report/*": {"report": MADE_AGAIN},
+}
+# Of a night that was killed, where it differs.
+OF_KILLED_NIGHT: dict[str, dict[str, str]] = {
+    "config.yaml": dict.fromkeys(OF_KILLED, f"delete it, .*--id {KILLED}"),
+    "trials/t0002.json": {},
+    "outcomes/t0002-step-000004.parquet": {},
+    "outcomes/t0000-step-000006.parquet": dict.fromkeys(("resume killed", "nightly killed"), COPY),
+    "checkpoints/t0002/step-000004/manifest.json": {},
+    "failures/t0001.json": {},
+    "prepared.json": {
+        "report killed": PREPARED,
+        "resume killed": MADE_AGAIN,
+        "nightly killed": MADE_AGAIN,
+    },
+    "night.json": {"nightly killed": "restore it from a copy; or rename the folder"},
+    "warm_start.json": dict.fromkeys(
+        ("resume killed", "nightly killed"), "or delete it, and the search goes on without"
+    ),
+}
+# Of the storage that the nights share.
+OF_STORAGE: dict[str, dict[str, str]] = {
+    "nights/torn/latest.json": {"nightly": MADE_AGAIN},
+    "nights/torn/incumbent.json": dict.fromkeys(
+        ("nightly", "next night"), "restore it from a copy; or delete it to go on without"
+    ),
+    ".cache/reference/sharing/*.json": {},
+    ".cache/reference/*.lock": {},
+    ".cache/reference/*": AGAIN,
+    ".leases/*": {},
+}
+
+
+@dataclass(frozen=True)
+class Storage:
+    """The nights as they were left, and the copy of them that a test may damage."""
+
+    whole: Path
+    runs: Path
+
+    def damage(self, name: str, kind: str) -> None:
+        """Bring everything back and damage one file."""
+        shutil.rmtree(self.runs, ignore_errors=True)
+        shutil.copytree(self.whole, self.runs)
+        file = self.runs / name
+        if kind == FOLDER:
+            file.unlink()
+            file.mkdir()
+        else:
+            file.write_bytes(DAMAGE[kind](file.read_bytes()))
+        if name.startswith("nights/"):  # they are read and written before a night counts as ended
+            night = self.runs / ENDED / "night.json"
+            about = json.loads(night.read_text())
+            night.write_text(json.dumps({k: v for k, v in about.items() if k != "ended"}))
+
+
+def run(*arguments: str) -> tuple[int, str]:
+    """Run the command in this process; return its exit code and what it says on stderr."""
+    errors = io.StringIO()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(sys, "argv", ["dpo-sweeps", *arguments])
+        patch.setattr(sys, "stdout", io.StringIO())
+        patch.setattr(sys, "stderr", errors)
+        with pytest.raises(SystemExit) as stopped:
+            cli.main()
+    return stopped.value.code, errors.getvalue()
+
+
+@pytest.fixture(scope="module")
+def storage(
+    toy_model: Path, pairs_file: Path, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Storage]:
+    """Three nights: two have ended, and each made an incumbent; the third was killed."""
+    folder = tmp_path_factory.mktemp("nights")
+    (folder / "sweep.yaml").write_text(sweep_yaml(Path("runs"), toy_model, pairs_file))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(folder)
+        patch.setenv("DPO_SWEEPS_COMMIT", "c0ffee")
+        with without_ray():
+            for night in ("2026-01-01", "2026-01-02"):
+                assert run("nightly", "sweep.yaml", "--date", night)[0] == 0
+            assert run("report", f"runs/{ENDED}")[0] == 0
+        with without_ray(killed_after=1):
+            assert run("nightly", "sweep.yaml", "--date", "2026-01-03")[0] == 130
+        shutil.copytree(folder / "runs", folder / "whole")
+        with without_ray(stop=True):
+            yield Storage(folder / "whole", folder / "runs")
+
+
+def files_of(folder: Path) -> list[str]:
+    return sorted(p.relative_to(folder).as_posix() for p in folder.rglob("*") if p.is_file())
+
+
+def pattern_of(name: str, table: Mapping[str, object]) -> str | None:
+    """Return the first pattern of the table that fits a file."""
+    return next((each for each in table if fnmatch.fnmatch(name, each)), None)
+
+
+def file_of(folder: Path, pattern: str, table: Mapping[str, object]) -> str:
+    """Return the first file that this line of the table is about."""
+    return next(name for name in files_of(folder) if pattern_of(name, table) == pattern)
+
+
+def check(storage: Storage, name: str, kind: str, command: str, expected: str | None) -> None:
+    """Damage a file, run a command, and compare what it says and does with what is expected."""
+    storage.damage(name, kind)
+    damaged = storage.runs / name
+    content = None if kind == FOLDER else damaged.read_bytes()
+    code, said = run(*COMMANDS[command])
+    told = f"{name}, {kind}, {command}: {code}, {said}"
+    assert "Traceback" not in said, told
+    errors = [line for line in said.splitlines() if line.startswith("error: ")]
+    stops = command in STOPPED and any(STOPS_HERE in line for line in errors)
+    is_as_with_the_whole_file = (
+        (code, len(errors)) == (2, 1) if stops else (code, errors) == (0, [])
+    )
+    if kind == FOLDER:
+        refused = code == 2 and any(re.search("is a folder, .*move it away", e) for e in errors)
+        assert refused or (not expected and is_as_with_the_whole_file), told
+    elif expected in (None, MADE_AGAIN):
+        assert is_as_with_the_whole_file, told
+        assert expected is None or damaged.read_bytes() != content, told
+    else:
+        assert (code, len(errors), stops) == (2, 1, False), told
+        assert re.search(expected, errors[0]), told
+        if name.endswith(".json"):
+            assert re.search(f"{re.escape(name)}: .*({PROBLEM[kind]})", errors[0]), told
+
+
+TABLES = {
+    f"{ENDED}/": (OF_ENDED_NIGHT, OF_ENDED),
+    f"{KILLED}/": (OF_KILLED_NIGHT, OF_KILLED),
+    "": (OF_STORAGE, ("resume", "nightly", "next night", "resume killed", "nightly killed")),
+}
+LINES = [(folder, pattern) for folder, (table, _) in TABLES.items() for pattern in table]
+
+
+@pytest.mark.parametrize(("folder", "pattern"), LINES)
+def test_a_file_that_is_cut_off(storage: Storage, folder: str, pattern: str) -> None:
+    """Commands that the table names; all others, and other damage, in the slow test."""
+    table, _ = TABLES[folder]
+    name = folder + file_of(storage.whole / folder, pattern, table)
+    for command, expected in table[pattern].items():
+        check(storage, name, "cut off", command, expected)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", [*DAMAGE, FOLDER])
+@pytest.mark.parametrize(("folder", "pattern"), LINES)
+def test_every_damage_and_every_command(
+    storage: Storage, folder: str, pattern: str, kind: str
+) -> None:
+    table, commands = TABLES[folder]
+    name = folder + file_of(storage.whole / folder, pattern, table)
+    for command in commands:
+        check(storage, name, kind, command, table[pattern].get(command))
+
+
+@pytest.mark.parametrize("kind", [*DAMAGE, FOLDER])
+def test_the_ledger(storage: Storage, kind: str) -> None:
+    """A torn last line is no record, and resuming records its trial again; any other damage is
+    the user's to mend."""
+    torn = kind in ("cut off", "empty", "zeros")
+    damaged = r"ledger.jsonl:1: damaged .*restore the file from a copy, or delete the line"
+    expected = (
+        {"select": "trials have not ended; .*resume", "resume": MADE_AGAIN}
+        if torn
+        else dict.fromkeys(("report", "select", "resume"), damaged)
+    )
+    for command in ("report", "select", "resume"):
+        check(storage, f"{ENDED}/ledger.jsonl", kind, command, expected.get(command))
+
+
+def test_every_file_has_a_line(storage: Storage) -> None:
+    """A file of which no table knows: which command reads it, and what if it is damaged?"""
+    ended = files_of(storage.whole / ENDED)
+    shared = [name for name in files_of(storage.whole) if not name.startswith("torn-")]
+    unknown = [name for name in ended if pattern_of(name, OF_ENDED_NIGHT) is None]
+    unknown += [name for name in shared if pattern_of(name, OF_STORAGE) is None]
+    assert unknown == ["ledger.jsonl"]
+
+
+@pytest.mark.parametrize("name", ["night.json", "selection.json"])
+def test_an_earlier_night_that_cannot_be_read_does_not_cost_tonight(
+    storage: Storage, name: str
+) -> None:
+    storage.damage(f"{ENDED}/{name}", "cut off")
+    with without_ray():
+        code, said = run(*COMMANDS["nightly killed"])
+    assert code == 0, said
+    assert f"{ENDED} is left out of the trend: " in said
+    trend = json.loads((storage.runs / KILLED / "trend.json").read_text())
+    assert [row["sweep"] for row in trend] == ["torn-2026-01-01", KILLED]
