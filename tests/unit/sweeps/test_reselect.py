@@ -52,7 +52,8 @@ def paths(tmp_path: Path) -> SweepPaths:
     paths.store.write(paths.config, f"{yaml.safe_dump(tree)}...\n".encode())
     for split in ("select", "final"):
         rows = [{"id": f"p{i:02d}", "group": f"g{i // 2}", "prompt": "?"} for i in range(PAIRS)]
-        paths.store.write(paths.split(split), "\n".join(map(json.dumps, rows)).encode())
+        lines = "".join(f"{json.dumps(row)}\n" for row in rows)
+        paths.store.write(paths.split(split), lines.encode())
         encoded = (EncodedPair(row["id"], (1,), (2,), (3,)) for row in rows)
         with paths.store.writing(paths.encoded(split)) as file:
             TokenTable.write(encoded, file)

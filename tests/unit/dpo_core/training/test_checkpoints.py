@@ -111,7 +111,7 @@ def test_damage_is_found(whole: Path, damage: Callable[[Path], None]) -> None:
 def test_a_torn_manifest_is_no_manifest(whole: Path) -> None:
     manifest = whole / "manifest.json"
     manifest.write_text(manifest.read_text()[:-20])
-    with pytest.raises(ValueError, match=r"delimiter|Unterminated|Expecting"):
+    with pytest.raises(ValueError, match=r"manifest.json is cut off; the checkpoint is not whole"):
         read_manifest(whole)
 
 
