@@ -33,7 +33,7 @@ def split_scores(
     Args:
         outcomes: Outcomes of every pair of the split.
         objective: Name of the accuracy that the sweep maximizes.
-        labels: `source` and `category` of each pair by its id, for the slices.
+        labels: For each kind of label (`source`, `category`), the value of each pair by its id.
         groups: Prompt group of each pair in the order of ids. They widen the interval where pairs
             of one prompt are right or wrong together.
 

@@ -144,7 +144,7 @@ def mcnemar(better: int, worse: int) -> float:
     """
     from statsmodels.stats.contingency_tables import mcnemar as test  # slow to import
 
-    return min(1.0, float(test([[0, better], [worse, 0]], exact=True).pvalue))
+    return float(test([[0, better], [worse, 0]], exact=True).pvalue)
 
 
 def _exact_p(net: Floats) -> float:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -177,3 +178,17 @@ def test_new_seeds(sweep_seed: int) -> None:
     assert all(0 <= seed < 2**31 for seed in seeds)
     assert new_seeds(sweep_seed, 3) == seeds[:3], "more seeds change none of the first"
     assert new_seeds(sweep_seed + 1, 20) != seeds
+
+
+def test_new_seeds_are_the_same_for_ever() -> None:
+    """A resumed sweep finds its trials by their seeds."""
+    assert new_seeds(0, 3) == [1395115724, 156542938, 1274573599]
+
+
+def test_a_seed_that_was_there_before_is_passed_over(monkeypatch: pytest.MonkeyPatch) -> None:
+    drawn = iter([5, 7, 7, 5, 9])
+    monkeypatch.setattr(
+        "sweeps.selection.confirmation.hashlib.sha256",
+        lambda _: SimpleNamespace(digest=lambda: next(drawn).to_bytes(4, "big")),
+    )
+    assert new_seeds(5, 2) == [7, 9]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -43,6 +44,20 @@ def test_within_a_standard_error_the_one_that_drifted_least_wins() -> None:
     close = candidate("t0000", 80, 0.4), candidate("t0001", 78, 0.1)
     assert winner_of(*close) == ("t0001", 10)
     assert [c.trial for c in choose(close, GROUPS).shortlist] == ["t0000", "t0001"]
+
+
+def test_only_the_pairs_on_which_they_differ_count() -> None:
+    # Four pairs of two prompts: √((2 · 1.92² + 48 · 0.08²) · 50/49) / 100 = 2.8 points, less than the
+    # gap of 4; the accuracies themselves have standard errors of 5.7 and 6.0 points.
+    assert winner_of(candidate("t0000", 80, 0.4), candidate("t0001", 76, 0.1)) == ("t0000", 10)
+
+
+def test_pairs_of_one_prompt_alone_give_no_standard_error() -> None:
+    one = Groups(np.zeros(PAIRS, dtype=np.int64))
+    candidates = [candidate("t0000", 80, 0.4), candidate("t0001", 79, 0.1)]
+    choice = choose(candidates, one)
+    assert [c.trial for c in choice.shortlist] == ["t0000"]
+    assert choice.winner is choice.best is candidates[0]
 
 
 def test_then_the_earlier_step_then_the_name() -> None:
@@ -142,6 +157,22 @@ def test_whatever_wins_in_the_end_was_never_cleared(rows, seed, spares) -> None:
         kept &= can_still_win(everyone[:number], GROUPS, spares)
     winner = choose(everyone, GROUPS).winner
     assert winner is None or winner.checkpoint in kept
+
+
+@pytest.mark.parametrize(("best", "kept"), [(72, True), (73, False)])
+def test_what_a_later_maximum_can_still_reach_by_hand(best: int, kept: bool) -> None:
+    # 25 groups of four. A fair coin a group: ½ · √(25 · 4²) / 100 = 10 points. The standard error of
+    # 52 right, which are 13 whole groups: √((13 · 1.92² + 12 · 2.08²) · 25/24) / 100 = 10.2 points.
+    fours = Groups(np.arange(PAIRS, dtype=np.int64) // 4)
+    candidates = [candidate("t0000", best, 0.4), candidate("t0001", 52, 0.1)]
+    assert (("t0001", 10) in can_still_win(candidates, fours, 1)) == kept
+
+
+@pytest.mark.parametrize(("best", "kept"), [(90, True), (99, False)])
+def test_with_one_prompt_only_its_coin_bounds_what_can_win(best: int, kept: bool) -> None:
+    one = Groups(np.zeros(PAIRS, dtype=np.int64))  # ½ · √(100²) / 100 = 50 points
+    candidates = [candidate("t0000", best, 0.4), candidate("t0001", 45, 0.1)]
+    assert (("t0001", 10) in can_still_win(candidates, one, 1)) == kept
 
 
 def test_the_next_choices_are_kept_too() -> None:

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
-from sweeps.selection.split_scores import split_scores
+from dpo_core.evaluation.outcomes import label_slices
+from sweeps.selection.split_scores import pair_scores, split_scores
+from sweeps.selection.statistics import Groups, design_effect, wilson_interval
 from tests.support.records import LIKELIHOOD, REWARD, TOKEN, outcomes
 
 
@@ -44,3 +48,27 @@ def test_scores_follow_the_objective() -> None:
     told = split_scores(outcomes(), LIKELIHOOD)
     assert (told["correct"], told["ties"], told["accuracy"]) == (2, 1, 0.5)
     assert told["length"]["chosen_longer"]["correct"] == 1
+
+
+def test_pair_scores_are_in_the_order_of_ids() -> None:
+    assert pair_scores(outcomes(), REWARD).tolist() == [1.0, 1.0, 1.0, 0.5, 0.0]
+    shuffled = replace(outcomes(), ids=tuple("edcba"))
+    assert pair_scores(shuffled, REWARD).tolist() == [0.0, 0.5, 1.0, 1.0, 1.0]
+
+
+def test_pairs_that_go_together_widen_the_interval() -> None:
+    groups = Groups.of(list("aabbb"))
+    effect = design_effect(pair_scores(outcomes(), REWARD), groups)
+    assert effect > 1.2
+    grouped = split_scores(outcomes(), REWARD, groups=groups)
+    low, high = wilson_interval(outcomes().count(REWARD), design_effect=effect)
+    assert grouped["interval"] == [low, high]
+    assert low < split_scores(outcomes(), REWARD)["interval"][0]
+
+
+def test_scores_by_label() -> None:
+    labels = {"source": {i: "hh" if i in "ab" else "red_team" for i in "abcde"}}
+    by = split_scores(outcomes(), LIKELIHOOD, labels)["by"]
+    assert by == label_slices(outcomes(), LIKELIHOOD, labels)
+    assert by["source"]["hh"]["total"] == 2
+    assert split_scores(outcomes(), REWARD)["by"] == {}

@@ -6,9 +6,10 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from scipy.stats import binomtest, bootstrap
+from scipy.stats import binomtest, bootstrap, norm
 
 from dpo_core.evaluation.outcomes import Count
+from sweeps.selection import statistics
 from sweeps.selection.statistics import (
     RESAMPLES,
     Groups,
@@ -45,6 +46,12 @@ def test_the_standard_error_by_hand() -> None:
     assert standard_errors(rows([1, 0, 1, 0]), Groups.of(list("aabb"))).tolist() == [0.0]
 
 
+def test_each_row_has_the_standard_error_of_its_own_mean() -> None:
+    both = rows([1, 1, 0, 0], [1, 1, 1, 0.5])
+    alone_each = [standard_errors(row[None], alone(4))[0] for row in both]
+    assert standard_errors(both, alone(4)).tolist() == alone_each
+
+
 def test_the_design_effect_by_hand() -> None:
     # Two prompts of two equal pairs: error ½ as above, independent pairs' ½/√4: (½ / ¼)².
     assert design_effect(np.array([1.0, 1, 0, 0]), Groups.of(list("aabb"))) == pytest.approx(4.0)
@@ -76,6 +83,62 @@ def test_without_groups_the_interval_is_scipys() -> None:
     ).confidence_interval
     assert found.interval == pytest.approx(tuple(theirs), abs=0.006)
     assert found.difference == differences.mean()
+
+
+def naive_bootstrap(sums: np.ndarray, sizes: np.ndarray, seed: int) -> np.ndarray:
+    """Return the mean of each resample, whose groups are picked one by one, (RESAMPLES,)."""
+    picked = np.random.default_rng(seed).integers(0, len(sums), (RESAMPLES, len(sums)))
+    return sums[picked].sum(axis=1) / sizes[picked].sum(axis=1)
+
+
+@pytest.mark.parametrize("seed", [0, 3])
+def test_the_bootstrap_picks_groups_and_one_imagined_pair_each_way(seed: int) -> None:
+    groups = Groups(np.repeat(np.arange(40), 2))
+    differences = np.repeat([1.0] * 24 + [-1.0] * 13 + [0.0] * 3, 2)
+    means = naive_bootstrap(
+        np.append(groups.sums(differences[None])[0], [1.0, -1.0]),
+        np.append(groups.sizes, [1, 1]),
+        seed,
+    )
+    beyond = min((means <= 0).sum(), (means >= 0).sum())
+    assert beyond > 10, "the normal tail plays no part"
+    [found] = compare(differences[None], groups, seed)
+    assert found.p_value == pytest.approx(2 * (beyond + 1) / (RESAMPLES + 1))
+    assert found.interval == pytest.approx(tuple(np.quantile(means, [0.025, 0.975])))
+    assert found.difference == pytest.approx(11 / 40)
+
+
+def test_beyond_all_resamples_the_normal_tail_says_how_rare() -> None:
+    differences = rows([1.0] * 60 + [-1.0] * 10)
+    means = naive_bootstrap(np.append(differences[0], [1.0, -1.0]), np.ones(72), seed=0)
+    assert (means > 0).all()
+    [found] = compare(differences, alone(70))
+    assert found.p_value == pytest.approx(2 * norm.sf(means.mean() / means.std()))
+    assert found.p_value < 2 / (RESAMPLES + 1)
+
+
+def test_the_seed_of_the_bootstrap_is_0_by_default() -> None:
+    differences = np.random.default_rng(0).choice([-1.0, 0.0, 1.0], (1, 50))
+    assert compare(differences, alone(50)) == compare(differences, alone(50), seed=0)
+    assert compare(differences, alone(50)) != compare(differences, alone(50), seed=1)
+
+
+def test_resamples_come_in_blocks_that_fit_into_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(statistics, "_BLOCK", 3_005)
+    blocks = list(statistics._weights(10, seed=0))
+    assert [len(block) for block in blocks] == [300] * 13 + [100]
+    assert all((block.sum(axis=1) == 10).all() for block in blocks), "as many as there are groups"
+    assert (np.concatenate(blocks).mean(axis=0) > 0.9).all(), "each group is drawn, the first too"
+
+
+@pytest.mark.parametrize(("better", "worse", "exact"), [(13, 12, False), (13, 11, True)])
+def test_with_25_groups_that_differ_the_bootstrap_is_enough(
+    better: int, worse: int, exact: bool
+) -> None:
+    differences = rows([1.0] * better + [-1.0] * worse)
+    [found] = compare(differences, alone(better + worse))
+    assert mcnemar(better, worse) > 0.8
+    assert (found.p_value >= mcnemar(better, worse)) == exact
 
 
 @pytest.mark.parametrize(("better", "worse"), [(5, 0), (9, 1), (3, 3), (0, 8)])

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from sweeps.selection.statistics import Comparison
+from sweeps.selection.statistics import CONFIDENCE, Comparison
 from sweeps.selection.verdict import (
     BETTER,
     SAME,
@@ -22,6 +22,9 @@ from sweeps.selection.verdict import (
         ((-0.01, 0.05), 0.04, SAME),
         ((0.01, 0.05), 0.06, SAME),
         ((-0.05, -0.01), 0.01, WORSE),
+        ((0.01, 0.05), 1 - CONFIDENCE, SAME),
+        ((0.0, 0.05), 0.01, SAME),
+        ((-0.05, 0.0), 0.01, SAME),
     ],
 )
 def test_a_verdict_needs_the_interval_and_the_p_value(interval, p_value, word) -> None:
@@ -51,3 +54,44 @@ def test_a_verdict_in_words() -> None:
         "excluded by guardrails: drift_chosen 6, repetition 1"
     )
     assert nothing.as_dict()["interval"] is None
+
+
+def test_a_verdict_as_selection_json_holds_it() -> None:
+    verdict = verdict_on_final(
+        Comparison(0.03, (0.01, 0.05), 0.02), "t0001 at step 8", 412, "reference"
+    )
+    assert verdict.as_dict() == {
+        "word": "better",
+        "sentence": verdict.sentence,
+        "against": "reference",
+        "difference": 0.03,
+        "interval": [0.01, 0.05],
+        "p_value": 0.02,
+    }
+
+
+@pytest.mark.parametrize(
+    ("p_value", "openings", "end"),
+    [
+        (0.001, 1, "p = 0.001"),
+        (0.0009, 1, "p < 0.001"),
+        (0.01, 2, "p = 0.020, final opened 2 times"),
+        (0.7, 2, "p = 1.000, final opened 2 times"),
+    ],
+)
+def test_the_p_value_in_words(p_value: float, openings: int, end: str) -> None:
+    comparison = Comparison(0.03, (0.01, 0.05), p_value)
+    verdict = verdict_on_final(comparison, "t0001 at step 8", 412, "reference", openings)
+    assert verdict.sentence.endswith(f"+5.0, {end}")
+
+
+def test_without_an_evaluation_there_is_nothing_to_exclude() -> None:
+    verdict = verdict_without_winner(0, {}, "incumbent")
+    assert verdict.as_dict() == {
+        "word": "no admissible candidate",
+        "sentence": "no trial was ever evaluated",
+        "against": "incumbent",
+        "difference": None,
+        "interval": None,
+        "p_value": None,
+    }
