@@ -3,31 +3,20 @@
 from __future__ import annotations
 
 import re
-import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
 from tests.support.repository import ROOT
 
+FOLDERS = ("sweeps", "dpo_core", "search_spaces", "tests", "cluster")
 _FENCE = re.compile(r"^```.*?^```[ \t]*$", re.MULTILINE | re.DOTALL)
 _CELL_BORDER = re.compile(r"(?<!\\)\|")
 
 
 def documents() -> list[Path]:
-    """Return every README and the guide for contributors, as far as they belong to the project."""
-    pattern = ["README.md", "**/README.md", ".github/*.md"]
-    command = [
-        "git",
-        "ls-files",
-        "-z",
-        "--cached",
-        "--others",
-        "--exclude-standard",
-        "--",
-        *pattern,
-    ]
-    listed = subprocess.run(command, cwd=ROOT, capture_output=True, check=True, text=True).stdout
-    return sorted(ROOT / name for name in listed.split("\0") if name and (ROOT / name).is_file())
+    """Return every README of the project's folders and the guide for contributors."""
+    inside = [path for folder in FOLDERS for path in (ROOT / folder).rglob("README.md")]
+    return sorted([ROOT / "README.md", *inside, *(ROOT / ".github").glob("*.md")])
 
 
 def prose(path: Path) -> str:

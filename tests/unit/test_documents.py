@@ -14,6 +14,7 @@ from sweeps.cli.app import app
 from sweeps.config.load import parse_sweep
 from sweeps.config.strict_yaml import load_yaml
 from tests.support.documents import (
+    FOLDERS,
     blocks,
     code_spans,
     documents,
@@ -25,7 +26,6 @@ from tests.support.documents import (
 from tests.support.repository import FILES, PACKAGES, ROOT, name_of
 
 DOCUMENTS = documents()
-FOLDERS = ("sweeps", "dpo_core", "search_spaces", "tests", "cluster")
 WALK = ROOT / "sweeps" / "README.md"
 MOST_WORDS = 1500  # of the main README, as `wc -w` counts them
 CALL = re.compile(r"[a-z_]\w*(\.\w+)+\(\)")  # `trials.runner.run_trials()`
