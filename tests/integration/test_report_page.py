@@ -1,4 +1,4 @@
-"""The report in a real browser: whole, quiet, readable, and deaf to what hostile text says."""
+"""Tests of the report in a browser: complete, readable, offline, and safe with hostile texts."""
 
 from __future__ import annotations
 
@@ -39,8 +39,8 @@ def hostile_pairs() -> list[Any]:
     return [*named, *(replace(p, source=HOSTILE, category="attack") for p in attacks)]
 
 
-def told(selection: dict[str, Any]) -> dict[str, Any]:
-    """What confirmation and an incumbent add to selection.json; and hostile texts."""
+def additions_to(selection: dict[str, Any]) -> dict[str, Any]:
+    """Return what confirmation and an incumbent add to selection.json, with hostile texts."""
     winner = selection["winner"]
     return {
         "verdict": {**selection["verdict"], "sentence": f"Better than the reference. {HOSTILE}"},
@@ -67,7 +67,7 @@ def told(selection: dict[str, Any]) -> dict[str, Any]:
 
 
 def nights(selection: dict[str, Any]) -> list[dict[str, Any]]:
-    """Three nights as `nightly` tells them, the second without a winner."""
+    """Return three nights as trend.json has them, the second without a winner."""
     about = {
         "workers": 1,
         "gpus_per_worker": 0,
@@ -88,7 +88,7 @@ def nights(selection: dict[str, Any]) -> list[dict[str, Any]]:
 
 @pytest.fixture(scope="module")
 def ended(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The page of an ended sweep in which every text is hostile."""
+    """Return the page of an ended sweep in which every text is hostile."""
     folder = tmp_path_factory.mktemp("runs") / "hostile"
     model = f"model.path={json.dumps(HOSTILE)}"
     sweep = ScriptedSweep(folder, hostile_pairs(), [model, "search.trials=14", GUARDED])
@@ -97,7 +97,7 @@ def ended(tmp_path_factory: pytest.TempPathFactory) -> Path:
     sweep.end(12, "failed", reason=HOSTILE, detail=CLOSING, steps=(10,))
     sweep.end(13, "failed", reason="nan", detail="| a | b |\n# c", steps=())
     sweep.answer = f"{{{{{{{{ 7 * 7 }}}}}}}}\n{HOSTILE}{CLOSING}"
-    selection = sweep.select(**told(sweep.select()))
+    selection = sweep.select(**additions_to(sweep.select()))
     store, paths = sweep.paths.store, sweep.paths
     store.write(paths.trend, json.dumps(nights(selection)).encode())
     prepared = json.loads(store.read(paths.prepared))
@@ -137,7 +137,7 @@ def test_every_plot_is_drawn(page: Any) -> None:
     assert min(points) > 0, "a plot without anything in it"
 
 
-def test_nothing_is_asked_of_a_network_and_nothing_complained(page: Any, ended: Path) -> None:
+def test_it_loads_nothing_from_a_network_and_logs_no_error(page: Any, ended: Path) -> None:
     open_report(page, ended)
     assert page.execute_script("return performance.getEntriesByType('resource').length") == 0
     assert {url.split(":")[0] for url in requested(page)} <= {"file", "data"}
@@ -175,9 +175,9 @@ def test_hostile_text_is_text(page: Any, ended: Path) -> None:
     assert page.execute_script("return document.querySelectorAll('main img, main b').length") == 0
     assert page.execute_script("return document.scripts.length") == 2 + len(PLOTS)
     shown = page.execute_script("return document.body.innerText")
-    for place in ("#verdict", "#answers", "#leaderboard", "#data", "#nights", "#provenance"):
-        text = page.execute_script(f"return document.querySelector('{place}').textContent")
-        assert "<script>window.pwned = 1</script>" in text, place
+    for section in ("#verdict", "#answers", "#leaderboard", "#data", "#nights", "#provenance"):
+        text = page.execute_script(f"return document.querySelector('{section}').textContent")
+        assert "<script>window.pwned = 1</script>" in text, section
     assert CLOSING in shown
     ticks = page.execute_script(
         "return [...document.querySelectorAll('#plot-slices .ytick text')].map(e => e.textContent)"
@@ -187,10 +187,10 @@ def test_hostile_text_is_text(page: Any, ended: Path) -> None:
     assert "{{ 7 * 7 }}" in page.execute_script("return document.body.textContent")
 
 
-def test_a_script_that_slipped_through_would_not_run(
+def test_a_script_that_is_not_the_pages_own_does_not_run(
     page: Any, ended: Path, tmp_path: Path
 ) -> None:
-    """The policy lets two scripts run, by their hashes."""
+    """The content security policy allows two scripts, by their hashes."""
     broken = tmp_path / "index.html"
     text = ended.read_text(encoding="utf-8")
     broken.write_text(text.replace("<main>", "<main><script>window.pwned = 3</script>", 1))
@@ -199,7 +199,7 @@ def test_a_script_that_slipped_through_would_not_run(
     assert "Content Security Policy" in str(page.get_log("browser"))
 
 
-def test_a_trial_is_shown_in_every_plot(page: Any, ended: Path) -> None:
+def test_a_click_on_a_trial_selects_it_in_every_plot(page: Any, ended: Path) -> None:
     open_report(page, ended)
     faded = "return document.getElementById('plot-curves').data.filter(t => t.opacity < 0.1).length"
     chosen = (
@@ -262,7 +262,7 @@ def test_before_anything_ran_there_is_a_page(page: Any, tmp_path: Path) -> None:
     assert page.get_log("browser") == []
 
 
-def test_what_stands_in_the_file_cannot_end_its_scripts(ended: Path) -> None:
+def test_no_text_of_the_file_can_end_its_scripts(ended: Path) -> None:
     text = ended.read_text(encoding="utf-8")
     bodies = re.findall(r"<script[^>]*>(.*?)</script>", text, re.DOTALL)
     assert len(bodies) == 2 + len(PLOTS)
