@@ -13,16 +13,17 @@ from sweeps.config.study import check_study_driver
 from sweeps.config.trackers import check_trackers
 from sweeps.finalize.finalize import finalize_sweep
 from sweeps.finalize.incumbent import find_incumbent
-from sweeps.prepare.audit_report import Said, finding_lines, skipped_rows
-from sweeps.prepare.data import read_data, said_of, split_data
+from sweeps.prepare.audit_report import finding_lines, skipped_rows
+from sweeps.prepare.data import read_data, reading_report, split_data
 from sweeps.prepare.pipeline import prepare
-from sweeps.prepare.reuse import kept_data, kept_prepared
+from sweeps.prepare.reuse import reusable_pairs, reusable_preparation
 from sweeps.ray_runtime.auth import how_to_enter
 from sweeps.ray_runtime.connect import connected, dashboard_url
 from sweeps.ray_runtime.remote_call import call_of
 from sweeps.report.write import try_write_report
 from sweeps.run_dir import json_files
 from sweeps.run_dir.config_file import write_config
+from sweeps.run_dir.json_types import ReadingReport
 from sweeps.run_dir.lock import held
 from sweeps.run_dir.paths import SweepPaths
 from sweeps.run_dir.prepared import Prepared
@@ -50,7 +51,7 @@ def run_sweep(config: SweepConfig, paths: SweepPaths, tell: Any) -> dict[str, An
         )
     check_study_driver(config.search.study)
     check_trackers(config.trackers)
-    made = kept_prepared(paths) or kept_data(paths) or _read(config)
+    made = reusable_preparation(paths) or reusable_pairs(paths) or _read(config)
     find_incumbent(config)  # a wrong path is told before anything runs
     with held(paths.leases, paths.sweep_id), connected():
         import ray
@@ -91,7 +92,7 @@ def run_sweep(config: SweepConfig, paths: SweepPaths, tell: Any) -> dict[str, An
     return selection
 
 
-def _read(config: SweepConfig) -> tuple[PreferenceSplits, Said]:
+def _read(config: SweepConfig) -> tuple[PreferenceSplits, ReadingReport]:
     data = read_data(config)
     splits = split_data(config, data)
     if data.skipped:
@@ -100,7 +101,7 @@ def _read(config: SweepConfig) -> tuple[PreferenceSplits, Said]:
         f"{len(splits.train)} train, {len(splits.select)} select, {len(splits.final)} final pairs "
         f"from {', '.join(source.path for source in config.data.all_sources)}"
     )
-    return splits, said_of(data)
+    return splits, reading_report(data)
 
 
 def read_selection(paths: SweepPaths) -> dict[str, Any]:

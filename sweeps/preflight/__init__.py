@@ -1,1 +1,1 @@
-"""What can be said before a sweep runs: a plan of its cost, an audit of its data."""
+"""Commands that look at a sweep before it runs: a plan of its cost, an audit of its data."""

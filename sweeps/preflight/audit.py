@@ -1,52 +1,54 @@
-"""`dpo-sweeps audit`: reads a sweep's data as a run would, and says what is wrong with it."""
+"""The command `audit`: reads a sweep's data as a run would, and reports what is wrong with it."""
 
 from __future__ import annotations
-
-from typing import Any
 
 from dpo_core.audit.pair_checks import Finding
 from dpo_core.errors import SettingsError
 from dpo_core.storage.store import Store
 from sweeps.config.schema import SweepConfig
-from sweeps.preflight.dry_run import Rehearsal, rehearsed
-from sweeps.prepare.audit_report import audited
-from sweeps.prepare.data import said_of
-from sweeps.prepare.pipeline import of_reference
-from sweeps.prepare.reference_pass import columns_of, fingerprints, settle_rows
+from sweeps.preflight.dry_run import DryRun, dry_run
+from sweeps.prepare.audit_report import build_audit
+from sweeps.prepare.data import reading_report
+from sweeps.prepare.pipeline import reference_pass_findings
+from sweeps.prepare.reference_pass import choose_row_layout, fingerprints, reference_columns
+from sweeps.run_dir.json_types import AuditJson
 from sweeps.run_dir.paths import SweepPaths
 
 
-def make_audit(config: SweepConfig, with_model: bool) -> dict[str, Any]:
-    """`findings` (severe first), `lengths` and counts. Raises UserError where `run` would, but for
-    rows that make no pair: those are all found, and told.
+def make_audit(config: SweepConfig, with_model: bool) -> AuditJson:
+    """Audit the data of a sweep.
 
-    With the model, its reference pass is run here and kept for the sweep.
+    With the model, its reference pass runs on this machine and is stored for the sweep. Rows that
+    make no pair are all reported, where `run` would stop at the first.
+
+    Raises:
+        UserError: where `run` would, but for such rows.
     """
     lenient = config.data.model_copy(update={"on_bad_row": "skip"})
-    with rehearsed(config.model_copy(update={"data": lenient})) as rehearsal:
-        return _audit(config, rehearsal, with_model)
+    with dry_run(config.model_copy(update={"data": lenient})) as run:
+        return _audit(config, run, with_model)
 
 
-def _audit(config: SweepConfig, rehearsal: Rehearsal, with_model: bool) -> dict[str, Any]:
-    data, splits, tokens = rehearsal.data, rehearsal.splits, rehearsal.tokens
+def _audit(config: SweepConfig, run: DryRun, with_model: bool) -> AuditJson:
+    data, splits, tokens = run.data, run.splits, run.tokens
     if with_model and data.pairs.unanswered_count:
         raise SettingsError(
             "--with-model: golden answers have no rejected side before the sweep has run, which then "
             f"leaves its audit in {SweepPaths.audit}; audit without the model"
         )
-    findings = [*rehearsal.findings]
+    findings = [*run.findings]
     if with_model:
-        findings += _of_model(config, rehearsal)
+        findings += _reference_findings(config, run)
     refuses = config.data.on_bad_row == "fail"
-    return audited(splits, tokens, findings, said_of(data), refuses_bad_rows=refuses)
+    return build_audit(splits, tokens, findings, reading_report(data), refuses_bad_rows=refuses)
 
 
-def _of_model(config: SweepConfig, rehearsal: Rehearsal) -> list[Finding]:
+def _reference_findings(config: SweepConfig, run: DryRun) -> list[Finding]:
     from dpo_core.scoring.scorer import Scorer
 
-    tokens, tokenizer = rehearsal.tokens, rehearsal.tokenizer
+    tokens, tokenizer = run.tokens, run.tokenizer
     paths, scorer = SweepPaths(Store.open(config.storage), "audit"), Scorer(config.model)
     prints = fingerprints(config, tokenizer)
-    settle_rows(config, paths, tokens, prints, scorer)
-    _, columns, _ = columns_of(config, paths, tokens["train"], prints, scorer)
-    return of_reference(config, rehearsal.splits, tokens, columns)
+    choose_row_layout(config, paths, tokens, prints, scorer)
+    _, columns, _ = reference_columns(config, paths, tokens["train"], prints, scorer)
+    return reference_pass_findings(config, run.splits, tokens, columns)

@@ -1,4 +1,7 @@
-"""Data read, split and encoded as a run would do it, for the commands that only look at them."""
+"""A dry run: data read, split and encoded as a run would, for the commands `plan` and `audit`.
+
+Tested in tests/unit/sweeps/preflight/test_plan.py.
+"""
 
 from __future__ import annotations
 
@@ -7,37 +10,50 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 from dpo_core.audit.pair_checks import Finding, audit
 from dpo_core.preferences import LoadedData, PreferenceSplits
 from sweeps.config.schema import SweepConfig
-from sweeps.prepare.data import Encoded, encode_splits, expected_pairs, read_data, split_data
+from sweeps.prepare.data import (
+    TokenTables,
+    encode_splits,
+    read_data,
+    split_data,
+    with_placeholder_answers,
+)
 from sweeps.run_dir.paths import SPLITS
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
 
 
 @dataclass(frozen=True)
-class Rehearsal:
-    """Golden answers have something in place of what the model will say."""
+class DryRun:
+    """What a dry run read; golden prompts have placeholders for the model's answers."""
 
     data: LoadedData
     splits: PreferenceSplits
-    tokenizer: Any
-    tokens: Encoded
+    tokenizer: PreTrainedTokenizerBase
+    tokens: TokenTables
     findings: Sequence[Finding]
 
 
 @contextmanager
-def rehearsed(config: SweepConfig) -> Iterator[Rehearsal]:
-    """The tokens are in a folder that goes away with the block. Raises UserError as `run` would."""
+def dry_run(config: SweepConfig) -> Iterator[DryRun]:
+    """Read, split and encode a sweep's data; the tokens are deleted at the end of the block.
+
+    Raises:
+        UserError: where `run` would.
+    """
     from dpo_core.models.load import load_tokenizer, silence_libraries
 
     silence_libraries()
     data = read_data(config)
-    splits = split_data(config, expected_pairs(data))
+    splits = split_data(config, with_placeholder_answers(data))
     tokenizer = load_tokenizer(config.model)
     with tempfile.TemporaryDirectory(prefix="dpo-sweeps-") as folder:
         tokens = encode_splits(config, splits, tokenizer, Path(folder))
         by_split = {split: getattr(splits, split) for split in SPLITS}
         findings = audit(by_split, tokens, config.data.max_tokens)
-        yield Rehearsal(data, splits, tokenizer, tokens, findings)
+        yield DryRun(data, splits, tokenizer, tokens, findings)

@@ -1,6 +1,6 @@
-"""What would run, before anything runs: trials, steps, tokens, memory, and what can be seen.
+"""The command `plan`: trials, steps, tokens, memory and the smallest gain that can be seen.
 
-Loads the data and the tokenizer, and of the model only its shape.
+It loads the data and the tokenizer, and of the model only its config.json.
 """
 
 from __future__ import annotations
@@ -10,28 +10,30 @@ from typing import Any
 
 from dpo_core.audit.pair_checks import INFO
 from dpo_core.encoding.packing import pack
-from dpo_core.encoding.token_table import encoding_report
+from dpo_core.encoding.token_table import EncodingReport, encoding_report
 from dpo_core.settings import DEFAULT_ROW_TOKENS
 from dpo_core.training.trainer import check_trl_fields
 from sweeps.config.schema import SweepConfig
-from sweeps.preflight.dry_run import Rehearsal, rehearsed
-from sweeps.prepare.audit_report import finding_lines, skipped_rows
+from sweeps.preflight.dry_run import DryRun, dry_run
+from sweeps.prepare.audit_report import finding_json, finding_lines, skipped_rows
 from sweeps.prepare.memory_estimate import count_parameters, memory_bytes
 from sweeps.run_dir.paths import SPLITS
 from sweeps.selection.statistics import detectable_gain
 
 GIB = 2**30
+Plan = dict[str, Any]
+"""The numbers of `plan --json`: see `_plan`."""
 
 
-def make_plan(config: SweepConfig) -> dict[str, Any]:
-    """Numbers in units of their names. Raises UserError as `run` would."""
+def make_plan(config: SweepConfig) -> Plan:
+    """Estimate a sweep; keys name the units. Raises UserError where `run` would."""
     check_trl_fields(config.training)
-    with rehearsed(config) as rehearsal:
-        return _plan(config, rehearsal)
+    with dry_run(config) as run:
+        return _plan(config, run)
 
 
-def _plan(config: SweepConfig, rehearsal: Rehearsal) -> dict[str, Any]:
-    data, tokens = rehearsal.data, rehearsal.tokens
+def _plan(config: SweepConfig, run: DryRun) -> Plan:
+    data, tokens = run.data, run.tokens
     reports = {split: encoding_report(tokens[split]) for split in SPLITS}
     train = reports["train"]
     steps = config.training.steps(train.pairs - train.indistinct)
@@ -57,7 +59,7 @@ def _plan(config: SweepConfig, rehearsal: Rehearsal) -> dict[str, Any]:
         "pairs": {s: reports[s].pairs for s in SPLITS},
         "pairs_by_source": dict(Counter(data.pairs.column("source"))),
         "golden_waiting": data.pairs.unanswered_count,
-        "findings": [finding.as_dict() for finding in rehearsal.findings],
+        "findings": [finding_json(finding) for finding in run.findings],
         "annotator_agreement": data.agreement,
         "rows_skipped": list(data.skipped),
         # Once a pair, though both its prompt and its answers may have been cut.
@@ -83,8 +85,8 @@ def _plan(config: SweepConfig, rehearsal: Rehearsal) -> dict[str, Any]:
     }
 
 
-def plan_lines(plan: dict[str, Any]) -> list[str]:
-    """The same for a reader."""
+def plan_lines(plan: Plan) -> list[str]:
+    """Return a plan as lines for a reader."""
     pairs, tokens, need = plan["pairs"], plan["tokens"], plan["resources_per_trial"]
     gain, parameters = plan["detectable_gain"], plan["parameters"]
     lines = [
@@ -127,5 +129,5 @@ def plan_lines(plan: dict[str, Any]) -> list[str]:
     return lines
 
 
-def _tokens(split: Any) -> int:
+def _tokens(split: EncodingReport) -> int:
     return int(split.prompt_tokens + split.chosen_tokens + split.rejected_tokens)

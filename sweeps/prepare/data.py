@@ -1,10 +1,13 @@
-"""From a config to pairs, splits and tokens: plain functions, which `plan` and `audit` use too."""
+"""Reads a sweep's pairs, splits and encodes them; `plan` and `audit` use these functions too.
+
+Tested in tests/unit/sweeps/preflight/test_plan.py.
+"""
 
 from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 from dpo_core.encoding import encode
 from dpo_core.encoding.token_table import TokenTable
@@ -19,10 +22,14 @@ from dpo_core.preferences import (
 )
 from dpo_core.preferences.golden import is_unanswered, with_placeholder_answer
 from sweeps.config.schema import SweepConfig
-from sweeps.prepare.audit_report import Said
+from sweeps.run_dir.json_types import ReadingReport
 from sweeps.run_dir.paths import SPLITS
 
-Encoded = dict[str, TokenTable]
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
+
+TokenTables = dict[str, TokenTable]
+"""The encoded pairs of each split."""
 
 
 def load_splits(config: SweepConfig) -> PreferenceSplits:
@@ -31,7 +38,11 @@ def load_splits(config: SweepConfig) -> PreferenceSplits:
 
 
 def read_data(config: SweepConfig) -> LoadedData:
-    """Every pair, those of splits that have a file of their own apart."""
+    """Read every pair; those of splits with a file of their own stay apart.
+
+    Raises:
+        DataError: a file or a row cannot be used.
+    """
     skip = config.data.on_bad_row == "skip"
     loaded = load_data(config.data.all_sources, skip_bad_rows=skip)
     fixed_splits = {
@@ -45,8 +56,8 @@ def read_data(config: SweepConfig) -> LoadedData:
     )
 
 
-def expected_pairs(loaded: LoadedData) -> LoadedData:
-    """For estimates: golden answers with something in place of what the model will say."""
+def with_placeholder_answers(loaded: LoadedData) -> LoadedData:
+    """Put placeholders where the model will answer golden prompts, for estimates of lengths."""
     if not loaded.pairs.unanswered_count:
         return loaded
     pairs = (
@@ -56,6 +67,7 @@ def expected_pairs(loaded: LoadedData) -> LoadedData:
 
 
 def split_data(config: SweepConfig, loaded: LoadedData) -> PreferenceSplits:
+    """Split pairs into train, select and final by prompt group, as the config says."""
     data = config.data
     return split_pairs(
         loaded.pairs,
@@ -66,17 +78,33 @@ def split_data(config: SweepConfig, loaded: LoadedData) -> PreferenceSplits:
     )
 
 
-def said_of(loaded: LoadedData) -> Said:
-    """What an audit says of the reading itself."""
+def reading_report(loaded: LoadedData) -> ReadingReport:
+    """Return what an audit says about the reading itself."""
     return {"annotator_agreement": loaded.agreement, "rows_skipped": list(loaded.skipped)}
 
 
 def encode_splits(
-    config: SweepConfig, splits: PreferenceSplits, tokenizer: Any, folder: Path
-) -> Encoded:
-    """The tokens of the splits, written into `folder` and mapped from there."""
+    config: SweepConfig,
+    splits: PreferenceSplits,
+    tokenizer: PreTrainedTokenizerBase,
+    folder: Path,
+) -> TokenTables:
+    """Encode the pairs of every split into Arrow files in `folder`.
+
+    Args:
+        config: the sweep; `data` says how to encode.
+        splits: the pairs.
+        tokenizer: the model's own.
+        folder: where the files go, which the tables map into memory.
+
+    Returns:
+        The tokens of each split.
+
+    Raises:
+        SettingsError: no training pair has two different answers once they are cut.
+    """
     data, chat = config.data, encode.uses_chat_template(tokenizer, config.data.format)
-    tokens: Encoded = {}
+    tokens: TokenTables = {}
     for split in SPLITS:
         pairs = getattr(splits, split)
         encoded = encode.encode(

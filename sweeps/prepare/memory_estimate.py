@@ -1,4 +1,7 @@
-"""How much memory a worker needs: an estimate from the model's shape, before anything is loaded."""
+"""An estimate of a worker's memory from the shape of the model, before anything is loaded.
+
+Tested in tests/unit/sweeps/preflight/test_plan.py.
+"""
 
 from __future__ import annotations
 
@@ -7,7 +10,7 @@ from sweeps.config.schema import SweepConfig
 
 
 def count_parameters(model: ModelSettings) -> dict[str, int]:
-    """All and trained parameters, layers, hidden and vocabulary size, from the config alone."""
+    """Return total and trained parameters, layers, hidden and vocabulary size, from config.json."""
     import torch
     from transformers import AutoConfig, AutoModelForCausalLM
 
@@ -39,9 +42,20 @@ def count_parameters(model: ModelSettings) -> dict[str, int]:
 
 
 def memory_bytes(config: SweepConfig, parameters: dict[str, int], row_tokens: int) -> int:
-    """Estimate: weights, gradients and two AdamW moments of what is trained, and the activations
-    of one row: about 34 values per token, layer and hidden unit (arXiv:2205.05198), the logits of
-    a piece of its answers twice. No reference model, whatever the method."""
+    """Estimate the memory of a training step, in bytes.
+
+    It counts the weights, the gradients and two AdamW moments of what is trained, the activations of
+    one row (about 34 values per token, layer and hidden unit, arXiv:2205.05198), and twice the logits
+    of a piece of its answers. There is no reference model in memory.
+
+    Args:
+        config: the sweep: its dtype, adapter and gradient checkpointing.
+        parameters: as `count_parameters` returns them.
+        row_tokens: the length of a row.
+
+    Returns:
+        Bytes for one worker.
+    """
     from dpo_core.ops.fused_head import PIECE_VALUES
 
     width = 4 if config.model.adapter is None or config.model.dtype == "float32" else 2

@@ -23,19 +23,29 @@ from dpo_core.scoring.reference_cache import Columns
 from dpo_core.storage.store import PARTIAL_PREFIX, Store
 from dpo_core.training.trainer import check_trl_fields
 from sweeps.config.schema import SweepConfig
-from sweeps.prepare.audit_report import Said, audited
-from sweeps.prepare.data import Encoded, encode_splits
+from sweeps.prepare.audit_report import build_audit
+from sweeps.prepare.data import TokenTables, encode_splits
 from sweeps.prepare.golden import GoldenAnswers, deal
-from sweeps.prepare.reference_pass import columns_of, fingerprints, needs_checkpointing, settle_rows
+from sweeps.prepare.reference_pass import (
+    choose_row_layout,
+    fingerprints,
+    needs_checkpointing,
+    reference_columns,
+)
 from sweeps.ray_runtime.remote_call import Call
 from sweeps.run_dir import json_files
 from sweeps.run_dir.config_file import read_config, write_config
+from sweeps.run_dir.json_types import ReadingReport
 from sweeps.run_dir.paths import SPLITS, SweepPaths
 from sweeps.run_dir.prepared import Prepared, read_encoded, read_pairs
 
 
 def prepare(
-    config: SweepConfig, paths: SweepPaths, splits: PreferenceSplits, said: Said, call: Call
+    config: SweepConfig,
+    paths: SweepPaths,
+    splits: PreferenceSplits,
+    said: ReadingReport,
+    call: Call,
 ) -> Prepared:
     """`call` runs the heavy part. May be repeated: the same data gives the same files. `said` of the
     data goes to the audit."""
@@ -79,7 +89,7 @@ def _answer_remotely(storage: str, sweep_id: str, share: int, shares: int) -> in
     return desk.golden.make(desk.scorer, share, shares)
 
 
-def _prepare_remotely(storage: str, sweep_id: str, said: Said) -> dict[str, Any]:
+def _prepare_remotely(storage: str, sweep_id: str, said: ReadingReport) -> dict[str, Any]:
     desk = _Desk.at(storage, sweep_id)
     paths, config, scorer, prints = desk.paths, desk.config, desk.scorer, desk.prints
     check_trl_fields(config.training)
@@ -87,10 +97,10 @@ def _prepare_remotely(storage: str, sweep_id: str, said: Said) -> dict[str, Any]
     _refuse_other_data(paths, splits)
     tokens = _write_splits(config, paths, splits, desk.tokenizer)
     findings = audit({s: getattr(splits, s) for s in SPLITS}, tokens, config.data.max_tokens)
-    not_shared = settle_rows(config, paths, tokens, prints, scorer)
-    passes = {s: columns_of(config, paths, tokens[s], prints, scorer) for s in SPLITS}
-    findings += of_reference(config, splits, tokens, passes["train"][1])
-    kept = audited(splits, tokens, findings, said)
+    not_shared = choose_row_layout(config, paths, tokens, prints, scorer)
+    passes = {s: reference_columns(config, paths, tokens[s], prints, scorer) for s in SPLITS}
+    findings += reference_pass_findings(config, splits, tokens, passes["train"][1])
+    kept = build_audit(splits, tokens, findings, said)
     paths.store.write(paths.audit, json.dumps(kept, ensure_ascii=False, indent=2).encode())
     prepared = Prepared(
         **prints,
@@ -111,7 +121,7 @@ def _prepare_remotely(storage: str, sweep_id: str, said: Said) -> dict[str, Any]
 
 def _write_splits(
     config: SweepConfig, paths: SweepPaths, splits: PreferenceSplits, tokenizer: Any
-) -> Encoded:
+) -> TokenTables:
     """Pairs and tokens of every split into the sweep's folder; the tokens, mapped from there."""
     chat = encode.uses_chat_template(tokenizer, config.data.format)
     with tempfile.TemporaryDirectory(dir=paths.scratch, prefix=PARTIAL_PREFIX) as folder:
@@ -136,8 +146,8 @@ def _refuse_other_data(paths: SweepPaths, splits: PreferenceSplits) -> None:
         )
 
 
-def of_reference(
-    config: SweepConfig, splits: PreferenceSplits, tokens: Encoded, columns: Columns
+def reference_pass_findings(
+    config: SweepConfig, splits: PreferenceSplits, tokens: TokenTables, columns: Columns
 ) -> list[Finding]:
     """What the untouched model's columns of the train split add to the audit."""
     golden = {source.label for source in config.data.all_sources if source.kind == "golden"}

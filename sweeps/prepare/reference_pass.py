@@ -1,11 +1,11 @@
-"""The reference pass of a sweep: how rows are run on this device, and each split's columns."""
+"""The reference pass of a sweep: how rows run on this device, and the log-probs of each split."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Mapping
 from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING
 
 from dpo_core.encoding import encode
 from dpo_core.encoding.token_table import TokenTable
@@ -17,29 +17,60 @@ from sweeps.prepare.memory_estimate import count_parameters, memory_bytes
 from sweeps.run_dir import json_files
 from sweeps.run_dir.paths import SPLITS, SweepPaths
 
-Encoded = Mapping[str, TokenTable]
-Prints = Mapping[str, str]
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
+
+    from dpo_core.scoring.scorer import Scorer
+
+TokenTables = Mapping[str, TokenTable]
+Fingerprints = Mapping[str, str]
+"""SHA-256 of weights and tokenizer, as `fingerprints` returns them."""
 
 
-def settle_rows(
-    config: SweepConfig, paths: SweepPaths, tokens: Encoded, prints: Prints, scorer: Any
+def choose_row_layout(
+    config: SweepConfig,
+    paths: SweepPaths,
+    tokens: TokenTables,
+    prints: Fingerprints,
+    scorer: Scorer,
 ) -> str | None:
-    """Decide once whether the scorer's rows share prompts, and how long they are. Returns why
-    prompts cannot be shared, if they cannot."""
+    """Decide once whether the scorer's rows share prompts, and how long they are.
+
+    Args:
+        config: the sweep.
+        paths: its run directory; the decision on sharing is stored beside the references.
+        tokens: the encoded pairs of each split.
+        prints: fingerprints of weights and tokenizer.
+        scorer: changed in place: `shared` and `row_tokens`.
+
+    Returns:
+        Why prompts cannot be shared, or None.
+    """
     not_shared = _sharing_verdict(config, paths, tokens, prints, scorer)
     scorer.shared = not_shared is None
     scorer.row_tokens = config.training.row_tokens or _row_tokens(config, tokens, scorer)
     return not_shared
 
 
-def columns_of(
+def reference_columns(
     config: SweepConfig,
     paths: SweepPaths,
     pairs: TokenTable,
-    prints: Prints,
-    scorer: Any,
+    prints: Fingerprints,
+    scorer: Scorer,
 ) -> tuple[str, Columns, bool]:
-    """Key, columns, and whether they had to be computed, of pairs under the untouched model."""
+    """Load or compute the reference model's log-probs of a split.
+
+    Args:
+        config: the sweep.
+        paths: its run directory, which knows the storage's reference cache.
+        pairs: the encoded pairs.
+        prints: fingerprints of weights and tokenizer.
+        scorer: computes what is not in the cache.
+
+    Returns:
+        The cache's key, the columns (nats, one value a pair), and whether they had to be computed.
+    """
     key = reference_cache.reference_key(
         pairs,
         weights=prints["weights_sha256"],
@@ -51,8 +82,17 @@ def columns_of(
     return key, *reference_cache.load_or_compute(paths.reference_cache, key, pairs, compute)
 
 
-def needs_checkpointing(config: SweepConfig, tokens: Encoded, device: str) -> bool:
-    """As the config says; where it says nothing, when a trial would not fit the device without."""
+def needs_checkpointing(config: SweepConfig, tokens: TokenTables, device: str) -> bool:
+    """Decide on gradient checkpointing.
+
+    Args:
+        config: the sweep; what it sets is what holds.
+        tokens: the encoded pairs of each split.
+        device: "cuda" or "cpu".
+
+    Returns:
+        What the config says, else whether a trial would not fit the device's memory without.
+    """
     from dpo_core.scoring.row_size import device_bytes, fits
 
     if config.training.gradient_checkpointing is not None:
@@ -65,28 +105,32 @@ def needs_checkpointing(config: SweepConfig, tokens: Encoded, device: str) -> bo
 
 
 def _sharing_verdict(
-    config: SweepConfig, paths: SweepPaths, tokens: Encoded, prints: Prints, scorer: Any
+    config: SweepConfig,
+    paths: SweepPaths,
+    tokens: TokenTables,
+    prints: Fingerprints,
+    scorer: Scorer,
 ) -> str | None:
-    """Why prompts cannot be shared, or None; kept beside the references, which depend on it."""
+    """Return why prompts cannot be shared, or None; stored beside the references, which need it."""
     pairs = TokenTable.concatenate(tokens[split] for split in SPLITS)
-    about = (prints["weights_sha256"], _precision(config), config.model.attention)
-    name = f"sharing/{reference_cache.prompt_sharing_key(pairs, *about)}.json"
-    kept: dict[str, str | None] | None
-    kept = json_files.SHARING.rebuildable(paths.reference_cache, name)
-    if kept is not None:
-        return kept["why_not"]
+    model_key = (prints["weights_sha256"], _precision(config), config.model.attention)
+    name = f"sharing/{reference_cache.prompt_sharing_key(pairs, *model_key)}.json"
+    stored: dict[str, str | None] | None
+    stored = json_files.SHARING.rebuildable(paths.reference_cache, name)
+    if stored is not None:
+        return stored["why_not"]
     verdict: str | None = scorer.why_not_shared(pairs)
     paths.reference_cache.write(name, json.dumps({"why_not": verdict}).encode())
     return verdict
 
 
 def _precision(config: SweepConfig) -> str:
-    """How the untouched model is loaded and run: see `load_model`."""
+    """Return how `load_model` loads and runs the untouched model."""
     return f"{config.model.dtype} {'lora' if config.model.adapter else 'full'}"
 
 
-def _row_tokens(config: SweepConfig, tokens: Encoded, scorer: Any) -> int:
-    """Measured where it matters; see `fitting`. Loads the model on a GPU only."""
+def _row_tokens(config: SweepConfig, tokens: TokenTables, scorer: Scorer) -> int:
+    """Return the length of a row in tokens: measured on a GPU, see `row_size`, else the default."""
     from dpo_core.models.load import autocast
     from dpo_core.scoring.row_size import measured_row_tokens
 
@@ -98,8 +142,8 @@ def _row_tokens(config: SweepConfig, tokens: Encoded, scorer: Any) -> int:
     )
 
 
-def fingerprints(config: SweepConfig, tokenizer: Any) -> dict[str, str]:
-    """What the model's numbers depend on, beside the pairs."""
+def fingerprints(config: SweepConfig, tokenizer: PreTrainedTokenizerBase) -> dict[str, str]:
+    """Return the SHA-256 of weights and tokenizer: with the pairs, they decide the log-probs."""
     from dpo_core.models.load import weights_fingerprint
 
     return {

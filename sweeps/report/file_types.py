@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import NotRequired, TypedDict
 
-from sweeps.run_dir.json_types import Point
+from sweeps.run_dir.json_types import FindingJson, HistogramJson, Point
 
 Labels = Mapping[str, Mapping[str, str | None]]
 """`source` and `category` of each pair, by the pair's id."""
@@ -27,17 +27,6 @@ Content = str | Sequence[MessageJson]
 """A text as a data set gives it: plain, or as chat messages."""
 
 
-class FindingJson(TypedDict, total=False):
-    """One finding of the data audit; `number` is a share in [0, 1] where `is_share` says so."""
-
-    severity: str
-    number: float
-    is_share: bool
-    message: str
-    remedy: str
-    places: Sequence[str]
-
-
 class PreparedJson(TypedDict, total=False):
     """prepared.json; `reports` has the counts of each split by their names."""
 
@@ -46,13 +35,6 @@ class PreparedJson(TypedDict, total=False):
     tokenizer_sha256: str
     reports: Mapping[str, Mapping[str, object]]
     findings: Sequence[FindingJson]
-
-
-class HistogramJson(TypedDict):
-    """`counts` between neighbouring `edges`, of which there is one more."""
-
-    counts: Sequence[int]
-    edges: Sequence[float]
 
 
 class AuditJson(TypedDict, total=False):

@@ -1,7 +1,7 @@
 """Types of the JSON objects that a run directory and its nights hold, for those who read them.
 
-`selection.json` is written by `sweeps.finalize.selection_json`, `night.json` and the pointers by
-`sweeps.nightly`.
+`audit.json` is written by `sweeps.prepare`, `selection.json` by `sweeps.finalize.selection_json`,
+`night.json` and the pointers by `sweeps.nightly`.
 
 Tested in tests/unit/sweeps/nightly/test_run_night.py and tests/unit/sweeps/test_reselect.py.
 """
@@ -263,3 +263,39 @@ class TrendRow(NightRow):
     data_changed: bool | None
     code_changed: bool | None
     incumbent_after: str | None
+
+
+class ReadingReport(TypedDict):
+    """What reading the data found: Krippendorff's α by source, and why rows make no pair."""
+
+    annotator_agreement: Mapping[str, float]
+    rows_skipped: Sequence[str]
+
+
+class FindingJson(TypedDict):
+    """One finding; `number` is a share in [0, 1] when `is_share`, else a count or a value."""
+
+    code: str
+    severity: str
+    number: float
+    is_share: bool
+    message: str
+    remedy: str
+    places: Sequence[str]
+
+
+class HistogramJson(TypedDict):
+    """Counts between evenly spaced edges; one edge more than counts."""
+
+    counts: Sequence[int]
+    edges: Sequence[float]
+
+
+class AuditJson(ReadingReport):
+    """audit.json. Lengths are in tokens."""
+
+    pairs: Mapping[str, int]
+    prompts: int
+    lengths: Mapping[str, Mapping[str, float]]
+    histogram: Mapping[str, HistogramJson]
+    findings: Sequence[FindingJson]

@@ -16,6 +16,7 @@ from dpo_core.scoring.reference_cache import Columns
 from dpo_core.settings import DEFAULT_ROW_TOKENS, TrainingSettings
 from sweeps.run_dir import json_files
 from sweeps.run_dir.json_files import DamagedFile
+from sweeps.run_dir.json_types import FindingJson
 from sweeps.run_dir.paths import SPLITS, SweepPaths
 
 T = TypeVar("T")
@@ -33,7 +34,7 @@ class Prepared:
     reference_computed: Mapping[str, bool]
     row_tokens: int = DEFAULT_ROW_TOKENS
     gradient_checkpointing: bool = False
-    findings: Sequence[Mapping[str, Any]] = ()
+    findings: Sequence[FindingJson] = ()
     """Of the audit, by severity."""
     golden_dropped: Sequence[str] = ()
     """Golden answers that made no pair, and why."""

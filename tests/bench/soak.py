@@ -46,7 +46,7 @@ def soak(model: Path, pairs: Path, storage: Path, trials: int) -> Soaked:
     from dpo_core.storage.store import Store
     from sweeps.config.load import parse_sweep
     from sweeps.config.strict_yaml import dump_yaml
-    from sweeps.prepare.data import read_data, said_of, split_data
+    from sweeps.prepare.data import read_data, reading_report, split_data
     from sweeps.prepare.pipeline import prepare
     from sweeps.run_dir.paths import SweepPaths
     from sweeps.trials.runner import run_trials
@@ -67,7 +67,7 @@ def soak(model: Path, pairs: Path, storage: Path, trials: int) -> Soaked:
     config = parse_sweep(dump_yaml(tree), source="soak.yaml")
     paths = SweepPaths(Store.open(storage), "soak")
     data = read_data(config)
-    splits, said = split_data(config, data), said_of(data)
+    splits, said = split_data(config, data), reading_report(data)
     prepared = prepare(config, paths, splits, said, lambda f, *a: f(*a))
     memory: list[int] = []
     me, since = psutil.Process(), time.monotonic()

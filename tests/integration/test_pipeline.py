@@ -21,9 +21,9 @@ from dpo_core.models.golden_answers import PAIRS_PER_PART
 from dpo_core.storage.store import Store
 from sweeps.config.load import parse_sweep
 from sweeps.config.schema import SweepConfig
-from sweeps.prepare.data import read_data, said_of, split_data
+from sweeps.prepare.data import read_data, reading_report, split_data
 from sweeps.prepare.pipeline import prepare
-from sweeps.prepare.reuse import kept_prepared
+from sweeps.prepare.reuse import reusable_preparation
 from sweeps.ray_runtime.connect import connected
 from sweeps.ray_runtime.remote_call import call_of
 from sweeps.run_dir.paths import SPLITS, SweepPaths
@@ -72,7 +72,7 @@ class Here:
 def prepared(config: SweepConfig, sweep_id: str, call: Here) -> tuple[SweepPaths, Prepared]:
     paths = SweepPaths(Store.open(config.storage), sweep_id)
     data = read_data(config)
-    return paths, prepare(config, paths, split_data(config, data), said_of(data), call)
+    return paths, prepare(config, paths, split_data(config, data), reading_report(data), call)
 
 
 def test_golden_prompts_are_dealt_to_all_workers_and_go_on_after_a_kill(
@@ -102,7 +102,7 @@ def test_golden_prompts_are_dealt_to_all_workers_and_go_on_after_a_kill(
     assert len(own) + len(made.golden_dropped) == GOLDEN
     assert {pair["rejected"][-1]["content"] for pair in own} <= answers
     assert sum(table.unanswered_count for table in vars(read_pairs(paths)).values()) == GOLDEN
-    assert kept_prepared(paths) == Prepared.read(paths), "a prepared sweep asks nobody"
+    assert reusable_preparation(paths) == Prepared.read(paths), "a prepared sweep asks nobody"
 
 
 def test_the_audit_is_left_for_the_report(config: SweepConfig) -> None:
@@ -143,7 +143,7 @@ def test_two_workers_answer_and_one_that_is_killed_goes_on(
     cache = paths.reference_cache.at("golden")
     killed = False
     with connected(), ThreadPoolExecutor(1) as pool:
-        splits, said = split_data(config, data), said_of(data)
+        splits, said = split_data(config, data), reading_report(data)
         preparing = pool.submit(prepare, config, paths, splits, said, call_of(config))
         while not preparing.done():
             workers = answering()

@@ -6,9 +6,9 @@ from collections.abc import Mapping
 
 from sweeps.report import formatting
 from sweeps.report.blocks import Block, Column, Plot, Row, Section, Text, number, table
-from sweeps.report.file_types import FindingJson, HistogramJson
 from sweeps.report.plots import bars_and_intervals, text_plots
 from sweeps.report.report_data import ReportData
+from sweeps.run_dir.json_types import FindingJson, HistogramJson
 
 _COUNTS = {
     "pairs": "pairs",

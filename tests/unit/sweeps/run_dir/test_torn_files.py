@@ -30,11 +30,11 @@ from sweeps.config.schema import SweepConfig
 from sweeps.config.strict_yaml import dump_yaml
 from sweeps.finalize.export import exported, final_outcomes
 from sweeps.finalize.final_split import open_final, read_openings
-from sweeps.prepare.audit_report import Said
-from sweeps.prepare.data import read_data, said_of, split_data
+from sweeps.prepare.data import read_data, reading_report, split_data
 from sweeps.prepare.pipeline import prepare
-from sweeps.prepare.reuse import kept_data, kept_prepared
+from sweeps.prepare.reuse import reusable_pairs, reusable_preparation
 from sweeps.run_dir.config_file import read_config
+from sweeps.run_dir.json_types import ReadingReport
 from sweeps.run_dir.paths import SweepPaths
 from sweeps.run_dir.prepared import Prepared, read_encoded
 from sweeps.search.drawn_point import DrawnPoint
@@ -51,9 +51,9 @@ FINISHED, FAILED, OPEN = (
 )
 
 
-def source(config: SweepConfig) -> tuple[PreferenceSplits, Said]:
+def source(config: SweepConfig) -> tuple[PreferenceSplits, ReadingReport]:
     data = read_data(config)
-    return split_data(config, data), said_of(data)
+    return split_data(config, data), reading_report(data)
 
 
 def here(function: Callable[..., Any], *arguments: Any) -> Any:
@@ -130,8 +130,8 @@ class Resumed:
 def resumed(paths: SweepPaths) -> Resumed:
     """The reading that `resume` does, with the product's own functions, up to the first training."""
     config = read_config(paths)
-    prepared = kept_prepared(paths)
-    known = prepared or prepare(config, paths, *(kept_data(paths) or source(config)), here)
+    prepared = reusable_preparation(paths)
+    known = prepared or prepare(config, paths, *(reusable_pairs(paths) or source(config)), here)
     book = Book(config, paths, known, lambda _: None)
     goes_on = {}
     for drawn in book.to_be_run(drawn_but_open(paths, book.records, SEED)):
@@ -249,7 +249,7 @@ def test_what_can_be_made_again_is(
         # All but the last line's end is all.
         for offset in offsets(content)[: -1 if folder == "splits" else None]:
             store.write(name, content[:offset])
-            assert "sharing" in name or kept_prepared(paths) is None, (name, offset)
+            assert "sharing" in name or reusable_preparation(paths) is None, (name, offset)
         if "sharing" not in name:
             found = resumed(paths)
             assert (found.records, found.goes_on) == (BEFORE.records, BEFORE.goes_on)
@@ -266,7 +266,7 @@ def test_pairs_that_changed_meanwhile_do_not_slip_in(copied: Callable[[], SweepP
     with pytest.raises(UserError, match="the data has changed since"):
         prepare(config, paths, other, said, here)
     prepare(config, paths, now, said, here)
-    assert kept_prepared(paths) is not None
+    assert reusable_preparation(paths) is not None
 
 
 def test_the_config_says_that_it_is_whole(copied: Callable[[], SweepPaths]) -> None:
