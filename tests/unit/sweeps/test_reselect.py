@@ -5,75 +5,19 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-import numpy as np
 import pytest
-import yaml
 
-from dpo_core.encoding.token_table import EncodedPair, TokenTable
 from dpo_core.errors import SettingsError, UserError
-from dpo_core.evaluation.outcomes import OBJECTIVES, Outcomes, write_outcomes
+from dpo_core.evaluation.outcomes import write_outcomes
 from dpo_core.storage.store import Store
-from sweeps.finalize.final_split import open_final
 from sweeps.reselect import replay, replayed_config
-from sweeps.run_dir import ledger
-from sweeps.run_dir.ledger import EvaluationRecord, TrialRecord
 from sweeps.run_dir.paths import SweepPaths
-
-REWARD, TOKEN, _ = OBJECTIVES
-PAIRS = 60
-
-
-def outcomes(right: int, drift: float, seed: int) -> Outcomes:
-    """Right on `right` of 60 pairs; chosen answers of 10 tokens moved by `drift` nats a token."""
-    order = np.random.default_rng(seed).permutation(PAIRS)
-    margin = np.where(order < right, 1.0, -1.0)
-    chosen = np.full(PAIRS, 10.0 * drift)
-    zero, tokens = np.zeros(PAIRS), np.full(PAIRS, 10)
-    ids = tuple(f"p{i:02d}" for i in range(PAIRS))
-    return Outcomes(ids, chosen, chosen - margin, zero, zero, tokens, tokens + order % 2)
-
-
-# trial: right on select, drift; in the order of how good they look
-TRIALS = {"t0000": (55, 1.5), "t0001": (45, 0.4), "t0002": (30, 0.1)}
+from tests.support.ended_sweep import REWARD, TOKEN, TRIALS, scored_pairs, write_ended_sweep
 
 
 @pytest.fixture
 def paths(tmp_path: Path) -> SweepPaths:
-    """Three trials of one evaluation; t0001 won, for t0000 drifted over the limit."""
-    paths = SweepPaths(Store.open(tmp_path), "old")
-    tree = {
-        "name": "toy",
-        "model": {"path": "anywhere"},
-        "data": {"path": "anywhere.jsonl"},
-        "space": "lora",
-        "training": {"max_steps": 8},
-        "search": {"trials": 3},
-    }
-    paths.store.write(paths.config, f"{yaml.safe_dump(tree)}...\n".encode())
-    for split in ("select", "final"):
-        rows = [{"id": f"p{i:02d}", "group": f"g{i // 2}", "prompt": "?"} for i in range(PAIRS)]
-        lines = "".join(f"{json.dumps(row)}\n" for row in rows)
-        paths.store.write(paths.split(split), lines.encode())
-        encoded = (EncodedPair(row["id"], (1,), (2,), (3,)) for row in rows)
-        with paths.store.writing(paths.encoded(split)) as file:
-            TokenTable.write(encoded, file)
-    for seed, (trial, (right, drift)) in enumerate(TRIALS.items()):
-        scored = outcomes(right, drift, seed)
-        paths.store.write(paths.outcome(trial, 8), write_outcomes(scored, {"step": 8}))
-        counts = {
-            name: {"correct": c.correct, "ties": c.ties, "total": c.total}
-            for name, c in scored.counts().items()
-        }
-        evaluation = EvaluationRecord(
-            8, 0.5, counts, {}, {"drift_chosen": drift, "drift_rejected": 0.0}
-        )
-        record = TrialRecord(trial, {"beta": 0.1}, "finished", 0, (evaluation,))
-        ledger.append(paths.store, paths.ledger, record)
-    paths.store.write(
-        paths.final_outcome("t0001", 8), write_outcomes(outcomes(45, 0.4, 9), {"step": 8})
-    )
-    open_final(paths.store, paths.final_opened, f"t0001 at step 8 by {REWARD}", "2026-01-01")
-    return paths
+    return write_ended_sweep(tmp_path)
 
 
 def replayed(paths: SweepPaths, *overrides: str):
@@ -193,7 +137,7 @@ def test_the_verdict_is_against_the_incumbent_when_there_is_one(
     Store.open(tmp_path).write("other/best/config.json", b"{}")
     about = {"path": f"{tmp_path}/other/best"}
     for split, right in (("select", 44), ("final", 47)):
-        content = write_outcomes(outcomes(right, 0.2, 5), about)
+        content = write_outcomes(scored_pairs(right, 0.2, 5), about)
         paths.store.write(paths.incumbent_outcome(split), content)
     told = replayed(paths, f"selection.incumbent={tmp_path}/other")
     assert (told["incumbent"]["name"], told["incumbent"]["path"]) == ("other", about["path"])

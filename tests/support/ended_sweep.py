@@ -1,0 +1,79 @@
+"""The run directory of a small sweep that ended, written without Ray or a model."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import yaml
+
+from dpo_core.encoding.token_table import EncodedPair, TokenTable
+from dpo_core.evaluation.outcomes import OBJECTIVES, Outcomes, write_outcomes
+from dpo_core.storage.store import Store
+from sweeps.finalize.final_split import open_final
+from sweeps.run_dir import ledger
+from sweeps.run_dir.ledger import EvaluationRecord, TrialRecord
+from sweeps.run_dir.paths import SweepPaths
+
+REWARD, TOKEN, _ = OBJECTIVES
+PAIRS = 60
+# trial: pairs right on select, drift in nats per token; the most accurate first
+TRIALS = {"t0000": (55, 1.5), "t0001": (45, 0.4), "t0002": (30, 0.1)}
+
+
+def scored_pairs(right: int, drift: float, seed: int) -> Outcomes:
+    """Return outcomes with `right` of 60 pairs right, at random.
+
+    Chosen answers of 10 tokens moved by `drift` nats per token.
+    """
+    order = np.random.default_rng(seed).permutation(PAIRS)
+    margin = np.where(order < right, 1.0, -1.0)
+    chosen = np.full(PAIRS, 10.0 * drift)
+    zero, tokens = np.zeros(PAIRS), np.full(PAIRS, 10)
+    ids = tuple(f"p{i:02d}" for i in range(PAIRS))
+    return Outcomes(ids, chosen, chosen - margin, zero, zero, tokens, tokens + order % 2)
+
+
+def write_ended_sweep(folder: Path) -> SweepPaths:
+    """Write three trials of one evaluation each, at step 8.
+
+    t0001 won, because the drift of t0000 is over the limit. Final was opened for t0001.
+    """
+    paths = SweepPaths(Store.open(folder), "old")
+    tree = {
+        "name": "toy",
+        "model": {"path": "anywhere"},
+        "data": {"path": "anywhere.jsonl"},
+        "space": "lora",
+        "training": {"max_steps": 8},
+        "search": {"trials": 3},
+    }
+    paths.store.write(paths.config, f"{yaml.safe_dump(tree)}...\n".encode())
+    for split in ("select", "final"):
+        rows = [{"id": f"p{i:02d}", "group": f"g{i // 2}", "prompt": "?"} for i in range(PAIRS)]
+        paths.store.write(
+            paths.split(split), "".join(json.dumps(row) + "\n" for row in rows).encode()
+        )
+        encoded = (EncodedPair(row["id"], (1,), (2,), (3,)) for row in rows)
+        with paths.store.writing(paths.encoded(split)) as file:
+            TokenTable.write(encoded, file)
+    for seed, (trial, (right, drift)) in enumerate(TRIALS.items()):
+        scored = scored_pairs(right, drift, seed)
+        paths.store.write(paths.outcome(trial, 8), write_outcomes(scored, {"step": 8}))
+        ledger.append(paths.store, paths.ledger, record_of(trial, scored, drift))
+    final = write_outcomes(scored_pairs(45, 0.4, 9), {"step": 8})
+    paths.store.write(paths.final_outcome("t0001", 8), final)
+    open_final(paths.store, paths.final_opened, f"t0001 at step 8 by {REWARD}", "2026-01-01")
+    return paths
+
+
+def record_of(trial: str, outcomes: Outcomes, drift: float) -> TrialRecord:
+    """Return the record of a trial with one evaluation, at step 8."""
+    counts = {
+        name: {"correct": c.correct, "ties": c.ties, "total": c.total}
+        for name, c in outcomes.counts().items()
+    }
+    health = {"drift_chosen": drift, "drift_rejected": 0.0}
+    evaluation = EvaluationRecord(8, 0.5, counts, {}, health)
+    return TrialRecord(trial, {"beta": 0.1}, "finished", 0, (evaluation,))
