@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from pydantic import ValidationError
+from pydantic import BaseModel, ValidationError
 
 from dpo_core.errors import SettingsError
 from sweeps.config.schema import SweepConfig
@@ -15,7 +15,11 @@ from sweeps.config.strict_yaml import load_yaml
 
 
 def load_sweep(path: str | Path, overrides: Iterable[str] = ()) -> SweepConfig:
-    """Read, override (`a.b=value`, value in YAML) and check. Raises SettingsError."""
+    """Read a sweep's YAML, apply overrides (`a.b=value`, the value in YAML) and check it.
+
+    Raises:
+        SettingsError: the file cannot be read, or breaks a rule; one line for each mistake.
+    """
     source = str(path)
     try:
         text = Path(path).read_bytes().decode("utf-8")
@@ -33,6 +37,19 @@ def load_sweep(path: str | Path, overrides: Iterable[str] = ()) -> SweepConfig:
 
 
 def parse_sweep(text: str, *, source: str, overrides: Iterable[str] = ()) -> SweepConfig:
+    """Parse a sweep's YAML, apply overrides and check it.
+
+    Args:
+        text: the YAML.
+        source: the name of the file, for messages.
+        overrides: `key.key=value` each, the value in YAML.
+
+    Returns:
+        The sweep.
+
+    Raises:
+        SettingsError: it breaks a rule; one line for each mistake.
+    """
     try:
         tree = load_yaml(text, source=source)
     except ValueError as error:
@@ -50,23 +67,24 @@ def parse_sweep(text: str, *, source: str, overrides: Iterable[str] = ()) -> Swe
         raise SettingsError("\n".join(_complaints(error, source))) from None
 
 
-def _refuse_secrets(value: Any, place: str) -> None:
-    """A config is copied into the sweep's folder and shown by the dashboard."""
+def _refuse_secrets(value: object, location: str) -> None:
+    """Refuse secrets: the config is copied into the run directory and shown by the dashboard."""
     if isinstance(value, dict):
         for key, inner in value.items():
-            _refuse_secrets(inner, f"{place}: {key}" if ": " not in place else f"{place}.{key}")
+            separator = "." if ": " in location else ": "
+            _refuse_secrets(inner, f"{location}{separator}{key}")
     elif isinstance(value, list):
         for inner in value:
-            _refuse_secrets(inner, place)
+            _refuse_secrets(inner, location)
     elif isinstance(value, str) and holds_secret(value):
         raise SettingsError(
-            f"{place}: holds what looks like a password or token, and a config is no place for it; "
+            f"{location}: holds what looks like a password or token, and a config is no place for it; "
             "give it by the environment (PGPASSWORD, MLFLOW_TRACKING_PASSWORD, HF_TOKEN, …), or in a "
             "file that only the nodes have"
         )
 
 
-def _override(tree: dict[str, Any], assignment: str) -> None:
+def _override(tree: dict[str, object], assignment: str) -> None:
     name, equals, text = assignment.partition("=")
     keys = name.strip().split(".")
     if not equals or not all(keys):
@@ -100,20 +118,25 @@ def _complaints(error: ValidationError, source: str) -> Iterable[str]:
 
 
 def _siblings(loc: tuple[int | str, ...]) -> list[str]:
-    model: Any = SweepConfig
+    """Return the keys that are known beside the one at `loc`."""
+    model: type[BaseModel] | None = SweepConfig
     for part in loc[:-1]:
-        field = getattr(model, "model_fields", {}).get(part)
+        field = model.model_fields.get(str(part)) if model else None
         model = _model_of(field.annotation) if field else None
-    return sorted(getattr(model, "model_fields", {}))
+    return sorted(model.model_fields) if model else []
 
 
-def _model_of(annotation: Any) -> Any:
+def _model_of(annotation: object) -> type[BaseModel] | None:
     options = getattr(annotation, "__args__", (annotation,))
-    return next((o for o in options if hasattr(o, "model_fields")), None)
+    models = (o for o in options if isinstance(o, type) and issubclass(o, BaseModel))
+    return next(models, None)
 
 
 def resolved(config: SweepConfig, storage: str) -> dict[str, Any]:
-    """Plain data that `parse_sweep` reads back anywhere: local paths absolute, defaults filled in."""
+    """Return plain data that `parse_sweep` reads back in any folder.
+
+    Local paths are absolute, and defaults are written out.
+    """
     tree = config.model_dump(mode="json")
     parts = [(part, "path") for part in (tree["model"], tree["data"], *tree["data"]["sources"])]
     parts += [(tree["data"], "select_path"), (tree["data"], "final_path")]

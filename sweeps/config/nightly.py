@@ -1,4 +1,7 @@
-"""When a night begins, and what it learns from earlier ones. No torch, no ray."""
+"""Settings of the nights: when one begins, and which earlier ones it learns from.
+
+Tested in tests/unit/sweeps/nightly/test_run_night.py.
+"""
 
 from __future__ import annotations
 
@@ -11,12 +14,12 @@ from dpo_core.settings import Settings
 
 
 class NightSettings(Settings):
-    """Read by `dpo-sweeps nightly` alone."""
+    """Settings that only `dpo-sweeps nightly` reads."""
 
     time_zone: str = "UTC"
-    """In which `turns_at` is meant, such as Europe/Vienna."""
+    """The time zone of `turns_at`, such as Europe/Vienna."""
     turns_at: str = Field("12:00", pattern=r"^([01]\d|2[0-3]):[0-5]\d$")
-    """A new night begins then. Until then, what starts belongs to the night of the day before."""
+    """The time at which a new night begins; an earlier start belongs to the night of the day before."""
     warm_start_nights: int = Field(30, ge=0)
     """The search begins with the finished trials of so many earlier nights; 0: with none."""
 
@@ -30,7 +33,7 @@ class NightSettings(Settings):
         return value
 
     def night_of(self, now: datetime) -> date:
-        """The date of the evening on which the night of `now` (with a time zone) began."""
+        """Return the date of the evening on which the night of `now` (with a time zone) began."""
         local = now.astimezone(ZoneInfo(self.time_zone))
-        begun = local.time() >= time.fromisoformat(self.turns_at)
-        return local.date() if begun else local.date() - timedelta(days=1)
+        has_begun = local.time() >= time.fromisoformat(self.turns_at)
+        return local.date() if has_begun else local.date() - timedelta(days=1)

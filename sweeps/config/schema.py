@@ -1,6 +1,8 @@
 """A sweep as its author wrote it: YAML to a checked, frozen `SweepConfig`. Neither torch nor ray.
 
 `load_sweep(path, overrides)` is the only way in; every complaint is one readable line a problem.
+
+Tested in tests/unit/sweeps/config/test_load.py.
 """
 
 from __future__ import annotations
@@ -14,7 +16,8 @@ from pydantic import Field, ValidationInfo, field_validator, model_validator
 from dpo_core.errors import SettingsError
 from dpo_core.hyperparams import HYPERPARAM_NAMES, DPOHyperparams
 from dpo_core.settings import DataSettings, ModelSettings, Settings, TrainingSettings
-from search_spaces import LogUniform, Space, SpaceError, Uniform, load_space
+from search_spaces import Axis, LogUniform, Space, SpaceError, Uniform, load_space
+from search_spaces.axes import Scalar
 from sweeps.config.nightly import NightSettings
 from sweeps.config.selection import ConfirmSettings, SelectionSettings
 from sweeps.config.study import check_study_url
@@ -27,7 +30,7 @@ _CONFIRMED = ("lora", "full")
 
 
 class SearchSettings(Settings):
-    """How points are chosen and how many trials run."""
+    """Settings of the search: how points are chosen and how many trials run."""
 
     sampler: Literal["tpe", "gp", "nsga2", "random"] = "tpe"
     """`gp`: noise-aware Gaussian process, for spaces without branches; `nsga2`: genetic, for two
@@ -68,7 +71,7 @@ class SearchSettings(Settings):
 
 
 class ResourceSettings(Settings):
-    """What one trial gets from Ray."""
+    """Settings of what one trial gets from Ray."""
 
     workers: int = Field(1, ge=1)
     cpus_per_worker: float = Field(1, gt=0)
@@ -169,7 +172,7 @@ def _check_space(space: Space, has_adapter: bool) -> None:
             raise ValueError(f"space: a sampled point is no DPO point: {error}") from None
 
 
-def _probe(rng: random.Random, axis: Any) -> Any:
+def _probe(rng: random.Random, axis: Axis) -> Scalar:
     """Ends and choices of an axis: where a point that breaks a rule would be found."""
     if isinstance(axis, LogUniform | Uniform):
         return rng.choice((axis.low, axis.high))

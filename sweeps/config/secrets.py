@@ -1,7 +1,7 @@
-"""Secrets come from the environment or from a file that it names, and show up nowhere else.
+"""Secrets: read from the environment or from a file that it names, and shown nowhere.
 
-`read_secret("DPO_SWEEPS_WEBHOOK")` is the way in; `redact` is what every text passes that may carry
-what somebody else wrote (an exception, a URL) on its way to a log, a ledger or a report.
+`read_secret("DPO_SWEEPS_WEBHOOK")` reads one. `redact` is applied to every text from elsewhere (an
+exception, a URL) before it goes to a log, the ledger or a report.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from urllib.parse import urlsplit, urlunsplit
 from dpo_core.errors import SettingsError
 
 HIDDEN = "***"
-# Names under which environments keep what must not be told: HF_TOKEN, AWS_SECRET_ACCESS_KEY, …
+# Names of environment variables that hold secrets: HF_TOKEN, AWS_SECRET_ACCESS_KEY, …
 _SECRET_NAME = re.compile(
     r"(TOKEN|PASSWORD|PASSWD|PASSPHRASE|SECRET|CREDENTIAL|WEBHOOK|API_?KEY|ACCESS_?KEY|PRIVATE_?KEY)"
     r"S?(_|$)",
@@ -23,9 +23,9 @@ _SECRET_NAME = re.compile(
 )
 _NO_SECRETS = re.compile(r"_(FILE|PATH|DIR|MODE|URL|HOST|PARALLELISM)$", re.IGNORECASE)
 _PASSWORD_NAMES = re.compile(r"^(PGPASSWORD|MYSQL_PWD|REDISCLI_AUTH)$")
-# Shorter values would be found in ordinary words; nobody's secret is that short.
+# Shorter values occur in ordinary words, and no secret is that short.
 _SHORTEST = 8
-# What stands before a secret, and stays; then the secret.
+# Group 1 stands before the secret and stays; the rest is the secret.
 _SHAPES = [
     re.compile(pattern, re.IGNORECASE)
     for pattern in (
@@ -40,7 +40,7 @@ _URL = re.compile(r"\b[a-z][a-z0-9+.-]*://[^\s'\"<>\\`]+", re.IGNORECASE)
 
 
 def is_secret_name(name: str) -> bool:
-    """Whether an environment variable of that name holds what must not be told."""
+    """Tell whether an environment variable of that name holds a secret."""
     if _PASSWORD_NAMES.match(name):
         return True
     is_webhook = "WEBHOOK" in name.upper()  # the whole URL is the secret
@@ -48,9 +48,10 @@ def is_secret_name(name: str) -> bool:
 
 
 def read_secret(name: str, environment: Mapping[str, str] = os.environ) -> str | None:
-    """The variable `name`, or the content of the file that `name`_FILE gives; None without both.
+    """Return the variable `name`, or the content of the file that `name`_FILE names; else None.
 
-    Raises SettingsError when the file cannot be read.
+    Raises:
+        SettingsError: the file cannot be read.
     """
     if environment.get(name):
         return environment[name]
@@ -66,28 +67,36 @@ def read_secret(name: str, environment: Mapping[str, str] = os.environ) -> str |
         ) from None
 
 
-def redact(text: str, *known: str, environment: Mapping[str, str] = os.environ) -> str:
-    """`text` without the value of any secret variable, without passwords and queries in URLs, paths
-    of webhooks and well-known shapes of tokens.
+def redact(text: str, *secrets: str, environment: Mapping[str, str] = os.environ) -> str:
+    """Return `text` without secrets.
 
-    `known` are secrets that did not come from a variable: what `read_secret` read from a file.
+    It replaces the values of secret variables, passwords and queries in URLs, paths of webhooks, and
+    tokens of well-known shapes.
+
+    Args:
+        text: anything that comes from elsewhere.
+        secrets: further secrets that no variable holds, as `read_secret` read them from a file.
+        environment: the variables.
+
+    Returns:
+        The text with `***` in the place of each.
     """
-    for value in _values(known, environment):
+    for value in _values(secrets, environment):
         text = text.replace(value, HIDDEN)
-    text = _URL.sub(lambda found: _without_credentials(found[0]), text)
+    text = _URL.sub(lambda url: _without_credentials(url[0]), text)
     for shape in _SHAPES:
         text = shape.sub(rf"\1{HIDDEN}", text)
     return text
 
 
 def redact_url(url: str) -> str:
-    """Scheme and host alone: of a webhook, every other part may be its key."""
+    """Return scheme and host of a URL: every other part of a webhook may be its key."""
     parts = urlsplit(url)
     return f"{parts.scheme}://{_host(parts.netloc)}/{HIDDEN}"
 
 
 def password_in(url: str) -> bool:
-    """Whether a URL carries a password, in front of its host or in its query."""
+    """Tell whether a URL has a password, in front of its host or in its query."""
     try:
         parts = urlsplit(url)
     except ValueError:  # brackets that are no IPv6 address
@@ -100,16 +109,16 @@ def password_in(url: str) -> bool:
 
 
 def holds_secret(text: str) -> bool:
-    """Whether a text, such as a value of a config, carries a password or a token."""
-    has_password = any(password_in(found[0]) for found in _URL.finditer(text))
+    """Tell whether a text, such as a value of a config, has a password or a token in it."""
+    has_password = any(password_in(url[0]) for url in _URL.finditer(text))
     return has_password or any(shape.search(text) for shape in _SHAPES)
 
 
-def _values(known: Iterable[str], environment: Mapping[str, str]) -> list[str]:
-    """Longest first: a secret that contains another is hidden whole."""
-    named = (value for name, value in environment.items() if is_secret_name(name))
-    found = {value for value in (*known, *named) if len(value) >= _SHORTEST}
-    return sorted(found, key=len, reverse=True)
+def _values(secrets: Iterable[str], environment: Mapping[str, str]) -> list[str]:
+    """Return the secrets, longest first, so that one that contains another is hidden whole."""
+    from_environment = (value for name, value in environment.items() if is_secret_name(name))
+    values = {value for value in (*secrets, *from_environment) if len(value) >= _SHORTEST}
+    return sorted(values, key=len, reverse=True)
 
 
 def _without_credentials(url: str) -> str:

@@ -1,9 +1,12 @@
-"""How the winner is chosen: objective, guardrails, what it is compared with. No torch, no ray."""
+"""Settings of the choice: objective, guardrails, confirmation, and the incumbent.
+
+Tested in tests/unit/sweeps/config/test_load.py.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, Literal
+from typing import Literal
 
 from pydantic import Field, model_validator
 
@@ -17,11 +20,11 @@ class Guardrail(Settings):
 
     limit: float = Field(allow_inf_nan=False)
     action: Literal["warn", "exclude"] = "exclude"
-    """`exclude`: what breaks it cannot win; `warn`: it is told."""
+    """`exclude`: a candidate over the limit cannot win; `warn`: a warning says so."""
 
 
 class GuardrailSettings(Settings):
-    """The named guardrails; whatever is not given of one keeps its default."""
+    """The guardrails by name; a key that is left out of one keeps its default."""
 
     drift_chosen: Guardrail = Guardrail(limit=1.0)
     """How far chosen answers moved from the reference, up or down, in nats per token."""
@@ -38,13 +41,13 @@ class GuardrailSettings(Settings):
 
     @model_validator(mode="before")
     @classmethod
-    def _fill_in(cls, given: Any) -> Any:
-        if not isinstance(given, Mapping):
-            return given
-        return {name: cls._filled(name, value) for name, value in given.items()}
+    def _complete(cls, settings: object) -> object:
+        if not isinstance(settings, Mapping):
+            return settings
+        return {name: cls._with_defaults(name, value) for name, value in settings.items()}
 
     @classmethod
-    def _filled(cls, name: str, value: Any) -> Any:
+    def _with_defaults(cls, name: str, value: object) -> object:
         field = cls.model_fields.get(name)
         if field is None or not isinstance(value, Mapping):
             return value
@@ -52,35 +55,36 @@ class GuardrailSettings(Settings):
 
     @property
     def named(self) -> dict[str, Guardrail]:
+        """The guardrails by name."""
         return {name: getattr(self, name) for name in type(self).model_fields}
 
 
 class ConfirmSettings(Settings):
-    """The best points of the search are trained again with new seeds and chosen by their means."""
+    """Settings of the confirmation, which trains the best points again and chooses by their means."""
 
     top: int = Field(3, ge=0)
-    """How many points; 0: none."""
+    """Number of points; 0: none."""
     seeds: int = Field(3, ge=0)
-    """How many new seeds each."""
+    """Number of new seeds for each point."""
 
     def trials(self, searched: int) -> int:
-        """How many trials that is after a search of so many."""
+        """Return the number of trials, after a search of `searched` trials."""
         return min(self.top, searched) * self.seeds
 
 
 class SelectionSettings(Settings):
-    """Which number picks the winner, and what may not win whatever its number."""
+    """Settings of the choice of the winner."""
 
     objective: Objective = "reward_accuracy"
-    """The other two accuracies are always reported."""
+    """The accuracy that chooses; the other two are always reported."""
     guardrails: GuardrailSettings = GuardrailSettings()
     incumbent: str | None = Field(None, min_length=1)
-    """An exported model's directory or another sweep's folder: the verdict is against it."""
+    """The exported model or other sweep's folder that the winner is compared with."""
     sample_prompts: int = Field(8, ge=0)
-    """So many prompts of the select split are answered for the guardrails and the report; 0: none."""
+    """Number of select prompts that candidates answer, for guardrails and report; 0: none."""
     sample_tokens: int = Field(128, ge=1)
-    """An answer ends there at the latest, and counts as so long."""
+    """Length in tokens at which an answer is cut; it then counts as that long."""
     keep_checkpoints: int = Field(3, ge=1)
-    """At least so many of the best stay on disk: when the answers of one rule it out, the next can
+    """Number of best checkpoints that stay on disk: when the answers of one exclude it, the next can
     win."""
     confirm: ConfirmSettings = ConfirmSettings(top=0)

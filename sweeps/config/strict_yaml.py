@@ -1,4 +1,4 @@
-"""YAML as people mean it: one document, nothing repaired silently, every error one line.
+"""A strict YAML reader: one document, nothing repaired silently, every error one line.
 
 `1e-5` is a number; `on`, `no`, dates and `010` stay text; only true and false are booleans.
 Refused: duplicate keys, anchors and aliases, merge keys, tags, NaN and Infinity, keys that are
@@ -9,23 +9,32 @@ from __future__ import annotations
 
 import math
 import re
-from typing import Any
+from typing import Any, Protocol
 
 import yaml
 from yaml.reader import ReaderError
+
+
+class Mark(Protocol):
+    """A position in a text; PyYAML has two unrelated classes of it."""
+
+    line: int
+    column: int
+
 
 MAX_BYTES = 1_000_000
 MAX_DEPTH = 50
 
 
 class ConfigSyntaxError(ValueError):
-    """Text that is not the YAML we take. Reads `file:line:column: reason; way out`."""
+    """A text that is not accepted as YAML. Reads `file:line:column: reason; way out`."""
 
 
 def load_yaml(text: str, *, source: str) -> Any:
-    """The value of the one YAML document in `text`; `source` names the file in errors.
+    """Return the value of the one YAML document in `text`; `source` names the file in errors.
 
-    Raises ConfigSyntaxError.
+    Raises:
+        ConfigSyntaxError: `file:line:column: reason; way out`.
     """
     size = len(text.encode("utf-8", "surrogatepass"))
     if size > MAX_BYTES:
@@ -36,20 +45,20 @@ def load_yaml(text: str, *, source: str) -> Any:
     try:
         return _load(text)
     except _Refused as error:
-        raise ConfigSyntaxError(f"{source}:{_place(error.mark)}: {error}") from None
+        raise ConfigSyntaxError(f"{source}:{_position(error.mark)}: {error}") from None
     except yaml.MarkedYAMLError as error:
         raise ConfigSyntaxError(
-            f"{source}:{_place(error.problem_mark)}: {_explained(error)}"
+            f"{source}:{_position(error.problem_mark)}: {_explained(error)}"
         ) from None
     except ReaderError as error:
         raise ConfigSyntaxError(
-            f"{source}:{_place_of(text, error.position)}: character {chr(int(error.character))!r} "
+            f"{source}:{_position_of(text, error.position)}: character {chr(int(error.character))!r} "
             "is not allowed in YAML; delete it"
         ) from None
 
 
-def dump_yaml(value: Any) -> str:
-    """Text that `load_yaml` reads back as `value`, and other YAML readers do too."""
+def dump_yaml(value: object) -> str:
+    """Return a text that `load_yaml` and other YAML readers read back as `value`."""
     return yaml.dump(value, Dumper=_QuotingDumper, sort_keys=False, allow_unicode=True)
 
 
@@ -69,15 +78,15 @@ def _load(text: str) -> Any:
 
 
 class _Refused(Exception):
-    """What YAML allows and we do not, and where."""
+    """A construct that YAML allows and this loader does not, and where it stands."""
 
-    def __init__(self, mark: Any, message: str) -> None:
+    def __init__(self, mark: Mark | None, message: str) -> None:
         super().__init__(message)
-        self.mark = mark  # PyYAML has two unrelated types of it; None is the start.
+        self.mark = mark  # None is the start of the text.
 
 
 class _StrictLoader(yaml.SafeLoader):
-    """SafeLoader with its own idea of which plain scalars are not text."""
+    """A SafeLoader with rules of its own for which plain scalars are not text."""
 
     # The pure Python loader: the C one cannot be asked about anchors and depth while it composes.
     yaml_implicit_resolvers: dict[Any, Any] = {}  # noqa: RUF012, as PyYAML declares it
@@ -86,7 +95,7 @@ class _StrictLoader(yaml.SafeLoader):
         super().__init__(text)
         self._depth = 0
 
-    def compose_node(self, parent: yaml.Node | None, index: Any) -> yaml.Node | None:
+    def compose_node(self, parent: yaml.Node | None, index: int) -> yaml.Node | None:
         event = self.peek_event()  # type: ignore[no-untyped-call]
         _refuse_sharing(event)
         self._depth += 1
@@ -128,7 +137,7 @@ class _StrictLoader(yaml.SafeLoader):
 
 
 def _refuse_sharing(event: yaml.Event) -> None:
-    """Anchors and aliases can blow ten lines up to gigabytes; tags can ask for code."""
+    """Refuse anchors and aliases, which expand ten lines to gigabytes, and tags, which run code."""
     anchor, tag = getattr(event, "anchor", None), getattr(event, "tag", None)
     if isinstance(event, yaml.AliasEvent):
         raise _Refused(event.start_mark, f"alias *{anchor} is not allowed; write the value out")
@@ -192,7 +201,7 @@ _StrictLoader.add_constructor(_TAG + "str", _str)
 
 
 class _QuotingDumper(yaml.SafeDumper):
-    """Quotes every text that the loader here or that of YAML 1.1 would take for something else."""
+    """A dumper that quotes each text that this loader or one of YAML 1.1 takes for something else."""
 
     yaml_implicit_resolvers = {  # noqa: RUF012, as PyYAML declares it
         first: _StrictLoader.yaml_implicit_resolvers.get(first, [])
@@ -222,18 +231,18 @@ _EXPLANATIONS = (
 
 
 def _explained(error: yaml.MarkedYAMLError) -> str:
-    """`reason; way out`, on one line."""
-    said = " ".join(f"{error.context or ''} {error.problem or ''}".split())
+    """Return `reason; way out`, on one line."""
+    problem = " ".join(f"{error.context or ''} {error.problem or ''}".split())
     for pattern, reason, remedy in _EXPLANATIONS:
-        if re.search(pattern, said):
+        if re.search(pattern, problem):
             return f"{reason}; {remedy}"
-    return f"{said}; check colons, quotes and the indentation"
+    return f"{problem}; check colons, quotes and the indentation"
 
 
-def _place(mark: Any) -> str:
+def _position(mark: Mark | None) -> str:
     return "1:1" if mark is None else f"{mark.line + 1}:{mark.column + 1}"
 
 
-def _place_of(text: str, position: int) -> str:
+def _position_of(text: str, position: int) -> str:
     before = text[:position]
     return f"{before.count(chr(10)) + 1}:{position - before.rfind(chr(10))}"

@@ -1,4 +1,7 @@
-"""Where a sweep's trials are shown besides its own folder. Checked without opening anything."""
+"""Checks of `search.study`, the study that sweeps share, without opening it.
+
+Tested in tests/unit/sweeps/config/test_load.py.
+"""
 
 from __future__ import annotations
 
@@ -14,7 +17,11 @@ _FORMS = (
 
 
 def check_study_url(url: str) -> str:
-    """Raises ValueError, which never repeats a password."""
+    """Return the URL of a study.
+
+    Raises:
+        ValueError: it has a password, which the message does not repeat, or is no URL of a study.
+    """
     if password_in(url):
         raise ValueError(
             "the URL holds a password, and a config is copied and shown; leave it out and give it "
@@ -26,7 +33,7 @@ def check_study_url(url: str) -> str:
 
 
 def check_study_driver(url: str | None) -> None:
-    """Raises SettingsError when the database driver is not installed."""
+    """Raise a SettingsError when the database driver is not installed."""
     if (
         url is not None
         and url.startswith("postgresql:")

@@ -1,4 +1,7 @@
-"""Trackers that a sweep reports to, through Ray's own integrations. Keys come from the environment."""
+"""Settings of trackers (MLflow, W&B); their keys come from the environment.
+
+Tested in tests/unit/sweeps/trials/test_trackers.py.
+"""
 
 from __future__ import annotations
 
@@ -14,8 +17,10 @@ from sweeps.config.secrets import password_in
 
 
 class TrackerSettings(Settings):
-    """Besides TensorBoard, whose files Ray writes anyway. One that does not answer costs a warning
-    and never a trial."""
+    """Trackers besides TensorBoard, whose files Ray writes anyway.
+
+    One that does not answer costs a warning and never a trial.
+    """
 
     mlflow: str | None = Field(None, min_length=1)
     """Tracking URI: `http://…`, `sqlite:////…`; the experiment is the sweep's name."""
@@ -34,7 +39,7 @@ class TrackerSettings(Settings):
 
 
 def check_trackers(trackers: TrackerSettings, environment: Mapping[str, str] = os.environ) -> None:
-    """Raises SettingsError when a tracker's package is missing, or the key of W&B."""
+    """Raise a SettingsError when a tracker's package is missing, or the key of W&B."""
     for name in ("mlflow", "wandb"):
         if getattr(trackers, name) and not importlib.util.find_spec(name):
             raise SettingsError(
