@@ -6,7 +6,7 @@ It reads records and outcomes and trains nothing. Only with `write` does it touc
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, cast
 
 from dpo_core.errors import SettingsError, UserError
 from sweeps.config.load import parse_sweep
@@ -24,8 +24,6 @@ from sweeps.run_dir.lock import held
 from sweeps.run_dir.paths import SweepPaths
 from sweeps.selection.candidates import CandidateReader
 from sweeps.selection.confirmation import confirmed, eligible_candidates
-from sweeps.selection.rule import Candidate
-from sweeps.selection.verdict import INCUMBENT, REFERENCE
 
 _PART = "selection."
 
@@ -63,11 +61,7 @@ def replay(config: SweepConfig, paths: SweepPaths) -> dict[str, Any]:
     inputs = SelectionInputs(
         records, candidates, points, eligible, choice, reader.groups, incumbent
     )
-    told = selection_json(config, paths, inputs)
-    if told["verdict"] is None:
-        against = INCUMBENT if incumbent else REFERENCE
-        told["verdict"] = _not_known(paths, choice.winner, against)
-    return told
+    return cast("dict[str, Any]", selection_json(config, paths, inputs))
 
 
 def rewrite(
@@ -97,17 +91,3 @@ def _ended(config: SweepConfig, paths: SweepPaths) -> list[TrialRecord]:
             "`dpo-sweeps resume` finishes the sweep"
         )
     return records
-
-
-def _not_known(paths: SweepPaths, winner: Candidate | None, against: str) -> dict[str, Any]:
-    assert winner is not None  # nothing admissible is a verdict
-    there = winner.step in paths.checkpoint_steps(winner.trial)
-    then = "which takes --write" if there else "and its checkpoint is gone"
-    return {
-        "word": None,
-        "sentence": f"{winner.name} would win; final was never opened for it, {then}",
-        "against": against,
-        "difference": None,
-        "interval": None,
-        "p_value": None,
-    }

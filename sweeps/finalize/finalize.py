@@ -10,7 +10,7 @@ import logging
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, cast
 
 from sweeps.config.schema import SweepConfig
 from sweeps.config.selection import GuardrailSettings
@@ -22,6 +22,7 @@ from sweeps.finalize.sample_answers import answer
 from sweeps.finalize.selection_json import SelectionInputs, selection_json, why_opened
 from sweeps.ray_runtime.remote_call import Call
 from sweeps.run_dir.answers import name_of, read_answers, reusable_answers, tokens_of
+from sweeps.run_dir.json_types import SelectionJson
 from sweeps.run_dir.ledger import TrialRecord
 from sweeps.run_dir.paths import SweepPaths
 from sweeps.selection.candidates import CandidateReader
@@ -70,7 +71,7 @@ def finalize_sweep(
     )
     selection = selection_json(config, paths, inputs)
     write_selection(paths, selection)
-    return selection
+    return cast("dict[str, Any]", selection)
 
 
 def choose_with_answers(
@@ -102,7 +103,7 @@ def choose_with_answers(
         log.info(f"{asked.name} is excluded: {_exclusion(asked.checks)}")
 
 
-def write_selection(paths: SweepPaths, selection: dict[str, Any]) -> None:
+def write_selection(paths: SweepPaths, selection: SelectionJson) -> None:
     """selection.json, and the model card when there is a winner."""
     if selection["winner"] is not None:
         write_card(paths, selection)

@@ -1,26 +1,27 @@
-"""The model card of the exported winner: what was trained on what, and how well it ranks."""
+"""The model card of the exported winner: what it was trained on, and how well it ranks pairs."""
 
 from __future__ import annotations
 
 import json
-from typing import Any
 
-from sweeps.run_dir.paths import SPLITS, SweepPaths
+from sweeps.run_dir.json_types import ScoresJson, SelectionJson
+from sweeps.run_dir.paths import SweepPaths
 
 
-def write_card(paths: SweepPaths, selection: dict[str, Any]) -> None:
-    """`best/README.md`: what was trained on what, and how well it ranks held-out pairs."""
+def write_card(paths: SweepPaths, selection: SelectionJson) -> None:
+    """Write `best/README.md`."""
     paths.store.write(f"{paths.best}/README.md", model_card(selection).encode())
 
 
-def model_card(selection: dict[str, Any]) -> str:
-    """Markdown with the front matter that model hubs read."""
+def model_card(selection: SelectionJson) -> str:
+    """Return the card of a selection with a winner: Markdown with the front matter of model hubs."""
     winner, base = selection["winner"], selection["base_model"]
-    rows = [
-        f"| {split} | {_share(selection[split])} | {_share(selection['reference'][split])} |"
-        for split in SPLITS
-        if split in selection
-    ]
+    if winner is None:
+        raise ValueError("a selection without a winner has no model card")
+    reference = selection["reference"]
+    rows = [_row("select", selection["select"], reference["select"])]
+    if "final" in selection:
+        rows.append(_row("final", selection["final"], reference["final"]))
     point = "\n".join(f"| {name} | {value} |" for name, value in winner["point"].items())
     return f"""---
 base_model: {json.dumps(base)}
@@ -39,7 +40,7 @@ of {len(selection["trials"])} trials by {selection["objective"]} on held-out pai
 |---|---|---|
 {chr(10).join(rows)}
 
-The select split chose this checkpoint, so its number flatters; the final split was scored once,
+The select split chose this checkpoint, so its number is too high; the final split was scored once,
 afterwards. An untouched model scores one half on rewards by definition.
 
 | hyperparameter | value |
@@ -48,7 +49,11 @@ afterwards. An untouched model scores one half on rewards by definition.
 """
 
 
-def _share(scores: dict[str, Any]) -> str:
+def _row(split: str, scores: ScoresJson, reference: ScoresJson) -> str:
+    return f"| {split} | {_format_scores(scores)} | {_format_scores(reference)} |"
+
+
+def _format_scores(scores: ScoresJson) -> str:
     low, high = scores["interval"]
     return (
         f"{scores['accuracy']:.3f} ({low:.3f} to {high:.3f}; {scores['correct']} correct, "
