@@ -7,8 +7,9 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from dpo_core.evaluation.outcomes import (
@@ -16,11 +17,14 @@ from dpo_core.evaluation.outcomes import (
     TIE_NATS,
     Count,
     Outcomes,
+    build_outcomes,
     label_slices,
     length_slices,
     read_outcomes,
+    read_outcomes_if_whole,
     write_outcomes,
 )
+from tests.support.toys import toy_encoded
 
 TIE = TIE_NATS["float32"]
 
@@ -44,6 +48,7 @@ BY_HAND = outcomes(
     (-8.0, -3.0, -4.0, -3.0, 1, 5),  #          −4    0   −4       −4              −5
 )
 
+calm = settings(deadline=None)  # shared machines pause
 finite = st.floats(-60, 0)
 pair_rows = st.lists(
     st.tuples(finite, finite, finite, finite, st.integers(1, 30), st.integers(1, 30)),
@@ -110,6 +115,7 @@ def test_an_unknown_objective_is_refused() -> None:
 # --- ties -------------------------------------------------------------------------------------
 
 
+@calm
 @given(pair_rows)
 def test_an_untouched_policy_scores_exactly_one_half(rows: Any) -> None:
     untouched = outcomes(*rows).as_reference
@@ -118,6 +124,7 @@ def test_an_untouched_policy_scores_exactly_one_half(rows: Any) -> None:
         assert untouched.count(objective).accuracy == 0.5
 
 
+@calm
 @given(pair_rows, st.floats(-0.4 * TIE, 0.4 * TIE))
 def test_float_noise_does_not_break_a_tie(rows: Any, noise: float) -> None:
     untouched = outcomes(*rows).as_reference
@@ -152,6 +159,7 @@ def test_a_margin_that_is_no_number_is_wrong(objective: str) -> None:
 # --- symmetries -------------------------------------------------------------------------------
 
 
+@calm
 @given(pair_rows, st.sampled_from(OBJECTIVES))
 def test_swapping_chosen_and_rejected_turns_a_into_one_minus_a(rows: Any, objective: str) -> None:
     there, back = outcomes(*rows).count(objective), swapped(outcomes(*rows)).count(objective)
@@ -159,6 +167,7 @@ def test_swapping_chosen_and_rejected_turns_a_into_one_minus_a(rows: Any, object
     assert back.accuracy == pytest.approx(1 - there.accuracy)
 
 
+@calm
 @given(pair_rows, st.floats(1e-3, 1e3))
 def test_beta_does_not_enter(rows: Any, beta: float) -> None:
     """The sign of β·margin is the sign of the margin; nothing in the module takes a β."""
@@ -169,6 +178,7 @@ def test_beta_does_not_enter(rows: Any, beta: float) -> None:
     assert np.array_equal(scored.signs("reward_accuracy")[clear], np.sign(beta * margins)[clear])
 
 
+@calm
 @given(pair_rows, st.sampled_from(OBJECTIVES), st.randoms(use_true_random=False))
 def test_counts_add_up_over_any_partition(rows: Any, objective: str, random: Any) -> None:
     scored = outcomes(*rows)
@@ -177,6 +187,7 @@ def test_counts_add_up_over_any_partition(rows: Any, objective: str, random: Any
     assert parts[0] + parts[1] + parts[2] == scored.count(objective)
 
 
+@calm
 @given(pair_rows, st.sampled_from(OBJECTIVES), st.randoms(use_true_random=False))
 def test_the_order_of_pairs_does_not_matter(rows: Any, objective: str, random: Any) -> None:
     shuffled = random.sample(rows, len(rows))
@@ -226,6 +237,7 @@ def test_a_broken_margin_leaves_no_number_behind_that_json_cannot_hold() -> None
 # --- files ------------------------------------------------------------------------------------
 
 
+@calm
 @given(pair_rows)
 def test_written_outcomes_read_back_the_same(rows: Any) -> None:
     scored = outcomes(*rows, tie_nats=0.01)
@@ -244,6 +256,48 @@ def test_a_torn_file_raises(length: float) -> None:
     end = int(len(content) * length) if isinstance(length, float) else length
     with pytest.raises(pa.ArrowInvalid):
         read_outcomes(content[:end])
+
+
+def test_a_whole_file_is_read_and_a_damaged_one_is_none() -> None:
+    content = write_outcomes(BY_HAND, {"step": 7})
+    read = read_outcomes_if_whole(content)
+    assert read is not None
+    assert read[1] == {"step": 7}
+    assert read[0].counts() == BY_HAND.counts()
+    sink = pa.BufferOutputStream()
+    pq.write_table(pa.table({"id": ["a"]}), sink)  # a Parquet file that holds no outcomes
+    for damaged in (b"", content[:100], content[:-1], sink.getvalue().to_pybytes()):
+        assert read_outcomes_if_whole(damaged) is None
+
+
+# --- from scores ------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("dtype", "tie_nats"), [("float32", 1e-4), ("bfloat16", 1e-2), ("float16", 1e-2)]
+)
+def test_outcomes_of_scored_pairs(dtype: str, tie_nats: float) -> None:
+    pairs = toy_encoded(2)
+    lengths = {"chosen_tokens": np.array([4, 2]), "rejected_tokens": np.array([3, 5])}
+    policy, reference = (
+        {**lengths, "chosen": np.float32([-s, -2 * s]), "rejected": np.float32([-3 * s, -4 * s])}
+        for s in (1, 10)
+    )
+    built = build_outcomes(pairs, policy, reference, dtype)
+    assert built.ids == tuple(pair.id for pair in pairs)
+    assert built.tie_nats == tie_nats
+    expected = {
+        "chosen_logp": [-1.0, -2.0],
+        "rejected_logp": [-3.0, -4.0],
+        "ref_chosen_logp": [-10.0, -20.0],
+        "ref_rejected_logp": [-30.0, -40.0],
+        "chosen_tokens": [4, 2],
+        "rejected_tokens": [3, 5],
+    }
+    for name, values in expected.items():
+        column = getattr(built, name)
+        assert column.tolist() == values, name
+        assert column.dtype == (np.int64 if name.endswith("tokens") else np.float64), name
 
 
 def test_a_pair_scored_twice_is_refused() -> None:
