@@ -57,7 +57,7 @@ def run_sweep(config: SweepConfig, paths: SweepPaths, tell: Any) -> dict[str, An
         import ray
 
         from sweeps.ray_runtime.resources import check_resources
-        from sweeps.trials.runner import close_lanes, confirm_trials, open_lanes, run_trials
+        from sweeps.trials.runner import confirm_trials, open_lanes, run_trials
 
         check_resources(config.resources, config.search.concurrent, ray.cluster_resources())
         log.info(f"sweep {paths.sweep_id} in {paths.store.uri}")
@@ -79,10 +79,11 @@ def run_sweep(config: SweepConfig, paths: SweepPaths, tell: Any) -> dict[str, An
             )
             records = confirm_trials(config, paths, prepared, tell, finalists, lanes)
         evaluated = any(record.evaluations for record in records)
-        if not evaluated or config.resources.workers > 1:
-            close_lanes(lanes)  # those of several workers run no calls, but hold the export's CPUs
+        if lanes is not None and (not evaluated or config.resources.workers > 1):
+            lanes.close()  # those of several workers run no calls, but hold the export's CPUs
         selection = finalize_sweep(config, paths, records, call)
-        close_lanes(lanes)
+        if lanes is not None:
+            lanes.close()
     try_write_report(paths)
     if not evaluated:
         raise NoWinner(

@@ -16,10 +16,9 @@ from typing import Any
 from dpo_core.errors import UserError
 from dpo_core.evaluation.outcomes import Outcomes, read_outcomes_if_whole, write_outcomes
 from dpo_core.settings import ModelSettings
-from dpo_core.storage.store import Store
 from sweeps.run_dir import json_files
 from sweeps.run_dir.config_file import read_config
-from sweeps.run_dir.paths import SweepPaths
+from sweeps.run_dir.paths import SweepPaths, SweepRef
 from sweeps.run_dir.prepared import Prepared, read_encoded, read_reference
 from sweeps.selection.verdict import BETTER
 
@@ -28,12 +27,12 @@ _WINNER = "dpo-sweeps.json"
 _STATE = ("optimizer.safetensors", "scheduler.json", "trainer_state.json", "manifest.json")
 
 
-def export_and_score(storage: str, sweep_id: str, trial: str, step: int) -> None:
+def export_and_score(sweep: SweepRef, trial: str, step: int) -> None:
     """In a worker: write `best/`, then score the final split with what was written."""
     from dpo_core.models.load import silence_libraries
 
     silence_libraries()
-    paths = SweepPaths(Store.open(storage), sweep_id)
+    paths = sweep.paths
     with tempfile.TemporaryDirectory(dir=paths.scratch) as scratch:
         folder = Path(scratch) / "best"
         export_checkpoint(paths, trial, step, folder)

@@ -20,7 +20,7 @@ from sweeps.finalize.incumbent import Incumbent, find_incumbent, score_incumbent
 from sweeps.finalize.model_card import write_card
 from sweeps.finalize.sample_answers import answer
 from sweeps.finalize.selection_json import SelectionInputs, selection_json, why_opened
-from sweeps.ray_runtime.remote_call import Call
+from sweeps.ray_runtime.remote_call import RemoteCall
 from sweeps.run_dir.answers import name_of, read_answers, reusable_answers, tokens_of
 from sweeps.run_dir.json_types import SelectionJson
 from sweeps.run_dir.ledger import TrialRecord
@@ -42,7 +42,7 @@ def finalize_sweep(
     config: SweepConfig,
     paths: SweepPaths,
     records: Sequence[TrialRecord],
-    call: Call,
+    call: RemoteCall,
     *,
     open_final_again: bool = False,
 ) -> dict[str, Any]:
@@ -116,7 +116,9 @@ def kept_answers(paths: SweepPaths) -> Ask:
     return lambda candidate: held
 
 
-def _asking(config: SweepConfig, paths: SweepPaths, incumbent: Incumbent | None, call: Call) -> Ask:
+def _asking(
+    config: SweepConfig, paths: SweepPaths, incumbent: Incumbent | None, call: RemoteCall
+) -> Ask:
     def ask(candidate: Candidate) -> dict[str, Any] | None:
         if candidate.step not in paths.checkpoint_steps(candidate.trial):
             return None
@@ -139,14 +141,14 @@ def _checked(
 
 
 def _open_final(
-    config: SweepConfig, paths: SweepPaths, winner: Candidate, call: Call, *, force: bool
+    config: SweepConfig, paths: SweepPaths, winner: Candidate, call: RemoteCall, *, force: bool
 ) -> None:
     when = datetime.now(UTC).isoformat(timespec="seconds")
     why = why_opened(winner, config.selection.objective)
     open_final(paths.store, paths.final_opened, why, when, force=force)
     if final_outcomes(paths, *winner.checkpoint) is None or exported(paths) != winner.checkpoint:
         log.info(f"exporting {winner.name}, scoring the final split")
-        call(export_and_score, paths.storage.uri, paths.sweep_id, winner.trial, winner.step)
+        call(export_and_score, paths.ref, winner.trial, winner.step)
 
 
 def _exclusion(checks: Mapping[str, Check]) -> str:

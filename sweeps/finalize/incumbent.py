@@ -5,7 +5,6 @@ from __future__ import annotations
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from dpo_core.encoding.encode import tokenizer_fingerprint
 from dpo_core.errors import ModelError, SettingsError
@@ -14,9 +13,9 @@ from dpo_core.settings import ModelSettings
 from dpo_core.storage.store import Store
 from sweeps.config.schema import SweepConfig
 from sweeps.finalize.export import score_model
-from sweeps.ray_runtime.remote_call import Call
+from sweeps.ray_runtime.remote_call import RemoteCall
 from sweeps.run_dir.config_file import read_config
-from sweeps.run_dir.paths import SweepPaths
+from sweeps.run_dir.paths import SweepPaths, SweepRef
 from sweeps.run_dir.prepared import Prepared
 
 
@@ -57,26 +56,25 @@ def is_scored(paths: SweepPaths, incumbent: Incumbent, split: str) -> bool:
     return bool(found and found[1]["path"] == incumbent.path)
 
 
-def score_incumbent(paths: SweepPaths, incumbent: Incumbent, split: str, call: Call) -> None:
+def score_incumbent(paths: SweepPaths, incumbent: Incumbent, split: str, call: RemoteCall) -> None:
     """Its outcomes on a split into the sweep's folder, unless they are there."""
     if not is_scored(paths, incumbent, split):
-        arguments = (paths.storage.uri, paths.sweep_id, incumbent.name, incumbent.path, split)
-        call(_score_remotely, *arguments)
+        call(_score_remotely, paths.ref, incumbent, split)
 
 
-def _score_remotely(storage: str, sweep_id: str, name: str, path: str, split: str) -> None:
+def _score_remotely(sweep: SweepRef, incumbent: Incumbent, split: str) -> None:
     from dpo_core.models.load import load_tokenizer, silence_libraries
 
     silence_libraries()
-    paths = SweepPaths(Store.open(storage), sweep_id)
+    paths = sweep.paths
     with tempfile.TemporaryDirectory(dir=paths.scratch) as scratch:
-        settings = Incumbent(name, path).settings(read_config(paths).model, Path(scratch))
+        settings = incumbent.settings(read_config(paths).model, Path(scratch))
         tokens = tokenizer_fingerprint(load_tokenizer(settings))
         if tokens != Prepared.read(paths).tokenizer_sha256:
             raise ModelError(
-                f"selection.incumbent: {path} has another tokenizer or chat template than the "
+                f"selection.incumbent: {incumbent.path} has another tokenizer or chat template than the "
                 "sweep's model, so their numbers do not compare; leave it out"
             )
-        metadata: dict[str, Any] = {"incumbent": name, "path": path, "split": split}
+        metadata = {"incumbent": incumbent.name, "path": incumbent.path, "split": split}
         content = write_outcomes(score_model(paths, settings, split), metadata)
     paths.store.write(paths.incumbent_outcome(split), content)

@@ -14,13 +14,12 @@ from pathlib import Path
 from typing import Any
 
 from dpo_core.preferences.split import group_draw
-from dpo_core.storage.store import Store
 from sweeps.config.schema import SweepConfig
 from sweeps.finalize.incumbent import Incumbent
-from sweeps.ray_runtime.remote_call import Call
+from sweeps.ray_runtime.remote_call import RemoteCall
 from sweeps.run_dir.answers import name_of, reusable_answers
 from sweeps.run_dir.config_file import read_config
-from sweeps.run_dir.paths import CheckpointKey, SweepPaths
+from sweeps.run_dir.paths import CheckpointKey, SweepPaths, SweepRef
 from sweeps.run_dir.prepared import read_encoded, read_split
 from sweeps.selection.verdict import INCUMBENT, REFERENCE
 
@@ -32,7 +31,7 @@ def answer(
     paths: SweepPaths,
     place: CheckpointKey,
     incumbent: Incumbent | None,
-    call: Call,
+    call: RemoteCall,
 ) -> dict[str, Any]:
     """What answers.json holds once the checkpoint at `place` has answered too. Answers to other
     prompts, of another length or of another incumbent are not kept."""
@@ -49,8 +48,8 @@ def answer(
     missing = [whom for whom in wanted if whom not in kept]
     if not missing:
         return held
-    arguments = (paths.storage.uri, paths.sweep_id, missing, place, incumbent, tokens, limit)
-    found = {**about, "by": kept | call(_answer_remotely, *arguments)}
+    new = call(_answer_remotely, paths.ref, missing, place, incumbent, tokens, limit)
+    found = {**about, "by": kept | new}
     paths.store.write(paths.answers, json.dumps(found, ensure_ascii=False).encode())
     return found
 
@@ -71,8 +70,7 @@ def sample(
 
 
 def _answer_remotely(
-    storage: str,
-    sweep_id: str,
+    sweep: SweepRef,
     missing: Sequence[str],
     place: CheckpointKey,
     incumbent: Incumbent | None,
@@ -83,7 +81,7 @@ def _answer_remotely(
     from dpo_core.scoring.scorer import best_device
 
     silence_libraries()
-    paths = SweepPaths(Store.open(storage), sweep_id)
+    paths = sweep.paths
     config, device = read_config(paths), best_device()
     tokenizer, found = load_tokenizer(config.model), {}
     with tempfile.TemporaryDirectory(dir=paths.scratch) as scratch:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from typing import Any
 
@@ -19,15 +19,19 @@ from dpo_core.models.golden_answers import (
 from dpo_core.preferences import PairTable, PreferenceSplits, chat_prompt
 from dpo_core.storage.store import Store
 from sweeps.config.schema import SweepConfig
-from sweeps.ray_runtime.remote_call import Call
-from sweeps.run_dir.paths import SPLITS
+from sweeps.ray_runtime.remote_call import RemoteCall
+from sweeps.run_dir.paths import SPLITS, SweepRef
 
 
 def deal(
-    config: SweepConfig, splits: PreferenceSplits, call: Call, function: Call, *arguments: Any
+    config: SweepConfig,
+    splits: PreferenceSplits,
+    call: RemoteCall,
+    function: Callable[[SweepRef, int, int], int],
+    sweep: SweepRef,
 ) -> None:
-    """`function(*arguments, share, shares)` for every share of the golden prompts, on as many workers
-    as the sweep's trials may use at once. Raises what the first of them raises."""
+    """`function(sweep, share, shares)` for every share of the golden prompts, on as many workers as
+    the sweep's trials may use at once. Raises what the first of them raises."""
     waiting = sum(PairTable.of(getattr(splits, split)).unanswered_count for split in SPLITS)
     workers = config.search.concurrent * config.resources.workers
     shares = min(workers, math.ceil(waiting / PAIRS_PER_PART))
@@ -35,7 +39,7 @@ def deal(
         return
     pool = ThreadPoolExecutor(shares)
     try:
-        given = [pool.submit(call, function, *arguments, i, shares) for i in range(shares)]
+        given = [pool.submit(call, function, sweep, i, shares) for i in range(shares)]
         for each in as_completed(given):
             each.result()
     finally:

@@ -20,7 +20,7 @@ from dpo_core.encoding.token_table import encoding_report
 from dpo_core.errors import SettingsError
 from dpo_core.preferences import PairTable, PreferenceSplits, as_chat, data_fingerprint, split_lines
 from dpo_core.scoring.reference_cache import Columns
-from dpo_core.storage.store import PARTIAL_PREFIX, Store
+from dpo_core.storage.store import PARTIAL_PREFIX
 from dpo_core.training.trainer import check_trl_fields
 from sweeps.config.schema import SweepConfig
 from sweeps.prepare.audit_report import build_audit
@@ -32,11 +32,11 @@ from sweeps.prepare.reference_pass import (
     needs_checkpointing,
     reference_columns,
 )
-from sweeps.ray_runtime.remote_call import Call
+from sweeps.ray_runtime.remote_call import RemoteCall
 from sweeps.run_dir import json_files
 from sweeps.run_dir.config_file import read_config, write_config
 from sweeps.run_dir.json_types import ReadingReport
-from sweeps.run_dir.paths import SPLITS, SweepPaths
+from sweeps.run_dir.paths import SPLITS, SweepPaths, SweepRef
 from sweeps.run_dir.prepared import Prepared, read_encoded, read_pairs
 
 
@@ -45,7 +45,7 @@ def prepare(
     paths: SweepPaths,
     splits: PreferenceSplits,
     said: ReadingReport,
-    call: Call,
+    call: RemoteCall,
 ) -> Prepared:
     """`call` runs the heavy part. May be repeated: the same data gives the same files. `said` of the
     data goes to the audit."""
@@ -53,9 +53,8 @@ def prepare(
     for split in SPLITS:
         with paths.store.writing(paths.pairs(split)) as file:
             PairTable.write(getattr(splits, split), file)
-    place = paths.storage.uri, paths.sweep_id
-    deal(config, splits, call, _answer_remotely, *place)
-    return Prepared(**call(_prepare_remotely, *place, said))
+    deal(config, splits, call, _answer_remotely, paths.ref)
+    return Prepared(**call(_prepare_remotely, paths.ref, said))
 
 
 @dataclass(frozen=True)
@@ -70,12 +69,12 @@ class _Desk:
     golden: GoldenAnswers
 
     @classmethod
-    def at(cls, storage: str, sweep_id: str) -> _Desk:
+    def at(cls, sweep: SweepRef) -> _Desk:
         from dpo_core.models.load import load_tokenizer, silence_libraries
         from dpo_core.scoring.scorer import Scorer
 
         silence_libraries()
-        paths = SweepPaths(Store.open(storage), sweep_id)
+        paths = sweep.paths
         config = read_config(paths)
         tokenizer, scorer = load_tokenizer(config.model), Scorer(config.model)
         prints = fingerprints(config, tokenizer)
@@ -84,13 +83,13 @@ class _Desk:
         return cls(paths, config, tokenizer, scorer, prints, golden)
 
 
-def _answer_remotely(storage: str, sweep_id: str, share: int, shares: int) -> int:
-    desk = _Desk.at(storage, sweep_id)
+def _answer_remotely(sweep: SweepRef, share: int, shares: int) -> int:
+    desk = _Desk.at(sweep)
     return desk.golden.make(desk.scorer, share, shares)
 
 
-def _prepare_remotely(storage: str, sweep_id: str, said: ReadingReport) -> dict[str, Any]:
-    desk = _Desk.at(storage, sweep_id)
+def _prepare_remotely(sweep: SweepRef, said: ReadingReport) -> dict[str, Any]:
+    desk = _Desk.at(sweep)
     paths, config, scorer, prints = desk.paths, desk.config, desk.scorer, desk.prints
     check_trl_fields(config.training)
     splits, dropped = desk.golden.filled()

@@ -1,13 +1,13 @@
-"""Worker groups that stay up between trials ("lanes").
+"""The lane queue: worker groups that stay up between trials ("lanes"), and the jobs they do.
 
 A lane is one `TorchTrainer` whose workers take trials one after the other. Imports, CUDA context,
 process group, base weights, pairs and reference stay; adapter, optimizer and seeds are each trial's
-own. `Lanes` is the mailbox in the middle: a trial's driver (a thin Tune trainable) hands in a job
-and reads what happens to it, a lane's first worker takes the job and writes what happens.
+own. The `Lanes` actor is the queue between them: a trial's driver (a thin Tune trainable) submits a
+job and reads its events, rank 0 of a lane takes the job and reports its events.
 
-A lane that dies ends the job it had as "died" and is replaced when the next job comes; a lane that
-has served enough trials leaves and is replaced too. A driver that stops reading (Tune ended its
-trial) has its job cancelled at the next step.
+A lane that dies ends its job as "died" and is replaced when the next job comes; a lane that has
+served enough trials leaves and is replaced too. When a driver stops reading (Tune ended its trial),
+its job is cancelled at the next step.
 """
 
 from __future__ import annotations
@@ -16,39 +16,67 @@ import itertools
 import threading
 import time
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING
 
 from sweeps.config.schema import ResourceSettings
 from sweeps.ray_runtime.failures import cause_of, reason_of
-from sweeps.ray_runtime.resources import driver_resources
+from sweeps.ray_runtime.lane_messages import (
+    CANCELLED,
+    DIED,
+    LEAVE,
+    WAIT,
+    Assignment,
+    JobEvent,
+    JobOutcome,
+    JobProgress,
+    LaneConfig,
+    LaneJob,
+    NoJob,
+)
 from sweeps.ray_runtime.worker_group import Loop, fit_group
 
-FINISHED, FAILED, CANCELLED, DIED = "finished", "failed", "cancelled", "died"
+if TYPE_CHECKING:
+    from ray.actor import ActorHandle
+
 _POLL_S = 1.0
-# A driver reads every second, unless Tune holds it up. One that has not read for so long is gone:
-# at once believed when another trial waits for the lane, later when none does.
+# A driver reads every second, unless Tune delays it. A driver that has not read for so long is taken
+# for dead: soon when another trial waits for the lane, later when none does.
 _LEASE_WHEN_WAITED_FOR_S, _LEASE_S = 5.0, 60.0
 
 
 @dataclass
 class _Ticket:
-    """One job and all that has happened to it."""
+    """One job, its events and its outcome. `lane` is None while no lane has taken it."""
 
     number: int
-    job: dict[str, Any]
+    job: LaneJob
     lane: int | None = None
-    events: list[dict[str, Any]] = field(default_factory=list)
-    outcome: str | None = None
+    events: list[JobEvent] = field(default_factory=list)
+    outcome: JobOutcome | None = None
     detail: str = ""
     read_at: float = field(default_factory=time.monotonic)
 
 
 class Lanes:
-    """An actor: at most `limit` lanes, each on its own thread of this process."""
+    """A Ray actor with at most `limit` lanes, each on its own thread of this process."""
 
     def __init__(
-        self, loop: Loop, limit: int, sweep_id: str, storage: str, resources: ResourceSettings
+        self,
+        loop: Loop[LaneConfig],
+        limit: int,
+        sweep_id: str,
+        storage: str,
+        resources: ResourceSettings,
     ) -> None:
+        """Prepare an actor without lanes.
+
+        Args:
+            loop: What each worker of a lane runs.
+            limit: The most lanes at a time.
+            sweep_id: The sweep, which names the lanes in the dashboard.
+            storage: The folder of Ray Train's own files.
+            resources: Workers of a lane, and what each of them gets.
+        """
         self.loop, self.limit, self.sweep_id, self.storage = loop, limit, sweep_id, storage
         self.resources = resources
         self.changed = threading.Condition()
@@ -59,14 +87,14 @@ class Lanes:
         self.left: set[int] = set()  # told to leave; Ray takes some seconds more to end the run
         self.next_lane = 0
         self.closed = False
-        self.handle: Any = None
+        self.handle: ActorHandle[Lanes] | None = None
 
-    def start(self, handle: Any) -> None:
-        """`handle` is this actor's own, for the workers to call back."""
+    def start(self, handle: ActorHandle[Lanes]) -> None:
+        """Keep this actor's own handle, which the workers call back."""
         self.handle = handle
 
-    def submit(self, job: dict[str, Any]) -> int:
-        """Queue a job; returns its ticket. Starts a lane when there are fewer than allowed."""
+    def submit(self, job: LaneJob) -> int:
+        """Queue a job and return its ticket. Start a lane when there are fewer than allowed."""
         with self.changed:
             ticket = _Ticket(next(self.numbers), job)
             self.tickets[ticket.number] = ticket
@@ -75,50 +103,54 @@ class Lanes:
             self.changed.notify_all()
             return ticket.number
 
-    def read(self, number: int, after: int) -> tuple[list[dict[str, Any]], str | None, str]:
-        """Events from number `after` on, the outcome if there is one, and its detail.
+    def read_events(self, number: int, after: int) -> JobProgress:
+        """Return a job's events from event `after` on, and its outcome if there is one.
 
-        Waits up to a second for something new. Reading is what keeps a job wanted.
+        Waits up to a second for news. A job stays wanted only as long as somebody reads.
         """
         ticket = self.tickets[number]
         with self.changed:
             ticket.read_at = time.monotonic()
             self.changed.wait_for(lambda: len(ticket.events) > after or ticket.outcome, _POLL_S)
-            return ticket.events[after:], ticket.outcome, ticket.detail
+            return JobProgress(ticket.events[after:], ticket.outcome, ticket.detail)
 
-    def take(self, lane: int) -> dict[str, Any] | None:
-        """For a lane's first worker: the next {ticket, job}; {} when there is none; None: leave.
+    def next_job(self, lane: int) -> Assignment | NoJob:
+        """Give rank 0 of a lane its next job, waiting up to a second for one.
 
         A lane that asks while it has a job was started again by Ray Train, since its node was to be
         taken away: it goes on with that job.
         """
         with self.changed:
-            had = [t for t in self.tickets.values() if t.lane == lane and t.outcome is None]
-            self.changed.wait_for(lambda: had or self.waiting or self.closed, _POLL_S)
+            unfinished = [t for t in self.tickets.values() if t.lane == lane and t.outcome is None]
+            self.changed.wait_for(lambda: unfinished or self.waiting or self.closed, _POLL_S)
             if self.closed:
                 self.left.add(lane)
                 self.changed.notify_all()
-                return None
-            if had:
-                return {"ticket": had[0].number, "job": had[0].job}
+                return LEAVE
+            if unfinished:
+                return Assignment(unfinished[0].number, unfinished[0].job)
             self.waiting = [ticket for ticket in self.waiting if self._wanted(ticket)]
             if not self.waiting:
-                return {}
+                return WAIT
             ticket = self.waiting.pop(0)
             ticket.lane = lane
-            return {"ticket": ticket.number, "job": ticket.job}
+            return Assignment(ticket.number, ticket.job)
 
-    def tell(self, number: int, event: dict[str, Any] | None = None) -> bool:
-        """For a lane's first worker: something happened, or still at it. False: nobody wants it."""
+    def report_event(self, number: int, event: JobEvent) -> bool:
+        """Add an event to a job; return whether the job is still wanted. For rank 0 of a lane."""
+        with self.changed:
+            self.tickets[number].events.append(event)
+            self.changed.notify_all()
+            return self.is_wanted(number)
+
+    def is_wanted(self, number: int) -> bool:
+        """Tell rank 0 of a lane whether to go on: somebody reads, and the job has not ended."""
         with self.changed:
             ticket = self.tickets[number]
-            if event is not None:
-                ticket.events.append(event)
-                self.changed.notify_all()
             return ticket.outcome is None and self._wanted(ticket)
 
-    def end(self, number: int, outcome: str, detail: str = "") -> None:
-        """A job is over; the first word counts."""
+    def finish(self, number: int, outcome: JobOutcome, detail: str = "") -> None:
+        """End a job. Only the first outcome counts."""
         with self.changed:
             ticket = self.tickets[number]
             if ticket.outcome is None:
@@ -126,14 +158,14 @@ class Lanes:
             self.changed.notify_all()
 
     def close(self, seconds: float = 10.0) -> None:
-        """Tell every lane to leave, and wait until each has heard it."""
+        """Tell every lane to leave, and wait until each has been told, `seconds` at most."""
         with self.changed:
             self.closed = True
             self.changed.notify_all()
             self.changed.wait_for(lambda: self.alive <= self.left, seconds)
 
     def _wanted(self, ticket: _Ticket) -> bool:
-        """Whether somebody still reads; a job that waited unread is ended here."""
+        """Check whether somebody still reads; end a job here that waited unread."""
         lease = _LEASE_WHEN_WAITED_FOR_S if self.waiting else _LEASE_S
         wanted = not self.closed and time.monotonic() - ticket.read_at < lease
         if not wanted and ticket.lane is None:
@@ -149,6 +181,7 @@ class Lanes:
             threading.Thread(target=self._run_lane, args=(lane,), daemon=True).start()
 
     def _run_lane(self, lane: int) -> None:
+        """Run a lane until it leaves or dies, then end its job and replace it where one waits."""
         detail = ""
         try:
             self._fit(lane)
@@ -156,11 +189,11 @@ class Lanes:
             detail = reason_of(cause_of(error))[1]
         with self.changed:
             self.alive.discard(lane)
-            had = [t for t in self.tickets.values() if t.lane == lane]
-            if detail and not had:
-                # It died before its first job: so would the next one. The job that waits must know.
-                had, self.waiting = self.waiting[:1], self.waiting[1:]
-            for ticket in had:
+            lost = [t for t in self.tickets.values() if t.lane == lane]
+            if detail and not lost:
+                # It died before its first job: so would the next lane. The waiting job ends with it.
+                lost, self.waiting = self.waiting[:1], self.waiting[1:]
+            for ticket in lost:
                 if ticket.outcome is None:
                     ticket.outcome, ticket.detail = DIED, detail
             if self.waiting and not self.closed:
@@ -168,32 +201,16 @@ class Lanes:
             self.changed.notify_all()
 
     def _fit(self, lane: int) -> None:
-        config = {
+        assert self.handle is not None, "start() comes first"
+        config: LaneConfig = {
             "lane": lane,
             "lanes": self.handle,
-            "most_trials": self.resources.trials_per_lane,
+            "trials_per_lane": self.resources.trials_per_lane,
         }
         fit_group(
             self.loop,
             config,
             name=f"{self.sweep_id}-lane{lane}",
-            storage=self.storage,  # Ray Train's own files
+            storage=self.storage,
             resources=self.resources,
         )
-
-
-def open_lanes(
-    loop: Loop, limit: int, sweep_id: str, storage: str, resources: ResourceSettings
-) -> Any:
-    """A running `Lanes` actor; it takes no CPU and ends with this driver."""
-    import ray
-
-    # Every lane's worker and every trial's driver may wait inside a call at the same time.
-    options = {
-        "num_cpus": 0,
-        "max_concurrency": 4 * limit + 8,
-        "resources": driver_resources(resources),
-    }
-    lanes = ray.remote(Lanes).options(**options).remote(loop, limit, sweep_id, storage, resources)
-    ray.get(lanes.start.remote(lanes))
-    return lanes

@@ -1,29 +1,45 @@
-"""A Ray Train worker group with the resources of a trial."""
+"""A Ray Train worker group with the resources of a trial.
+
+Tested in tests/integration/test_sweep.py, with and without lanes.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from typing import Any
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, TypeAlias, TypeVar
 
 from sweeps.config.schema import ResourceSettings
 from sweeps.ray_runtime.placement_groups import remove_orphans
 
-Loop = Callable[[dict[str, Any]], None]
+if TYPE_CHECKING:
+    from ray.train import UserCallback
+
+ConfigT = TypeVar("ConfigT", bound=Mapping[str, object])
+Loop: TypeAlias = Callable[[ConfigT], None]
+"""A `train_loop_per_worker` of Ray Train."""
 
 
 def fit_group(
-    loop: Loop,
-    config: dict[str, Any],
+    loop: Loop[ConfigT],
+    config: ConfigT,
     *,
     name: str,
     storage: str,
     resources: ResourceSettings,
-    callbacks: Sequence[Any] = (),
+    callbacks: Sequence[UserCallback] = (),
 ) -> None:
     """Run `loop(config)` on every worker and wait. Raises TrainingFailedError.
 
-    What the group of an earlier attempt may still hold is set free first: it would wait for that.
-    `name` is what the dashboard's Train tab shows; `storage` is where Ray keeps its own files.
+    Placement groups that an earlier attempt left behind are removed first: this one would wait for
+    their CPUs and GPUs.
+
+    Args:
+        loop: What each worker runs.
+        config: Its argument; what it holds is pickled.
+        name: The run's name in the dashboard's Train tab.
+        storage: The folder of Ray's own files.
+        resources: How many workers there are, and what each of them gets.
+        callbacks: Ray Train's callbacks, which run in its controller.
     """
     from ray.train import RunConfig, ScalingConfig
     from ray.train.torch import TorchTrainer

@@ -62,6 +62,11 @@ class SweepPaths:
         return self.storage.at(self.sweep_id)
 
     @property
+    def ref(self) -> SweepRef:
+        """Return what another process opens this sweep with."""
+        return SweepRef(self.storage.uri, self.sweep_id)
+
+    @property
     def train_runs(self) -> str:
         """Where Ray Train keeps its own files."""
         return f"{self.store.uri}/{self.ray}/train"
@@ -172,6 +177,22 @@ class SweepPaths:
     def checkpoint_steps(self, trial: str) -> list[int]:
         names = self.store.names(f"{self.checkpoints}/{trial}")
         return sorted(int(name.removeprefix("step-")) for name in names if name.startswith("step-"))
+
+
+@dataclass(frozen=True)
+class SweepRef:
+    """The address of a sweep: all that another process needs to open its folder.
+
+    `storage` is the URI of the folder that holds the sweep's own.
+    """
+
+    storage: str
+    sweep_id: str
+
+    @property
+    def paths(self) -> SweepPaths:
+        """Open the storage in this process."""
+        return SweepPaths(Store.open(self.storage), self.sweep_id)
 
 
 def checked_sweep_id(sweep_id: str) -> str:

@@ -5,19 +5,17 @@ Tune schedules; `Book` writes down what happened. A second call goes on where th
 
 from __future__ import annotations
 
-import contextlib
 import json
 import time
 from collections.abc import Callable, Sequence
 from typing import Any
 
-import ray
 from ray import tune
 from ray.tune.search import Searcher
 
 from sweeps.config.schema import SweepConfig
-from sweeps.ray_runtime import lanes as lane_actor
 from sweeps.ray_runtime.connect import keep_keys_home
+from sweeps.ray_runtime.lane_client import LaneClient
 from sweeps.ray_runtime.resources import driver_bundle
 from sweeps.run_dir.ledger import TrialRecord, searched
 from sweeps.run_dir.paths import SweepPaths
@@ -33,26 +31,19 @@ from sweeps.trials.events import Tell
 from sweeps.trials.lane_worker import lane_loop
 from sweeps.trials.ledger_callback import Book, trained_pairs
 from sweeps.trials.trackers import tracker_callbacks
-from sweeps.trials.trainable import run_trial
+from sweeps.trials.trainable import TrialSetup, run_trial
 
-RunOne = Callable[..., None]  # a DrawnPoint as a dict, and the keywords of `run_trial`
+RunOne = Callable[[DrawnPoint, TrialSetup], None]
+"""`run_trial`, or what stands in for it in a test."""
 
 
-def open_lanes(config: SweepConfig, paths: SweepPaths) -> Any:
-    """Worker groups for the whole sweep, which start when there is work; None without lanes."""
+def open_lanes(config: SweepConfig, paths: SweepPaths) -> LaneClient | None:
+    """Open the lanes of a whole sweep, which start when there is work; None without lanes."""
     if not config.resources.lanes:
         return None
     trials = config.search.trials
     limit = min(config.search.concurrent, max(trials, config.selection.confirm.trials(trials)))
-    return lane_actor.open_lanes(
-        lane_loop, limit, paths.sweep_id, paths.train_runs, config.resources
-    )
-
-
-def close_lanes(lanes: Any) -> None:
-    if lanes is not None:
-        with contextlib.suppress(ray.exceptions.RayActorError):
-            ray.get(lanes.close.remote())
+    return LaneClient.open(lane_loop, limit, paths.sweep_id, paths.train_runs, config.resources)
 
 
 def run_trials(
@@ -60,7 +51,7 @@ def run_trials(
     paths: SweepPaths,
     prepared: Prepared,
     tell: Tell,
-    lanes: Any = None,
+    lanes: LaneClient | None = None,
     run_one: RunOne = run_trial,
 ) -> list[TrialRecord]:
     """All records, `config.search.trials` of them of the search. Needs a connected Ray.
@@ -89,7 +80,7 @@ def confirm_trials(
     prepared: Prepared,
     tell: Tell,
     finalists: Sequence[Candidate],
-    lanes: Any = None,
+    lanes: LaneClient | None = None,
 ) -> list[TrialRecord]:
     """All records, after the points of `finalists` were trained again with new seeds.
 
@@ -173,18 +164,12 @@ def _fit(
 
 
 def _trainable(
-    config: SweepConfig, paths: SweepPaths, lanes: Any, run_one: RunOne = run_trial
+    config: SweepConfig, paths: SweepPaths, lanes: LaneClient | None, run_one: RunOne = run_trial
 ) -> Callable[[dict[str, Any]], None]:
-    settings: dict[str, Any] = {
-        "storage": paths.storage.uri,
-        "sweep_id": paths.sweep_id,
-        "resources": config.resources,
-        "retries": config.search.retries,
-        "lanes": lanes,
-    }
+    setup = TrialSetup(paths.ref, config.resources, config.search.retries, lanes)
 
     def dpo_trial(drawn: dict[str, Any]) -> None:
-        run_one(drawn, **settings)
+        run_one(DrawnPoint(**drawn), setup)
 
     return dpo_trial
 

@@ -10,7 +10,6 @@ import json
 import tempfile
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -19,9 +18,8 @@ from dpo_core.hardware import describe_hardware
 from dpo_core.hyperparams import DPOHyperparams
 from dpo_core.storage.private_tmp import private_tmp_folder
 from dpo_core.storage.retry import full_disk_as_storage_error
-from dpo_core.storage.store import Store
-from sweeps.ray_runtime.failures import record_failure
 from sweeps.ray_runtime.lane_client import Cancelled, rank
+from sweeps.ray_runtime.lane_messages import TrialJob, TrialMetrics
 from sweeps.run_dir.config_file import read_config
 from sweeps.run_dir.outcome_files import stored_evaluations
 from sweeps.run_dir.paths import SweepPaths
@@ -30,34 +28,7 @@ from sweeps.selection.ordering import ScoredCheckpoint, best_of, best_so_far
 from sweeps.trials.metrics import TrialGauges
 
 
-@dataclass(frozen=True)
-class TrialJob:
-    """All that a worker is told; the rest is in the folder."""
-
-    storage: str
-    sweep_id: str
-    trial: str
-    point: Mapping[str, Any]
-    seed: int
-
-    @property
-    def paths(self) -> SweepPaths:
-        return SweepPaths(Store.open(self.storage), self.sweep_id)
-
-
-def train_loop(job_fields: dict[str, Any]) -> None:
-    """Ray Train's `train_loop_per_worker` for one trial. A failure is written down, then raised."""
-    from ray import train as ray_train
-
-    job = TrialJob(**job_fields)
-    try:
-        Resident(job.paths).train(job, report=ray_train.report)
-    except Exception as error:
-        record_failure(job.paths, job.trial, error)
-        raise
-
-
-class Resident:
+class TrialWorker:
     """What a worker keeps between trials: config, pairs, reference, tokenizer, base model."""
 
     def __init__(self, paths: SweepPaths) -> None:
@@ -83,7 +54,7 @@ class Resident:
         self,
         job: TrialJob,
         *,
-        report: Callable[[dict[str, Any]], None],
+        report: Callable[[TrialMetrics], None],
         keep_going: Callable[[], bool] = lambda: True,
     ) -> None:
         """One trial from a fresh adapter or fresh weights; raises Cancelled when told to stop."""
@@ -119,12 +90,12 @@ class _Reporter:
     def __init__(
         self,
         job: TrialJob,
-        resident: Resident,
-        report: Callable[[dict[str, Any]], None],
+        worker: TrialWorker,
+        report: Callable[[TrialMetrics], None],
         keep_going: Callable[[], bool],
     ) -> None:
-        self.job, self.config, self.prepared = job, resident.config, resident.prepared
-        self.paths, self.gauges = resident.paths, resident.gauges
+        self.job, self.config, self.prepared = job, worker.config, worker.prepared
+        self.paths, self.gauges = worker.paths, worker.gauges
         self.report, self.keep_going = report, keep_going
         self.objective = self.config.selection.objective
         self.best = best_of(
@@ -168,7 +139,7 @@ class _Reporter:
 
         job, step = self.job, evaluation.step
         about = {
-            "sweep": job.sweep_id,
+            "sweep": job.sweep.sweep_id,
             "trial": job.trial,
             "point": dict(job.point),
             "step": step,

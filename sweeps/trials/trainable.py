@@ -1,60 +1,87 @@
 """One point, one worker group: the function that Ray Tune runs for each trial.
 
 With lanes the group is one that stays up for the next trial; without, a `TorchTrainer` of its own.
-Either way a death is survived: the trial goes on from its last checkpoint on a new group; on one of
-its own when the lanes' mailbox itself died.
+Either way a trial survives a death: it goes on from its last checkpoint on a new group, or on one of
+its own when the lane queue itself has died.
 """
 
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Mapping
-from typing import Any
+from dataclasses import dataclass
+from typing import TypedDict
 
 from dpo_core.errors import TrialFailed
 from sweeps.config.schema import ResourceSettings
-from sweeps.ray_runtime import lanes as lane
-from sweeps.ray_runtime.failures import cause_of, failure_of, reason_of, stop_for_storage
+from sweeps.ray_runtime.failures import (
+    cause_of,
+    failure_of,
+    reason_of,
+    record_failure,
+    stop_for_storage,
+)
+from sweeps.ray_runtime.lane_client import LaneClient
+from sweeps.ray_runtime.lane_messages import CANCELLED, DIED, TrialJob
 from sweeps.ray_runtime.worker_group import fit_group
-from sweeps.trials.train_worker import TrialJob, train_loop
+from sweeps.run_dir.paths import SweepRef
+from sweeps.search.drawn_point import DrawnPoint
+from sweeps.trials.train_worker import TrialWorker
 
 
-def run_trial(
-    config: Mapping[str, Any],
-    *,
-    storage: str,
-    sweep_id: str,
-    resources: ResourceSettings,
-    retries: int,
-    lanes: Any = None,
-) -> None:
-    """Train a `DrawnPoint`, given as a dict; go on after a death, up to `retries` times.
+@dataclass(frozen=True)
+class TrialSetup:
+    """What all trials of a sweep have in common. `retries` are those of one trial."""
+
+    sweep: SweepRef
+    resources: ResourceSettings
+    retries: int
+    lanes: LaneClient | None = None
+
+
+def run_trial(drawn: DrawnPoint, setup: TrialSetup) -> None:
+    """Train a drawn point; go on after a death, up to `setup.retries` times.
 
     Raises TrialFailed, with the reason the worker wrote down. Such a failure is not retried: the
     same numbers would give it again. Raises StorageError when that is what a worker died of.
     """
-    job = TrialJob(storage, sweep_id, config["trial"], config["point"], config["seed"])
+    job = TrialJob(setup.sweep, drawn.trial, drawn.point, drawn.seed)
     death = ""
-    for attempt in range(retries + 1):
-        known = failure_of(job.paths, job.trial)
-        if known is not None:
-            raise TrialFailed(known["reason"], known["detail"])
-        death = _attempt(job, resources, attempt, lanes)
+    for attempt in range(setup.retries + 1):
+        failure = failure_of(job.paths, job.trial)
+        if failure is not None:
+            raise TrialFailed(failure["reason"], failure["detail"])
+        death = _attempt(job, setup, attempt)
         stop_for_storage(death)
         if not death and failure_of(job.paths, job.trial) is None:
             return
     raise TrialFailed(*_reason_of_death(death))
 
 
-def _attempt(job: TrialJob, resources: ResourceSettings, attempt: int, lanes: Any) -> str:
-    """An empty text when the workers did what they could, else what is known of their death."""
+class _GroupConfig(TypedDict):
+    job: TrialJob
+
+
+def train_loop(config: _GroupConfig) -> None:
+    """Train one trial, as Ray Train's `train_loop_per_worker`. Write a failure down, then raise."""
+    from ray import train as ray_train
+
+    job = config["job"]
+    try:
+        TrialWorker(job.paths).train(job, report=ray_train.report)
+    except Exception as error:
+        record_failure(job.paths, job.trial, error)
+        raise
+
+
+def _attempt(job: TrialJob, setup: TrialSetup, attempt: int) -> str:
+    """Return an empty text when the workers did what they could, else what ended them."""
     import ray
 
-    if lanes:
-        # A dead mailbox took all lanes with it.
+    if setup.lanes is not None:
+        # A lane queue that died took all lanes with it.
         with contextlib.suppress(ray.exceptions.RayActorError):
-            return _on_lane(job, lanes)
-    return _on_own_group(job, resources, attempt)
+            return _on_lane(job, setup.lanes)
+    return _on_own_group(job, setup.resources, attempt)
 
 
 def _on_own_group(job: TrialJob, resources: ResourceSettings, attempt: int) -> str:
@@ -62,11 +89,12 @@ def _on_own_group(job: TrialJob, resources: ResourceSettings, attempt: int) -> s
     from ray.tune.integration.ray_train import TuneReportCallback
 
     again = f"-retry{attempt}" if attempt else ""
+    config: _GroupConfig = {"job": job}
     try:
         fit_group(
             train_loop,
-            vars(job),
-            name=f"{job.sweep_id}-{job.trial}{again}",
+            config,
+            name=f"{job.sweep.sweep_id}-{job.trial}{again}",
             storage=job.paths.train_runs,
             resources=resources,
             callbacks=[TuneReportCallback()],
@@ -76,25 +104,18 @@ def _on_own_group(job: TrialJob, resources: ResourceSettings, attempt: int) -> s
     return ""
 
 
-def _on_lane(job: TrialJob, lanes: Any) -> str:
+def _on_lane(job: TrialJob, lanes: LaneClient) -> str:
     """Raises RayActorError when there are no lanes any more."""
-    import ray
     from ray import tune
 
-    ticket, read = ray.get(lanes.submit.remote(vars(job))), 0
-    while True:
-        events, outcome, detail = ray.get(lanes.read.remote(ticket, read))
-        for event in events:
-            tune.report(event)
-        read += len(events)
-        if outcome in (lane.DIED, lane.CANCELLED):
-            return str(detail or outcome)
-        if outcome is not None:
-            return ""
+    end = lanes.run(job, tune.report)
+    if end.outcome in (DIED, CANCELLED):
+        return end.detail or end.outcome
+    return ""
 
 
 def _reason_of_death(text: str) -> tuple[str, str]:
-    """Why a worker died without being able to say so."""
+    """Name the reason why a worker died without being able to write it down."""
     if "OutOfMemory" in text or "out of memory" in text.lower():
         return "out of memory", "the operating system or Ray ended the worker for its memory"
     return "worker died", text

@@ -81,20 +81,19 @@ def soak(model: Path, pairs: Path, storage: Path, trials: int) -> Soaked:
     return Soaked(records, kills, memory, time.monotonic() - since)
 
 
-def scripted(drawn: dict[str, Any], *, storage: str, sweep_id: str, **_: Any) -> None:
+def scripted(drawn: Any, setup: Any) -> None:
     """A trial that learns by decree: it is the better the nearer β is to 0.1."""
     from ray import tune
 
-    from dpo_core.storage.store import Store
-    from sweeps.run_dir.paths import SweepPaths
-    from sweeps.trials.train_worker import TrialJob, _resume_folder
+    from sweeps.ray_runtime.lane_messages import TrialJob
+    from sweeps.trials.train_worker import _resume_folder
 
-    paths = SweepPaths(Store.open(storage), sweep_id)
-    trial, number = drawn["trial"], int(drawn["trial"][1:])
-    with _resume_folder(paths, TrialJob(storage, sweep_id, **drawn)) as folder:
+    paths, trial = setup.sweep.paths, drawn.trial
+    number = int(trial[1:])
+    with _resume_folder(paths, TrialJob(setup.sweep, **drawn.as_dict())) as folder:
         done = 0 if folder is None else int(folder.name.removeprefix("step-"))
     for step in (s for s in STEPS if s > done):
-        _store(paths, drawn, step)
+        _store(paths, drawn.as_dict(), step)
         tune.report({"trial": trial, "global_step": step, "accuracy": 0.5, "best_accuracy": 0.5})
         if (
             number % 8 == 3

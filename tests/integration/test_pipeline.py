@@ -64,7 +64,7 @@ class Here:
     def __call__(self, function: Callable[..., Any], *arguments: Any) -> Any:
         if next(self.numbers) == self.dies_at:
             raise UserError("killed")
-        self.calls.append((function.__name__, arguments[2:], threading.get_ident()))
+        self.calls.append((function.__name__, arguments[1:], threading.get_ident()))
         with self.one_at_a_time:
             return function(*arguments)
 

@@ -28,7 +28,7 @@ from sweeps.finalize.finalize import finalize_sweep
 from sweeps.prepare.data import split_data
 from sweeps.run_dir import ledger
 from sweeps.run_dir.ledger import TrialRecord, evaluation_record
-from sweeps.run_dir.paths import SPLITS, SweepPaths
+from sweeps.run_dir.paths import SPLITS, SweepPaths, SweepRef
 from sweeps.run_dir.prepared import Prepared
 
 YAML = """\
@@ -135,7 +135,7 @@ class ScriptedSweep:
             self.paths.store.write(self.paths.selection, json.dumps(selection).encode())
         return selection
 
-    def _call(self, function: Any, _: str, __: str, *arguments: Any) -> Any:
+    def _call(self, function: Any, _: SweepRef, *arguments: Any) -> Any:
         """In place of a worker: what it would answer, export and score."""
         if function is not export_and_score:
             missing, _, _, prompts, _ = arguments

@@ -126,7 +126,7 @@ def test_an_untouched_policy_is_exported_whole_and_scores_one_half(
 
     paths = prepared(adapter, f"{scheme}{tmp_path}/runs")
     assert final_outcomes(paths, "t0000", 4) is None
-    export_and_score(paths.storage.uri, paths.sweep_id, "t0000", 4)
+    export_and_score(paths.ref, "t0000", 4)
 
     outcomes = final_outcomes(paths, "t0000", 4)
     count = outcomes.count("reward_accuracy")
@@ -150,7 +150,7 @@ def test_what_is_exported_is_what_was_trained(prepared, tmp_path: Path, adapter:
     from transformers import AutoModelForCausalLM
 
     paths = prepared(adapter, str(tmp_path / "runs"), change=0.05)
-    export_and_score(paths.storage.uri, paths.sweep_id, "t0000", 4)
+    export_and_score(paths.ref, "t0000", 4)
     checkpoint = tmp_path / "runs/toy-1" / paths.checkpoint("t0000", 4)
     config = parse_sweep(paths.store.read(paths.config).decode(), source="config.yaml")
     if adapter == "null":
@@ -175,7 +175,7 @@ def test_a_damaged_checkpoint_is_not_exported(prepared, tmp_path: Path) -> None:
     name = f"{paths.checkpoint('t0000', 4)}/adapter_model.safetensors"
     paths.store.write(name, paths.store.read(name)[:-1] + b"x")
     with pytest.raises(UserError, match=r"checkpoint of t0000 at step 4: .* is missing or damaged"):
-        export_and_score(paths.storage.uri, paths.sweep_id, "t0000", 4)
+        export_and_score(paths.ref, "t0000", 4)
     assert not paths.store.exists(paths.best)
     assert final_outcomes(paths, "t0000", 4) is None
 

@@ -92,7 +92,7 @@ def test_an_exported_model_is_scored_as_an_incumbent(
     tmp_path: Path,
 ) -> None:
     paths, call = prepared("{rank: 4}", str(tmp_path / "runs"), change=0.3), Calls()
-    export_and_score(paths.storage.uri, paths.sweep_id, *PLACE)
+    export_and_score(paths.ref, *PLACE)
     held = Incumbent("toy-1", f"{paths.store.uri}/{paths.best}")
     for _ in range(2):
         score_incumbent(paths, held, "final", call)
@@ -110,7 +110,7 @@ def test_an_incumbent_with_another_template_does_not_compare(
     tmp_path: Path,
 ) -> None:
     paths = prepared("{rank: 4}", str(tmp_path / "runs"))
-    export_and_score(paths.storage.uri, paths.sweep_id, *PLACE)
+    export_and_score(paths.ref, *PLACE)
     template = Path(paths.store.uri, paths.best, "chat_template.jinja")
     template.write_text(template.read_text().replace("You answer", "They answer"))
     held = Incumbent("toy-1", f"{paths.store.uri}/{paths.best}")

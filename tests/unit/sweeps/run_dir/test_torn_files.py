@@ -33,6 +33,7 @@ from sweeps.finalize.final_split import open_final, read_openings
 from sweeps.prepare.data import read_data, reading_report, split_data
 from sweeps.prepare.pipeline import prepare
 from sweeps.prepare.reuse import reusable_pairs, reusable_preparation
+from sweeps.ray_runtime.lane_messages import TrialJob
 from sweeps.run_dir.config_file import read_config
 from sweeps.run_dir.json_types import ReadingReport
 from sweeps.run_dir.paths import SweepPaths
@@ -41,7 +42,7 @@ from sweeps.search.drawn_point import DrawnPoint
 from sweeps.search.pending_trials import drawn_but_open, first_free_number
 from sweeps.sweep import read_selection
 from sweeps.trials.ledger_callback import Book
-from sweeps.trials.train_worker import TrialJob, _resume_folder
+from sweeps.trials.train_worker import _resume_folder
 from tests.support.toys import LENIENT
 
 STEPS, SEED = (2, 4, 6), 0
@@ -135,7 +136,7 @@ def resumed(paths: SweepPaths) -> Resumed:
     book = Book(config, paths, known, lambda _: None)
     goes_on = {}
     for drawn in book.to_be_run(drawn_but_open(paths, book.records, SEED)):
-        job = TrialJob(paths.storage.uri, paths.sweep_id, drawn.trial, drawn.point, drawn.seed)
+        job = TrialJob(paths.ref, drawn.trial, drawn.point, drawn.seed)
         with _resume_folder(paths, job) as folder:
             goes_on[drawn.trial] = 0 if folder is None else int(folder.name.removeprefix("step-"))
     book.reader.candidates(book.records)
@@ -308,7 +309,7 @@ def test_the_study_is_made_from_the_ledger(copied: Callable[[], SweepPaths]) -> 
 def test_a_checkpoint_of_another_point_is_not_gone_on_with(left_behind: Path) -> None:
     paths = SweepPaths(Store.open(left_behind), "torn")
     for point, seed in (({**POINT, "beta": 0.4}, SEED), (OPEN.point, SEED + 1)):
-        job = TrialJob(paths.storage.uri, paths.sweep_id, OPEN.trial, point, seed)
+        job = TrialJob(paths.ref, OPEN.trial, point, seed)
         with _resume_folder(paths, job) as folder:
             assert folder is None
 
