@@ -15,7 +15,7 @@ from sweeps.finalize.finalize import choose_with_answers, finalize_sweep, kept_a
 from sweeps.finalize.incumbent import find_incumbent, is_scored
 from sweeps.finalize.selection_json import SelectionInputs, selection_json
 from sweeps.ray_runtime.connect import connected
-from sweeps.ray_runtime.remote_call import call_of
+from sweeps.ray_runtime.remote_call import remote_call_for
 from sweeps.report.write import try_write_report
 from sweeps.run_dir import ledger
 from sweeps.run_dir.config_file import read_config, write_config
@@ -75,7 +75,7 @@ def rewrite(
     Raises FinalSpent when final was opened for another choice, unless told to open it again.
     """
     with held(paths.leases, paths.sweep_id), connected():
-        records, call = _ended(config, paths), call_of(config)
+        records, call = _ended(config, paths), remote_call_for(config)
         told = finalize_sweep(config, paths, records, call, open_final_again=open_final_again)
         write_config(config, paths)
     try_write_report(paths)

@@ -1,8 +1,12 @@
-"""A whole sweep: prepare, run the trials, choose and export the winner."""
+"""A whole sweep: prepare, search, confirm, finalize, report.
+
+Tested in tests/integration/test_sweep.py.
+"""
 
 from __future__ import annotations
 
 import logging
+from collections.abc import Sequence
 from typing import Any
 
 from dpo_core.audit.pair_checks import INFO
@@ -17,17 +21,20 @@ from sweeps.prepare.audit_report import finding_lines, skipped_rows
 from sweeps.prepare.data import read_data, reading_report, split_data
 from sweeps.prepare.pipeline import prepare
 from sweeps.prepare.reuse import reusable_pairs, reusable_preparation
-from sweeps.ray_runtime.auth import how_to_enter
+from sweeps.ray_runtime.auth import token_hint
 from sweeps.ray_runtime.connect import connected, dashboard_url
-from sweeps.ray_runtime.remote_call import call_of
+from sweeps.ray_runtime.lane_client import LaneClient
+from sweeps.ray_runtime.remote_call import RemoteCall, remote_call_for
 from sweeps.report.write import try_write_report
 from sweeps.run_dir import json_files
 from sweeps.run_dir.config_file import write_config
 from sweeps.run_dir.json_types import ReadingReport
+from sweeps.run_dir.ledger import TrialRecord
 from sweeps.run_dir.lock import held
 from sweeps.run_dir.paths import SweepPaths
 from sweeps.run_dir.prepared import Prepared
 from sweeps.selection.candidates import CandidateReader
+from sweeps.trials.events import OnTrialEvent
 
 log = logging.getLogger("dpo_sweeps")
 
@@ -38,54 +45,34 @@ class NoWinner(UserError):
     exit_code = 3
 
 
-def run_sweep(config: SweepConfig, paths: SweepPaths, tell: Any) -> dict[str, Any]:
-    """Returns what selection.json holds. Goes on where an earlier call stopped.
+def run_sweep(config: SweepConfig, paths: SweepPaths, on_event: OnTrialEvent) -> dict[str, Any]:
+    """Run a sweep, or go on where an earlier call stopped.
 
-    Raises UserError for the user's mistakes before anything is written, Busy when another process
-    runs the sweep, and NoWinner at the end when every trial failed.
+    Args:
+        config: The sweep's configuration.
+        paths: The sweep's folder.
+        on_event: Called with each event of a trial.
+
+    Returns:
+        What selection.json holds.
+
+    Raises:
+        UserError: The user made a mistake; nothing was written.
+        Busy: Another process runs the sweep.
+        NoWinner: Every trial failed.
     """
-    if config.model.trust_remote_code:
-        log.warning(
-            f"model.trust_remote_code: code that ships with {config.model.path} runs on "
-            "every worker, with all that this job may do and read"
-        )
-    check_study_driver(config.search.study)
-    check_trackers(config.trackers)
-    made = reusable_preparation(paths) or reusable_pairs(paths) or _read(config)
-    find_incumbent(config)  # a wrong path is told before anything runs
+    _check_settings(config)
+    kept = reusable_preparation(paths) or reusable_pairs(paths) or _read_splits(config)
+    find_incumbent(config)  # a wrong path ends the sweep before anything runs
     with held(paths.leases, paths.sweep_id), connected():
-        import ray
-
-        from sweeps.ray_runtime.resources import check_resources
-        from sweeps.trials.runner import confirm_trials, open_lanes, run_trials
-
-        check_resources(config.resources, config.search.concurrent, ray.cluster_resources())
-        log.info(f"sweep {paths.sweep_id} in {paths.store.uri}")
-        if dashboard_url():
-            log.info(f"dashboard {dashboard_url()}{how_to_enter()}")
-        # Only a sweep that ends closes its lanes: an interrupted one must not wait for them.
-        lanes = open_lanes(config, paths)
-        call = call_of(config, lanes)
-        if not paths.store.exists(paths.config):
-            write_config(config, paths)
-        prepared = made if isinstance(made, Prepared) else prepare(config, paths, *made, call)
-        _log_prepared(prepared)
-        records = run_trials(config, paths, prepared, tell, lanes)
-        finalists = CandidateReader(paths, config.selection).finalists(records)
-        if finalists:
-            named = ", ".join(f"{each.trial} at step {each.step}" for each in finalists)
-            log.info(
-                f"training again with {config.selection.confirm.seeds} new seeds each: {named}"
-            )
-            records = confirm_trials(config, paths, prepared, tell, finalists, lanes)
-        evaluated = any(record.evaluations for record in records)
-        if lanes is not None and (not evaluated or config.resources.workers > 1):
-            lanes.close()  # those of several workers run no calls, but hold the export's CPUs
-        selection = finalize_sweep(config, paths, records, call)
-        if lanes is not None:
-            lanes.close()
+        _check_cluster(config, paths)
+        lanes = _open_lanes(config, paths)
+        call = remote_call_for(config, lanes)
+        prepared = _prepare(config, paths, kept, call)
+        records = _search(config, paths, prepared, on_event, lanes)
+        selection = _finalize(config, paths, records, call, lanes)
     try_write_report(paths)
-    if not evaluated:
+    if not _has_evaluations(records):
         raise NoWinner(
             f"{paths.store.uri}: none of {len(records)} trials was ever evaluated "
             f"({records[0].reason}: {records[0].detail}); see {paths.ledger}"
@@ -93,7 +80,29 @@ def run_sweep(config: SweepConfig, paths: SweepPaths, tell: Any) -> dict[str, An
     return selection
 
 
-def _read(config: SweepConfig) -> tuple[PreferenceSplits, ReadingReport]:
+def read_selection(paths: SweepPaths) -> dict[str, Any]:
+    """Read what a sweep chose. Raises UserError when it has not ended, or the file is damaged."""
+    selection: dict[str, Any] | None
+    selection = json_files.SELECTION.optional(paths.store, paths.selection)
+    if selection is None:
+        raise UserError(
+            f"{paths.store.uri}: has no {paths.selection} yet; `dpo-sweeps resume` finishes the sweep"
+        )
+    return selection
+
+
+def _check_settings(config: SweepConfig) -> None:
+    """Check what needs neither the data nor Ray."""
+    if config.model.trust_remote_code:
+        log.warning(
+            f"model.trust_remote_code: code that ships with {config.model.path} runs on "
+            "every worker, with all that this job may do and read"
+        )
+    check_study_driver(config.search.study)
+    check_trackers(config.trackers)
+
+
+def _read_splits(config: SweepConfig) -> tuple[PreferenceSplits, ReadingReport]:
     data = read_data(config)
     splits = split_data(config, data)
     if data.skipped:
@@ -105,15 +114,78 @@ def _read(config: SweepConfig) -> tuple[PreferenceSplits, ReadingReport]:
     return splits, reading_report(data)
 
 
-def read_selection(paths: SweepPaths) -> dict[str, Any]:
-    """Raises UserError when the sweep has not ended, or the file is damaged."""
-    selection: dict[str, Any] | None
-    selection = json_files.SELECTION.optional(paths.store, paths.selection)
-    if selection is None:
-        raise UserError(
-            f"{paths.store.uri}: has no {paths.selection} yet; `dpo-sweeps resume` finishes the sweep"
-        )
+def _check_cluster(config: SweepConfig, paths: SweepPaths) -> None:
+    """Check that the trials fit the cluster, then say where the sweep can be watched."""
+    import ray
+
+    from sweeps.ray_runtime.resources import check_resources
+
+    check_resources(config.resources, config.search.concurrent, ray.cluster_resources())
+    log.info(f"sweep {paths.sweep_id} in {paths.store.uri}")
+    if dashboard_url():
+        log.info(f"dashboard {dashboard_url()}{token_hint()}")
+
+
+def _open_lanes(config: SweepConfig, paths: SweepPaths) -> LaneClient | None:
+    from sweeps.trials.runner import open_lanes
+
+    return open_lanes(config, paths)
+
+
+def _prepare(
+    config: SweepConfig,
+    paths: SweepPaths,
+    kept: Prepared | tuple[PreferenceSplits, ReadingReport],
+    call: RemoteCall,
+) -> Prepared:
+    """Prepare the sweep, unless an earlier call did, and log what was found in the data."""
+    if not paths.store.exists(paths.config):
+        write_config(config, paths)
+    prepared = kept if isinstance(kept, Prepared) else prepare(config, paths, *kept, call)
+    _log_prepared(prepared)
+    return prepared
+
+
+def _search(
+    config: SweepConfig,
+    paths: SweepPaths,
+    prepared: Prepared,
+    on_event: OnTrialEvent,
+    lanes: LaneClient | None,
+) -> list[TrialRecord]:
+    """Run the trials of the search, then train its best points again with new seeds."""
+    from sweeps.trials.runner import confirm_trials, run_trials
+
+    records = run_trials(config, paths, prepared, on_event, lanes)
+    finalists = CandidateReader(paths, config.selection).finalists(records)
+    if not finalists:
+        return records
+    named = ", ".join(f"{each.trial} at step {each.step}" for each in finalists)
+    log.info(f"training again with {config.selection.confirm.seeds} new seeds each: {named}")
+    return confirm_trials(config, paths, prepared, on_event, finalists, lanes)
+
+
+def _finalize(
+    config: SweepConfig,
+    paths: SweepPaths,
+    records: Sequence[TrialRecord],
+    call: RemoteCall,
+    lanes: LaneClient | None,
+) -> dict[str, Any]:
+    """Choose and export the winner, and close the lanes.
+
+    Only a sweep that ends closes its lanes: an interrupted one must not wait for them.
+    """
+    if lanes is not None and (not _has_evaluations(records) or config.resources.workers > 1):
+        lanes.close()  # those of several workers run no calls, but keep the CPUs that export needs
+    selection = finalize_sweep(config, paths, records, call)
+    if lanes is not None:
+        lanes.close()
     return selection
+
+
+def _has_evaluations(records: Sequence[TrialRecord]) -> bool:
+    return any(record.evaluations for record in records)
 
 
 def _log_prepared(prepared: Prepared) -> None:

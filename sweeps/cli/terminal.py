@@ -25,6 +25,7 @@ from sweeps.run_dir.json_types import (
 from sweeps.selection.guardrails import describe_failed_check
 from sweeps.selection.leaderboard import searched_trial, winner_first, winner_label
 from sweeps.selection.ordering import ScoredCheckpoint, best_so_far
+from sweeps.trials.events import TrialEvent
 
 log = logging.getLogger("dpo_sweeps")
 
@@ -39,17 +40,17 @@ class Progress:
         self.ended = 0
         self.best: ScoredCheckpoint | None = None
 
-    def tell(self, happening: Any) -> None:
-        """The runner's events; see `sweeps.trials.events.Happening`."""
-        kind, trial = happening.kind, happening.trial
-        if kind == "started":
-            log.info(f"{trial} started   {show_point(happening.point)}")
-        elif kind == "evaluated":
-            self._evaluated(trial, happening.metrics)
+    def on_event(self, event: TrialEvent) -> None:
+        """Print the line of one event of a trial."""
+        trial, record = event.trial, event.record
+        if event.kind == "started":
+            log.info(f"{trial} started   {show_point(event.point)}")
+        elif event.kind == "evaluated":
+            self._evaluated(trial, event.metrics)
         else:
             self.ended += 1
-            why = f": {happening.reason}, {_detail(happening)}" if happening.reason else ""
-            log.info(f"{trial} {kind}{why}   ({self.ended} of {self.trials} trials)")
+            why = f": {record.reason}, {record.detail}" if record and record.reason else ""
+            log.info(f"{trial} {event.kind}{why}   ({self.ended} of {self.trials} trials)")
 
     def _evaluated(self, trial: str, metrics: Mapping[str, Any]) -> None:
         accuracy, step = metrics["accuracy"], metrics["global_step"]
@@ -236,7 +237,3 @@ def failures(selection: SelectionJson) -> str | None:
         return None
     reasons = "; ".join(f"{t['trial']}: {t['reason']} ({t['detail']})" for t in failed)
     return f"{len(failed)} of {len(selection['trials'])} trials failed: {reasons}"
-
-
-def _detail(happening: Any) -> str:
-    return str(happening.metrics["record"].detail)

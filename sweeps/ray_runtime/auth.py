@@ -1,4 +1,4 @@
-"""Who may use a Ray that we start: whoever can read a token file that is its owner's alone.
+"""Access to a Ray that we start: only for those who can read a token file of their own.
 
 Ray runs any code that it is sent, so a Ray without a token is open to every program and every web
 page of the machine. Ray's own token file can be read by all users; ours cannot. A cluster that
@@ -18,37 +18,41 @@ from typing import Any
 MODE, TOKEN, TOKEN_PATH = "RAY_AUTH_MODE", "RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH"
 
 
-def ask_for_token(environment: MutableMapping[str, str] = os.environ) -> str | None:
-    """Call before a Ray is started here. Returns a warning when its owner wants it open, or when
-    the token cannot be kept in a file: then it lives in this process alone."""
+def require_token(environment: MutableMapping[str, str] = os.environ) -> str | None:
+    """Make the Ray that is started next ask for a token, and provide one.
+
+    Returns a warning when the owner wants this Ray open, or when no token file can be written: then
+    only this process has the token.
+    """
     if environment.setdefault(MODE, "token").lower() != "token":
         return (
-            f"{MODE}={environment[MODE]}: this Ray lets in whoever reaches its ports, to run any "
-            f"code; unset {MODE} to have it ask for a token"
+            f"{MODE}={environment[MODE]}: whoever reaches the ports of this Ray can run any code; "
+            f"unset {MODE} to have it ask for a token"
         )
     warning = None
     if not environment.get(TOKEN):
         file = Path(environment.get(TOKEN_PATH) or Path.home() / ".ray" / "auth_token")
         try:
-            _keep_private(file)
+            _write_private_token(file)
         except OSError as error:
             environment[TOKEN] = secrets.token_hex(32)
             warning = (
-                f"{file}: no token can be kept there ({error.strerror}), so the dashboard of this Ray "
-                f"stays closed to you; set {TOKEN_PATH} to a file that can be written"
+                f"{file}: cannot hold a token ({error.strerror}), so you cannot open the dashboard of "
+                f"this Ray; set {TOKEN_PATH} to a file that can be written"
             )
-    _tell_ray()
+    _reload_settings_in_ray()
     return warning
 
 
-def how_to_enter(environment: Mapping[str, str] = os.environ) -> str:
-    """What a person needs besides the dashboard's address, if anything."""
-    kept = environment.get(MODE, "").lower() == "token" and not environment.get(TOKEN)
-    return "; `ray get-auth-token` prints its token" if kept else ""
+def token_hint(environment: Mapping[str, str] = os.environ) -> str:
+    """Return what a person needs besides the dashboard's address: how to print the token, or ""."""
+    in_file = environment.get(MODE, "").lower() == "token" and not environment.get(TOKEN)
+    return "; `ray get-auth-token` prints its token" if in_file else ""
 
 
-def _keep_private(file: Path) -> None:
-    """A token of 256 bits for its owner alone; one that is there stays, closed to others."""
+def _write_private_token(file: Path) -> None:
+    """Write a token of 256 bits that only its owner can read. An existing one stays, closed to
+    others."""
     file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     with contextlib.suppress(FileExistsError):
         # Never through a link, and never readable by others, not even for a moment.
@@ -59,8 +63,8 @@ def _keep_private(file: Path) -> None:
         file.chmod(0o600)
 
 
-def _tell_ray() -> None:
-    """Ray reads its variables when it is first imported, which may have been long ago."""
+def _reload_settings_in_ray() -> None:
+    """Make Ray read its variables again: it does so when first imported, perhaps long ago."""
     import ray
 
     raylet: Any = ray._raylet

@@ -1,4 +1,4 @@
-"""Connecting to Ray: the cluster of the job or of RAY_ADDRESS, a running local one, or a new one."""
+"""Connections to Ray: the cluster of the job or of RAY_ADDRESS, a running local one, or a new one."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from typing import Any
 
 from dpo_core.errors import SettingsError
 from sweeps.config.secrets import is_secret_name
-from sweeps.ray_runtime.auth import ask_for_token
-from sweeps.ray_runtime.placement_groups import remove_orphans
+from sweeps.ray_runtime.auth import require_token
+from sweeps.ray_runtime.placement_groups import remove_leftover_groups
 
 log = logging.getLogger("dpo_sweeps")
 
-# For this process and for every worker. The first shows each trial in the dashboard's Train tab.
+# For this process and for every worker. The first one shows trials in the dashboard's Train tab.
 WORKER_ENV = {
     "RAY_TRAIN_ENABLE_STATE_TRACKING": "1",
     # Ray's controller collects reports that often; a worker waits with the next one until it has.
@@ -49,7 +49,7 @@ def connected() -> Iterator[None]:
         yield
         return
     address = _address()
-    if address == "local" and (warning := ask_for_token()):
+    if address == "local" and (warning := require_token()):
         log.warning(warning)
     on_sigterm = signal.getsignal(signal.SIGTERM)
     try:
@@ -58,7 +58,7 @@ def connected() -> Iterator[None]:
             log_to_driver=False,
             logging_level=logging.ERROR,
             configure_logging=True,
-            runtime_env={"env_vars": _missing_in_job()},
+            runtime_env={"env_vars": _worker_environment()},
         )
     except (ConnectionError, ray.exceptions.AuthenticationError) as error:
         raise SettingsError(
@@ -67,9 +67,9 @@ def connected() -> Iterator[None]:
         ) from None
     if threading.current_thread() is threading.main_thread():
         signal.signal(signal.SIGTERM, on_sigterm)  # Ray has put its own in place
-    _silence()
+    _quiet_ray_logs()
     if address != "local":
-        remove_orphans()
+        remove_leftover_groups()
     try:
         yield
     finally:
@@ -77,7 +77,7 @@ def connected() -> Iterator[None]:
 
 
 def dashboard_url() -> str | None:
-    """Where the dashboard of the connected cluster listens."""
+    """Return the address of the connected cluster's dashboard, if it has one."""
     import ray
 
     url: Any = ray._private.worker.get_dashboard_url()
@@ -85,26 +85,26 @@ def dashboard_url() -> str | None:
 
 
 def in_job_folder() -> bool:
-    """Whether this is a submitted job, whose working directory Ray deletes some day."""
+    """Check whether this is a submitted job, whose working directory Ray deletes some day."""
     return any(part.startswith("_ray_pkg_") for part in Path.cwd().parts)
 
 
 def _address() -> str | None:
-    """`local` starts a new cluster; None connects to the one that is asked for or that runs here.
+    """Choose the address for `ray.init`: "local" starts a new cluster, None connects to an old one.
 
-    A cluster that was killed leaves its address behind, and Ray would wait for it for a minute and
-    then give up: then a new one is started.
+    A cluster that was killed leaves its address behind. Ray would try it for a minute and then give
+    up, so a new cluster is started where nothing answers.
     """
     from ray._private.utils import read_ray_address
 
-    asked_for = os.environ.get("RAY_ADDRESS")
-    if asked_for:
-        return "local" if asked_for == "local" else None
+    requested = os.environ.get("RAY_ADDRESS")
+    if requested:
+        return "local" if requested == "local" else None
     running = read_ray_address()
-    return None if running and _answers(running) else "local"
+    return None if running and _accepts_connections(running) else "local"
 
 
-def _answers(address: str) -> bool:
+def _accepts_connections(address: str) -> bool:
     host, _, port = address.rpartition(":")
     try:
         socket.create_connection((host, int(port)), timeout=2).close()
@@ -113,24 +113,25 @@ def _answers(address: str) -> bool:
     return True
 
 
-def _missing_in_job() -> dict[str, str]:
-    """What the job's own runtime environment does not set: the same key twice is an error."""
+def _worker_environment() -> dict[str, str]:
+    """Return the variables for workers, without those of the job's own runtime environment: Ray
+    refuses a key that is set twice."""
     import json
 
     job = json.loads(os.environ.get("RAY_JOB_CONFIG_JSON_ENV_VAR", "{}"))
-    given = (job.get("runtime_env") or {}).get("env_vars") or {}
+    set_by_job = (job.get("runtime_env") or {}).get("env_vars") or {}
     path = {"PYTHONPATH": os.environ["PYTHONPATH"]} if os.environ.get("PYTHONPATH") else {}
-    return {k: v for k, v in {**WORKER_ENV, **path}.items() if k not in given}
+    return {k: v for k, v in {**WORKER_ENV, **path}.items() if k not in set_by_job}
 
 
-def _silence() -> None:
+def _quiet_ray_logs() -> None:
     logging.getLogger("ray").setLevel(logging.ERROR)
     # Tune logs the traceback of every trial that fails; the reason is in the ledger.
     logging.getLogger("ray.tune").setLevel(logging.CRITICAL)
 
 
-def keep_keys_home() -> None:
-    """Call before trials start."""
+def keep_secrets_in_driver() -> None:
+    """Stop Tune from copying variables with secrets to every trial. Call before trials start."""
     from ray.tune.execution.class_cache import ENV_VARS_TO_PROPAGATE as copied
 
     copied -= {name for name in copied if name.startswith("AWS_") or is_secret_name(name)}

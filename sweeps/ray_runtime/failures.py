@@ -1,4 +1,4 @@
-"""Why a trial failed: written down by the worker that saw it, read by whoever must tell.
+"""The reasons of failed trials: written down by the worker that failed, read by its driver.
 
 Only what the trial itself did is written down. When the driver, a node or another worker died, the
 survivors see errors too, but the trial may go on from its checkpoint.
@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import re
 import traceback
+from typing import TypedDict
 
 from dpo_core.errors import StorageError, TrialFailed, UserError
 from sweeps.config.secrets import redact
@@ -17,22 +18,39 @@ from sweeps.run_dir.paths import SweepPaths
 
 # What torch says on a GPU, and what it says on a CPU.
 _MEMORY = re.compile(r"out of memory|not enough memory|can.t allocate memory", re.IGNORECASE)
-# What a death says that `reason_of` has described.
+# A StorageError in a text that `reason_and_detail` has described.
 _STORAGE = re.compile(r"StorageError: (.*)")
 # What gloo says, as a plain RuntimeError, when the other end of a collective is gone.
 _PEER_GONE = re.compile(r"gloo.*(clos|reset|timed out|refused)|by peer", re.IGNORECASE)
 
 
-def failure_of(paths: SweepPaths, trial: str) -> dict[str, str] | None:
-    """The {reason, detail} that a worker wrote down, if it could. Where only a part of it is left,
-    the trial runs again: what was its own to blame happens again."""
-    failure: dict[str, str] | None
+class FailureJson(TypedDict):
+    """`failures/<trial>.json`: why a trial failed."""
+
+    reason: str
+    detail: str
+    traceback: str
+
+
+def read_failure(paths: SweepPaths, trial: str) -> FailureJson | None:
+    """Read why a trial failed, if its worker wrote that down.
+
+    A damaged file counts as none: the trial runs again, and fails again if it was its own fault.
+    """
+    failure: FailureJson | None
     failure = json_files.FAILURE.rebuildable(paths.store, paths.failure(trial))
     return failure
 
 
-def reason_of(error: BaseException) -> tuple[str, str]:
-    """A short kind and one line of detail, without secrets: libraries put URLs into their errors."""
+def reason_and_detail(error: BaseException) -> tuple[str, str]:
+    """Describe an error without secrets: libraries put URLs into their messages.
+
+    Args:
+        error: What a worker or Ray raised.
+
+    Returns:
+        A reason such as "out of memory", and one line of detail.
+    """
     if isinstance(error, TrialFailed):
         return error.reason, redact(error.detail)
     text = redact(f"{type(error).__name__}: {error}".strip().splitlines()[0])
@@ -41,8 +59,8 @@ def reason_of(error: BaseException) -> tuple[str, str]:
     return ("settings" if isinstance(error, UserError) else "exception"), text
 
 
-def is_elsewhere(error: BaseException) -> bool:
-    """Whether another process, the network or the storage is to blame, and not the trial."""
+def is_caused_elsewhere(error: BaseException) -> bool:
+    """Check whether another process, the network or the storage caused an error, not the trial."""
     import ray
     import torch.distributed
 
@@ -52,26 +70,38 @@ def is_elsewhere(error: BaseException) -> bool:
     )
 
 
-def cause_of(error: BaseException) -> BaseException:
-    """What the first worker died of, where Ray Train tells it."""
+def first_worker_error(error: BaseException) -> BaseException:
+    """Return the error of the first worker that failed, where Ray Train's error holds it."""
     for failure in getattr(error, "worker_failures", {}).values():
         cause: BaseException = getattr(failure, "_base_exc", failure)
         return cause
     return error
 
 
-def stop_for_storage(text: str) -> None:
-    """Raises StorageError when that is what a trial ended with: the next one would too, and none of
-    them has failed."""
-    found = _STORAGE.search(text)
-    if found:
-        raise StorageError(found[1])
+def raise_storage_error(text: str) -> None:
+    """Raise StorageError when that is what ended a trial, by what was written of its end.
+
+    The next trial would end the same way, and none of them has failed.
+    """
+    match = _STORAGE.search(text)
+    if match:
+        raise StorageError(match[1])
 
 
 def record_failure(paths: SweepPaths, trial: str, error: Exception) -> None:
-    """Where the trial's driver and the ledger will look for it; nothing for `is_elsewhere`."""
-    if is_elsewhere(error):
+    """Write down why a trial failed, unless the error was caused elsewhere.
+
+    Args:
+        paths: The sweep, whose folder gets the file.
+        trial: The trial's name.
+        error: The error being handled, whose traceback is kept too.
+    """
+    if is_caused_elsewhere(error):
         return
-    reason, detail = reason_of(error)
-    failure = {"reason": reason, "detail": detail, "traceback": redact(traceback.format_exc())}
+    reason, detail = reason_and_detail(error)
+    failure: FailureJson = {
+        "reason": reason,
+        "detail": detail,
+        "traceback": redact(traceback.format_exc()),
+    }
     paths.store.write(paths.failure(trial), json.dumps(failure, indent=2).encode())

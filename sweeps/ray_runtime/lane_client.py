@@ -15,6 +15,7 @@ from sweeps.ray_runtime.lane_messages import (
     WAIT,
     Assignment,
     CallResult,
+    EvaluationMetrics,
     FunctionCall,
     JobEvent,
     JobOutcome,
@@ -22,7 +23,6 @@ from sweeps.ray_runtime.lane_messages import (
     LaneConfig,
     LaneJob,
     NoJob,
-    TrialMetrics,
 )
 from sweeps.ray_runtime.lanes import Lanes
 from sweeps.ray_runtime.resources import driver_resources
@@ -146,7 +146,7 @@ class LaneWorkerClient:
         self._get(self.lanes.report_event.remote(self.ticket, call.run()))
         self.finish(FINISHED)
 
-    def report(self, metrics: TrialMetrics) -> None:
+    def report(self, metrics: EvaluationMetrics) -> None:
         """Report an evaluation to Tune, through the trial's driver, and to this lane's own run in
         the dashboard. Raises Cancelled when the trial is no longer wanted."""
         import ray.train
@@ -185,7 +185,7 @@ class LaneWorkerClient:
         return cast("T", answer[0])
 
     @staticmethod
-    def _get(reference: ObjectRef[Any]) -> Any:
+    def _get(reference: ObjectRef[object]) -> Any:
         import ray
 
         return ray.get(reference)

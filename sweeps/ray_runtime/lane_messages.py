@@ -69,9 +69,9 @@ class FunctionCall:
 
 
 LaneJob = TrialJob | FunctionCall
-TrialMetrics = dict[str, object]
+EvaluationMetrics = dict[str, object]
 """The numbers of one evaluation by name, as Ray Tune takes them; see `trials.train_worker`."""
-JobEvent = TrialMetrics | CallResult
+JobEvent = EvaluationMetrics | CallResult
 
 
 @dataclass(frozen=True)

@@ -19,7 +19,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from sweeps.config.schema import ResourceSettings
-from sweeps.ray_runtime.failures import cause_of, reason_of
+from sweeps.ray_runtime.failures import first_worker_error, reason_and_detail
 from sweeps.ray_runtime.lane_messages import (
     CANCELLED,
     DIED,
@@ -150,7 +150,13 @@ class Lanes:
             return ticket.outcome is None and self._wanted(ticket)
 
     def finish(self, number: int, outcome: JobOutcome, detail: str = "") -> None:
-        """End a job. Only the first outcome counts."""
+        """End a job. Only the first outcome counts.
+
+        Args:
+            number: The job's ticket.
+            outcome: How it ended.
+            detail: One line about a death.
+        """
         with self.changed:
             ticket = self.tickets[number]
             if ticket.outcome is None:
@@ -186,7 +192,7 @@ class Lanes:
         try:
             self._fit(lane)
         except Exception as error:
-            detail = reason_of(cause_of(error))[1]
+            detail = reason_and_detail(first_worker_error(error))[1]
         with self.changed:
             self.alive.discard(lane)
             lost = [t for t in self.tickets.values() if t.lane == lane]

@@ -12,7 +12,7 @@ from typing import Protocol, TypeVar, TypeVarTuple, cast
 from dpo_core.errors import UserError
 from sweeps.config.schema import SweepConfig
 from sweeps.ray_runtime.lane_client import LaneClient
-from sweeps.ray_runtime.placement_groups import remove_orphans
+from sweeps.ray_runtime.placement_groups import remove_leftover_groups
 
 T = TypeVar("T")
 Ts = TypeVarTuple("Ts")
@@ -38,7 +38,7 @@ class CallInTask:
     def __call__(self, function: Callable[[*Ts], T], *args: *Ts) -> T:
         import ray
 
-        remove_orphans()  # a trial that died may have left what the task would wait for
+        remove_leftover_groups()  # a trial that died may have left what the task would wait for
         task = ray.remote(function).options(
             num_cpus=self.resources.cpus_per_worker,
             num_gpus=self.resources.gpus_per_worker,
@@ -67,7 +67,7 @@ class CallOnLane:
             return self.in_task(function, *args)
 
 
-def call_of(config: SweepConfig, lanes: LaneClient | None = None) -> RemoteCall:
+def remote_call_for(config: SweepConfig, lanes: LaneClient | None = None) -> RemoteCall:
     """Choose where a sweep's calls run.
 
     A lane of several workers runs no calls: all but one of them would wait for it in a collective,

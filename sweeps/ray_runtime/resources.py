@@ -1,4 +1,7 @@
-"""Can the cluster run this at all? Asked before anything starts, since Ray would wait for ever."""
+"""Resources that trials need, compared with what the cluster has before anything starts.
+
+Ray would wait for ever for resources that no node has.
+"""
 
 from __future__ import annotations
 
@@ -12,20 +15,29 @@ _SHARE_OF_DRIVER = 0.001
 
 
 def driver_resources(wanted: ResourceSettings) -> dict[str, float]:
-    """Custom resources that bind what only waits (trials' drivers, the lanes) to its nodes."""
+    """Return the custom resource that binds trials' drivers and the lane queue to certain nodes."""
     return {wanted.driver_resource: _SHARE_OF_DRIVER} if wanted.driver_resource else {}
 
 
 def driver_bundle(wanted: ResourceSettings) -> dict[str, float]:
-    """Of a trial's driver. It only waits for its workers, so it takes no CPU from them; Ray refuses
-    a bundle of nothing at all, hence one byte."""
+    """Return the resources of a trial's driver.
+
+    It only waits for its workers, so it takes no CPU from them. Ray refuses an empty bundle, hence
+    the one byte of memory.
+    """
     return {"CPU": 0, "memory": 1, **driver_resources(wanted)}
 
 
 def check_resources(
     wanted: ResourceSettings, concurrent: int, cluster: Mapping[str, float]
 ) -> None:
-    """Raises SettingsError with the numbers. `cluster` is `ray.cluster_resources()`."""
+    """Check that the trials that run at a time fit the cluster. Raises SettingsError if not.
+
+    Args:
+        wanted: What one trial gets.
+        concurrent: How many trials run at a time.
+        cluster: The amounts of `ray.cluster_resources()`, by name.
+    """
     _check_driver(wanted, cluster)
     if wanted.autoscaling:
         return
@@ -47,7 +59,7 @@ def check_resources(
 
 
 def _check_driver(wanted: ResourceSettings, cluster: Mapping[str, float]) -> None:
-    """A cluster grows by workers; what drivers ask for is there from the start, or never."""
+    """Check that some node runs drivers: a cluster that grows adds nodes of workers only."""
     name = wanted.driver_resource
     if name is not None and cluster.get(name, 0.0) <= 0:
         raise SettingsError(

@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, TypeAlias, TypeVar
 
 from sweeps.config.schema import ResourceSettings
-from sweeps.ray_runtime.placement_groups import remove_orphans
+from sweeps.ray_runtime.placement_groups import remove_leftover_groups
 
 if TYPE_CHECKING:
     from ray.train import UserCallback
@@ -44,7 +44,7 @@ def fit_group(
     from ray.train import RunConfig, ScalingConfig
     from ray.train.torch import TorchTrainer
 
-    remove_orphans()
+    remove_leftover_groups()
     gpus = {"GPU": resources.gpus_per_worker} if resources.gpus_per_worker else {}
     TorchTrainer(
         loop,

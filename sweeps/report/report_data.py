@@ -32,7 +32,7 @@ from sweeps.run_dir.ledger import EvaluationRecord, TrialRecord, evaluation_reco
 from sweeps.run_dir.outcome_files import read_stored_outcomes, stored_evaluations
 from sweeps.run_dir.paths import CheckpointKey, SweepPaths
 from sweeps.run_dir.prepared import read_labels, read_split
-from sweeps.search.pending_trials import drawn_row
+from sweeps.search.pending_trials import read_point
 from sweeps.selection.leaderboard import trial_rows
 from sweeps.selection.ordering import best_checkpoint
 
@@ -207,7 +207,7 @@ def highlighted_checkpoint(
 def _open_trials(paths: SweepPaths, config: SweepConfig, ended: set[str]) -> list[TrialRecord]:
     names = [name.removesuffix(".json") for name in paths.store.names(paths.trials)]
     # Where a point is lost, and no checkpoint tells it, resuming the sweep forgets the trial too.
-    rows = ((name, drawn_row(paths, name)) for name in names if name not in ended)
+    rows = ((name, read_point(paths, name)) for name in names if name not in ended)
     drawn = [
         cast("DrawnTrialJson", {**row, "trial": name}) for name, row in rows if row is not None
     ]

@@ -10,14 +10,16 @@ import hashlib
 import json
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field
-from typing import Any
+from typing import Any, Final
 
 from dpo_core.errors import UserError
 from dpo_core.evaluation.failure_modes import drift_and_displacement, largest_drift
 from dpo_core.evaluation.outcomes import Outcomes, label_slices, length_slices
 from dpo_core.storage.store import Store
 
-FINISHED, FAILED, STOPPED = "finished", "failed", "stopped"
+FINISHED: Final = "finished"
+FAILED: Final = "failed"
+STOPPED: Final = "stopped"
 
 
 class LedgerError(UserError):

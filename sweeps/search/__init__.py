@@ -1,1 +1,1 @@
-"""Which point is tried next: samplers, the Optuna study, warm starts."""
+"""The search: which point is tried next, by Optuna's samplers, from what earlier trials showed."""

@@ -1,9 +1,11 @@
-"""The Optuna study that many sweeps share: in PostgreSQL on a cluster, in a file on one machine.
+"""An Optuna study that many sweeps share: in PostgreSQL on a cluster, in a file on one machine.
 
 A copy for people and dashboards. The search itself stays in memory and the ledger is the truth, so
-trials are published when they have ended, each once, by run and trial; nothing is ever left running
-in it. A database that does not answer costs a warning and never a trial: all that is missing is
+trials are published when they have ended, each once, by run and trial; none is ever left running in
+the study. A database that does not answer costs a warning and never a trial: all that is missing is
 published when it answers again, or by the next `resume`.
+
+Tested in tests/integration/test_shared_study.py.
 """
 
 from __future__ import annotations
@@ -12,7 +14,6 @@ import hashlib
 import json
 import time
 from collections.abc import Callable, Sequence
-from typing import Any
 
 import optuna
 
@@ -25,11 +26,11 @@ from sweeps.search.study import frozen_trial
 
 _CONNECT_S = 5
 _RETRY_AFTER_S = 60.0
-_TRIES = 3  # two that create the tables at once get in each other's way
+_TRIES = 3  # of two processes that create the tables at once, one fails
 
 
 def study_name(config: SweepConfig, prepared: Prepared) -> str:
-    """Sweeps with one name share it only when their accuracies can be compared at all."""
+    """Name the study after the sweep and all that makes accuracies comparable at all."""
     same = {
         "space": config.search_space.to_yaml(),
         "weights": prepared.weights_sha256,
@@ -43,24 +44,31 @@ def study_name(config: SweepConfig, prepared: Prepared) -> str:
 
 
 class SharedStudy:
-    """Where the trials of a run are published. Connects when there is something to publish."""
+    """A study to publish the trials of a run in. It connects when there is something to publish."""
 
     def __init__(
         self, url: str, name: str, run: str, *, clock: Callable[[], float] = time.monotonic
     ) -> None:
         self.url, self.name, self.run, self.clock = url, name, run, clock
-        self.study: Any = None
+        self.study: optuna.Study | None = None
         self.retry_at = 0.0
-        self.known: set[str] = set()
+        self.published: set[str] = set()
 
     def publish(
         self, space: Space, records: Sequence[TrialRecord], objective: str, *, last: bool = False
     ) -> str | None:
-        """Bring the study up to `records`; returns a warning, without secrets, when it cannot be.
+        """Bring the study up to the ledger. After a failure, leave it alone for a minute.
 
-        After a failure it is left alone for a minute, unless this is the last chance.
+        Args:
+            space: The space of the sweep.
+            records: The trials of the search that have ended.
+            objective: The accuracy that decides.
+            last: Whether this is the last chance: then try in any case.
+
+        Returns:
+            A warning without secrets when the study could not be brought up to date, else None.
         """
-        missing = [record for record in records if record.trial not in self.known]
+        missing = [record for record in records if record.trial not in self.published]
         if not missing or (self.clock() < self.retry_at and not last):
             return None
         for _ in range(_TRIES):
@@ -68,7 +76,7 @@ class SharedStudy:
                 self._add(space, missing, objective)
                 return None
             except Exception as error:
-                # Whatever a database driver raises, and there are many: the sweep goes on.
+                # A database driver may raise anything: the sweep goes on.
                 self.study, problem = None, error
         self.retry_at = self.clock() + _RETRY_AFTER_S
         return (
@@ -86,17 +94,17 @@ class SharedStudy:
             )
             trials = self.study.get_trials(deepcopy=False)
             ours = (t.user_attrs for t in trials if t.user_attrs.get("run") == self.run)
-            self.known |= {attributes["trial"] for attributes in ours}
+            self.published |= {attributes["trial"] for attributes in ours}
         for record in missing:
-            if record.trial not in self.known:
+            if record.trial not in self.published:
                 trial = frozen_trial(space, record, objective)
                 trial.user_attrs["run"] = self.run
                 self.study.add_trial(trial)
-                self.known.add(record.trial)
+                self.published.add(record.trial)
 
 
-def open_storage(url: str) -> Any:
-    """An Optuna storage. The password of a database comes from PGPASSWORD or from ~/.pgpass."""
+def open_storage(url: str) -> optuna.storages.BaseStorage:
+    """Open an Optuna storage. A database's password comes from PGPASSWORD or from ~/.pgpass."""
     scheme, _, rest = url.partition("://")
     if scheme == "journal":
         backend = optuna.storages.journal.JournalFileBackend(rest)

@@ -1,7 +1,8 @@
-"""What a night's search knows before its first trial: finished trials of comparable earlier nights.
+"""Warm starts: a night's search learns from finished trials of comparable earlier nights.
 
-They come from the ledgers, which hold each trial once; studies may hold orphans. What is taken is
-written into the night's folder, so that a night resumed elsewhere searches on from the same.
+They come from the ledgers, which hold each trial once; an Optuna study may hold trials that a kill
+left running. They are written into the night's folder, so that a night which is resumed elsewhere
+goes on from the same trials. Tested in tests/unit/sweeps/nightly/test_run_night.py.
 """
 
 from __future__ import annotations
@@ -25,15 +26,18 @@ from sweeps.run_dir.prepared import Prepared
 
 @dataclass(frozen=True)
 class EarlierNight:
-    """The trials of one night. Whether its model was tonight's is known once tonight is prepared."""
+    """The trials of one night.
+
+    The hash of its model's weights is compared with tonight's once tonight's sweep is prepared.
+    """
 
     sweep: str
     weights_sha256: str
     records: tuple[TrialRecord, ...]
 
 
-def family(config: SweepConfig) -> str:
-    """A hash of all that makes accuracies comparable: space, model, data, training and metric.
+def comparison_key(config: SweepConfig) -> str:
+    """Hash all that makes accuracies comparable: space, model, data, training and metric.
 
     Paths count by their last part, and the model's not at all (its weights do): a job has another
     working directory every night, and the rows behind a name may grow.
@@ -56,33 +60,49 @@ def family(config: SweepConfig) -> str:
 def collect(
     config: SweepConfig, nights: Sequence[SweepPaths]
 ) -> tuple[list[EarlierNight], list[str]]:
-    """Nights of tonight's family, with their finished trials of the search; and a line for each
-    night that cannot be read. Such a night is left out: it must not cost tonight."""
-    wanted, found, problems = family(config), [], []
+    """Collect the finished trials of earlier nights that are comparable with tonight's.
+
+    A night that cannot be read is left out: it must not end tonight's.
+
+    Args:
+        config: Tonight's sweep.
+        nights: Earlier nights.
+
+    Returns:
+        The comparable nights that have finished trials, and a warning for each night left out.
+    """
+    wanted, comparable, problems = comparison_key(config), [], []
     for paths in nights:
         try:
-            if not paths.store.exists(paths.prepared) or family(read_config(paths)) != wanted:
+            if (
+                not paths.store.exists(paths.prepared)
+                or comparison_key(read_config(paths)) != wanted
+            ):
                 continue
             records = searched(ledger.read(paths.store, paths.ledger))
             weights = Prepared.read(paths).weights_sha256
         except (UserError, ValueError, TypeError, KeyError) as error:
             problems.append(f"{paths.sweep_id} is left out of the warm start: {error}")
             continue
-        kept = tuple(
+        finished = tuple(
             record for record in records if record.status == FINISHED and record.evaluations
         )
-        if kept:
-            found.append(EarlierNight(paths.sweep_id, weights, kept))
-    return found, problems
+        if finished:
+            comparable.append(EarlierNight(paths.sweep_id, weights, finished))
+    return comparable, problems
 
 
 def write(paths: SweepPaths, nights: Sequence[EarlierNight]) -> None:
+    """Write the trials of earlier nights into tonight's folder."""
     rows = [asdict(night) for night in nights]
     paths.store.write(paths.warm_start, json.dumps(rows, allow_nan=False).encode())
 
 
 def read(paths: SweepPaths, weights_sha256: str) -> list[TrialRecord]:
-    """Trials of the same model, under names no trial of this sweep has; empty for other sweeps."""
+    """Read the earlier trials of the same model, under names that no trial of this sweep has.
+
+    A sweep that is no night has none.
+    """
     rows: list[dict[str, Any]] | None
     rows = json_files.WARM_START.optional(paths.store, paths.warm_start)
     return [

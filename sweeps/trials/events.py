@@ -1,21 +1,33 @@
-"""The events of a trial that a sweep reports to its terminal and its metrics."""
+"""The events of trials that a sweep reports while it runs: to its terminal, to its metrics.
+
+Tested in tests/unit/sweeps/trials/test_metrics.py and tests/unit/sweeps/cli/test_terminal.py.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from sweeps.run_dir.ledger import TrialRecord
+
+EndKind = Literal["finished", "stopped", "failed"]
+EventKind = Literal["started", "evaluated"] | EndKind
 
 
 @dataclass(frozen=True)
-class Happening:
-    """What the terminal may tell: kind is started, evaluated, finished, stopped or failed."""
+class TrialEvent:
+    """One event of a trial, with its point.
 
-    kind: str
+    `metrics` are those that an evaluation reported. `record` is the ledger's, once the trial has
+    finished, was stopped or has failed.
+    """
+
+    kind: EventKind
     trial: str
-    point: dict[str, Any]
-    metrics: dict[str, Any]
-    reason: str | None = None
+    point: Mapping[str, Any]
+    metrics: Mapping[str, Any] = field(default_factory=dict)
+    record: TrialRecord | None = None
 
 
-Tell = Callable[[Happening], None]
+OnTrialEvent = Callable[[TrialEvent], None]

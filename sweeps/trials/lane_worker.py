@@ -6,7 +6,7 @@ Tested in tests/integration/test_sweep.py.
 from __future__ import annotations
 
 from dpo_core.errors import TrialFailed
-from sweeps.ray_runtime.failures import is_elsewhere, record_failure
+from sweeps.ray_runtime.failures import is_caused_elsewhere, record_failure
 from sweeps.ray_runtime.lane_client import Cancelled, LaneWorkerClient
 from sweeps.ray_runtime.lane_messages import (
     CANCELLED,
@@ -38,7 +38,7 @@ def lane_loop(config: LaneConfig) -> None:
             lane.finish(CANCELLED)
         except Exception as error:
             record_failure(job.paths, job.trial, error)
-            if lane.world_size > 1 or is_elsewhere(error):
+            if lane.world_size > 1 or is_caused_elsewhere(error):
                 raise  # other ranks may wait for this one for ever, or the lane queue is gone
             lane.finish(FAILED)
             if not isinstance(error, TrialFailed):

@@ -1,22 +1,25 @@
-"""Keeps a sweep's ledger while Tune runs: its events become records, retention and what is told."""
+"""The callback that keeps a sweep's ledger while Ray Tune runs its trials.
+
+Tune's events become ledger records, events for the terminal, deleted checkpoints and published
+studies.
+"""
 
 from __future__ import annotations
 
 import logging
-import math
 import tempfile
 import time
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 from ray import tune
 
 from dpo_core.hyperparams import DPOHyperparams
 from dpo_core.training.checkpoints import versions
 from sweeps.config.schema import SweepConfig
-from sweeps.ray_runtime.failures import failure_of, reason_of, stop_for_storage
+from sweeps.ray_runtime.failures import raise_storage_error, read_failure, reason_and_detail
 from sweeps.run_dir import ledger
 from sweeps.run_dir.ledger import EvaluationRecord, TrialRecord, evaluation_record, searched
 from sweeps.run_dir.outcome_files import stored_evaluations
@@ -24,115 +27,127 @@ from sweeps.run_dir.paths import SweepPaths
 from sweeps.run_dir.prepared import Prepared, read_labels
 from sweeps.search import study
 from sweeps.search.drawn_point import DrawnPoint
-from sweeps.search.pending_trials import delete_torn_outcomes, drawn_row, not_ended
+from sweeps.search.pending_trials import delete_torn_outcomes, without_record
+from sweeps.search.searcher import Result
 from sweeps.search.shared_study import SharedStudy, study_name
 from sweeps.search.study import METRIC
-from sweeps.selection.candidates import CandidateReader
-from sweeps.selection.confirmation import confirmed
-from sweeps.selection.rule import Candidate, can_still_win
-from sweeps.trials.events import Happening, Tell
-from sweeps.trials.metrics import SweepGauges
+from sweeps.selection.rule import Candidate
+from sweeps.trials.checkpoint_retention import CheckpointRetention
+from sweeps.trials.events import EndKind, OnTrialEvent, TrialEvent
+from sweeps.trials.metrics import SweepMetrics
+
+if TYPE_CHECKING:
+    from ray.tune.experiment import Trial
 
 log = logging.getLogger("dpo_sweeps")
 
-# A tenth of a second goes into bringing the study up to date, whose readers are people.
+# Publishing takes a tenth of a second, and only people read the studies while a sweep runs.
 _PUBLISH_EVERY_S = 10.0
 
 
-class Book(tune.Callback):  # type: ignore[misc]
-    """Tune's events become ledger records, retention and what the terminal tells."""
+class LedgerCallback(tune.Callback):  # type: ignore[misc]
+    """Tune's callback that writes a record of each trial that ends."""
 
     def __init__(
         self,
         config: SweepConfig,
         paths: SweepPaths,
         prepared: Prepared,
-        tell: Tell,
+        on_event: OnTrialEvent,
         finalists: Sequence[Candidate] = (),
     ) -> None:
+        """Read the ledger as it is so far.
+
+        Args:
+            config: The sweep's configuration.
+            paths: The sweep's folder.
+            prepared: What was prepared for all trials.
+            on_event: Called with each event of a trial.
+            finalists: Points of the search that are trained again with new seeds.
+        """
         self.config, self.paths = config, paths
-        self.finalists = finalists  # points of the search that are trained again
         self.objective = config.selection.objective
         self.mean_tokens = float(prepared.reports["train"]["mean_response_tokens"])
         self.records = ledger.read(paths.store, paths.ledger)
-        self.gauges = SweepGauges(paths.sweep_id, self.records, self.objective)
-        self.tell_people = tell
+        self.metrics = SweepMetrics(paths.sweep_id, self.records, self.objective)
+        self.on_event = on_event
         url = config.search.study
-        self.shared = (
+        self.shared_study = (
             None if url is None else SharedStudy(url, study_name(config, prepared), paths.sweep_id)
         )
         self.labels = read_labels(paths, "select")
-        self.reader = CandidateReader(paths, config.selection)
-        self.running: dict[str, float] = {}
-        self.published = -_PUBLISH_EVERY_S
+        self.retention = CheckpointRetention(config, paths, finalists)
+        self.started_at: dict[str, float] = {}
+        self.published_at = -_PUBLISH_EVERY_S
         self.scratch = tempfile.TemporaryDirectory(prefix="dpo-sweeps-")
 
-    def tell(self, happening: Happening) -> None:
-        self.gauges.follow(happening)
-        self.tell_people(happening)
-
-    def __getstate__(self) -> dict[str, Any]:
-        """Empty: Tune pickles its callbacks for a restore that we never use."""
+    def __getstate__(self) -> dict[str, object]:
+        """Return nothing: Tune pickles its callbacks for a restore that we never use."""
         return {}
 
-    def on_trial_start(self, iteration: int, trials: list[Any], trial: Any, **_: Any) -> None:
+    def on_trial_start(self, trial: Trial, **_: object) -> None:
+        """Report that a trial has started."""
         drawn = DrawnPoint(**trial.config)
-        if drawn.trial not in self.running:  # Tune starts a trial again after a death
-            self.running[drawn.trial] = time.monotonic()
-            self.tell(Happening("started", drawn.trial, dict(drawn.point), {}))
+        if drawn.trial not in self.started_at:  # Tune starts a trial again after a death
+            self.started_at[drawn.trial] = time.monotonic()
+            self._report(TrialEvent("started", drawn.trial, dict(drawn.point)))
 
-    def on_trial_result(
-        self, iteration: int, trials: list[Any], trial: Any, result: dict[str, Any], **_: Any
-    ) -> None:
+    def on_trial_result(self, trial: Trial, result: Result, **_: object) -> None:
+        """Report an evaluation, then delete the checkpoints that can no longer win."""
         if METRIC not in result:
             return
-        self.tell(Happening("evaluated", trial.config["trial"], trial.config["point"], result))
-        self.clear_checkpoints()
+        drawn = DrawnPoint(**trial.config)
+        self._report(TrialEvent("evaluated", drawn.trial, drawn.point, result))
+        self.retention.delete_others(self.records)
 
-    def on_trial_complete(self, iteration: int, trials: list[Any], trial: Any, **_: Any) -> None:
+    def on_trial_complete(self, trial: Trial, **_: object) -> None:
+        """Record a trial that was trained to its end, or that the scheduler stopped."""
         drawn = DrawnPoint(**trial.config)
         self.end(drawn, ledger.FINISHED if self._is_trained(drawn.trial) else ledger.STOPPED)
 
-    def on_trial_recover(self, iteration: int, trials: list[Any], trial: Any, **_: Any) -> None:
-        stop_for_storage(_last_words(trial))
+    def on_trial_recover(self, trial: Trial, **_: object) -> None:
+        """End the sweep where the storage ended a trial that Tune would start again."""
+        raise_storage_error(_error_text(trial))
 
-    def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **_: Any) -> None:
-        stop_for_storage(_last_words(trial))
+    def on_trial_error(self, trial: Trial, **_: object) -> None:
+        """Record a trial that failed; end the sweep where the storage made it fail."""
+        raise_storage_error(_error_text(trial))
         drawn = DrawnPoint(**trial.config)
-        if not self._end_as_noted(drawn):
+        if not self._end_as_written(drawn):
             error = trial.get_error() or RuntimeError("the trial's driver died")
-            self.end(drawn, ledger.FAILED, *reason_of(error))
+            self.end(drawn, ledger.FAILED, *reason_and_detail(error))
 
-    def to_be_run(self, open_points: Sequence[DrawnPoint]) -> list[DrawnPoint]:
-        """Those without an end. A kill between a trial's end and its record leaves the record to us:
-        what was trained to its end is never trained again."""
-        for drawn in open_points:
+    def to_be_run(self, pending: Sequence[DrawnPoint]) -> list[DrawnPoint]:
+        """Return the pending points that still have to be trained.
+
+        A kill between a trial's end and its record leaves the record to us: what was trained to its
+        end is never trained again.
+        """
+        for drawn in pending:
             delete_torn_outcomes(self.paths, drawn.trial)
-            if not self._end_as_noted(drawn) and self._is_trained(drawn.trial):
+            if not self._end_as_written(drawn) and self._is_trained(drawn.trial):
                 self.end(drawn, ledger.FINISHED)
-        return not_ended(open_points, self.records)
-
-    def _end_as_noted(self, drawn: DrawnPoint) -> bool:
-        """Whether a worker wrote down why the trial failed; then that is its end."""
-        known = failure_of(self.paths, drawn.trial)
-        if known is not None:
-            self.end(drawn, ledger.FAILED, known["reason"], known["detail"])
-        return known is not None
-
-    def _is_trained(self, trial: str) -> bool:
-        wanted = self.config.training.steps(trained_pairs(self.paths))
-        return (
-            max((about["step"] for about, _ in stored_evaluations(self.paths, trial)), default=0)
-            >= wanted
-        )
+        return without_record(pending, self.records)
 
     def end(
-        self, drawn: DrawnPoint, status: str, reason: str | None = None, detail: str | None = None
+        self,
+        drawn: DrawnPoint,
+        status: EndKind,
+        reason: str | None = None,
+        detail: str | None = None,
     ) -> None:
-        """Write the record of a trial, once."""
+        """Write the record of a trial, once, with what it has stored.
+
+        Args:
+            drawn: The trial, its point and its seed.
+            status: How it ended.
+            reason: Why it failed, in a word or two.
+            detail: One line about that.
+        """
         trial, point = drawn.trial, dict(drawn.point)
         if any(record.trial == trial for record in self.records):
             return
+        now = time.monotonic()
         record = TrialRecord(
             trial=trial,
             point=point,
@@ -141,7 +156,7 @@ class Book(tune.Callback):  # type: ignore[misc]
             evaluations=self._evaluations(trial),
             reason=reason,
             detail=detail,
-            seconds=round(time.monotonic() - self.running.pop(trial, time.monotonic()), 3),
+            seconds=round(now - self.started_at.pop(trial, now), 3),
             ended=datetime.now(UTC).isoformat(timespec="seconds"),
             loss_beta=DPOHyperparams.from_point(point).loss_beta(self.mean_tokens),
             versions=versions(),
@@ -149,90 +164,71 @@ class Book(tune.Callback):  # type: ignore[misc]
         )
         ledger.append(self.paths.store, self.paths.ledger, record)
         self.records.append(record)
-        if time.monotonic() >= self.published + _PUBLISH_EVERY_S:
+        if time.monotonic() >= self.published_at + _PUBLISH_EVERY_S:
             self.publish()
-        self.clear_checkpoints()
-        self.tell(Happening(status, trial, point, {"record": record}, reason))
+        self.retention.delete_others(self.records)
+        self._report(TrialEvent(status, trial, point, record=record))
 
-    def close_lost(self, open_points: Sequence[DrawnPoint]) -> None:
-        """Nothing that was started may be missing from the ledger, whatever Tune forgot."""
-        for drawn in open_points:
+    def close_lost(self, pending: Sequence[DrawnPoint]) -> None:
+        """Record trials as failed that have started and that Tune no longer knows."""
+        for drawn in pending:
             self.end(drawn, ledger.FAILED, "lost", "Ray Tune lost the trial")
 
     def publish(self, *, last: bool = False) -> None:
-        """The derived studies. They never cost a trial: the ledger can rebuild them."""
+        """Bring the published studies up to date.
+
+        They never end a sweep: the ledger can rebuild them. `last`: there is no later chance.
+        """
         # SQLite needs a file of its own machine, and no ? or % in its name.
         file = Path(self.scratch.name) / self.paths.study
-        space, known = self.config.search_space, searched(self.records)
+        space, records = self.config.search_space, searched(self.records)
         study.publish(
             file,
             self.paths.sweep_id,
             space,
-            known,
+            records,
             self.objective,
             self.config.search.objectives,
         )
         self.paths.store.write(self.paths.study, file.read_bytes())
-        if self.shared is not None:
-            warning = self.shared.publish(space, known, self.objective, last=last)
+        if self.shared_study is not None:
+            warning = self.shared_study.publish(space, records, self.objective, last=last)
             if warning:
                 log.warning(warning)
-        self.published = time.monotonic()
+        self.published_at = time.monotonic()
 
-    def clear_checkpoints(self) -> None:
-        """Only what can still win, or still be continued, stays on disk."""
-        trained = self.paths.store.names(self.paths.checkpoints)
-        ended = {record.trial for record in self.records}
-        unended = [trial for trial in trained if trial not in ended]
-        keep = self._can_win([*self.records, *filter(None, map(self._so_far, unended))])
-        for trial in trained:
-            steps = self.paths.checkpoint_steps(trial)
-            if trial in unended:
-                # The newest may lack its outcomes yet, or be damaged: then the one before it serves.
-                keep |= {(trial, step) for step in steps[-2:]}
-            elif not any((trial, step) in keep for step in steps):
-                self.paths.store.delete(f"{self.paths.checkpoints}/{trial}")
-                continue
-            for step in steps:
-                if (trial, step) not in keep:
-                    self.paths.store.delete(self.paths.checkpoint(trial, step))
+    def _report(self, event: TrialEvent) -> None:
+        self.metrics.on_event(event)
+        self.on_event(event)
 
-    def _can_win(self, records: Sequence[TrialRecord]) -> set[tuple[str, int]]:
-        """(trial, step) of what the search may choose, and of the seed of each confirmed point that
-        stands for it."""
-        spares = self.config.selection.keep_checkpoints
-        pool = self.reader.candidates(searched(records))
-        points = confirmed(self.finalists, self.reader.candidates(records), records)
-        averaged = {p.averaged.checkpoint for p in points if p.averaged}
-        return averaged | can_still_win(pool, self.reader.groups, spares)
+    def _end_as_written(self, drawn: DrawnPoint) -> bool:
+        """Record a trial as failed if its worker wrote down why; return whether it did."""
+        failure = read_failure(self.paths, drawn.trial)
+        if failure is not None:
+            self.end(drawn, ledger.FAILED, failure["reason"], failure["detail"])
+        return failure is not None
 
-    def _so_far(self, trial: str) -> TrialRecord | None:
-        """What stands for election needs no more of an evaluation than its step."""
-        steps = [step for step, _ in self.paths.evaluations_of(trial)]
-        row = drawn_row(self.paths, trial)
-        if row is None:
-            return None
-        return TrialRecord(
-            trial,
-            row["point"],
-            "running",
-            row.get("seed", self.config.seed),
-            tuple(EvaluationRecord(step, math.nan, {}, {}, {}) for step in steps),
-            confirms=self.paths.confirms(trial),
-        )
+    def _is_trained(self, trial: str) -> bool:
+        """Check whether a trial has stored the evaluation after its last step."""
+        steps = (metadata["step"] for metadata, _ in stored_evaluations(self.paths, trial))
+        last_step = self.config.training.steps(count_trained_pairs(self.paths))
+        return bool(max(steps, default=0) >= last_step)
 
     def _evaluations(self, trial: str) -> tuple[EvaluationRecord, ...]:
-        found = stored_evaluations(self.paths, trial)
-        return tuple(evaluation_record(m, o, self.labels) for m, o in found)
+        return tuple(
+            evaluation_record(metadata, outcomes, self.labels)
+            for metadata, outcomes in stored_evaluations(self.paths, trial)
+        )
 
 
-def _last_words(trial: Any) -> str:
-    """What Tune noted on this machine of a trial's errors; the copy in the storage comes later."""
+def _error_text(trial: Trial) -> str:
+    """Read what Tune wrote on this machine of a trial's errors; its copy in the storage comes
+    later."""
     file = trial.error_file
     return Path(file).read_text() if file and Path(file).is_file() else ""
 
 
-def trained_pairs(paths: SweepPaths) -> int:
-    """Those of the train split that have a gradient."""
+def count_trained_pairs(paths: SweepPaths) -> int:
+    """Count the pairs of the train split that have a gradient."""
     report = Prepared.read(paths).reports["train"]
     return int(report["pairs"] - report["indistinct"])

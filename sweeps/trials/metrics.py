@@ -1,7 +1,7 @@
-"""What the dashboard, Prometheus and Grafana see of a sweep while it runs.
+"""Metrics of a running sweep, for the dashboard, Prometheus and Grafana.
 
-Ray exports each gauge as `ray_dpo_sweeps_<name>`, about ten seconds after it was set. What concerns
-one trial is set by its first worker, what concerns the sweep by its driver.
+Ray exports each gauge as `ray_dpo_sweeps_<name>`, about ten seconds after it was set. Rank 0 of a
+trial sets the metrics of that trial, the sweep's driver those of the sweep.
 """
 
 from __future__ import annotations
@@ -9,10 +9,14 @@ from __future__ import annotations
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Mapping
-from typing import Any
+from typing import TYPE_CHECKING
 
 from sweeps.run_dir.ledger import FAILED, TrialRecord
 from sweeps.selection.ordering import best_accuracy
+from sweeps.trials.events import TrialEvent
+
+if TYPE_CHECKING:
+    from ray.util.metrics import Gauge
 
 PREFIX = "dpo_sweeps_"
 OF_TRIAL: Mapping[str, str] = {
@@ -29,25 +33,27 @@ OF_SWEEP: Mapping[str, str] = {
 TAGS = {"trial": ("sweep", "trial"), "sweep": ("sweep",)}
 
 
-class TrialGauges:
-    """Set by the first worker of a trial; one object serves all trials of its lane."""
+class TrialMetrics:
+    """Metrics that rank 0 of a trial sets; one object serves all trials of its lane."""
 
     def __init__(self, sweep_id: str, pairs_per_step: int) -> None:
-        self.gauges = _gauges(OF_TRIAL, TAGS["trial"])
+        self.gauges = _create_gauges(OF_TRIAL, TAGS["trial"])
         self.sweep_id, self.rate = sweep_id, Rate(pairs_per_step)
 
     def stepped(self, trial: str, loss: float) -> None:
+        """Show the training loss of a step, in nats, and how fast the trial trains."""
         self._set("loss", trial, loss)
         rate = self.rate.step()
         if rate is not None:
             self._set("pairs_per_second", trial, rate)
 
     def evaluated(self, trial: str, accuracy: float) -> None:
+        """Show the accuracy of an evaluation, which takes time but trains no pairs."""
         self._set("accuracy", trial, accuracy)
         self.rate.pause()
 
     def ended(self, trial: str) -> None:
-        """A gauge keeps its last value; a trial that has ended trains nothing any more."""
+        """Show that a trial trains no more: its gauge would keep the last value."""
         self._set("pairs_per_second", trial, 0.0)
         self.rate.pause()
 
@@ -55,12 +61,12 @@ class TrialGauges:
         self.gauges[name].set(value, tags={"sweep": self.sweep_id, "trial": trial})
 
 
-class SweepGauges:
-    """Follows what happens to the trials of a sweep, from where its ledger stands."""
+class SweepMetrics:
+    """Metrics of a sweep, counted on from the records in its ledger."""
 
     def __init__(self, sweep_id: str, records: Iterable[TrialRecord], objective: str) -> None:
         records = list(records)
-        self.gauges, self.tags = _gauges(OF_SWEEP, TAGS["sweep"]), {"sweep": sweep_id}
+        self.gauges, self.tags = _create_gauges(OF_SWEEP, TAGS["sweep"]), {"sweep": sweep_id}
         self.running: set[str] = set()
         self.failed = sum(record.status == FAILED for record in records)
         self.done = len(records) - self.failed
@@ -68,16 +74,16 @@ class SweepGauges:
         self.best = max((score for score in scores if score is not None), default=None)
         self._set_all()
 
-    def follow(self, happening: Any) -> None:
-        """See `sweeps.trials.events.Happening`."""
-        if happening.kind == "started":
-            self.running.add(happening.trial)
-        elif happening.kind == "evaluated":
-            self.best = max(self.best or 0.0, happening.metrics["accuracy"])
+    def on_event(self, event: TrialEvent) -> None:
+        """Bring the gauges up to an event of a trial."""
+        if event.kind == "started":
+            self.running.add(event.trial)
+        elif event.kind == "evaluated":
+            self.best = max(self.best or 0.0, event.metrics["accuracy"])
         else:
-            self.running.discard(happening.trial)
-            self.failed += happening.kind == FAILED
-            self.done += happening.kind != FAILED
+            self.running.discard(event.trial)
+            self.failed += event.kind == FAILED
+            self.done += event.kind != FAILED
         self._set_all()
 
     def _set_all(self) -> None:
@@ -102,16 +108,17 @@ class Rate:
         self.ends: deque[float] = deque(maxlen=steps + 1)
 
     def step(self) -> float | None:
-        """A step has ended; None until a second one tells how long one takes."""
+        """Count a step that has ended. Returns pairs per second, None after the first step."""
         self.ends.append(self.clock())
         seconds = self.ends[-1] - self.ends[0]
         return self.pairs_per_step * (len(self.ends) - 1) / seconds if seconds > 0 else None
 
     def pause(self) -> None:
+        """Forget the steps so far: the time until the next one is not all training."""
         self.ends.clear()
 
 
-def _gauges(about: Mapping[str, str], tags: tuple[str, ...]) -> dict[str, Any]:
+def _create_gauges(about: Mapping[str, str], tags: tuple[str, ...]) -> dict[str, Gauge]:
     from ray.util.metrics import Gauge
 
     return {

@@ -1,6 +1,7 @@
-"""Runs the trials of a sweep, of the search and of the confirmation, until the ledger holds all.
+"""The trials of a sweep, of the search and of the confirmation, run until the ledger holds all.
 
-Tune schedules; `Book` writes down what happened. A second call goes on where the first stopped.
+Tune schedules them; `LedgerCallback` writes down what became of them. A second call goes on where
+the first one stopped. Tested in tests/integration/test_sweep.py and test_soak.py.
 """
 
 from __future__ import annotations
@@ -8,33 +9,39 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import TYPE_CHECKING
 
 from ray import tune
 from ray.tune.search import Searcher
 
 from sweeps.config.schema import SweepConfig
-from sweeps.ray_runtime.connect import keep_keys_home
+from sweeps.ray_runtime.connect import keep_secrets_in_driver
 from sweeps.ray_runtime.lane_client import LaneClient
 from sweeps.ray_runtime.resources import driver_bundle
+from sweeps.run_dir.json_types import Point
 from sweeps.run_dir.ledger import TrialRecord, searched
 from sweeps.run_dir.paths import SweepPaths
 from sweeps.run_dir.prepared import Prepared
 from sweeps.search import warm_start
 from sweeps.search.drawn_point import DrawnPoint
-from sweeps.search.pending_trials import drawn_but_open, first_free_number, not_ended
+from sweeps.search.pending_trials import first_free_number, pending_points, without_record
 from sweeps.search.searcher import TIME, FixedPoints, SweepSearch, make_sampler
 from sweeps.search.study import METRIC
 from sweeps.selection.confirmation import new_seeds
 from sweeps.selection.rule import Candidate
-from sweeps.trials.events import Tell
+from sweeps.trials.events import OnTrialEvent
 from sweeps.trials.lane_worker import lane_loop
-from sweeps.trials.ledger_callback import Book, trained_pairs
+from sweeps.trials.ledger_callback import LedgerCallback, count_trained_pairs
 from sweeps.trials.trackers import tracker_callbacks
 from sweeps.trials.trainable import TrialSetup, run_trial
 
+if TYPE_CHECKING:
+    from ray.tune.schedulers import TrialScheduler
+
 RunOne = Callable[[DrawnPoint, TrialSetup], None]
-"""`run_trial`, or what stands in for it in a test."""
+"""`run_trial`, or what replaces it in a test."""
+Trainable = Callable[[dict[str, str | int | Point]], None]
+"""Tune's function trainable; its argument is a `DrawnPoint` as a dict."""
 
 
 def open_lanes(config: SweepConfig, paths: SweepPaths) -> LaneClient | None:
@@ -50,54 +57,74 @@ def run_trials(
     config: SweepConfig,
     paths: SweepPaths,
     prepared: Prepared,
-    tell: Tell,
+    on_event: OnTrialEvent,
     lanes: LaneClient | None = None,
     run_one: RunOne = run_trial,
 ) -> list[TrialRecord]:
-    """All records, `config.search.trials` of them of the search. Needs a connected Ray.
+    """Run the trials of the search. Needs a connected Ray.
 
-    `run_one` is called for each trial in an actor of its own, which Tune starts again when it dies.
+    Args:
+        config: The sweep's configuration.
+        paths: The sweep's folder, where drawn points and records are written.
+        prepared: What was prepared for all trials.
+        on_event: Called with each event of a trial.
+        lanes: Worker groups that stay up between trials; None: each trial has a group of its own.
+        run_one: Called for each trial in an actor of its own, which Tune starts again when it dies.
+
+    Returns:
+        All records of the ledger, `config.search.trials` of them of the search.
     """
-    book = Book(config, paths, prepared, tell)
-    unfinished = book.to_be_run(drawn_but_open(paths, book.records, config.seed))
-    known = searched(book.records)
-    missing = config.search.trials - len(known)
+    callback = LedgerCallback(config, paths, prepared, on_event)
+    unfinished = callback.to_be_run(pending_points(paths, callback.records, config.seed))
+    finished = searched(callback.records)
+    missing = config.search.trials - len(finished)
     try:
         if missing > 0:
             warm = warm_start.read(paths, prepared.weights_sha256)
-            searcher = _searcher(config, paths, known, unfinished[:missing], warm)
+            searcher = _searcher(config, paths, finished, unfinished[:missing], warm)
             trainable = _trainable(config, paths, lanes, run_one)
-            _fit(config, paths, book, searcher, missing, trainable, _scheduler(config, paths))
-            book.close_lost(drawn_but_open(paths, book.records, config.seed))
+            _fit(config, paths, callback, searcher, missing, trainable, _scheduler(config, paths))
+            callback.close_lost(pending_points(paths, callback.records, config.seed))
     finally:
-        book.publish(last=True)  # also when a kill came between the last record and this
-    return book.records
+        callback.publish(last=True)  # also when a kill came between the last record and this
+    return callback.records
 
 
 def confirm_trials(
     config: SweepConfig,
     paths: SweepPaths,
     prepared: Prepared,
-    tell: Tell,
+    on_event: OnTrialEvent,
     finalists: Sequence[Candidate],
     lanes: LaneClient | None = None,
 ) -> list[TrialRecord]:
-    """All records, after the points of `finalists` were trained again with new seeds.
+    """Train the points of the finalists again with new seeds. Needs a connected Ray.
 
     No scheduler stops these trials; one that fails takes nothing else along.
+
+    Args:
+        config: The sweep's configuration.
+        paths: The sweep's folder, where drawn points and records are written.
+        prepared: What was prepared for all trials.
+        on_event: Called with each event of a trial.
+        finalists: Candidates of the search.
+        lanes: Worker groups that stay up between trials; None: each trial has a group of its own.
+
+    Returns:
+        All records of the ledger.
     """
-    book = Book(config, paths, prepared, tell, finalists)
+    callback = LedgerCallback(config, paths, prepared, on_event, finalists)
     wanted = confirmation_points(config, finalists)
-    missing = book.to_be_run(not_ended(wanted, book.records))
+    missing = callback.to_be_run(without_record(wanted, callback.records))
     if missing:
-        searcher = FixedPoints(missing, lambda drawn: _note_point(paths, drawn))
-        _fit(config, paths, book, searcher, len(missing), _trainable(config, paths, lanes))
-        book.close_lost(not_ended(wanted, book.records))
-    return book.records
+        searcher = FixedPoints(missing, lambda drawn: _write_point(paths, drawn))
+        _fit(config, paths, callback, searcher, len(missing), _trainable(config, paths, lanes))
+        callback.close_lost(without_record(wanted, callback.records))
+    return callback.records
 
 
 def confirmation_points(config: SweepConfig, finalists: Sequence[Candidate]) -> list[DrawnPoint]:
-    """Every point with the first new seed, then every point with the second, and so on."""
+    """Return every point with the first new seed, then every point with the second, and so on."""
     seeds = new_seeds(config.seed, config.selection.confirm.seeds)
     return [
         DrawnPoint(SweepPaths.confirmation_name(each.trial, number), each.point, seed)
@@ -109,22 +136,22 @@ def confirmation_points(config: SweepConfig, finalists: Sequence[Candidate]) -> 
 def _searcher(
     config: SweepConfig,
     paths: SweepPaths,
-    known: Sequence[TrialRecord],
+    finished: Sequence[TrialRecord],
     unfinished: Sequence[DrawnPoint],
     warm: Sequence[TrialRecord],
 ) -> SweepSearch:
-    space, number = config.search_space, first_free_number(paths, known)
+    space, number = config.search_space, first_free_number(paths, finished)
     # A resumed sweep draws on, and a night too, instead of drawing its first points again.
     seed = config.seed + number + len(warm)
     return SweepSearch(
         space,
         make_sampler(config.search.sampler, space, seed, config.search.trials),
-        finished=[*warm, *known],
+        finished=[*warm, *finished],
         unfinished=unfinished,
         objective=config.selection.objective,
         first_number=number,
         seed=config.seed,
-        on_draw=lambda drawn: _note_point(paths, drawn),
+        on_draw=lambda drawn: _write_point(paths, drawn),
         objectives=config.search.objectives,
     )
 
@@ -132,13 +159,13 @@ def _searcher(
 def _fit(
     config: SweepConfig,
     paths: SweepPaths,
-    book: Book,
+    callback: LedgerCallback,
     searcher: Searcher,
     trials: int,
-    trainable: Callable[[dict[str, Any]], None],
-    scheduler: Any = None,
+    trainable: Trainable,
+    scheduler: TrialScheduler | None = None,
 ) -> None:
-    keep_keys_home()
+    keep_secrets_in_driver()
     tuner = tune.Tuner(
         tune.with_resources(
             trainable, tune.PlacementGroupFactory([driver_bundle(config.resources)])
@@ -155,7 +182,7 @@ def _fit(
         run_config=tune.RunConfig(
             name=f"tune-{int(time.time())}",
             storage_path=f"{paths.store.uri}/{paths.ray}",
-            callbacks=[book, *tracker_callbacks(config.trackers, config.name, paths.sweep_id)],
+            callbacks=[callback, *tracker_callbacks(config.trackers, config.name, paths.sweep_id)],
             failure_config=tune.FailureConfig(max_failures=config.search.retries),
             verbose=0,
         ),
@@ -165,21 +192,21 @@ def _fit(
 
 def _trainable(
     config: SweepConfig, paths: SweepPaths, lanes: LaneClient | None, run_one: RunOne = run_trial
-) -> Callable[[dict[str, Any]], None]:
+) -> Trainable:
     setup = TrialSetup(paths.ref, config.resources, config.search.retries, lanes)
 
-    def dpo_trial(drawn: dict[str, Any]) -> None:
-        run_one(DrawnPoint(**drawn), setup)
+    def dpo_trial(drawn: dict[str, str | int | Point]) -> None:
+        run_one(DrawnPoint(**drawn), setup)  # type: ignore[arg-type]
 
     return dpo_trial
 
 
-def _scheduler(config: SweepConfig, paths: SweepPaths) -> Any:
+def _scheduler(config: SweepConfig, paths: SweepPaths) -> TrialScheduler | None:
     if config.search.scheduler == "none":
         return None
     from ray.tune.schedulers import ASHAScheduler
 
-    steps = config.training.steps(trained_pairs(paths))
+    steps = config.training.steps(count_trained_pairs(paths))
     grace = max(1, steps // max(2, config.training.evaluations))
     # Tune's own iteration count restarts with a trial's driver; optimizer steps do not.
     return ASHAScheduler(
@@ -192,5 +219,5 @@ def _scheduler(config: SweepConfig, paths: SweepPaths) -> Any:
     )
 
 
-def _note_point(paths: SweepPaths, drawn: DrawnPoint) -> None:
+def _write_point(paths: SweepPaths, drawn: DrawnPoint) -> None:
     paths.store.write(paths.point(drawn.trial), json.dumps(drawn.as_dict()).encode())

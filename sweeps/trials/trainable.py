@@ -2,7 +2,7 @@
 
 With lanes the group is one that stays up for the next trial; without, a `TorchTrainer` of its own.
 Either way a trial survives a death: it goes on from its last checkpoint on a new group, or on one of
-its own when the lane queue itself has died.
+its own when the lane queue itself has died. Tested in tests/integration/test_sweep.py.
 """
 
 from __future__ import annotations
@@ -14,11 +14,11 @@ from typing import TypedDict
 from dpo_core.errors import TrialFailed
 from sweeps.config.schema import ResourceSettings
 from sweeps.ray_runtime.failures import (
-    cause_of,
-    failure_of,
-    reason_of,
+    first_worker_error,
+    raise_storage_error,
+    read_failure,
+    reason_and_detail,
     record_failure,
-    stop_for_storage,
 )
 from sweeps.ray_runtime.lane_client import LaneClient
 from sweeps.ray_runtime.lane_messages import CANCELLED, DIED, TrialJob
@@ -30,7 +30,7 @@ from sweeps.trials.train_worker import TrialWorker
 
 @dataclass(frozen=True)
 class TrialSetup:
-    """What all trials of a sweep have in common. `retries` are those of one trial."""
+    """Settings that all trials of a sweep share. `retries` are those of one trial."""
 
     sweep: SweepRef
     resources: ResourceSettings
@@ -47,12 +47,12 @@ def run_trial(drawn: DrawnPoint, setup: TrialSetup) -> None:
     job = TrialJob(setup.sweep, drawn.trial, drawn.point, drawn.seed)
     death = ""
     for attempt in range(setup.retries + 1):
-        failure = failure_of(job.paths, job.trial)
+        failure = read_failure(job.paths, job.trial)
         if failure is not None:
             raise TrialFailed(failure["reason"], failure["detail"])
         death = _attempt(job, setup, attempt)
-        stop_for_storage(death)
-        if not death and failure_of(job.paths, job.trial) is None:
+        raise_storage_error(death)
+        if not death and read_failure(job.paths, job.trial) is None:
             return
     raise TrialFailed(*_reason_of_death(death))
 
@@ -100,12 +100,12 @@ def _on_own_group(job: TrialJob, resources: ResourceSettings, attempt: int) -> s
             callbacks=[TuneReportCallback()],
         )
     except TrainingFailedError as error:
-        return reason_of(cause_of(error))[1]
+        return reason_and_detail(first_worker_error(error))[1]
     return ""
 
 
 def _on_lane(job: TrialJob, lanes: LaneClient) -> str:
-    """Raises RayActorError when there are no lanes any more."""
+    """Train on a lane. Raises RayActorError when there are no lanes any more."""
     from ray import tune
 
     end = lanes.run(job, tune.report)

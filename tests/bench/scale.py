@@ -7,13 +7,13 @@ from pathlib import Path
 from typing import Any
 
 from sweeps.search.searcher import SweepSearch
-from sweeps.trials.ledger_callback import Book
+from sweeps.trials.ledger_callback import LedgerCallback
 from tests.bench.probe import watched
 from tests.bench.slope import SIZES, ends, slope_ratio
 from tests.bench.sweeps import Task, run_ours
 from tests.bench.table import Row
 
-_BOOK = (
+_LEDGER = (
     "__init__",
     "on_trial_start",
     "on_trial_result",
@@ -31,14 +31,14 @@ def scale(task: Task, storage: Path) -> dict[str, Any]:
     A sweep of fewer trials is the beginning of this one, start-up and machine included.
     """
     with contextlib.ExitStack() as stack:
-        book = stack.enter_context(watched(Book, *_BOOK))
+        ledger = stack.enter_context(watched(LedgerCallback, *_LEDGER))
         search = stack.enter_context(watched(SweepSearch, *_SEARCH))
         sweep = run_ours(task, "scale", storage)
     return {
         "ended_s": ends(sweep["events"]),
         "makespan_s": sweep["makespan_s"],
-        "book_s": book.seconds,
-        "book_calls": book.calls,
+        "ledger_s": ledger.seconds,
+        "ledger_calls": ledger.calls,
         "search_s": search.seconds,
         "search_calls": search.calls,
     }
@@ -46,7 +46,7 @@ def scale(task: Task, storage: Path) -> dict[str, Any]:
 
 def rows(raw: dict[str, Any]) -> list[Row]:
     ended = raw["ended_s"]
-    own = (raw["book_s"] + raw["search_s"]) / raw["makespan_s"]
+    own = (raw["ledger_s"] + raw["search_s"]) / raw["makespan_s"]
     return [
         *(Row(f"scale: {n} trials", ended[n - 1], None, "s") for n in SIZES),
         Row("scale: slope ratio", slope_ratio(ended), None, "", "<=", 1.05, "ours"),

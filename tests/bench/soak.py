@@ -72,11 +72,11 @@ def soak(model: Path, pairs: Path, storage: Path, trials: int) -> Soaked:
     memory: list[int] = []
     me, since = psutil.Process(), time.monotonic()
 
-    def tell(happening: Any) -> None:
-        if happening.kind in ("finished", "failed"):
+    def on_event(event: Any) -> None:
+        if event.kind in ("finished", "failed"):
             memory.append(me.memory_info().rss)
 
-    records = run_trials(config, paths, prepared, tell, None, scripted)
+    records = run_trials(config, paths, prepared, on_event, None, scripted)
     kills = len(paths.store.names("killed"))
     return Soaked(records, kills, memory, time.monotonic() - since)
 
@@ -86,11 +86,11 @@ def scripted(drawn: Any, setup: Any) -> None:
     from ray import tune
 
     from sweeps.ray_runtime.lane_messages import TrialJob
-    from sweeps.trials.train_worker import _resume_folder
+    from sweeps.trials.resume_checkpoint import newest_checkpoint
 
     paths, trial = setup.sweep.paths, drawn.trial
     number = int(trial[1:])
-    with _resume_folder(paths, TrialJob(setup.sweep, **drawn.as_dict())) as folder:
+    with newest_checkpoint(paths, TrialJob(setup.sweep, **drawn.as_dict())) as folder:
         done = 0 if folder is None else int(folder.name.removeprefix("step-"))
     for step in (s for s in STEPS if s > done):
         _store(paths, drawn.as_dict(), step)

@@ -69,14 +69,14 @@ def run_ours(task: Task, sweep_id: str, storage: Path) -> dict[str, Any]:
     paths = SweepPaths(Store.open(storage), sweep_id)
     events: list[dict[str, Any]] = []
 
-    def tell(happening: Any) -> None:
-        metrics = {k: v for k, v in happening.metrics.items() if isinstance(v, int | float)}
-        about = {"kind": happening.kind, "trial": happening.trial, "at": time.monotonic()}
+    def on_event(event: Any) -> None:
+        metrics = {k: v for k, v in event.metrics.items() if isinstance(v, int | float)}
+        about = {"kind": event.kind, "trial": event.trial, "at": time.monotonic()}
         events.append({**about, "metrics": metrics})
 
     started = time.monotonic()
     with PeakMemory() as memory:
-        selection = run_sweep(_config(task, storage), paths, tell)
+        selection = run_sweep(_config(task, storage), paths, on_event)
     ended = time.monotonic()
     makespan = ended - started
     records = ledger.read(paths.store, paths.ledger)

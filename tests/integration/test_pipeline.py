@@ -25,7 +25,7 @@ from sweeps.prepare.data import read_data, reading_report, split_data
 from sweeps.prepare.pipeline import prepare
 from sweeps.prepare.reuse import reusable_preparation
 from sweeps.ray_runtime.connect import connected
-from sweeps.ray_runtime.remote_call import call_of
+from sweeps.ray_runtime.remote_call import remote_call_for
 from sweeps.run_dir.paths import SPLITS, SweepPaths
 from sweeps.run_dir.prepared import Prepared, read_encoded, read_pairs
 from tests.support.cluster import ray_processes
@@ -144,7 +144,7 @@ def test_two_workers_answer_and_one_that_is_killed_goes_on(
     killed = False
     with connected(), ThreadPoolExecutor(1) as pool:
         splits, said = split_data(config, data), reading_report(data)
-        preparing = pool.submit(prepare, config, paths, splits, said, call_of(config))
+        preparing = pool.submit(prepare, config, paths, splits, said, remote_call_for(config))
         while not preparing.done():
             workers = answering()
             if not killed and len(workers) == 2 and cache.names():

@@ -12,8 +12,8 @@ import pytest
 
 from sweeps.config.load import load_sweep
 from sweeps.ray_runtime.connect import connected
-from sweeps.ray_runtime.placement_groups import remove_orphans
-from sweeps.ray_runtime.remote_call import call_of
+from sweeps.ray_runtime.placement_groups import remove_leftover_groups
+from sweeps.ray_runtime.remote_call import remote_call_for
 from tests.support.cluster import leaked
 from tests.support.driving import wait_for, write_sweep
 
@@ -63,7 +63,7 @@ def test_groups_of_a_dead_job_are_removed_and_those_of_a_living_one_are_not(
 
         own: Any = placement_group([{"CPU": 0.001}])
         assert own.wait(30)
-        assert remove_orphans() == 0, "those of the dead job went when this one connected"
+        assert remove_leftover_groups() == 0, "those of the dead job went when this one connected"
         assert states() == {own.id.hex(): "CREATED"}
     wait_for(lambda: not leaked(), seconds=30, every=1)
 
@@ -84,7 +84,7 @@ def test_groups_of_a_dead_actor_are_removed_and_those_of_a_living_one_are_not(
         dead, alive = (ray.remote(Owner).options(num_cpus=0).remote() for _ in range(2))
         left, kept = ray.get([dead.ask.remote(), alive.ask.remote()])
         ray.kill(dead)
-        wait_for(lambda: remove_orphans() == 1, seconds=30)
+        wait_for(lambda: remove_leftover_groups() == 1, seconds=30)
         assert states() == {kept: "CREATED"}, f"{left} was removed"
     wait_for(lambda: not leaked(), seconds=30, every=1)
 
@@ -110,9 +110,9 @@ def test_a_call_does_not_wait_for_what_a_dead_actor_held(
         ray.kill(owner)
         wait_for(lambda: actors(owner._actor_id.hex())["State"] == "DEAD", seconds=30)
         try:
-            assert pool.submit(call_of(config), three).result(60) == 3
+            assert pool.submit(remote_call_for(config), three).result(60) == 3
         finally:
-            remove_orphans()  # or the thread would never end
+            remove_leftover_groups()  # or the thread would never end
     wait_for(lambda: not leaked(), seconds=30, every=1)
 
 

@@ -268,7 +268,7 @@ def test_interrupted_and_killed_sweeps_resume_without_losing_or_repeating(
     [
         ("RayTrainWorker", False),
         ("RayTrainWorker", True),
-        ("ray::Lanes", True),  # the mailbox, and with it all lanes
+        ("ray::Lanes", True),  # the lane queue, and with it all lanes
         ("ray::ImplicitFunc", True),  # the trial's driver
     ],
 )
@@ -277,8 +277,8 @@ def test_a_killed_process_costs_neither_the_trial_nor_a_step(
 ) -> None:
     training = {"max_steps": 200, "batch_pairs": 4, "evaluations": 4}
     path = sweep_file(training=training, resources={"lanes": lanes})
-    sweep = start("run", str(path), "--id", "orphan", "--json")
-    folder = tmp_path / "runs" / "orphan"
+    sweep = start("run", str(path), "--id", "killed", "--json")
+    folder = tmp_path / "runs" / "killed"
     _wait(lambda: list(folder.glob("checkpoints/t0000/step-000050/manifest.json")))
     processes = [p for p in ray_processes() if killed in " ".join(p.cmdline())]
     assert processes

@@ -21,16 +21,16 @@ from safetensors.torch import save_file
 
 from dpo_core.errors import UserError
 from dpo_core.evaluation.outcomes import Outcomes, write_outcomes
-from dpo_core.storage.store import Store
 from dpo_core.training.checkpoints import write_manifest
 from sweeps.config.schema import SweepConfig
 from sweeps.config.strict_yaml import dump_yaml
 from sweeps.finalize import export, incumbent, sample_answers
+from sweeps.finalize.incumbent import Incumbent
 from sweeps.run_dir import ledger
-from sweeps.run_dir.paths import SweepPaths
+from sweeps.run_dir.paths import SweepPaths, SweepRef
 from sweeps.run_dir.prepared import read_encoded
 from sweeps.search.drawn_point import DrawnPoint
-from sweeps.trials.train_worker import note_node
+from sweeps.trials.train_worker import write_node_description
 from tests.support.toys import LENIENT
 
 STEPS = (2, 4, 6)
@@ -72,7 +72,7 @@ def without_ray(*, stop: bool = False, killed_after: int | None = None) -> Itera
     def fit(
         config: SweepConfig,
         paths: SweepPaths,
-        book: Any,
+        callback: Any,
         searcher: Any,
         trials: int,
         *_: object,
@@ -89,10 +89,10 @@ def without_ray(*, stop: bool = False, killed_after: int | None = None) -> Itera
                 raise KeyboardInterrupt
             if number == 1:
                 leave_failure(paths, drawn)
-                book.end(drawn, ledger.FAILED, "nan", "the loss is nan")
+                callback.end(drawn, ledger.FAILED, "nan", "the loss is nan")
             else:
                 leave_evaluations(paths, drawn, STEPS, skill=0.5 + number / 5)
-                book.end(drawn, ledger.FINISHED)
+                callback.end(drawn, ledger.FINISHED)
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("sweeps.sweep.connected", nullcontext)
@@ -100,8 +100,8 @@ def without_ray(*, stop: bool = False, killed_after: int | None = None) -> Itera
         patch.setattr("sweeps.sweep.dashboard_url", lambda: "")
         patch.setattr("ray.cluster_resources", lambda: {"CPU": 64.0})
         patch.setattr("sweeps.trials.runner.open_lanes", lambda *_: None)
-        patch.setattr("sweeps.sweep.call_of", lambda *_: call_here)
-        patch.setattr("sweeps.reselect.call_of", lambda *_: call_here)
+        patch.setattr("sweeps.sweep.remote_call_for", lambda *_: call_here)
+        patch.setattr("sweeps.reselect.remote_call_for", lambda *_: call_here)
         patch.setattr("sweeps.trials.runner._fit", fit)
         patch.setattr("sweeps.sweep.try_write_report", lambda *_: None)  # takes the most time
         # Statsmodels asks for a collection at every correction of p-values: a second with torch loaded.
@@ -130,7 +130,7 @@ def leave_evaluations(
     paths: SweepPaths, drawn: DrawnPoint, steps: tuple[int, ...], *, skill: float
 ) -> None:
     """Write what a worker writes at each evaluation: a checkpoint, outcomes; and its node."""
-    note_node(paths)
+    write_node_description(paths)
     for step in steps:
         about = {"trial": drawn.trial, "point": dict(drawn.point), "seed": drawn.seed, "step": step}
         with tempfile.TemporaryDirectory(dir=paths.scratch) as scratch:
@@ -155,12 +155,8 @@ def outcomes_of(paths: SweepPaths, split: str, skill: float) -> Outcomes:
     return Outcomes(tuple(pairs.ids), *policy, reference, reference, *lengths, tie_nats=1e-4)
 
 
-def _paths(storage: str, sweep_id: str) -> SweepPaths:
-    return SweepPaths(Store.open(storage), sweep_id)
-
-
-def _export(storage: str, sweep_id: str, trial: str, step: int) -> None:
-    paths = _paths(storage, sweep_id)
+def _export(sweep: SweepRef, trial: str, step: int) -> None:
+    paths = sweep.paths
     about = {"trial": trial, "step": step}
     content = write_outcomes(outcomes_of(paths, "final", 2.0), {**about, "split": "final"})
     paths.store.write(paths.final_outcome(trial, step), content)
@@ -168,15 +164,14 @@ def _export(storage: str, sweep_id: str, trial: str, step: int) -> None:
     paths.store.write(f"{paths.best}/config.json", b"{}")
 
 
-def _score_incumbent(storage: str, sweep_id: str, name: str, path: str, split: str) -> None:
-    paths = _paths(storage, sweep_id)
-    content = write_outcomes(
-        outcomes_of(paths, split, -2.0), {"incumbent": name, "path": path, "split": split}
-    )
+def _score_incumbent(sweep: SweepRef, incumbent: Incumbent, split: str) -> None:
+    paths = sweep.paths
+    about = {"incumbent": incumbent.name, "path": incumbent.path, "split": split}
+    content = write_outcomes(outcomes_of(paths, split, -2.0), about)
     paths.store.write(paths.incumbent_outcome(split), content)
 
 
-def _answer(storage: str, sweep_id: str, missing: list[str], *rest: Any) -> dict[str, Any]:
+def _answer(sweep: SweepRef, missing: list[str], *rest: Any) -> dict[str, Any]:
     prompts = rest[-2]
     row = {"text": "Ask the pharmacist.", "tokens": [5, 6, 7], "ended": True}
     return {whom: [row for _ in prompts] for whom in missing}

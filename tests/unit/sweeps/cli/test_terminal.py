@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from types import SimpleNamespace
-
 import pytest
 
 from sweeps.cli.terminal import (
@@ -15,6 +13,7 @@ from sweeps.cli.terminal import (
     show_value,
     winner,
 )
+from sweeps.trials.events import TrialEvent
 from tests.support.records import REWARD, evaluation, trial
 from tests.support.selections import FAILED, POINT, a_selection, candidate, text_of
 
@@ -23,9 +22,8 @@ def progress(**changes) -> Progress:
     return Progress(**{"trials": 3, "steps": 8, "objective": REWARD, **changes})
 
 
-def happening(kind: str, **changes) -> SimpleNamespace:
-    fields = {"trial": "t0000", "point": POINT, "metrics": {}, "reason": None, **changes}
-    return SimpleNamespace(kind=kind, **fields)
+def event(kind: str, **changes) -> TrialEvent:
+    return TrialEvent(kind, **{"trial": "t0000", "point": POINT, **changes})
 
 
 def test_the_leaderboard_is_best_first() -> None:
@@ -140,15 +138,15 @@ def test_values_for_a_reader() -> None:
     ]
 
 
-def test_progress_is_a_line_a_happening_with_the_best_so_far(messages: list[str]) -> None:
-    teller = progress()
+def test_progress_is_a_line_an_event_with_the_best_so_far(messages: list[str]) -> None:
+    lines = progress()
     metrics = {"accuracy": 0.6, "drift": 0.2, "global_step": 4, "loss": 0.69314}
-    teller.tell(happening("started"))
-    teller.tell(happening("evaluated", metrics=metrics))
+    lines.on_event(event("started"))
+    lines.on_event(event("evaluated", metrics=metrics))
     worse = {"accuracy": 0.55, "drift": 0.1, "global_step": 8, "loss": 0.5}
-    teller.tell(happening("evaluated", trial="t0001", metrics=worse))
+    lines.on_event(event("evaluated", trial="t0001", metrics=worse))
     record = trial("t0000", evaluation(8, 12))
-    teller.tell(happening("finished", metrics={"record": record}))
+    lines.on_event(event("finished", record=record))
     assert messages == [
         "t0000 started   beta=0.123  learning_rate=2.5e-06  length_norm=mean",
         f"t0000 step 4/8   {REWARD} 0.600   loss 0.6931   best 0.600 t0000 step 4",
@@ -158,14 +156,14 @@ def test_progress_is_a_line_a_happening_with_the_best_so_far(messages: list[str]
 
 
 def test_the_best_so_far_is_ranked_as_everywhere(messages: list[str]) -> None:
-    progressing = progress(steps=None)
+    lines = progress(steps=None)
     for trial_name, accuracy, drift, step in (
         ("t0000", 0.6, 0.3, 4),
         ("t0001", 0.6, 0.1, 8),  # as accurate, and it drifted less
         ("t0002", 0.6, 0.2, 2),
     ):
         metrics = {"accuracy": accuracy, "drift": drift, "global_step": step, "loss": 0.5}
-        progressing.tell(happening("evaluated", trial=trial_name, metrics=metrics))
+        lines.on_event(event("evaluated", trial=trial_name, metrics=metrics))
     assert [message.rpartition("best ")[2] for message in messages] == [
         "0.600 t0000 step 4",
         "0.600 t0001 step 8",
@@ -174,15 +172,15 @@ def test_the_best_so_far_is_ranked_as_everywhere(messages: list[str]) -> None:
 
 
 def test_progress_without_a_known_number_of_steps(messages: list[str]) -> None:
-    teller = progress(steps=None)
+    lines = progress(steps=None)
     metrics = {"accuracy": 0.6, "drift": 0.2, "global_step": 4, "loss": 0.5}
-    teller.tell(happening("evaluated", metrics=metrics))
+    lines.on_event(event("evaluated", metrics=metrics))
     assert "t0000 step 4   " in messages[0]
 
 
 def test_a_failure_is_told_as_it_was_written(messages: list[str]) -> None:
-    teller = progress()
-    teller.tell(happening("failed", trial="t0002", metrics={"record": FAILED}, reason="nan"))
+    lines = progress()
+    lines.on_event(event("failed", trial="t0002", record=FAILED))
     assert "t0002 failed: nan, [red]loss[/red] is nan at [/x]   (1 of 3 trials)" in messages[0]
 
 

@@ -40,8 +40,8 @@ def test_a_running_cluster_is_used(left_behind: pytest.MonkeyPatch) -> None:
 def test_a_job_keeps_the_variables_it_was_given(monkeypatch: pytest.MonkeyPatch) -> None:
     config = '{"runtime_env": {"env_vars": {"TOKENIZERS_PARALLELISM": "true"}}}'
     monkeypatch.setenv("RAY_JOB_CONFIG_JSON_ENV_VAR", config)
-    assert "TOKENIZERS_PARALLELISM" not in cluster._missing_in_job()
-    assert cluster._missing_in_job()["RAY_TRAIN_ENABLE_STATE_TRACKING"] == "1"
+    assert "TOKENIZERS_PARALLELISM" not in cluster._worker_environment()
+    assert cluster._worker_environment()["RAY_TRAIN_ENABLE_STATE_TRACKING"] == "1"
 
 
 @pytest.mark.parametrize("error", [ConnectionError, ray.exceptions.AuthenticationError])

@@ -11,11 +11,11 @@ import torch.distributed
 from dpo_core.errors import SettingsError, StorageError, TrialFailed
 from dpo_core.storage.store import Store
 from sweeps.ray_runtime.failures import (
-    cause_of,
-    failure_of,
-    reason_of,
+    first_worker_error,
+    raise_storage_error,
+    read_failure,
+    reason_and_detail,
     record_failure,
-    stop_for_storage,
 )
 from sweeps.run_dir.paths import SweepPaths
 
@@ -39,7 +39,7 @@ GPU = "CUDA out of memory. Tried to allocate 20.00 GiB. GPU 0 has a total capaci
     ],
 )
 def test_kinds(error: Exception, reason: str) -> None:
-    assert reason_of(error)[0] == reason
+    assert reason_and_detail(error)[0] == reason
 
 
 def test_what_died_elsewhere_is_no_failure_of_the_trial(tmp_path: Path) -> None:
@@ -52,23 +52,23 @@ def test_what_died_elsewhere_is_no_failure_of_the_trial(tmp_path: Path) -> None:
         RuntimeError(closed),
     ):
         record_failure(paths, "t0000", error)
-        assert failure_of(paths, "t0000") is None, error
+        assert read_failure(paths, "t0000") is None, error
     record_failure(paths, "t0000", RuntimeError("mat1 and mat2 shapes cannot be multiplied"))
-    assert failure_of(paths, "t0000") is not None
+    assert read_failure(paths, "t0000") is not None
 
 
 def test_the_detail_is_one_line() -> None:
-    assert reason_of(ValueError("first\nsecond"))[1] == "ValueError: first"
+    assert reason_and_detail(ValueError("first\nsecond"))[1] == "ValueError: first"
 
 
 def test_what_a_worker_writes_down_is_what_others_read(tmp_path: Path) -> None:
     paths = SweepPaths(Store.open(tmp_path), "sweep")
-    assert failure_of(paths, "t0000") is None
+    assert read_failure(paths, "t0000") is None
     try:
         raise TrialFailed("nan", "the training loss is nan at step 3")
     except TrialFailed as error:
         record_failure(paths, "t0000", error)
-    known = failure_of(paths, "t0000")
+    known = read_failure(paths, "t0000")
     assert known is not None
     assert (known["reason"], known["detail"]) == ("nan", "the training loss is nan at step 3")
     assert "TrialFailed" in known["traceback"]
@@ -83,8 +83,10 @@ def test_no_secret_gets_into_the_record(tmp_path: Path, monkeypatch: pytest.Monk
         record_failure(paths, "t0000", error)
     written = paths.store.read(paths.failure("t0000")).decode()
     assert "cAnArY" not in written, "the line of the traceback that shows this test included"
-    assert failure_of(paths, "t0000")["detail"] == "OSError: https://***@hub/x with *** refused"
-    assert "cAnArY" not in reason_of(TrialFailed("exception", "token=cAnArY-in-a-detail"))[1]
+    assert read_failure(paths, "t0000")["detail"] == "OSError: https://***@hub/x with *** refused"
+    assert (
+        "cAnArY" not in reason_and_detail(TrialFailed("exception", "token=cAnArY-in-a-detail"))[1]
+    )
 
 
 def test_a_worker_that_died_of_its_storage_has_not_failed(tmp_path: Path) -> None:
@@ -94,10 +96,10 @@ def test_a_worker_that_died_of_its_storage_has_not_failed(tmp_path: Path) -> Non
     paths = SweepPaths(Store.open(tmp_path), "sweep")
     full = StorageError("runs: is full ([Errno 28] No space left on device); make room")
     record_failure(paths, "t0000", full)
-    assert failure_of(paths, "t0000") is None
-    died = cause_of(WorkerGroupError("[Rank 0 Error Snippet]: ...", {0: full}))
+    assert read_failure(paths, "t0000") is None
+    died = first_worker_error(WorkerGroupError("[Rank 0 Error Snippet]: ...", {0: full}))
     assert died is full
-    told = f"Failure # 1\nray::ImplicitFunc.train()\n  {reason_of(died)[1]}\n"
+    told = f"Failure # 1\nray::ImplicitFunc.train()\n  {reason_and_detail(died)[1]}\n"
     with pytest.raises(StorageError, match=r"^runs: is full .*make room$"):
-        stop_for_storage(told)
-    stop_for_storage("Failure # 1\nTrialFailed: nan: the training loss is nan at step 3")
+        raise_storage_error(told)
+    raise_storage_error("Failure # 1\nTrialFailed: nan: the training loss is nan at step 3")

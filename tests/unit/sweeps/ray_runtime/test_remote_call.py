@@ -10,7 +10,7 @@ import ray
 
 from sweeps.config.schema import ResourceSettings
 from sweeps.ray_runtime import remote_call
-from sweeps.ray_runtime.remote_call import CallInTask, CallOnLane, call_of
+from sweeps.ray_runtime.remote_call import CallInTask, CallOnLane, remote_call_for
 
 
 class LanesThat:
@@ -35,22 +35,22 @@ def in_task(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_calls_run_on_lanes_where_there_are_some() -> None:
-    call = call_of(config(1), LanesThat())
+    call = remote_call_for(config(1), LanesThat())
     assert isinstance(call, CallOnLane)
     assert call(divmod, 17, 5) == ("on a lane", (3, 2))
 
 
 def test_without_lanes_and_on_lanes_of_several_workers_calls_run_in_tasks() -> None:
-    for call in (call_of(config(1)), call_of(config(2), LanesThat())):
+    for call in (remote_call_for(config(1)), remote_call_for(config(2), LanesThat())):
         assert isinstance(call, CallInTask)
         assert call(divmod, 17, 5) == ("task", (3, 2))
 
 
 def test_a_call_outlives_the_lane_queue() -> None:
-    call = call_of(config(1), LanesThat(ray.exceptions.RayActorError()))
+    call = remote_call_for(config(1), LanesThat(ray.exceptions.RayActorError()))
     assert call(divmod, 17, 5) == ("task", (3, 2))
 
 
 def test_another_error_is_the_calls_own() -> None:
     with pytest.raises(ZeroDivisionError):
-        call_of(config(1), LanesThat(ZeroDivisionError()))(divmod, 17, 5)
+        remote_call_for(config(1), LanesThat(ZeroDivisionError()))(divmod, 17, 5)

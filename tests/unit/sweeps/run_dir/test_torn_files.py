@@ -39,10 +39,10 @@ from sweeps.run_dir.json_types import ReadingReport
 from sweeps.run_dir.paths import SweepPaths
 from sweeps.run_dir.prepared import Prepared, read_encoded
 from sweeps.search.drawn_point import DrawnPoint
-from sweeps.search.pending_trials import drawn_but_open, first_free_number
+from sweeps.search.pending_trials import first_free_number, pending_points
 from sweeps.sweep import read_selection
-from sweeps.trials.ledger_callback import Book
-from sweeps.trials.train_worker import _resume_folder
+from sweeps.trials.ledger_callback import LedgerCallback
+from sweeps.trials.resume_checkpoint import newest_checkpoint
 from tests.support.toys import LENIENT
 
 STEPS, SEED = (2, 4, 6), 0
@@ -80,18 +80,18 @@ def left_behind(
     config = parse_sweep(dump_yaml(tree), source="sweep.yaml")
     paths = SweepPaths(Store.open(storage), "torn")
     prepared = prepare(config, paths, *source(config), here)
-    book = Book(config, paths, prepared, lambda _: None)
+    callback = LedgerCallback(config, paths, prepared, lambda _: None)
     for drawn in (FINISHED, FAILED, OPEN):
         paths.store.write(paths.point(drawn.trial), dump_json(drawn.as_dict()))
     for step in STEPS:
         evaluate(paths, FINISHED, step)
-    book.end(FINISHED, "finished")
+    callback.end(FINISHED, "finished")
     evaluate(paths, FAILED, 2)
     paths.store.write(paths.failure(FAILED.trial), dump_json({"reason": "nan", "detail": "loss"}))
-    book.end(FAILED, "failed", "nan", "loss")
+    callback.end(FAILED, "failed", "nan", "loss")
     for step in STEPS[:-1]:
         evaluate(paths, OPEN, step)
-    book.publish()
+    callback.publish()
     return storage
 
 
@@ -133,19 +133,20 @@ def resumed(paths: SweepPaths) -> Resumed:
     config = read_config(paths)
     prepared = reusable_preparation(paths)
     known = prepared or prepare(config, paths, *(reusable_pairs(paths) or source(config)), here)
-    book = Book(config, paths, known, lambda _: None)
+    callback = LedgerCallback(config, paths, known, lambda _: None)
     goes_on = {}
-    for drawn in book.to_be_run(drawn_but_open(paths, book.records, SEED)):
+    for drawn in callback.to_be_run(pending_points(paths, callback.records, SEED)):
         job = TrialJob(paths.ref, drawn.trial, drawn.point, drawn.seed)
-        with _resume_folder(paths, job) as folder:
+        with newest_checkpoint(paths, job) as folder:
             goes_on[drawn.trial] = 0 if folder is None else int(folder.name.removeprefix("step-"))
-    book.reader.candidates(book.records)
+    callback.retention.reader.candidates(callback.records)
     if paths.store.exists(paths.selection):
         read_selection(paths)
     records = {
-        r.trial: (r.status, [e.step for e in r.evaluations], r.point["beta"]) for r in book.records
+        r.trial: (r.status, [e.step for e in r.evaluations], r.point["beta"])
+        for r in callback.records
     }
-    number = first_free_number(paths, book.records)
+    number = first_free_number(paths, callback.records)
     return Resumed(records, goes_on, number, needs_preparing=prepared is None)
 
 
@@ -300,7 +301,7 @@ def test_lost_folders(copied: Callable[[], SweepPaths]) -> None:
 def test_the_study_is_made_from_the_ledger(copied: Callable[[], SweepPaths]) -> None:
     paths = copied()
     paths.store.write("study.db", paths.store.read("study.db")[:5000])
-    Book(read_config(paths), paths, Prepared.read(paths), lambda _: None).publish()
+    LedgerCallback(read_config(paths), paths, Prepared.read(paths), lambda _: None).publish()
     study = optuna.load_study(study_name="torn", storage=f"sqlite:///{paths.store.root}/study.db")
     states = {t.user_attrs["trial"]: t.state.name for t in study.trials}
     assert states == {"t0000": "COMPLETE", "t0001": "FAIL"}
@@ -310,7 +311,7 @@ def test_a_checkpoint_of_another_point_is_not_gone_on_with(left_behind: Path) ->
     paths = SweepPaths(Store.open(left_behind), "torn")
     for point, seed in (({**POINT, "beta": 0.4}, SEED), (OPEN.point, SEED + 1)):
         job = TrialJob(paths.ref, OPEN.trial, point, seed)
-        with _resume_folder(paths, job) as folder:
+        with newest_checkpoint(paths, job) as folder:
             assert folder is None
 
 

@@ -10,32 +10,10 @@ import pytest
 from optuna.trial import TrialState
 
 from search_spaces import Space
-from sweeps.run_dir.ledger import EvaluationRecord, TrialRecord
 from sweeps.search.drawn_point import DrawnPoint
 from sweeps.search.searcher import FixedPoints, SweepSearch, _draw_from, make_sampler
-from sweeps.search.study import METRIC, frozen_trial, publish
-
-OBJECTIVE = "reward_accuracy"
-FLAT = Space.parse(
-    {
-        "beta": {"log_uniform": [0.01, 0.5]},
-        "learning_rate": {"log_uniform": [1e-6, 1e-4]},
-        "ld_alpha": {"uniform": [0, 1]},
-        "length_norm": {"choice": ["none", "mean"]},
-    }
-)
-BRANCHED = Space.parse(
-    {
-        "beta": [
-            {"log_uniform": [0.01, 0.5], "when": {"length_norm": "none"}},
-            {"log_uniform": [1, 20], "when": {"length_norm": ["mean", "simpo"]}},
-        ],
-        "learning_rate": {"log_uniform": [1e-6, 1e-4]},
-        "length_norm": {"choice": ["none", "mean", "simpo"]},
-        "gamma_ratio": {"uniform": [0.1, 0.8], "when": {"length_norm": "simpo"}},
-    }
-)
-POINT = {"beta": 0.1, "learning_rate": 1e-5, "ld_alpha": 0.25, "length_norm": "mean"}
+from sweeps.search.study import METRIC, publish
+from tests.support.searched_trials import BRANCHED, FLAT, OBJECTIVE, POINT, ended
 
 
 def searcher(space: Space = FLAT, sampler: str = "tpe", seed: int = 0, **changes) -> SweepSearch:
@@ -65,20 +43,6 @@ def run(search: SweepSearch, count: int, start: int = 0) -> list[dict]:
             search.on_trial_result(f"id{number}", {METRIC: value, "training_iteration": step})
         search.on_trial_complete(f"id{number}", {METRIC: value})
     return suggestions
-
-
-def ended(trial: str, point: dict, *correct: int, status: str = "finished") -> TrialRecord:
-    evaluations = tuple(
-        EvaluationRecord(
-            step=4 * (i + 1),
-            loss=0.6,
-            counts={OBJECTIVE: {"correct": c, "ties": 1, "total": 10}},
-            slices={},
-            health={"drift_chosen": -0.1 * (i + 1), "drift_rejected": 0.05},
-        )
-        for i, c in enumerate(correct)
-    )
-    return TrialRecord(trial, point, status, 0, evaluations)
 
 
 def study_of(search: SweepSearch) -> optuna.Study:
@@ -200,11 +164,6 @@ def test_the_ledgers_trials_spare_a_new_study_its_random_start() -> None:
     assert sum(accuracy(s["point"]) for s in taught) > sum(accuracy(s["point"]) for s in fresh)
 
 
-def test_a_point_that_left_the_space_is_not_taken_in() -> None:
-    with pytest.raises(ValueError, match=r"beta: 0\.9 lies outside; give one in log_uniform"):
-        frozen_trial(FLAT, ended("t0000", {**POINT, "beta": 0.9}, 7), OBJECTIVE)
-
-
 def test_fixed_points_are_handed_out_once_and_in_order() -> None:
     points = [DrawnPoint("t0001-s1", POINT, 11), DrawnPoint("t0000-s1", {**POINT, "beta": 0.3}, 11)]
     drawn: list[DrawnPoint] = []
@@ -228,23 +187,6 @@ def test_results_without_the_metric_are_passed_over() -> None:
 def test_nothing_is_pickled(tmp_path: Path) -> None:
     searcher().save(str(tmp_path / "searcher.pkl"))
     assert list(tmp_path.iterdir()) == []
-
-
-@pytest.mark.parametrize("folder", ["plain", "with space 'and' \"quotes\" ü"])
-def test_publish_adds_each_trial_once(tmp_path: Path, folder: str) -> None:
-    file = tmp_path / folder / "study.db"
-    file.parent.mkdir()
-    records = [ended("t0000", POINT, 7), ended("t0001", POINT, status="failed")]
-    for upto in (1, 1, 2, 2):
-        publish(file, "hh-1", FLAT, records[:upto], OBJECTIVE)
-    publish(file, "hh-1", FLAT, [*records, ended("t0002", {**POINT, "beta": 0.2}, 9)], OBJECTIVE)
-    study = optuna.load_study(study_name="hh-1", storage=f"sqlite:///{file}")
-    assert [t.user_attrs["trial"] for t in study.trials] == ["t0000", "t0001", "t0002"]
-    assert TrialState.RUNNING not in {t.state for t in study.trials}
-    assert study.direction == optuna.study.StudyDirection.MAXIMIZE
-    assert study.best_trial.user_attrs["trial"] == "t0002"
-    assert study.best_value == 0.95  # (9 + 1/2) / 10
-    assert study.best_params["beta"] == 0.2
 
 
 BOTH = ("accuracy", "drift")

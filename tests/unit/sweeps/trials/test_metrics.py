@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 
 from sweeps.run_dir.ledger import FAILED, FINISHED, STOPPED, EvaluationRecord, TrialRecord
-from sweeps.trials.events import Happening
-from sweeps.trials.metrics import OF_SWEEP, OF_TRIAL, TAGS, Rate, SweepGauges, TrialGauges
+from sweeps.trials.events import TrialEvent
+from sweeps.trials.metrics import OF_SWEEP, OF_TRIAL, TAGS, Rate, SweepMetrics, TrialMetrics
 from tests.support.repository import ROOT
 
 HEALTH = {"drift_chosen": 0.0, "drift_rejected": 0.0}
@@ -35,7 +35,8 @@ class Seen(dict[str, float]):
 def seen(monkeypatch: pytest.MonkeyPatch) -> Seen:
     found = Seen()
     monkeypatch.setattr(
-        "sweeps.trials.metrics._gauges", lambda about, tags: {n: found.gauge(n) for n in about}
+        "sweeps.trials.metrics._create_gauges",
+        lambda about, tags: {n: found.gauge(n) for n in about},
     )
     return found
 
@@ -48,7 +49,7 @@ def record(trial: str, status: str, correct: int | None = None) -> TrialRecord:
 
 def test_a_resumed_sweep_counts_on_from_its_ledger(seen: Seen) -> None:
     ended = [record("t0", FINISHED, 6), record("t1", FAILED), record("t2", STOPPED, 5)]
-    gauges = SweepGauges("s", ended, "reward_accuracy")
+    metrics = SweepMetrics("s", ended, "reward_accuracy")
     assert seen == {
         "best_accuracy s": 0.6,
         "trials_done s": 2,
@@ -64,7 +65,7 @@ def test_a_resumed_sweep_counts_on_from_its_ledger(seen: Seen) -> None:
         (FINISHED, "t3", None),
         ("started", "t5", None),
     ):
-        gauges.follow(Happening(kind, trial, {}, {"accuracy": accuracy}))
+        metrics.on_event(TrialEvent(kind, trial, {}, {"accuracy": accuracy}))
     assert seen == {
         "best_accuracy s": 0.7,
         "trials_done s": 3,
@@ -74,20 +75,20 @@ def test_a_resumed_sweep_counts_on_from_its_ledger(seen: Seen) -> None:
 
 
 def test_before_the_first_evaluation_there_is_no_best(seen: Seen) -> None:
-    SweepGauges("s", [], "reward_accuracy")
+    SweepMetrics("s", [], "reward_accuracy")
     assert "best_accuracy s" not in seen, "zero would look like the worst model of all"
 
 
 def test_a_trial_that_has_ended_trains_nothing(seen: Seen) -> None:
-    gauges = TrialGauges("s", 8)
-    gauges.rate.clock = itertools.count().__next__
+    metrics = TrialMetrics("s", 8)
+    metrics.rate.clock = itertools.count().__next__
     for loss in (0.7, 0.6):
-        gauges.stepped("t0", loss)
-    gauges.evaluated("t0", 0.75)
+        metrics.stepped("t0", loss)
+    metrics.evaluated("t0", 0.75)
     assert seen == {"loss s t0": 0.6, "pairs_per_second s t0": 8, "accuracy s t0": 0.75}
-    gauges.ended("t0")
+    metrics.ended("t0")
     assert seen["pairs_per_second s t0"] == 0
-    gauges.stepped("t1", 0.7)
+    metrics.stepped("t1", 0.7)
     assert "pairs_per_second s t1" not in seen, "the time between two trials is nobody's step"
 
 

@@ -12,7 +12,7 @@ import pytest
 from dpo_core.errors import SettingsError
 from sweeps.config.load import parse_sweep
 from sweeps.config.trackers import TrackerSettings, check_trackers
-from sweeps.ray_runtime.connect import keep_keys_home
+from sweeps.ray_runtime.connect import keep_secrets_in_driver
 from sweeps.trials import trackers
 from sweeps.trials.trackers import Tolerated, tracker_callbacks
 
@@ -153,5 +153,5 @@ def test_tune_copies_no_key_of_the_driver_to_its_actors(monkeypatch: pytest.Monk
     names = {"AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "HF_TOKEN", "RAY_CHDIR_TO_TRIAL_DIR"}
     assert isinstance(class_cache.ENV_VARS_TO_PROPAGATE, set)
     monkeypatch.setattr(class_cache, "ENV_VARS_TO_PROPAGATE", names)
-    keep_keys_home()
+    keep_secrets_in_driver()
     assert names == {"RAY_CHDIR_TO_TRIAL_DIR"}
