@@ -1,8 +1,9 @@
-"""Guardrails, an incumbent and a second look, through real Ray and TRL."""
+"""Guardrails, an incumbent and a second look, on trials that were really trained."""
 
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -10,9 +11,10 @@ import pytest
 import yaml
 
 from tests.support.driving import write_sweep
-from tests.support.whole_sweeps import run, selection_of
+from tests.support.in_process import PLACES, command, sweeps_run
+from tests.support.whole_sweeps import selection_of
 
-pytestmark = [pytest.mark.ray, pytest.mark.integration]
+pytestmark = pytest.mark.integration
 
 LIMITS = {
     "drift_chosen": {"limit": 0.7},
@@ -22,10 +24,13 @@ LIMITS = {
 }
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="module", params=PLACES)
 def chosen(
-    ray_cluster: str, toy_model: Path, pairs_file: Path, tmp_path_factory: pytest.TempPathFactory
-) -> dict[str, Any]:
+    request: pytest.FixtureRequest,
+    toy_model: Path,
+    pairs_file: Path,
+    tmp_path_factory: pytest.TempPathFactory,
+) -> Iterator[dict[str, Any]]:
     """A planted bad region: a learning rate that drifts twice as far and ranks just as well."""
     folder = tmp_path_factory.mktemp("chosen")
     sections = {
@@ -36,8 +41,9 @@ def chosen(
         "seed": 0,
     }
     path = write_sweep(folder, toy_model, pairs_file, **sections)
-    selection = selection_of(run("run", str(path), "--json", "--id", "first"))
-    return {"selection": selection, "yaml": path, "folder": folder / "runs" / "first"}
+    with sweeps_run(request):
+        selection = selection_of(command("run", str(path), "--json", "--id", "first"))
+        yield {"selection": selection, "yaml": path, "folder": folder / "runs" / "first"}
 
 
 def test_what_drifted_too_far_is_excluded(chosen: dict[str, Any]) -> None:
@@ -77,13 +83,13 @@ def test_final_was_opened_once_for_the_winner(chosen: dict[str, Any]) -> None:
 def test_a_replay_says_the_same_and_the_winner_is_a_later_sweeps_incumbent(
     chosen: dict[str, Any],
 ) -> None:
-    told = json.loads(run("select", str(chosen["folder"]), "--json").stdout)
+    told = json.loads(command("select", str(chosen["folder"]), "--json").stdout)
     assert told == chosen["selection"]
 
     point = f"space={json.dumps(chosen['selection']['winner']['point'])}"
     settings = (point, "search.trials=1", f"selection.incumbent={chosen['folder']}")
     words = [word for key in settings for word in ("--set", key)]
-    again = selection_of(run("run", str(chosen["yaml"]), "--json", "--id", "second", *words))
+    again = selection_of(command("run", str(chosen["yaml"]), "--json", "--id", "second", *words))
     incumbent = again["incumbent"]
     assert incumbent["name"] == "first"
     for split in ("select", "final"):
@@ -99,14 +105,14 @@ def test_a_replay_says_the_same_and_the_winner_is_a_later_sweeps_incumbent(
 def test_a_second_look_at_final_is_refused_then_recorded(chosen: dict[str, Any]) -> None:
     folder = chosen["folder"]
     loose = "selection.objective=token_reward_accuracy"
-    refused = run("select", str(folder), "--set", loose, "--write")
+    refused = command("select", str(folder), "--set", loose, "--write")
     assert refused.returncode == 2
     assert "the final split was opened on" in refused.stderr
     assert "Traceback" not in refused.stderr
     assert json.loads((folder / "selection.json").read_text()) == chosen["selection"]
 
     words = ("--set", loose, "--write", "--open-final-again", "--json")
-    told = json.loads(run("select", str(folder), *words).stdout)
+    told = json.loads(command("select", str(folder), *words).stdout)
     assert told["objective"] == "token_reward_accuracy"
     assert [o["forced"] for o in told["final_opened"]] == [False, True]
     assert json.loads((folder / "selection.json").read_text()) == told
