@@ -1,9 +1,13 @@
-"""A whole sweep that trains its best points again, killed while it does, through real Ray and TRL."""
+"""A whole sweep that trains its best points again: ended by SIGTERM, resumed, killed, resumed.
+
+Real Ray and TRL. test_kills does this again and again, test_interrupts in every way there is.
+"""
 
 from __future__ import annotations
 
 import json
-import time
+import shutil
+import signal
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +20,9 @@ from sweeps.run_dir import ledger
 from sweeps.run_dir.paths import SweepPaths
 from sweeps.selection.confirmation import new_seeds
 from sweeps.selection.ordering import best_evaluation
-from tests.support.driving import start, write_sweep
+from tests.support.cluster import leaked
+from tests.support.driving import end_of, records_in, start, wait_for, write_sweep
+from tests.support.in_process import command
 from tests.support.toys import LENIENT
 from tests.support.whole_sweeps import run, selection_of
 
@@ -32,30 +38,61 @@ def resumed(
 ) -> dict[str, Any]:
     """Two points, two new seeds each: killed in the first of them; one of the others fails."""
     folder = tmp_path_factory.mktemp("confirmed")
+    pairs = Path(shutil.copy(pairs_file, folder))
     sections = {
         "space": {"beta": 0.1, "learning_rate": {"log_uniform": [1e-4, 3e-3]}},
-        "training": {"max_steps": 40, "batch_pairs": 4, "evaluations": 2},
+        "training": {"max_steps": 100, "batch_pairs": 4, "evaluations": 2},
         "search": {"trials": 2, "objectives": ["accuracy", "drift"]},
         "selection": {**LENIENT, "objective": OBJECTIVE, "confirm": {"top": 2, "seeds": 2}},
     }
-    path = write_sweep(folder, toy_model, pairs_file, **sections)
+    path = write_sweep(folder, toy_model, pairs, **sections)
     sweep = folder / "runs" / "killed"
+
     first = start("run", str(path), "--id", "killed")
-    deadline = time.monotonic() + 240
-    while not list(sweep.glob("checkpoints/t000?-s1/step-000020/manifest.json")):
-        assert time.monotonic() < deadline
-        assert first.poll() is None, first.communicate()
-        time.sleep(0.1)
-    first.kill()
-    first.communicate()
+    wait_for(lambda: (sweep / "trials/t0000.json").exists())
+    busy = command("resume", str(sweep))
+    wait_for(lambda: list(sweep.glob("checkpoints/t0000/step-000050/manifest.json")))
+    first.send_signal(signal.SIGTERM)
+    ended = end_of(first)
+    drawn = json.loads((sweep / "trials/t0000.json").read_text())
+    failed_by_then = records_in(sweep)
+
+    second = start("resume", str(sweep))
+    confirming = "checkpoints/t000?-s1/step-000050/manifest.json"
+    wait_for(lambda: list(sweep.glob(confirming)) or second.poll() is not None, seconds=240)
+    assert second.poll() is None, end_of(second)
+    second.kill()
+    _, told = end_of(second)
     before = (sweep / "ledger.jsonl").read_bytes()
     splits = (sweep / "prepared.json").read_bytes()
+    written = written_of(sweep, "t0000", "t0001")
     # What a worker leaves behind that ran out of memory just before a kill.
     failure = {"reason": "out of memory", "detail": "of a test", "traceback": ""}
     (sweep / "failures").mkdir()
     (sweep / "failures" / "t0001-s2.json").write_text(json.dumps(failure))
+    # The folder alone is enough: without the data, Tune's own files and the study.
+    pairs.unlink()
+    shutil.rmtree(sweep / "ray")
+    (sweep / "study.db").unlink(missing_ok=True)
     selection = selection_of(run("resume", str(sweep), "--json"))
-    return {"selection": selection, "before": before, "splits": splits, "paths": paths_of(sweep)}
+    return {
+        "busy": (first.pid, busy.returncode, busy.stderr),
+        "ended": (*ended, failed_by_then),
+        "drawn": drawn,
+        "told": told,
+        "before": before,
+        "splits": splits,
+        "written": written,
+        "selection": selection,
+        "paths": paths_of(sweep),
+        "folder": sweep,
+    }
+
+
+def written_of(folder: Path, *trials: str) -> dict[str, int]:
+    """When each evaluation of the trials was written."""
+    files = [file for trial in trials for file in folder.glob(f"outcomes/{trial}-step-*")]
+    return {file.name: file.stat().st_mtime_ns for file in files}
 
 
 def paths_of(folder: Path) -> SweepPaths:
@@ -65,6 +102,31 @@ def paths_of(folder: Path) -> SweepPaths:
 def accuracy(paths: SweepPaths, trial: str, step: int) -> float:
     outcomes, _ = read_outcomes(paths.store.read(paths.outcome(trial, step)))
     return outcomes.count(OBJECTIVE).accuracy
+
+
+def test_who_starts_it_a_second_time_is_told_who_is_at_work(resumed: dict[str, Any]) -> None:
+    pid, code, told = resumed["busy"]
+    assert code == 75, told
+    assert f"process {pid} on" in told
+    assert "Traceback" not in told
+
+
+def test_sigterm_ends_it_so_that_it_can_be_resumed(resumed: dict[str, Any]) -> None:
+    code, told, failed = resumed["ended"]
+    assert code == 130, told
+    assert "resume" in told
+    assert "Traceback" not in told
+    assert not failed, "an interrupted trial has not failed"
+
+
+def test_what_was_trained_is_not_trained_again(resumed: dict[str, Any]) -> None:
+    assert "t0000 step 50/100" not in resumed["told"], "it went on from its checkpoint"
+    assert len(resumed["written"]) == 4
+    assert written_of(resumed["folder"], "t0000", "t0001") == resumed["written"]
+
+
+def test_nothing_of_it_is_left_in_the_cluster(resumed: dict[str, Any]) -> None:
+    wait_for(lambda: not leaked(), seconds=90, every=1)
 
 
 def test_nothing_is_lost_or_repeated(resumed: dict[str, Any]) -> None:
@@ -78,6 +140,11 @@ def test_nothing_is_lost_or_repeated(resumed: dict[str, Any]) -> None:
         *["t0001"] * 2,
     ]
     points = {r.trial: r.point for r in records}
+    assert dict(points["t0000"]) == resumed["drawn"]["point"]
+    assert points["t0001"] != points["t0000"], "a resumed sweep draws on"
+    for record in records:
+        if record.status == "finished":
+            assert [e.step for e in record.evaluations] == [50, 100]
     for record in records[2:]:
         assert record.point == points[record.confirms]
         number = int(record.trial.rpartition("-s")[2])
@@ -117,7 +184,7 @@ def test_a_new_seed_changes_the_training_and_not_the_splits(resumed: dict[str, A
     assert paths.store.read(paths.prepared) == resumed["splits"]
     seen = {}
     for trial in ("t0000", "t0000-s1", "t0000-s2"):
-        outcomes, _ = read_outcomes(paths.store.read(paths.outcome(trial, 40)))
+        outcomes, _ = read_outcomes(paths.store.read(paths.outcome(trial, 100)))
         seen[trial] = outcomes
     first, *others = seen.values()
     for other in others:

@@ -8,15 +8,16 @@ from pathlib import Path
 import pytest
 
 from tests.support.earlier_sweeps import resumed_by_the_earlier_version, unpack
-from tests.support.whole_sweeps import run, selection_of
+from tests.support.in_process import command
+from tests.support.whole_sweeps import selection_of
 
-pytestmark = [pytest.mark.ray, pytest.mark.integration]
+pytestmark = [pytest.mark.integration, pytest.mark.usefixtures("place")]
 
 
-def test_a_sweep_that_was_cut_off_is_resumed(ray_cluster: str, tmp_path: Path) -> None:
+def test_a_sweep_that_was_cut_off_is_resumed(tmp_path: Path) -> None:
     folder = unpack(tmp_path) / "runs" / "cut-1"
     before = (folder / "ledger.jsonl").read_bytes()
-    selection = selection_of(run("resume", str(folder), "--json"))
+    selection = selection_of(command("resume", str(folder), "--json"))
     assert (folder / "ledger.jsonl").read_bytes().startswith(before), "what ended stays"
     expected = resumed_by_the_earlier_version()
     for key in ("trial", "step", "seed"):
@@ -32,7 +33,7 @@ def test_a_sweep_that_was_cut_off_is_resumed(ray_cluster: str, tmp_path: Path) -
             assert selection[split][key] == expected[split][key]
 
 
-def test_a_night_follows_the_earlier_versions_night(ray_cluster: str, tmp_path: Path) -> None:
+def test_a_night_follows_the_earlier_versions_night(tmp_path: Path) -> None:
     folder = unpack(tmp_path)
     first = json.loads((folder / "runs" / "night-2026-11-23" / "night.json").read_text())
     assert first["promoted"]
@@ -43,7 +44,7 @@ def test_a_night_follows_the_earlier_versions_night(ray_cluster: str, tmp_path: 
         .replace("path: pairs.jsonl", f"path: {folder}/pairs.jsonl")
         .replace("storage: runs", f"storage: {folder}/runs")
     )
-    done = run("nightly", str(file), "--date", "2026-11-24", "--json")
+    done = command("nightly", str(file), "--date", "2026-11-24", "--json")
     assert done.returncode == 0, done.stderr
     night = json.loads(done.stdout)
     assert [row["night"] for row in night["trend"]] == ["2026-11-23", "2026-11-24"]

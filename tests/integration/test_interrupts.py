@@ -11,7 +11,7 @@ import pytest
 
 from tests.support.driving import end_of, records_in, run, start, wait_for, write_sweep
 
-pytestmark = [pytest.mark.ray, pytest.mark.integration]
+pytestmark = [pytest.mark.ray, pytest.mark.integration, pytest.mark.slow]
 
 
 def test_two_starts_sigterm_and_a_stopped_job(

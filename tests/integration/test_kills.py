@@ -17,7 +17,7 @@ from tests.support.cluster import leaked
 from tests.support.driving import end_of, records_in, run, start, wait_for, write_sweep
 from tests.support.toys import write_toy_pairs
 
-pytestmark = [pytest.mark.ray, pytest.mark.integration]
+pytestmark = [pytest.mark.ray, pytest.mark.integration, pytest.mark.slow]
 
 TRIALS, STEPS, EVALUATIONS = 5, 100, 5
 _EVALUATED = re.compile(r"(t\d{4}) step (\d+)/")

@@ -13,7 +13,7 @@ import pytest
 
 from tests.support.driving import end_of, records_in, run, start, wait_for, write_sweep
 
-pytestmark = [pytest.mark.ray, pytest.mark.integration]
+pytestmark = [pytest.mark.ray, pytest.mark.integration, pytest.mark.slow]
 
 STEPS, EVALUATIONS = 300, 6
 

@@ -9,7 +9,7 @@ import pytest
 
 from tests.support.repository import ROOT
 
-pytestmark = [pytest.mark.ray, pytest.mark.integration]
+pytestmark = [pytest.mark.ray, pytest.mark.integration, pytest.mark.slow]
 
 
 def test_forty_trials_while_actors_die(ray_cluster: str) -> None:

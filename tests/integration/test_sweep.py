@@ -8,7 +8,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -21,30 +21,16 @@ from sweeps.run_dir import ledger
 from sweeps.run_dir.paths import SweepPaths
 from sweeps.trials.metrics import OF_SWEEP, OF_TRIAL
 from tests.support.cluster import exported_metrics, get, ray_processes
-from tests.support.driving import start, write_sweep
+from tests.support.driving import end_of, records_in, start, wait_for, write_sweep
+from tests.support.in_process import command
 from tests.support.toys import LENIENT
 from tests.support.whole_sweeps import run, selection_of
 
 pytestmark = [pytest.mark.ray, pytest.mark.integration]
 
-Sweep = Callable[..., Path]
 # Draws a point that needs 256 GB, one that diverges and a good one, in this order: the good trial
 # runs on a lane on which another has just failed.
 SEED = 19
-
-
-@pytest.fixture
-def sweep_file(tmp_path: Path, toy_model: Path, pairs_file: Path) -> Sweep:
-    """Writes a sweep's YAML; keyword arguments replace whole sections."""
-
-    def write(**sections: Any) -> Path:
-        own = {
-            "space": {"beta": 0.1, "learning_rate": 0.005, "length_norm": "none"},
-            "search": {"trials": 1},
-        }
-        return write_sweep(tmp_path, toy_model, pairs_file, **{**own, **sections})
-
-    return write
 
 
 @pytest.fixture(scope="module")
@@ -119,7 +105,7 @@ def test_a_run_leaves_a_report(finished: dict[str, Any]) -> None:
     assert f"{node['host']} | {node['cpu']} | {node['cores']} |" in told.replace("\\", "")
     assert "No answers" not in told, "reference and winner have answered"
     before = page
-    done = run("report", str(folder))
+    done = command("report", str(folder))
     assert (done.returncode, done.stdout) == (0, f"{folder}/report/index.html\n")
     assert (folder / "report" / "index.html").read_text() == before
 
@@ -180,43 +166,69 @@ def test_best_shows_and_export_copies(finished: dict[str, Any], tmp_path: Path) 
     from transformers import AutoModelForCausalLM
 
     folder = finished["selection"]["folder"]
-    shown = run("best", folder)
+    shown = command("best", folder)
     assert shown.returncode == 0
     assert finished["selection"]["winner"]["trial"] in shown.stdout
     assert "2 of 3 trials failed" in shown.stdout
-    assert run("export", folder, str(tmp_path / "model"), "--even-if-not-better").returncode == 0
+    assert (
+        command("export", folder, str(tmp_path / "model"), "--even-if-not-better").returncode == 0
+    )
     AutoModelForCausalLM.from_pretrained(tmp_path / "model")
 
 
-def test_a_cold_trial_of_a_second_sweep_gives_the_same_numbers(finished: dict[str, Any]) -> None:
+@pytest.fixture(scope="module")
+def again(finished: dict[str, Any]) -> dict[str, Any]:
+    """A second sweep without lanes, of one trial: the winner's point. `kept`: times of the cache."""
+    kept = _cache_times(paths_of(finished["selection"]))
+    point = json.dumps(finished["selection"]["winner"]["point"])
+    given = [f"space={point}", "search.trials=1", "resources.lanes=false"]
+    done = command("run", str(finished["yaml"]), "--json", "--id", "again", *settings(given))
+    return {"selection": selection_of(done), "kept": kept}
+
+
+def settings(given: Sequence[str]) -> list[str]:
+    return [word for key in given for word in ("--set", key)]
+
+
+def test_a_cold_trial_of_a_second_sweep_gives_the_same_numbers(
+    finished: dict[str, Any], again: dict[str, Any]
+) -> None:
     """The reference is found, not computed; and no number depends on the lane's earlier trials."""
-    first = paths_of(finished["selection"])
-    winner = finished["selection"]["winner"]
-    before = _cache_times(first)
-    given = [f"space={json.dumps(winner['point'])}", "search.trials=1", "resources.lanes=false"]
-    settings = [word for key in given for word in ("--set", key)]
-    done = run("run", str(finished["yaml"]), "--json", "--id", "again", *settings)
-    second = paths_of(selection_of(done))
+    first, second = paths_of(finished["selection"]), paths_of(again["selection"])
     prepared = json.loads(second.store.read("prepared.json"))
     assert not any(prepared["reference_computed"].values())
-    assert _cache_times(first) == before
+    assert _cache_times(first) == again["kept"]
     for step in (2, 4):
-        warm, _ = read_outcomes(first.store.read(first.outcome(winner["trial"], step)))
+        warm, _ = read_outcomes(
+            first.store.read(first.outcome(finished["selection"]["winner"]["trial"], step))
+        )
         cold, _ = read_outcomes(second.store.read(second.outcome("t0000", step)))
         assert warm.ids == cold.ids
         assert (warm.chosen_logp == cold.chosen_logp).all()
         assert (warm.rejected_logp == cold.rejected_logp).all()
 
 
+def test_two_workers_count_every_pair_once(finished: dict[str, Any], again: dict[str, Any]) -> None:
+    one = again["selection"]
+    point = json.dumps(one["winner"]["point"])
+    given = [f"space={point}", "search.trials=1", "resources.workers=2"]
+    done = command("run", str(finished["yaml"]), "--json", "--id", "two", *settings(given))
+    two = selection_of(done)
+    for split in ("select", "final"):
+        assert {k: one[split][k] for k in ("correct", "ties", "total")} == {
+            k: two[split][k] for k in ("correct", "ties", "total")
+        }
+
+
 def test_resuming_a_finished_sweep_changes_nothing(finished: dict[str, Any]) -> None:
     selection = finished["selection"]
     before = Path(selection["folder"], "ledger.jsonl").read_bytes()
-    assert selection_of(run("resume", selection["folder"], "--json")) == selection
+    assert selection_of(command("resume", selection["folder"], "--json")) == selection
     assert Path(selection["folder"], "ledger.jsonl").read_bytes() == before
 
 
 def test_the_dashboard_shows_each_trial_and_each_lane(
-    finished: dict[str, Any], ray_cluster: str
+    finished: dict[str, Any], again: dict[str, Any], ray_cluster: str
 ) -> None:
     runs = json.loads(get(f"{ray_cluster}/api/train/v2/runs/v1"))
     names = {r["name"] for r in runs["train_runs"]}
@@ -226,8 +238,9 @@ def test_the_dashboard_shows_each_trial_and_each_lane(
     assert "again-t0000" in names, "without lanes a trial is a run of its own"
 
 
+@pytest.mark.slow
 def test_interrupted_and_killed_sweeps_resume_without_losing_or_repeating(
-    ray_cluster: str, sweep_file: Sweep, tmp_path: Path
+    ray_cluster: str, sweep_file: Callable[..., Path], tmp_path: Path
 ) -> None:
     space = {
         "beta": {"log_uniform": [0.05, 0.5]},
@@ -239,7 +252,7 @@ def test_interrupted_and_killed_sweeps_resume_without_losing_or_repeating(
     folder = tmp_path / "runs" / "killed"
 
     first = start("run", str(path), "--id", "killed")
-    _wait(lambda: list(folder.glob("checkpoints/t0000/step-000050/manifest.json")))
+    wait_for(lambda: list(folder.glob("checkpoints/t0000/step-000050/manifest.json")))
     first.send_signal(signal.SIGINT)
     _, told = first.communicate(timeout=120)
     assert first.returncode == 130, told
@@ -248,7 +261,7 @@ def test_interrupted_and_killed_sweeps_resume_without_losing_or_repeating(
     assert not (folder / "ledger.jsonl").exists(), "an interrupted trial has not failed"
 
     second = start("resume", str(folder))
-    _wait(lambda: list(folder.glob("checkpoints/t0001/step-000050/manifest.json")))
+    wait_for(lambda: list(folder.glob("checkpoints/t0001/step-000050/manifest.json")))
     second.kill()
     second.communicate()
     ended = (folder / "ledger.jsonl").read_bytes()
@@ -263,6 +276,7 @@ def test_interrupted_and_killed_sweeps_resume_without_losing_or_repeating(
     assert {t["status"] for t in selection["trials"]} == {"finished"}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("killed", "lanes"),
     [
@@ -273,17 +287,14 @@ def test_interrupted_and_killed_sweeps_resume_without_losing_or_repeating(
     ],
 )
 def test_a_killed_process_costs_neither_the_trial_nor_a_step(
-    ray_cluster: str, sweep_file: Sweep, tmp_path: Path, killed: str, lanes: bool
+    ray_cluster: str, sweep_file: Callable[..., Path], tmp_path: Path, killed: str, lanes: bool
 ) -> None:
     training = {"max_steps": 200, "batch_pairs": 4, "evaluations": 4}
     path = sweep_file(training=training, resources={"lanes": lanes})
     sweep = start("run", str(path), "--id", "killed", "--json")
     folder = tmp_path / "runs" / "killed"
-    _wait(lambda: list(folder.glob("checkpoints/t0000/step-000050/manifest.json")))
-    processes = [p for p in ray_processes() if killed in " ".join(p.cmdline())]
-    assert processes
-    for process in processes:
-        process.kill()
+    wait_for(lambda: list(folder.glob("checkpoints/t0000/step-000050/manifest.json")))
+    kill(killed)
     _, stderr = sweep.communicate(timeout=200)
     assert sweep.returncode == 0, stderr
     [record] = ledger.read(Store.open(folder), "ledger.jsonl")
@@ -293,58 +304,37 @@ def test_a_killed_process_costs_neither_the_trial_nor_a_step(
     )
 
 
-def test_a_sweep_fed_from_several_sources(
-    ray_cluster: str, sweep_file: Sweep, pairs_file: Path, tmp_path: Path
+def test_each_process_of_a_trial_may_be_killed(
+    ray_cluster: str, sweep_file: Callable[..., Path], tmp_path: Path
 ) -> None:
-    golden = [{"prompt": f"Is {n} much?", "golden": f"Yes, {n} is."} for n in range(24)]
-    attacks = [
-        {"prompt": f"Poison {n}?", "response": text, "label": label, "category": "poison"}
-        for n in range(24)
-        for text, label in (("I will not help.", "safe"), ("Take this.", "harmful"))
-    ]
-    for name, rows in (("golden", golden), ("attacks", attacks)):
-        (tmp_path / f"{name}.jsonl").write_text("".join(json.dumps(r) + "\n" for r in rows))
-    data = {
-        "sources": [
-            {"path": str(pairs_file), "name": "humans", "weight": 2.0},
-            {"path": str(tmp_path / "golden.jsonl"), "kind": "golden", "weight": 1.0},
-            {"path": str(tmp_path / "attacks.jsonl"), "kind": "red_team", "weight": 1.0},
-        ],
-        "generation": {"max_new_tokens": 8},
-        "max_tokens": 256,
-    }
-    selection = selection_of(run("run", str(sweep_file(data=data)), "--json"))
-    kinds = {"humans", "golden", "attacks"}
-    assert set(selection["select"]["by"]["source"]) == kinds
-    assert set(selection["final"]["by"]["category"]) == {"poison", "none"}
-    counted = [of["total"] for of in selection["final"]["by"]["source"].values()]
-    assert sum(counted) == selection["final"]["total"]
-    [record] = ledger.read(Store.open(selection["folder"]), "ledger.jsonl")
-    assert set(record.evaluations[-1].slices["reward_accuracy"]["source"]) == kinds
-    rows = [
-        json.loads(line)
-        for split in ("train", "select", "final")
-        for line in Path(selection["folder"], f"splits/{split}.jsonl").read_text().splitlines()
-    ]
-    own = [row["rejected"][0]["content"] for row in rows if row["source"] == "golden"]
-    assert 20 < len(own) <= 24
-    assert all(own)
-    assert len(set(own)) > 1, "the model answers different prompts differently"
+    """One after the other in one trial; after the mailbox died, the trial has workers of its own."""
+    training = {"max_steps": 400, "batch_pairs": 4, "evaluations": 8}
+    path = sweep_file(training=training, search={"trials": 1, "retries": 4})
+    sweep = start("run", str(path), "--id", "killed", "--json")
+    folder = tmp_path / "runs" / "killed"
+    killed = ("RayTrainWorker", "ray::ImplicitFunc", "ray::Lanes", "RayTrainWorker")
+    for step, name in zip((50, 100, 200, 300), killed, strict=True):
+        evaluated = folder / f"outcomes/t0000-step-{step:06d}.parquet"
+        wait_for(lambda f=evaluated: f.exists() or sweep.poll() is not None)
+        kill(name)
+    code, told = end_of(sweep)
+    assert code == 0, told
+    [record] = records_in(folder)
+    every = list(range(50, 401, 50))
+    assert (record.status, [e.step for e in record.evaluations]) == ("finished", every)
 
 
-def test_two_workers_count_every_pair_once(
-    ray_cluster: str, sweep_file: Sweep, finished: dict[str, Any]
+def kill(name: str) -> None:
+    """Every process of the cluster that is called so; there must be one."""
+    processes = [p for p in ray_processes() if name in " ".join(p.cmdline())]
+    assert processes
+    for process in processes:
+        process.kill()
+
+
+def test_asha_stops_weak_trials_and_gauges_are_live(
+    ray_cluster: str, sweep_file: Callable[..., Path]
 ) -> None:
-    one = selection_of(run("run", str(sweep_file()), "--json", "--id", "one"))
-    path = sweep_file(resources={"workers": 2, "cpus_per_worker": 1})
-    two = selection_of(run("run", str(path), "--json", "--id", "two"))
-    for split in ("select", "final"):
-        assert {k: one[split][k] for k in ("correct", "ties", "total")} == {
-            k: two[split][k] for k in ("correct", "ties", "total")
-        }
-
-
-def test_asha_stops_weak_trials_and_gauges_are_live(ray_cluster: str, sweep_file: Sweep) -> None:
     path = sweep_file(
         space={"beta": 0.1, "learning_rate": {"choice": [1e-9, 0.01]}, "length_norm": "none"},
         search={"trials": 2, "scheduler": "asha", "sampler": "random"},
@@ -364,8 +354,9 @@ def test_asha_stops_weak_trials_and_gauges_are_live(ray_cluster: str, sweep_file
     assert by_rate == {0.01: "finished", 1e-9: "stopped"}, "seed 0 draws the good rate first"
 
 
+@pytest.mark.slow
 def test_a_submitted_job_runs_the_same_program(
-    ray_cluster: str, sweep_file: Sweep, tmp_path: Path
+    ray_cluster: str, sweep_file: Callable[..., Path], tmp_path: Path
 ) -> None:
     sweep_file()
     ray = str(Path(sys.executable).parent / "ray")
@@ -380,37 +371,16 @@ def test_a_submitted_job_runs_the_same_program(
 
 
 def test_what_the_cluster_cannot_give_is_refused_with_numbers(
-    ray_cluster: str, sweep_file: Sweep
+    ray_cluster: str, sweep_file: Callable[..., Path]
 ) -> None:
     path = sweep_file(resources={"workers": 2, "cpus_per_worker": 8})
     started = time.monotonic()
-    done = run("run", str(path))
+    done = command("run", str(path))
     assert done.returncode == 2
     assert "need 16 CPUs and the cluster has 2" in done.stderr
     assert "Traceback" not in done.stderr
     assert time.monotonic() - started < 30
     assert not list(Path(path.parent, "runs").glob("toy*"))
-
-
-def test_when_every_trial_fails_the_exit_code_says_so(ray_cluster: str, sweep_file: Sweep) -> None:
-    path = sweep_file(space={"beta": 0.1, "learning_rate": 1e30, "length_norm": "none"})
-    done = run("run", str(path), "--set", "training.evaluations=1", "--id", "hopeless")
-    assert done.returncode == 3
-    assert "nan" in done.stderr
-    assert "Traceback" not in done.stderr
-
-
-def test_real_human_pairs(
-    ray_cluster: str, sweep_file: Sweep, hh_harmless: Path, tmp_path: Path
-) -> None:
-    """Also with a URI as storage."""
-    storage = f"file://{tmp_path}/runs"
-    path = sweep_file(data={"path": str(hh_harmless), "max_tokens": 256}, storage=storage)
-    selection = selection_of(run("run", str(path), "--json"))
-    assert selection["folder"].startswith(storage)
-    paths = paths_of(selection)
-    counted = {s: len(paths.store.read(paths.split(s)).splitlines()) for s in ("select", "final")}
-    assert {s: selection[s]["total"] for s in counted} == counted
 
 
 def _plain_scorer(model: Path) -> Callable[[dict[str, Any], str], tuple[float, int]]:
@@ -438,12 +408,3 @@ def _plain_scorer(model: Path) -> Callable[[dict[str, Any], str], tuple[float, i
 def _cache_times(paths: SweepPaths) -> dict[str, int]:
     files = Path(paths.reference_cache.root).rglob("*.parquet")
     return {str(file): file.stat().st_mtime_ns for file in files}
-
-
-def _wait(condition: Callable[[], Any], seconds: float = 180) -> None:
-    deadline = time.monotonic() + seconds
-    while time.monotonic() < deadline:
-        if condition():
-            return
-        time.sleep(0.1)
-    raise AssertionError("what the test waits for did not happen")

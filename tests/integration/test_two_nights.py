@@ -1,9 +1,10 @@
-"""Two whole nights of real sweeps: the second knows the first and is judged against its winner."""
+"""Two whole nights: the second, on Ray, knows the first and is judged against its winner."""
 
 from __future__ import annotations
 
 import json
 import re
+import subprocess
 from pathlib import Path
 from typing import Any
 
@@ -17,17 +18,17 @@ from sweeps.run_dir.prepared import Prepared
 from sweeps.search import warm_start
 from sweeps.selection.ordering import best_accuracy
 from tests.support.chats import chat_server
-from tests.support.driving import start, write_sweep
+from tests.support.driving import write_sweep
+from tests.support.in_process import command, without_ray
+from tests.support.whole_sweeps import run
 
 pytestmark = [pytest.mark.ray, pytest.mark.integration]
 
 
-def hold(path: Path, night: str, webhook: str) -> dict[str, Any]:
-    program = start("nightly", str(path), "--date", night, "--json", DPO_SWEEPS_WEBHOOK=webhook)
-    out, said = program.communicate(timeout=300)
-    assert program.returncode == 0, said
-    told: dict[str, Any] = json.loads(out)
-    return told
+def night_of(done: subprocess.CompletedProcess[str]) -> dict[str, Any]:
+    assert done.returncode == 0, done.stderr
+    night: dict[str, Any] = json.loads(done.stdout)
+    return night
 
 
 @pytest.fixture(scope="module")
@@ -42,9 +43,12 @@ def nights(
         "resources": {"driver_resource": "driver"},
     }
     path = write_sweep(folder, toy_model, pairs_file, **sections)
-    with chat_server() as chat:
-        first = hold(path, "2026-11-23", chat.url)
-        second = hold(path, "2026-11-24", chat.url)
+    night = ("nightly", str(path), "--json", "--date")
+    with chat_server() as chat, pytest.MonkeyPatch.context() as patch:
+        patch.setenv("DPO_SWEEPS_WEBHOOK", chat.url)
+        with without_ray():
+            first = night_of(command(*night, "2026-11-23"))
+        second = night_of(run(*night, "2026-11-24"))
         return {"first": first, "second": second, "told": chat.told}
 
 
@@ -112,6 +116,6 @@ def test_drivers_asked_for_the_safe_node(nights: dict[str, Any], ray_cluster: st
     groups = list_placement_groups(address=ray_cluster, detail=True, limit=1000)
     bundles = [bundle["unit_resources"] for group in groups for bundle in group.bundles]
     drivers = [bundle for bundle in bundles if "driver" in bundle]
-    # Lanes reuse a trial's driver, so that there is one a night at least.
-    assert len(drivers) >= 2
+    # Lanes reuse a trial's driver, so that there is one at least.
+    assert drivers
     assert all(re.fullmatch(r"0\.001", str(bundle["driver"])) for bundle in drivers)
