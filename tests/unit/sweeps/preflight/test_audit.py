@@ -4,18 +4,15 @@ from __future__ import annotations
 
 import json
 import re
-import subprocess
-import sys
 from pathlib import Path
 
-import pytest
 import yaml
 
 from dpo_core.audit.pair_checks import SEVERE
+from tests.support.in_process import command
 from tests.support.toys import toy_pairs
 
 
-@pytest.mark.integration
 def test_the_command_counts_and_locates_planted_defects(toy_model: Path, tmp_path: Path) -> None:
     rows = []
     for p in toy_pairs(40):
@@ -34,13 +31,7 @@ def test_the_command_counts_and_locates_planted_defects(toy_model: Path, tmp_pat
         "training": {"max_steps": 1},
     }
     sweep.write_text(yaml.safe_dump(tree))
-    command = [sys.executable, "-m", "sweeps", "audit", str(sweep)]
-    done = subprocess.run(
-        [*command, "--json", "--with-model", "--strict"],
-        capture_output=True,
-        text=True,
-        timeout=120,
-    )
+    done = command("audit", str(sweep), "--json", "--with-model", "--strict")
     assert done.returncode == 2, done.stderr
     report = json.loads(done.stdout)
     findings = {finding["code"]: finding for finding in report["findings"]}
@@ -48,7 +39,7 @@ def test_the_command_counts_and_locates_planted_defects(toy_model: Path, tmp_pat
     assert findings["contradicting"]["severity"] == SEVERE
     assert "out_of_distribution" in findings
     assert sum(report["pairs"].values()) == 45
-    text = subprocess.run(command, capture_output=True, text=True, timeout=120)
+    text = command("audit", str(sweep))
     assert text.returncode == 0, text.stderr
     assert "severe: 5 times the same two answers are preferred both ways" in text.stdout
     (first, second), *_ = re.findall(r"such as pairs:(\d+) and pairs:(\d+)", text.stdout)
