@@ -127,13 +127,14 @@ def hh_harmless() -> Path:
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Say which tests pytest-xdist must run on the same worker, one after another.
 
-    Those that start Ray need both cores for themselves or share one cluster; and a file of
-    integration tests shares a server or a browser.
+    Those that start Ray share a cluster, and its deadlines want it to have a core. The slow ones
+    have none: they run file by file, on both workers. Other files of integration tests share a
+    server or a browser.
     """
     for item in items:
         if "ray_cluster" in getattr(item, "fixturenames", ()):
             item.add_marker("ray")
-        if item.get_closest_marker("ray"):
+        if item.get_closest_marker("ray") and not item.get_closest_marker("slow"):
             item.add_marker(pytest.mark.xdist_group("ray"))
         elif item.path.is_relative_to(INTEGRATION):
             item.add_marker(pytest.mark.xdist_group(item.path.stem))

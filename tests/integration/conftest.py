@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from tests.support.driving import write_sweep
-from tests.support.in_process import PLACES, sweeps_run
+from tests.support.in_process import PLACES, sweeps_run, without_ray
 
 
 @pytest.fixture
@@ -26,8 +26,15 @@ def sweep_file(tmp_path: Path, toy_model: Path, pairs_file: Path) -> Callable[..
     return write
 
 
+@pytest.fixture
+def in_process() -> Iterator[None]:
+    """Sweeps of `command` run in this process, without Ray."""
+    with without_ray():
+        yield
+
+
 @pytest.fixture(params=PLACES)
 def place(request: pytest.FixtureRequest) -> Iterator[None]:
-    """Sweeps of `command` run in this process; on Ray, too, where slow tests run."""
+    """Sweeps of `command` run in this process; and on Ray, which is slow."""
     with sweeps_run(request):
         yield

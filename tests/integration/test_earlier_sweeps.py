@@ -11,7 +11,7 @@ from tests.support.earlier_sweeps import resumed_by_the_earlier_version, unpack
 from tests.support.in_process import command
 from tests.support.whole_sweeps import selection_of
 
-pytestmark = [pytest.mark.integration, pytest.mark.usefixtures("place")]
+pytestmark = [pytest.mark.integration, pytest.mark.usefixtures("in_process")]
 
 
 def test_a_sweep_that_was_cut_off_is_resumed(tmp_path: Path) -> None:

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-import signal
 import subprocess
-import sys
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -16,8 +14,6 @@ import optuna
 import pytest
 
 from dpo_core.evaluation.outcomes import read_outcomes
-from dpo_core.storage.store import Store
-from sweeps.run_dir import ledger
 from sweeps.run_dir.paths import SweepPaths
 from sweeps.trials.metrics import OF_SWEEP, OF_TRIAL
 from tests.support.cluster import exported_metrics, get, ray_processes
@@ -238,72 +234,6 @@ def test_the_dashboard_shows_each_trial_and_each_lane(
     assert "again-t0000" in names, "without lanes a trial is a run of its own"
 
 
-@pytest.mark.slow
-def test_interrupted_and_killed_sweeps_resume_without_losing_or_repeating(
-    ray_cluster: str, sweep_file: Callable[..., Path], tmp_path: Path
-) -> None:
-    space = {
-        "beta": {"log_uniform": [0.05, 0.5]},
-        "learning_rate": 0.003,
-        "length_norm": "none",
-    }
-    training = {"max_steps": 100, "batch_pairs": 4, "evaluations": 2}
-    path = sweep_file(search={"trials": 2}, space=space, training=training)
-    folder = tmp_path / "runs" / "killed"
-
-    first = start("run", str(path), "--id", "killed")
-    wait_for(lambda: list(folder.glob("checkpoints/t0000/step-000050/manifest.json")))
-    first.send_signal(signal.SIGINT)
-    _, told = first.communicate(timeout=120)
-    assert first.returncode == 130, told
-    assert "resume" in told
-    assert "Traceback" not in told
-    assert not (folder / "ledger.jsonl").exists(), "an interrupted trial has not failed"
-
-    second = start("resume", str(folder))
-    wait_for(lambda: list(folder.glob("checkpoints/t0001/step-000050/manifest.json")))
-    second.kill()
-    second.communicate()
-    ended = (folder / "ledger.jsonl").read_bytes()
-    drawn = json.loads((folder / "trials/t0001.json").read_text())
-
-    selection = selection_of(run("resume", str(folder), "--json"))
-    records = ledger.read(Store.open(folder), "ledger.jsonl")
-    assert [r.trial for r in records] == ["t0000", "t0001"]
-    assert (folder / "ledger.jsonl").read_bytes().startswith(ended)
-    assert dict(records[1].point) == drawn["point"]
-    assert [[e.step for e in r.evaluations] for r in records] == [[50, 100], [50, 100]]
-    assert {t["status"] for t in selection["trials"]} == {"finished"}
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize(
-    ("killed", "lanes"),
-    [
-        ("RayTrainWorker", False),
-        ("RayTrainWorker", True),
-        ("ray::Lanes", True),  # the lane queue, and with it all lanes
-        ("ray::ImplicitFunc", True),  # the trial's driver
-    ],
-)
-def test_a_killed_process_costs_neither_the_trial_nor_a_step(
-    ray_cluster: str, sweep_file: Callable[..., Path], tmp_path: Path, killed: str, lanes: bool
-) -> None:
-    training = {"max_steps": 200, "batch_pairs": 4, "evaluations": 4}
-    path = sweep_file(training=training, resources={"lanes": lanes})
-    sweep = start("run", str(path), "--id", "killed", "--json")
-    folder = tmp_path / "runs" / "killed"
-    wait_for(lambda: list(folder.glob("checkpoints/t0000/step-000050/manifest.json")))
-    kill(killed)
-    _, stderr = sweep.communicate(timeout=200)
-    assert sweep.returncode == 0, stderr
-    [record] = ledger.read(Store.open(folder), "ledger.jsonl")
-    assert (record.status, [e.step for e in record.evaluations]) == (
-        "finished",
-        [50, 100, 150, 200],
-    )
-
-
 def test_each_process_of_a_trial_may_be_killed(
     ray_cluster: str, sweep_file: Callable[..., Path], tmp_path: Path
 ) -> None:
@@ -352,22 +282,6 @@ def test_asha_stops_weak_trials_and_gauges_are_live(
     assert gauges == {f"ray_dpo_sweeps_{name}" for name in {**OF_TRIAL, **OF_SWEEP}}
     by_rate = {t["point"]["learning_rate"]: t["status"] for t in selection["trials"]}
     assert by_rate == {0.01: "finished", 1e-9: "stopped"}, "seed 0 draws the good rate first"
-
-
-@pytest.mark.slow
-def test_a_submitted_job_runs_the_same_program(
-    ray_cluster: str, sweep_file: Callable[..., Path], tmp_path: Path
-) -> None:
-    sweep_file()
-    ray = str(Path(sys.executable).parent / "ray")
-    command = [ray, "job", "submit", "--address", ray_cluster, "--working-dir", str(tmp_path)]
-    command += ["--", sys.executable, "-m", "sweeps", "run", "sweep.yaml", "--id", "job"]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=300)
-    assert done.returncode == 0, done.stdout + done.stderr
-    assert "succeeded" in done.stdout
-    assert "\r" not in done.stdout
-    selection = json.loads((tmp_path / "runs" / "job" / "selection.json").read_text())
-    assert selection["winner"]["trial"] == "t0000"
 
 
 def test_what_the_cluster_cannot_give_is_refused_with_numbers(

@@ -14,11 +14,11 @@ from sweeps.run_dir.paths import SweepPaths
 from tests.support.in_process import command
 from tests.support.whole_sweeps import selection_of
 
-pytestmark = [pytest.mark.integration, pytest.mark.usefixtures("place")]
+pytestmark = pytest.mark.integration
 
 
 def test_a_sweep_fed_from_several_sources(
-    sweep_file: Callable[..., Path], pairs_file: Path, tmp_path: Path
+    in_process: None, sweep_file: Callable[..., Path], pairs_file: Path, tmp_path: Path
 ) -> None:
     golden = [{"prompt": f"Is {n} much?", "golden": f"Yes, {n} is."} for n in range(24)]
     attacks = [
@@ -56,7 +56,9 @@ def test_a_sweep_fed_from_several_sources(
     assert len(set(own)) > 1, "the model answers different prompts differently"
 
 
-def test_when_every_trial_fails_the_exit_code_says_so(sweep_file: Callable[..., Path]) -> None:
+def test_when_every_trial_fails_the_exit_code_says_so(
+    place: None, sweep_file: Callable[..., Path]
+) -> None:
     path = sweep_file(space={"beta": 0.1, "learning_rate": 1e30, "length_norm": "none"})
     done = command("run", str(path), "--set", "training.evaluations=1", "--id", "hopeless")
     assert done.returncode == 3
@@ -65,7 +67,7 @@ def test_when_every_trial_fails_the_exit_code_says_so(sweep_file: Callable[..., 
 
 
 def test_real_human_pairs(
-    sweep_file: Callable[..., Path], hh_harmless: Path, tmp_path: Path
+    in_process: None, sweep_file: Callable[..., Path], hh_harmless: Path, tmp_path: Path
 ) -> None:
     """Also with a URI as storage."""
     storage = f"file://{tmp_path}/runs"
