@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from tests.support.driving import write_sweep
-from tests.support.in_process import PLACES, sweeps_run, without_ray
+from tests.support.in_process import PLACES, sweeps_in_process, sweeps_run
 
 
 @pytest.fixture
@@ -29,7 +29,7 @@ def sweep_file(tmp_path: Path, toy_model: Path, pairs_file: Path) -> Callable[..
 @pytest.fixture
 def in_process() -> Iterator[None]:
     """Sweeps of `command` run in this process, without Ray."""
-    with without_ray():
+    with sweeps_in_process():
         yield
 
 

@@ -12,7 +12,7 @@ import pytest
 from dpo_core.storage.store import Store
 from sweeps.run_dir import ledger
 from tests.support.driving import Program, end_of, start, wait_for, write_sweep
-from tests.support.in_process import command, without_ray
+from tests.support.in_process import command, sweeps_in_process
 from tests.support.s3 import BUCKET, Cable, s3_server
 
 pytestmark = pytest.mark.integration
@@ -61,7 +61,7 @@ def test_an_object_store_that_is_away_for_some_seconds(
         s3.mend()
         return before, evaluated(store)
 
-    with without_ray(), ThreadPoolExecutor(1) as pool:
+    with sweeps_in_process(), ThreadPoolExecutor(1) as pool:
         away = pool.submit(be_away)
         done = command("run", str(path), "--id", "away")
         before, after = away.result()

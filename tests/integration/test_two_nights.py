@@ -19,7 +19,7 @@ from sweeps.search import warm_start
 from sweeps.selection.ordering import best_accuracy
 from tests.support.chats import chat_server
 from tests.support.driving import write_sweep
-from tests.support.in_process import command, without_ray
+from tests.support.in_process import command, sweeps_in_process
 from tests.support.whole_sweeps import run
 
 pytestmark = [pytest.mark.ray, pytest.mark.integration]
@@ -46,7 +46,7 @@ def nights(
     night = ("nightly", str(path), "--json", "--date")
     with chat_server() as chat, pytest.MonkeyPatch.context() as patch:
         patch.setenv("DPO_SWEEPS_WEBHOOK", chat.url)
-        with without_ray():
+        with sweeps_in_process():
             first = night_of(command(*night, "2026-11-23"))
         second = night_of(run(*night, "2026-11-24"))
         return {"first": first, "second": second, "told": chat.told}

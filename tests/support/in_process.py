@@ -44,24 +44,27 @@ def command(*arguments: str) -> subprocess.CompletedProcess[str]:
 
 
 @contextlib.contextmanager
-def without_ray() -> Iterator[None]:
-    """Let sweeps run in this process: trials one after the other, calls as plain calls.
+def sweeps_in_process() -> Iterator[None]:
+    """Let whole sweeps run in this process: trials one after the other, calls as plain calls.
 
     Only Ray is left out. Data, points, training, ledger, retention, choice, export and report are the
-    product's own; Ray Train's local mode runs the loop that a worker runs.
+    product's own; Ray Train's local mode runs the loop that a worker runs. In
+    `sweeps_without_ray` training is made up, too.
     """
     with contextlib.ExitStack() as patches:
         for name, replacement in {
             "sweeps.sweep.connected": contextlib.nullcontext,
             "sweeps.reselect.connected": contextlib.nullcontext,
             "sweeps.sweep.dashboard_url": lambda: None,
-            "sweeps.sweep.call_of": lambda config, lanes=None: _call,
-            "sweeps.reselect.call_of": lambda config, lanes=None: _call,
-            "sweeps.trials.runner.open_lanes": lambda config, paths: None,
+            "sweeps.sweep.remote_call_for": lambda *_: _call,
+            "sweeps.reselect.remote_call_for": lambda *_: _call,
+            "sweeps.trials.runner.open_lanes": lambda *_: None,
             "sweeps.trials.runner._fit": _fit,
             "sweeps.trials.trainable.fit_group": _fit_group,
             "ray.tune.integration.ray_train.TuneReportCallback": lambda: None,
             "ray.cluster_resources": lambda: {"CPU": 2.0},
+            # Statsmodels collects at every correction of p-values: a second with torch loaded.
+            "gc.collect": lambda *_: 0,
         }.items():
             patches.enter_context(mock.patch(name, replacement))
         yield
@@ -74,7 +77,7 @@ def sweeps_run(request: pytest.FixtureRequest) -> Iterator[None]:
         request.getfixturevalue("ray_cluster")
         yield
     else:
-        with without_ray():
+        with sweeps_in_process():
             yield
 
 
@@ -106,9 +109,9 @@ def _run_trial(
     def report(metrics: dict[str, Any]) -> None:
         results.append({**metrics, "training_iteration": len(results) + 1})
         searcher.on_trial_result(trial_id, results[-1])
-        callback.on_trial_result(0, [], trial, results[-1])
+        callback.on_trial_result(trial=trial, result=results[-1])
 
-    callback.on_trial_start(0, [], trial)
+    callback.on_trial_start(trial=trial)
     failed = False
     with mock.patch("ray.train.report", report):
         try:
@@ -116,7 +119,7 @@ def _run_trial(
         except TrialFailed:
             failed = True
     searcher.on_trial_complete(trial_id, results[-1] if results else None, failed)
-    (callback.on_trial_error if failed else callback.on_trial_complete)(0, [], trial)
+    (callback.on_trial_error if failed else callback.on_trial_complete)(trial=trial)
 
 
 def _fit_group(
