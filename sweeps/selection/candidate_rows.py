@@ -36,10 +36,12 @@ def candidate_rows(
         A row for each candidate, best first. `against` has its differences from the best candidate
         and from the other policies; p-values are also corrected for the number of candidates.
     """
+    if not candidates:
+        return []
     shortlisted, order = {c.checkpoint for c in choice.shortlist}, ranked(candidates)
     if choice.best is not None:
         others = {"best": choice.best.scores, **others}
-    scores = np.stack([c.scores for c in order]) if order else np.empty((0, 0))
+    scores = np.stack([c.scores for c in order])
     differences = {name: _differences(scores - other, groups) for name, other in others.items()}
     return [
         {
