@@ -1,88 +1,77 @@
-"""The choice replayed on a sweep that ended: other limits, another objective, another incumbent.
-
-It reads records and outcomes and trains nothing. Only with `write` does it touch the folder.
-"""
+"""The choice made again on a sweep that ended: other limits, objective or incumbent; no training."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, cast
 
 from dpo_core.errors import SettingsError, UserError
 from sweeps.config.load import parse_sweep
 from sweeps.config.schema import SweepConfig
-from sweeps.finalize.finalize import choose_with_answers, finalize_sweep, kept_answers
-from sweeps.finalize.incumbent import find_incumbent, is_scored
-from sweeps.finalize.selection_json import SelectionInputs, selection_json
+from sweeps.finalize.choose_winner import choose_winner
+from sweeps.finalize.finalize import finalize_sweep
+from sweeps.finalize.selection_json import selection_json
 from sweeps.ray_runtime.connect import connected
 from sweeps.ray_runtime.remote_call import remote_call_for
 from sweeps.report.write import try_write_report
 from sweeps.run_dir import ledger
 from sweeps.run_dir.config_file import read_config, write_config
+from sweeps.run_dir.json_types import SelectionJson
 from sweeps.run_dir.ledger import TrialRecord
 from sweeps.run_dir.lock import held
 from sweeps.run_dir.paths import SweepPaths
-from sweeps.selection.candidates import CandidateReader
-from sweeps.selection.confirmation import confirmed, eligible_candidates
 
-_PART = "selection."
+_CHANGEABLE = "selection."
 
 
 def replayed_config(paths: SweepPaths, overrides: Sequence[str]) -> SweepConfig:
-    """The sweep's own with other `selection.*` keys. Raises SettingsError for any other key."""
+    """Read the sweep's config and override `selection.*` keys.
+
+    Raises SettingsError for any other key.
+    """
     for override in overrides:
-        if not override.strip().startswith(_PART):
+        if not override.strip().startswith(_CHANGEABLE):
             raise SettingsError(
-                f"--set {override}: the trials have run, so only keys of {_PART}* can be set; start "
-                "another sweep for the rest"
+                f"--set {override}: the trials have run, so only keys of {_CHANGEABLE}* can be set; "
+                "start another sweep for the rest"
             )
     read_config(paths)  # says what is wrong with the folder
     text = paths.store.read(paths.config).decode()
     return parse_sweep(text, source=f"{paths.store.uri}/{paths.config}", overrides=overrides)
 
 
-def replay(config: SweepConfig, paths: SweepPaths) -> dict[str, Any]:
-    """What selection.json would hold, as far as it is known without asking any model."""
-    records, incumbent = _ended(config, paths), find_incumbent(config)
-    if incumbent and not is_scored(paths, incumbent, "select"):
-        raise UserError(
-            f"selection.incumbent: {incumbent.path} was never scored on this sweep's pairs; --write "
-            "does that"
-        )
-    reader = CandidateReader(paths, config.selection)
-    candidates = reader.candidates(records)
-    points = confirmed(reader.finalists(records), candidates, records)
-    eligible, choice = choose_with_answers(
-        eligible_candidates(points, candidates, records),
-        reader.groups,
-        config.selection.guardrails,
-        kept_answers(paths),
-    )
-    inputs = SelectionInputs(
-        records, candidates, points, eligible, choice, reader.groups, incumbent
-    )
-    return cast("dict[str, Any]", selection_json(config, paths, inputs))
+def replay(config: SweepConfig, paths: SweepPaths) -> SelectionJson:
+    """Return what selection.json would hold, from stored outcomes and answers alone.
+
+    Nothing is written. Raises UserError when trials have not ended.
+    """
+    inputs = choose_winner(config, paths, _ended_trials(config, paths), call=None)
+    return selection_json(config, paths, inputs)
 
 
-def rewrite(
-    config: SweepConfig,
-    paths: SweepPaths,
-    *,
-    open_final_again: bool,
-) -> dict[str, Any]:
-    """Make the replayed choice the sweep's: export, final scores, selection.json, config.yaml.
+def rewrite(config: SweepConfig, paths: SweepPaths, *, open_final_again: bool) -> SelectionJson:
+    """Make the new choice that of the sweep, with its export, final scores and config.
 
-    Raises FinalSpent when final was opened for another choice, unless told to open it again.
+    Args:
+        config: Config of the new choice; it replaces the sweep's.
+        paths: The run directory.
+        open_final_again: Open final although it was opened for another choice.
+
+    Returns:
+        The content of selection.json.
+
+    Raises:
+        FinalSpent: Final was opened for another choice, and `open_final_again` is not given.
+        UserError: Trials have not ended.
     """
     with held(paths.leases, paths.sweep_id), connected():
-        records, call = _ended(config, paths), remote_call_for(config)
-        told = finalize_sweep(config, paths, records, call, open_final_again=open_final_again)
+        records, call = _ended_trials(config, paths), remote_call_for(config)
+        selection = finalize_sweep(config, paths, records, call, open_final_again=open_final_again)
         write_config(config, paths)
     try_write_report(paths)
-    return told
+    return selection
 
 
-def _ended(config: SweepConfig, paths: SweepPaths) -> list[TrialRecord]:
+def _ended_trials(config: SweepConfig, paths: SweepPaths) -> list[TrialRecord]:
     records = ledger.read(paths.store, paths.ledger)
     missing = config.search.trials - len(ledger.searched(records))
     if missing > 0:

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
-from typing import Any
 
 from dpo_core.audit.pair_checks import INFO
 from dpo_core.errors import UserError
@@ -28,7 +27,7 @@ from sweeps.ray_runtime.remote_call import RemoteCall, remote_call_for
 from sweeps.report.write import try_write_report
 from sweeps.run_dir import json_files
 from sweeps.run_dir.config_file import write_config
-from sweeps.run_dir.json_types import ReadingReport
+from sweeps.run_dir.json_types import ReadingReport, SelectionJson
 from sweeps.run_dir.ledger import TrialRecord
 from sweeps.run_dir.lock import held
 from sweeps.run_dir.paths import SweepPaths
@@ -45,7 +44,7 @@ class NoWinner(UserError):
     exit_code = 3
 
 
-def run_sweep(config: SweepConfig, paths: SweepPaths, on_event: OnTrialEvent) -> dict[str, Any]:
+def run_sweep(config: SweepConfig, paths: SweepPaths, on_event: OnTrialEvent) -> SelectionJson:
     """Run a sweep, or go on where an earlier call stopped.
 
     Args:
@@ -80,9 +79,9 @@ def run_sweep(config: SweepConfig, paths: SweepPaths, on_event: OnTrialEvent) ->
     return selection
 
 
-def read_selection(paths: SweepPaths) -> dict[str, Any]:
+def read_selection(paths: SweepPaths) -> SelectionJson:
     """Read what a sweep chose. Raises UserError when it has not ended, or the file is damaged."""
-    selection: dict[str, Any] | None
+    selection: SelectionJson | None
     selection = json_files.SELECTION.optional(paths.store, paths.selection)
     if selection is None:
         raise UserError(
@@ -171,7 +170,7 @@ def _finalize(
     records: Sequence[TrialRecord],
     call: RemoteCall,
     lanes: LaneClient | None,
-) -> dict[str, Any]:
+) -> SelectionJson:
     """Choose and export the winner, and close the lanes.
 
     Only a sweep that ends closes its lanes: an interrupted one must not wait for them.

@@ -8,7 +8,7 @@ import sys
 import traceback
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, cast
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -159,7 +159,7 @@ def best(folder: SweepFolder, address: JobAddress = None, json_: AsJson = False)
     from sweeps.run_dir.paths import SweepPaths
     from sweeps.sweep import read_selection
 
-    show(cast("SelectionJson", read_selection(SweepPaths.of_folder(folder))), json_)
+    show(read_selection(SweepPaths.of_folder(folder)), json_)
 
 
 @app.command()
@@ -190,7 +190,7 @@ def select(
             selection = rewrite(config, paths, open_final_again=open_final_again)
         else:
             selection = replay(config, paths)
-    show(cast("SelectionJson", selection), json_)
+    show(selection, json_)
     if selection["winner"] is None:
         raise typer.Exit(EXIT_NOTHING_ADMISSIBLE)
 

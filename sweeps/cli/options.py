@@ -11,7 +11,7 @@ import logging
 import signal
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, cast
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -57,7 +57,7 @@ def run_visibly(config: SweepConfig, paths: SweepPaths) -> SelectionJson:
         signal.signal(stop, signal.default_int_handler)
     # Libraries print to stdout, where --json promises JSON and nothing else.
     with contextlib.redirect_stdout(sys.stderr):
-        return cast("SelectionJson", run_sweep(config, paths, progress.on_event))
+        return run_sweep(config, paths, progress.on_event)
 
 
 def sweep_paths(config: SweepConfig, sweep_id: str | None = None) -> SweepPaths:

@@ -11,7 +11,6 @@ import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
-from typing import cast
 
 from dpo_core.errors import SettingsError, UserError
 from dpo_core.storage.store import Store
@@ -172,7 +171,7 @@ def _finish(nights: NightPaths, night: date) -> NightJson:
     about: NightJson = json_files.NIGHT.required(paths.store, paths.night)
     if "ended" in about:
         return about
-    selection, prepared = _read_selection(paths), Prepared.read(paths)
+    selection, prepared = read_selection(paths), Prepared.read(paths)
     move_latest(nights, about, selection)
     about["ended"] = now()
     about["data_sha256"] = prepared.data_sha256
@@ -188,7 +187,7 @@ def _finish(nights: NightPaths, night: date) -> NightJson:
 def _publish(nights: NightPaths, night: date, about: NightJson) -> Night:
     """Write the trend and the report of all nights, and send the message, each once."""
     paths = nights.sweep(night)
-    selection, rows = _read_selection(paths), trend(_rows(nights))
+    selection, rows = read_selection(paths), trend(_rows(nights))
     if rows != json_files.TREND.rebuildable(paths.store, paths.trend):
         write_json(paths.store, paths.trend, rows)
         try_write_report(paths)  # again, with tonight among the nights
@@ -208,14 +207,10 @@ def _rows(nights: NightPaths) -> list[NightRow]:
         try:
             about: NightJson | None = json_files.NIGHT.optional(paths.store, paths.night)
             if about is not None and "ended" in about:
-                rows.append(night_row(about, _read_selection(paths)))
+                rows.append(night_row(about, read_selection(paths)))
         except UserError as error:
             log.warning(f"{paths.sweep_id} is left out of the trend: {error}")
     return rows
-
-
-def _read_selection(paths: SweepPaths) -> SelectionJson:
-    return cast("SelectionJson", read_selection(paths))
 
 
 def night_message(rows: Sequence[TrendRow], night: str, selection: SelectionJson) -> str:

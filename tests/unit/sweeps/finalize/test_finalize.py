@@ -1,84 +1,119 @@
-"""Which candidates are asked for generated answers, and what their answers change."""
+"""The end of a sweep: what is written, in which order, and what a second call repeats."""
 
 from __future__ import annotations
 
-import numpy as np
+import json
+from pathlib import Path
+from typing import Any
 
-from sweeps.config.selection import GuardrailSettings
-from sweeps.finalize.finalize import choose_with_answers
-from sweeps.run_dir.answers import name_of
-from sweeps.selection.guardrails import Check, check_guardrails
-from sweeps.selection.rule import Candidate
-from sweeps.selection.statistics import Groups
+import pytest
 
-PAIRS = 100
-GROUPS = Groups(np.arange(PAIRS, dtype=np.int64) // 2)
+from dpo_core.evaluation.outcomes import write_outcomes
+from dpo_core.storage.store import Store
+from sweeps.finalize.export import export_and_score
+from sweeps.finalize.final_split import FinalSpent, read_openings
+from sweeps.finalize.finalize import finalize_sweep
+from sweeps.finalize.incumbent import _score_remotely
+from sweeps.reselect import replay, replayed_config
+from sweeps.run_dir import ledger
+from sweeps.run_dir.paths import SweepPaths, SweepRef
+from tests.support.ended_sweep import REWARD, scored_pairs, write_ended_sweep
 
-
-def candidate(trial: str, right: int, drift: float, step: int = 10, **changes) -> Candidate:
-    """Return a candidate that is right on the first `right` of 100 pairs."""
-    scores = (np.arange(PAIRS) < right).astype(np.float64)
-    changes = {"checks": check_guardrails({}, GuardrailSettings()), **changes}
-    return Candidate(trial, step, 0, {}, scores, drift, **changes)
-
-
-def answering(*long_winded: str):
-    """Return what asks candidates, of which the named trials answer at twice the length, and a log."""
-    asked = []
-
-    def ask(candidate: Candidate):
-        asked.append(candidate.trial)
-        own = [list(range(20 if candidate.trial in long_winded else 10))]
-        by = {"reference": [list(range(10))], name_of(candidate.checkpoint): own}
-        return {"by": {whom: [{"tokens": t} for t in tokens] for whom, tokens in by.items()}}
-
-    return ask, asked
+OTHER_LIMIT = "selection.guardrails.drift_chosen.limit=2"
 
 
-def chosen(everyone, ask, **guardrails):
-    candidates, choice = choose_with_answers(everyone, GROUPS, GuardrailSettings(**guardrails), ask)
-    return {c.checkpoint: c for c in candidates}, choice.winner and choice.winner.trial
+@pytest.fixture
+def paths(tmp_path: Path) -> SweepPaths:
+    """An ended sweep whose final split was never opened, with two checkpoints."""
+    paths = write_ended_sweep(tmp_path)
+    paths.store.delete(paths.final_opened)
+    paths.store.delete(paths.final_outcome("t0001", 8))
+    for trial in ("t0000", "t0001"):
+        paths.store.write(f"{paths.checkpoint(trial, 8)}/manifest.json", b"{}")
+    return paths
 
 
-FOUR = [candidate(f"t{i:04d}", 90 - 10 * i, 0.1 + i) for i in range(4)]
+class Worker:
+    """Exports and scores in place of a worker, and notes what it was asked for."""
+
+    def __init__(self, paths: SweepPaths) -> None:
+        self.paths, self.calls = paths, []
+
+    def __call__(self, function: Any, ref: SweepRef, *arguments: Any) -> None:
+        paths = self.paths
+        assert read_openings(paths.store, paths.final_opened) or arguments[-1] == "select"
+        assert not paths.store.exists(paths.selection)
+        if function is _score_remotely:
+            incumbent, split = arguments
+            self.calls.append(split)
+            scored = write_outcomes(scored_pairs(44, 0.2, 5), {"path": incumbent.path})
+            paths.store.write(paths.incumbent_outcome(split), scored)
+            return
+        assert function is export_and_score
+        trial, step = arguments
+        self.calls.append(trial)
+        final = write_outcomes(scored_pairs(45, 0.4, 9), {"step": step})
+        paths.store.write(paths.final_outcome(trial, step), final)
+        paths.store.write(f"{paths.best}/config.json", b"{}")
+        about = json.dumps({"trial": trial, "step": step}).encode()
+        paths.store.write(f"{paths.best}/dpo-sweeps.json", about)
 
 
-def test_only_those_who_would_win_are_asked() -> None:
-    ask, asked = answering()
-    candidates, winner = chosen(FOUR, ask)
-    assert (winner, asked) == ("t0000", ["t0000"])
-    assert candidates["t0000", 10].checks["length_growth"] == Check(1.0, 1.5, True, "exclude")
-    assert len(candidates) == 4
+def finalized(paths: SweepPaths, worker: Worker, *overrides: str, again: bool = False) -> Any:
+    config = replayed_config(paths, ["selection.sample_prompts=0", *overrides])
+    records = ledger.read(paths.store, paths.ledger)
+    return finalize_sweep(config, paths, records, worker, open_final_again=again)
 
 
-def test_longer_answers_exclude_and_the_next_is_asked() -> None:
-    ask, asked = answering("t0000", "t0001")
-    candidates, winner = chosen(FOUR, ask)
-    assert (winner, asked) == ("t0002", ["t0000", "t0001", "t0002"])
-    assert candidates["t0000", 10].checks["length_growth"] == Check(2.0, 1.5, False, "exclude")
-    assert not candidates["t0000", 10].admissible
+def test_final_is_opened_the_winner_exported_and_everything_written(paths: SweepPaths) -> None:
+    worker = Worker(paths)
+    selection = finalized(paths, worker)
+    assert worker.calls == ["t0001"]
+    assert json.loads(paths.store.read(paths.selection)) == selection
+    assert selection["winner"]["path"] == f"{paths.store.uri}/best"
+    assert selection["verdict"]["word"] == "better"
+    [opening] = read_openings(paths.store, paths.final_opened)
+    assert opening.why == f"t0001 at step 8 by {REWARD}"
+    assert "t0001, step 8" in paths.store.read(f"{paths.best}/README.md").decode()
 
 
-def test_longer_answers_warn_if_the_config_says_so() -> None:
-    ask, asked = answering("t0000")
-    assert chosen(FOUR, ask, length_growth={"action": "warn"})[1] == "t0000"
-    assert asked == ["t0000"]
+def test_a_second_call_runs_no_model_and_gives_the_same(paths: SweepPaths) -> None:
+    first = finalized(paths, Worker(paths))
+    paths.store.delete(paths.selection)
+    worker = Worker(paths)
+    assert finalized(paths, worker) == first
+    assert worker.calls == []
+    assert replay(replayed_config(paths, ["selection.sample_prompts=0"]), paths) == first
 
 
-def test_when_all_answers_are_too_long_nobody_wins() -> None:
-    ask, asked = answering(*(c.trial for c in FOUR))
-    candidates, winner = chosen(FOUR, ask)
-    assert winner is None
-    assert len(asked) == 4
-    assert not any(c.admissible for c in candidates.values())
+def test_another_winner_needs_final_to_be_opened_again(paths: SweepPaths) -> None:
+    finalized(paths, Worker(paths))
+    before = paths.store.read(paths.selection)
+    with pytest.raises(FinalSpent, match=r"was opened on .* for t0001 at step 8"):
+        finalized(paths, Worker(paths), OTHER_LIMIT)
+    assert paths.store.read(paths.selection) == before
+    paths.store.delete(paths.selection)
+    worker = Worker(paths)
+    selection = finalized(paths, worker, OTHER_LIMIT, again=True)
+    assert (worker.calls, selection["winner"]["trial"]) == (["t0000"], "t0000")
+    assert [o["forced"] for o in selection["final_opened"]] == [False, True]
 
 
-def test_without_answers_the_checks_stay_as_they_are() -> None:
-    assert chosen(FOUR, lambda _: {"by": {}})[1] == "t0000"
+def test_the_incumbent_is_scored_on_select_and_after_the_opening_on_final(
+    paths: SweepPaths, tmp_path: Path
+) -> None:
+    Store.open(tmp_path).write("other/best/config.json", b"{}")
+    worker = Worker(paths)
+    selection = finalized(paths, worker, f"selection.incumbent={tmp_path}/other")
+    assert worker.calls == ["select", "t0001", "final"]
+    assert selection["verdict"]["against"] == "incumbent"
 
 
-def test_a_candidate_without_its_checkpoint_is_passed_over() -> None:
-    ask, _ = answering()
-    candidates, winner = chosen(FOUR, lambda c: None if c.trial == "t0000" else ask(c))
-    assert winner == "t0001"
-    assert candidates["t0000", 10].admissible
+def test_without_a_winner_final_stays_shut_and_nothing_is_exported(paths: SweepPaths) -> None:
+    worker = Worker(paths)
+    selection = finalized(paths, worker, "selection.guardrails.drift_chosen.limit=0.05")
+    assert selection["winner"] is None
+    assert worker.calls == []
+    assert not paths.store.exists(paths.final_opened)
+    assert not paths.store.exists(f"{paths.best}/README.md")
+    assert json.loads(paths.store.read(paths.selection)) == selection

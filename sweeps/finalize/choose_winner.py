@@ -1,0 +1,156 @@
+"""The pipeline from records to the choice, with answers that are generated or already stored."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+from dpo_core.errors import UserError
+from sweeps.config.schema import SweepConfig
+from sweeps.config.selection import GuardrailSettings
+from sweeps.finalize.incumbent import Incumbent, find_incumbent, is_scored, score_incumbent
+from sweeps.finalize.sample_answers import answer
+from sweeps.finalize.selection_json import SelectionInputs
+from sweeps.ray_runtime.remote_call import RemoteCall
+from sweeps.run_dir.answers import name_of, read_answers, reusable_answers, tokens_of
+from sweeps.run_dir.ledger import TrialRecord
+from sweeps.run_dir.paths import SweepPaths
+from sweeps.selection.candidates import CandidateReader
+from sweeps.selection.confirmation import confirmed, eligible_candidates
+from sweeps.selection.guardrails import Check, add_answer_checks, describe_failed_check
+from sweeps.selection.rule import Candidate, Choice, choose
+from sweeps.selection.statistics import Groups
+from sweeps.selection.verdict import REFERENCE
+
+log = logging.getLogger("dpo_sweeps")
+
+GetAnswers = Callable[[Candidate], dict[str, Any] | None]
+"""Returns the content of answers.json with a candidate's answers, as far as there are any; None when
+the candidate cannot win because its checkpoint is gone."""
+
+
+def choose_winner(
+    config: SweepConfig,
+    paths: SweepPaths,
+    records: Sequence[TrialRecord],
+    call: RemoteCall | None,
+) -> SelectionInputs:
+    """Read the candidates and choose among them.
+
+    Args:
+        config: Config of the sweep.
+        paths: The run directory.
+        records: Records of all trials.
+        call: Runs models: the incumbent is scored, and candidates that would win generate answers.
+            None uses the scores and answers that are stored, and writes nothing.
+
+    Returns:
+        The choice and everything that led to it.
+
+    Raises:
+        UserError: `call` is None and the incumbent has no stored scores.
+    """
+    reader, incumbent = CandidateReader(paths, config.selection), find_incumbent(config)
+    if call is None and incumbent and not is_scored(paths, incumbent, "select"):
+        raise UserError(
+            f"selection.incumbent: {incumbent.path} was never scored on this sweep's pairs; --write "
+            "does that"
+        )
+    candidates = reader.candidates(records)
+    if call is not None and incumbent and candidates:
+        score_incumbent(paths, incumbent, "select", call)
+    confirmations = confirmed(reader.finalists(records), candidates, records)
+    eligible, choice = choose_with_answers(
+        eligible_candidates(confirmations, candidates, records),
+        reader.groups,
+        config.selection.guardrails,
+        _stored_answers(paths)
+        if call is None
+        else _generated_answers(config, paths, incumbent, call),
+    )
+    return SelectionInputs(
+        records, candidates, confirmations, eligible, choice, reader.groups, incumbent
+    )
+
+
+def choose_with_answers(
+    candidates: Sequence[Candidate],
+    groups: Groups,
+    guardrails: GuardrailSettings,
+    get_answers: GetAnswers,
+) -> tuple[list[Candidate], Choice]:
+    """Choose a winner whose generated answers pass the guardrails.
+
+    Answers take time, so only a candidate that would win is asked for them. When they exclude it,
+    the next winner is asked, and so on.
+
+    Args:
+        candidates: The candidates that may be chosen.
+        groups: Prompt groups of the select split.
+        guardrails: Limits and actions.
+        get_answers: Returns a candidate's answers.
+
+    Returns:
+        All candidates, with the checks on answers of those that were asked; and the choice.
+    """
+    by_checkpoint = {candidate.checkpoint: candidate for candidate in candidates}
+    remaining = set(by_checkpoint)
+    while True:
+        choice = choose((by_checkpoint[key] for key in remaining), groups)
+        winner = choice.winner
+        if winner is None:
+            return list(by_checkpoint.values()), choice
+        answers = get_answers(winner)
+        if answers is None:
+            log.info(f"{winner.name} would win, but its checkpoint is gone: the next is taken")
+            remaining.remove(winner.checkpoint)
+            continue
+        checked = by_checkpoint[winner.checkpoint] = _check_answers(winner, answers, guardrails)
+        if checked.admissible:
+            choice = choose((by_checkpoint[key] for key in remaining), groups)
+            return list(by_checkpoint.values()), choice
+        log.info(f"{checked.name} is excluded: {_describe_exclusion(checked.checks)}")
+
+
+def _stored_answers(paths: SweepPaths) -> GetAnswers:
+    """Return the answers of answers.json; a candidate without answers keeps its checks."""
+    answers = read_answers(paths)
+    return lambda candidate: answers
+
+
+def _generated_answers(
+    config: SweepConfig, paths: SweepPaths, incumbent: Incumbent | None, call: RemoteCall
+) -> GetAnswers:
+    """Return what generates the answers that answers.json lacks."""
+
+    def get_answers(candidate: Candidate) -> dict[str, Any] | None:
+        if candidate.step not in paths.checkpoint_steps(candidate.trial):
+            return None
+        if not config.selection.sample_prompts:
+            return {"by": {}}
+        if name_of(candidate.checkpoint) not in reusable_answers(paths)["by"]:
+            log.info(f"{candidate.name} answers {config.selection.sample_prompts} prompts")
+        return answer(config, paths, candidate.checkpoint, incumbent, call)
+
+    return get_answers
+
+
+def _check_answers(
+    candidate: Candidate, answers: Mapping[str, Any], guardrails: GuardrailSettings
+) -> Candidate:
+    tokens = tokens_of(answers, name_of(candidate.checkpoint))
+    reference_tokens = tokens_of(answers, REFERENCE)
+    if tokens is None or reference_tokens is None:
+        return candidate
+    checks = add_answer_checks(candidate.checks, tokens, reference_tokens, guardrails)
+    return replace(candidate, checks=checks)
+
+
+def _describe_exclusion(checks: Mapping[str, Check]) -> str:
+    return ", ".join(
+        describe_failed_check(name, check.value, check.limit)
+        for name, check in checks.items()
+        if check.excludes
+    )
