@@ -11,7 +11,7 @@ from dpo_core.errors import UserError
 from sweeps.config.schema import SweepConfig
 from sweeps.config.selection import GuardrailSettings
 from sweeps.finalize.incumbent import Incumbent, find_incumbent, is_scored, score_incumbent
-from sweeps.finalize.sample_answers import answer
+from sweeps.finalize.sample_answers import answer_with
 from sweeps.finalize.selection_json import SelectionInputs
 from sweeps.ray_runtime.remote_call import RemoteCall
 from sweeps.run_dir.answers import name_of, read_answers, reusable_answers, tokens_of
@@ -132,7 +132,7 @@ def _generated_answers(
             return {"by": {}}
         if name_of(candidate.checkpoint) not in reusable_answers(paths)["by"]:
             log.info(f"{candidate.name} answers {config.selection.sample_prompts} prompts")
-        return answer(config, paths, candidate.checkpoint, incumbent, call)
+        return answer_with(config, paths, candidate.checkpoint, incumbent, call)
 
     return get_answers
 

@@ -1,7 +1,7 @@
-"""The winner as a directory that transformers, PEFT and vLLM load: weights, tokenizer, model card.
+"""The export of the winner to `best/`, which transformers, PEFT and vLLM load as a model.
 
-With LoRA the adapter is merged into the base, so that `best/` stands alone; the adapter itself is
-in `best/adapter/`.
+With LoRA the adapter is merged into the base model, so that `best/` needs no other files; the
+adapter itself is in `best/adapter/`.
 """
 
 from __future__ import annotations
@@ -9,18 +9,21 @@ from __future__ import annotations
 import json
 import shutil
 import tempfile
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 from dpo_core.errors import UserError
 from dpo_core.evaluation.outcomes import Outcomes, read_outcomes_if_whole, write_outcomes
 from dpo_core.settings import ModelSettings
 from sweeps.run_dir import json_files
 from sweeps.run_dir.config_file import read_config
-from sweeps.run_dir.paths import SweepPaths, SweepRef
+from sweeps.run_dir.json_types import SelectionJson
+from sweeps.run_dir.paths import CheckpointKey, SweepPaths, SweepRef
 from sweeps.run_dir.prepared import Prepared, read_encoded, read_reference
 from sweeps.selection.verdict import BETTER
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
 
 ADAPTER = "adapter"
 _WINNER = "dpo-sweeps.json"
@@ -28,7 +31,13 @@ _STATE = ("optimizer.safetensors", "scheduler.json", "trainer_state.json", "mani
 
 
 def export_and_score(sweep: SweepRef, trial: str, step: int) -> None:
-    """In a worker: write `best/`, then score the final split with what was written."""
+    """Write `best/`, then score the final split with the model that was written; runs on a worker.
+
+    Args:
+        sweep: The sweep.
+        trial: Trial of the winner.
+        step: Step of the winner.
+    """
     from dpo_core.models.load import silence_libraries
 
     silence_libraries()
@@ -43,8 +52,12 @@ def export_and_score(sweep: SweepRef, trial: str, step: int) -> None:
         paths.store.upload(folder, paths.best, last="config.json")
 
 
-def exported(paths: SweepPaths) -> tuple[str, int] | None:
-    """Trial and step of what `best/` holds; None while it is not whole."""
+def exported(paths: SweepPaths) -> CheckpointKey | None:
+    """Return which checkpoint `best/` holds.
+
+    Returns:
+        Its trial and step; None while `best/` is incomplete.
+    """
     if not all(paths.store.exists(f"{paths.best}/{n}") for n in ("config.json", _WINNER)):
         return None
     about = json_files.EXPORTED.rebuildable(paths.store, f"{paths.best}/{_WINNER}")
@@ -52,7 +65,17 @@ def exported(paths: SweepPaths) -> tuple[str, int] | None:
 
 
 def export_checkpoint(paths: SweepPaths, trial: str, step: int, target: Path) -> None:
-    """Base model plus checkpoint as plain safetensors. Raises UserError when it is damaged."""
+    """Write a checkpoint as a whole model.
+
+    Args:
+        paths: The run directory.
+        trial: Trial of the checkpoint.
+        step: Step of the checkpoint.
+        target: A new folder for weights, config and tokenizer.
+
+    Raises:
+        UserError: The checkpoint is damaged.
+    """
     from transformers import AutoModelForCausalLM
 
     from dpo_core.models.load import load_model, load_tokenizer
@@ -74,8 +97,14 @@ def export_checkpoint(paths: SweepPaths, trial: str, step: int, target: Path) ->
     load_tokenizer(config.model).save_pretrained(target)
 
 
-def merge_adapter(base: Any, adapter: Path, target: Path) -> None:
-    """Add the adapter's product to the base weights and keep a copy of the adapter."""
+def merge_adapter(base: PreTrainedModel, adapter: Path, target: Path) -> None:
+    """Add a LoRA adapter's product to the base weights, and keep a copy of the adapter.
+
+    Args:
+        base: The base model; its weights are changed.
+        adapter: Folder of the checkpoint.
+        target: Folder of the merged model.
+    """
     from peft import PeftModel
 
     merged = PeftModel.from_pretrained(base, adapter).merge_and_unload()
@@ -85,7 +114,7 @@ def merge_adapter(base: Any, adapter: Path, target: Path) -> None:
 
 
 def score_final(paths: SweepPaths, model: Path) -> Outcomes:
-    """Per-pair outcomes of an exported model on the final split."""
+    """Score the final split with an exported model."""
     base = read_config(paths).model
     return score_model(
         paths, base.model_copy(update={"path": str(model), "revision": None}), "final"
@@ -93,7 +122,16 @@ def score_final(paths: SweepPaths, model: Path) -> Outcomes:
 
 
 def score_model(paths: SweepPaths, settings: ModelSettings, split: str) -> Outcomes:
-    """Per-pair outcomes of a whole model on a split, against the sweep's reference."""
+    """Score a split with a whole model.
+
+    Args:
+        paths: The run directory, with the reference's scores.
+        settings: The model, and how it is loaded.
+        split: `select` or `final`.
+
+    Returns:
+        Outcomes of every pair, against the sweep's reference.
+    """
     from dpo_core.evaluation.outcomes import build_outcomes
     from dpo_core.scoring.scorer import Scorer
 
@@ -104,21 +142,41 @@ def score_model(paths: SweepPaths, settings: ModelSettings, split: str) -> Outco
 
 
 def final_outcomes(paths: SweepPaths, trial: str, step: int) -> Outcomes | None:
-    """What `export_and_score` left, or None before it ran."""
+    """Read the outcomes that `export_and_score` wrote.
+
+    Args:
+        paths: The run directory.
+        trial: Trial of the winner.
+        step: Step of the winner.
+
+    Returns:
+        Outcomes of every pair of the final split; None where there are none, or no whole ones.
+    """
     name = paths.final_outcome(trial, step)
-    found = read_outcomes_if_whole(paths.store.read(name)) if paths.store.exists(name) else None
-    return found and found[0]
+    if not paths.store.exists(name):
+        return None
+    stored = read_outcomes_if_whole(paths.store.read(name))
+    return stored and stored[0]
 
 
 def copy_best(
     paths: SweepPaths,
     target: Path,
-    selection: Mapping[str, Any],
+    selection: SelectionJson,
     *,
     even_if_not_better: bool = False,
 ) -> None:
-    """A copy of `best/` at a folder that is empty or new. Raises UserError, also for a winner that
-    is not better than what it was compared with."""
+    """Copy `best/`.
+
+    Args:
+        paths: The run directory.
+        target: A folder that is empty or new.
+        selection: Content of selection.json.
+        even_if_not_better: Copy a winner too that is not better than what it was compared with.
+
+    Raises:
+        UserError: There is no such winner, no `best/` yet, or the target is in use.
+    """
     verdict = selection["verdict"]
     if selection["winner"] is None:
         raise UserError(f"{paths.store.uri}: has no winner: {verdict['sentence']}")

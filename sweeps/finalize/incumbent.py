@@ -1,4 +1,7 @@
-"""The model that a sweep must beat, when it is not the reference: last night's, or production's."""
+"""The incumbent: the model that a winner is compared with, where it is not the reference.
+
+It is the winner of an earlier night, or the model in production.
+"""
 
 from __future__ import annotations
 
@@ -21,43 +24,69 @@ from sweeps.run_dir.prepared import Prepared
 
 @dataclass(frozen=True)
 class Incumbent:
-    """`path` is a model's directory or URI; `name` is what it is told by."""
+    """A model that was exported earlier."""
 
     name: str
+    """What readers know it by."""
     path: str
+    """Directory or URI of the model."""
 
     def settings(self, base: ModelSettings, scratch: Path) -> ModelSettings:
-        """To load it as the base model is loaded; a remote one is fetched to `scratch`."""
+        """Return how to load it: as the base model is loaded; a remote one from a copy in `scratch`."""
         parent, _, folder = self.path.rpartition("/")
         local = Store.open(parent).download(folder, scratch / "incumbent")
         return base.model_copy(update={"path": str(local), "revision": None})
 
 
 def find_incumbent(config: SweepConfig) -> Incumbent | None:
-    """Raises SettingsError when what the config names is neither a model nor a sweep with one."""
-    given = config.selection.incumbent
-    if given is None:
+    """Return the incumbent that the config names, if it names one.
+
+    Raises SettingsError when that is neither a model nor a sweep with an exported model.
+    """
+    folder = config.selection.incumbent
+    if folder is None:
         return None
-    paths = SweepPaths.of_folder(given)
+    paths = SweepPaths.of_folder(folder)
     if paths.store.exists("config.json"):
         return Incumbent(paths.sweep_id, paths.store.uri)
     if paths.store.exists(f"{paths.best}/config.json"):
         return Incumbent(paths.sweep_id, f"{paths.store.uri}/{paths.best}")
     raise SettingsError(
-        f"selection.incumbent: {given} is no exported model and no sweep with a {paths.best}/; give "
+        f"selection.incumbent: {folder} is no exported model and no sweep with a {paths.best}/; give "
         "the folder of either, or leave it out"
     )
 
 
 def is_scored(paths: SweepPaths, incumbent: Incumbent, split: str) -> bool:
-    """Whether this incumbent's outcomes on a split are in the sweep's folder."""
+    """Check whether the run directory has this incumbent's outcomes on a split.
+
+    Args:
+        paths: The run directory.
+        incumbent: The incumbent; outcomes of another one do not count.
+        split: `select` or `final`.
+
+    Returns:
+        Whether the outcomes are there and whole.
+    """
     name = paths.incumbent_outcome(split)
-    found = read_outcomes_if_whole(paths.store.read(name)) if paths.store.exists(name) else None
-    return bool(found and found[1]["path"] == incumbent.path)
+    if not paths.store.exists(name):
+        return False
+    stored = read_outcomes_if_whole(paths.store.read(name))
+    return bool(stored and stored[1]["path"] == incumbent.path)
 
 
 def score_incumbent(paths: SweepPaths, incumbent: Incumbent, split: str, call: RemoteCall) -> None:
-    """Its outcomes on a split into the sweep's folder, unless they are there."""
+    """Score a split with the incumbent, unless its outcomes are there.
+
+    Args:
+        paths: The run directory, to which the outcomes are written.
+        incumbent: The incumbent.
+        split: `select` or `final`.
+        call: Runs the model on a worker.
+
+    Raises:
+        ModelError: It has another tokenizer or chat template than the sweep's model.
+    """
     if not is_scored(paths, incumbent, split):
         call(_score_remotely, paths.ref, incumbent, split)
 

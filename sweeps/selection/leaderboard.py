@@ -16,12 +16,8 @@ RowT = TypeVar("RowT", bound=Mapping[str, object])
 
 def trial_rows(records: Sequence[TrialRecord], objective: str) -> list[TrialJson]:
     """Return the rows of all trials, best first; trials without an evaluation are the last."""
-
-    def position(record: TrialRecord) -> tuple[float, float, int, str]:
-        best = best_checkpoint([record], objective)
-        return rank_key(best) if best else (math.inf, 0.0, 0, record.trial)
-
-    return [_row(record, objective) for record in sorted(records, key=position)]
+    in_order = sorted(records, key=lambda record: _rank_key(record, objective))
+    return [_row(record, objective) for record in in_order]
 
 
 def winner_first(rows: Sequence[RowT], winner: str | None) -> list[RowT]:
@@ -42,6 +38,11 @@ def winner_label(trial: str, step: int) -> str:
     """Return how the winner's row is marked, given the winner's trial and step."""
     label = "winner" if searched_trial(trial) == trial else f"winner as {trial}"
     return f"{label}, step {step}"
+
+
+def _rank_key(record: TrialRecord, objective: str) -> tuple[float, float, int, str]:
+    best = best_checkpoint([record], objective)
+    return rank_key(best) if best else (math.inf, 0.0, 0, record.trial)
 
 
 def _row(record: TrialRecord, objective: str) -> TrialJson:

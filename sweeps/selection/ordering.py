@@ -70,13 +70,25 @@ class ScoredCheckpoint:
 def preference_key(checkpoint: Evaluated) -> tuple[float, int, str]:
     """Return the key that orders equally accurate checkpoints, the preferred one first.
 
-    Less drift is preferred, then the earlier step; the trial's name makes no two keys equal.
+    Args:
+        checkpoint: An evaluated checkpoint.
+
+    Returns:
+        Its drift, step and trial: less drift is preferred, then the earlier step; the trial's name
+        makes no two keys equal.
     """
     return checkpoint.drift, checkpoint.step, checkpoint.trial
 
 
 def rank_key(checkpoint: Evaluated) -> tuple[float, float, int, str]:
-    """Return the key that orders all checkpoints: the most accurate first, then as preferred."""
+    """Return the key that orders all checkpoints, the best first.
+
+    Args:
+        checkpoint: An evaluated checkpoint.
+
+    Returns:
+        Its accuracy, negated; then its preference key.
+    """
     return -checkpoint.accuracy, *preference_key(checkpoint)
 
 

@@ -1,4 +1,4 @@
-"""The winner as a directory that others load, its model card, and the copy a user asks for."""
+"""The winner as a directory that others load, and the copy a user asks for."""
 
 from __future__ import annotations
 
@@ -7,53 +7,14 @@ from pathlib import Path
 
 import pytest
 import torch
-import yaml
 
 from dpo_core.errors import UserError
 from dpo_core.models.load import load_model, load_tokenizer
 from dpo_core.storage.store import Store
 from sweeps.config.load import parse_sweep
 from sweeps.finalize.export import ADAPTER, copy_best, export_and_score, final_outcomes
-from sweeps.finalize.model_card import model_card, write_card
 from sweeps.run_dir.paths import SweepPaths
 from tests.support.selections import a_selection
-
-# The card
-
-
-def test_the_card_says_how_well_and_how_sure() -> None:
-    card = model_card(a_selection())
-    _, front, body = card.split("---\n", 2)
-    assert yaml.safe_load(front) == {
-        "base_model": "models/tiny",
-        "library_name": "transformers",
-        "tags": ["dpo", "preference-tuning"],
-    }
-    assert "# hh-1: trial t0001, step 8" in body
-    assert "the best\nof 3 trials by reward_accuracy on held-out pairs" in body
-    tuned = "0.700 (0.299 to 0.927; 3 correct, 1 ties of 5)"
-    # 0 correct, 5 ties of 5: p = 0.5; half = 1.1083939 · √(0.25/5 + 0.0384146) = 0.3295774…
-    untouched = "0.500 (0.170 to 0.830; 0 correct, 5 ties of 5)"
-    for split in ("select", "final"):
-        assert f"| {split} | {tuned} | {untouched} |" in body
-    assert "| train |" not in body
-    assert "| learning_rate | 2.5e-06 |" in body
-    assert "| length_norm | mean |" in body
-
-
-@pytest.mark.parametrize("base", ['org/model: a "b" #1', "/models/ü", "- x", "null"])
-def test_the_cards_front_matter_survives_any_path(base: str) -> None:
-    card = model_card(a_selection(base_model=base))
-    assert yaml.safe_load(card.split("---\n", 2)[1])["base_model"] == base
-
-
-def test_the_card_is_written_into_best(tmp_path: Path) -> None:
-    paths = SweepPaths(Store.open(tmp_path), "hh-1")
-    write_card(paths, a_selection())
-    assert (tmp_path / "hh-1" / "best" / "README.md").read_text("utf-8") == (
-        model_card(a_selection())
-    )
-
 
 # The copy
 

@@ -1,0 +1,76 @@
+"""The incumbent: which model it is, and its scores beside the sweep's."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from dpo_core.errors import ModelError, SettingsError
+from dpo_core.storage.store import Store
+from sweeps.finalize.export import export_and_score
+from sweeps.finalize.incumbent import Incumbent, find_incumbent, is_scored, score_incumbent
+from sweeps.finalize.sample_answers import answer_with
+from sweeps.reselect import replayed_config
+from tests.support.ended_sweep import write_ended_sweep
+from tests.support.local_calls import Calls, config_of
+
+CHECKPOINT = ("t0000", 4)
+NAME = "t0000-step-000004"
+
+
+def test_an_incumbent_is_a_model_or_a_sweep_with_an_exported_one(tmp_path: Path) -> None:
+    paths, store = write_ended_sweep(tmp_path), Store.open(tmp_path)
+
+    def incumbent_at(folder: str) -> Incumbent | None:
+        return find_incumbent(replayed_config(paths, [f"selection.incumbent={tmp_path}/{folder}"]))
+
+    assert find_incumbent(replayed_config(paths, [])) is None
+    store.write("model/config.json", b"{}")
+    assert incumbent_at("model") == Incumbent("model", f"{tmp_path}/model")
+    store.write("sweep/best/config.json", b"{}")
+    assert incumbent_at("sweep") == Incumbent("sweep", f"{tmp_path}/sweep/best")
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(
+        SettingsError, match=r"empty is no exported model and no sweep with a best/"
+    ):
+        incumbent_at("empty")
+
+
+def test_what_is_damaged_counts_as_not_scored(tmp_path: Path) -> None:
+    paths, incumbent = write_ended_sweep(tmp_path), Incumbent("other", "elsewhere")
+    assert not is_scored(paths, incumbent, "select")
+    paths.store.write(paths.incumbent_outcome("select"), b"PAR1")
+    assert not is_scored(paths, incumbent, "select")
+
+
+def test_an_exported_model_is_scored_as_an_incumbent(
+    prepared,
+    tmp_path: Path,
+) -> None:
+    paths, call = prepared("{rank: 4}", str(tmp_path / "runs"), change=0.3), Calls()
+    export_and_score(paths.ref, *CHECKPOINT)
+    incumbent = Incumbent("toy-1", f"{paths.store.uri}/{paths.best}")
+    for _ in range(2):
+        score_incumbent(paths, incumbent, "final", call)
+    assert call.count == 1
+    assert paths.store.read(paths.incumbent_outcome("final"))
+    assert is_scored(paths, incumbent, "final")
+    assert not is_scored(paths, incumbent, "select")
+    assert not is_scored(paths, Incumbent("other", "elsewhere"), "final")
+    answers = answer_with(config_of(paths), paths, CHECKPOINT, incumbent, call)
+    assert answers["by"]["incumbent"] == answers["by"][NAME], "the same model"
+
+
+def test_an_incumbent_with_another_template_does_not_compare(
+    prepared,
+    tmp_path: Path,
+) -> None:
+    paths = prepared("{rank: 4}", str(tmp_path / "runs"))
+    export_and_score(paths.ref, *CHECKPOINT)
+    template = Path(paths.store.uri, paths.best, "chat_template.jinja")
+    template.write_text(template.read_text().replace("You answer", "They answer"))
+    incumbent = Incumbent("toy-1", f"{paths.store.uri}/{paths.best}")
+    with pytest.raises(ModelError, match="has another tokenizer or chat template"):
+        score_incumbent(paths, incumbent, "select", Calls())
+    assert not paths.store.exists(paths.incumbent_outcome("select"))
