@@ -108,8 +108,12 @@ def test_nineteen_pairs_are_not_the_mean_of_batch_means() -> None:
 
 
 def test_an_unknown_objective_is_refused() -> None:
-    with pytest.raises(ValueError, match="'accuracy' is unknown; use one of reward_accuracy"):
+    with pytest.raises(ValueError, match="is unknown") as error:
         BY_HAND.margins("accuracy")
+    assert str(error.value) == (
+        "objective: 'accuracy' is unknown; use one of reward_accuracy, token_reward_accuracy, "
+        "likelihood_accuracy"
+    )
 
 
 # --- ties -------------------------------------------------------------------------------------
@@ -142,6 +146,11 @@ def test_a_tie_is_as_wide_as_said(margin: float, sign: int) -> None:
     assert scored.signs("reward_accuracy").tolist() == [sign]
 
 
+def test_a_margin_of_just_the_tie_is_a_tie() -> None:
+    scored = outcomes((0.5, 0.0, 0.0, 0.0, 3, 3), (-0.5, 0.0, 0.0, 0.0, 3, 3), tie_nats=0.5)
+    assert scored.signs("reward_accuracy").tolist() == [0, 0]
+
+
 def test_the_tie_of_a_per_token_margin_shrinks_with_the_shorter_answer() -> None:
     # 1.5e-4 nats over 4 tokens: 3.75e-5 a token, more than 1e-4 / 4 = 2.5e-5.
     scored = outcomes((1.5 * TIE, 0.0, 0.0, 0.0, 4, 8))
@@ -154,6 +163,7 @@ def test_the_tie_of_a_per_token_margin_shrinks_with_the_shorter_answer() -> None
 def test_a_margin_that_is_no_number_is_wrong(objective: str) -> None:
     broken = outcomes((np.nan, -1.0, -1.0, -1.0, 2, 2), (0.0, -1.0, -1.0, -1.0, 2, 2))
     assert broken.count(objective) == Count(1, 0, 2)
+    assert broken.signs(objective).tolist() == [-1, 1]
 
 
 # --- symmetries -------------------------------------------------------------------------------
@@ -220,6 +230,20 @@ def test_a_policy_that_likes_length_is_found_out() -> None:
     assert slices["length_controlled"] == 0.5
     assert slices["longer_wins"] == 0.75
     assert slices["margin_length_correlation"] == pytest.approx(1.0)
+
+
+def test_a_difference_of_one_token_and_of_one_nat_counts() -> None:
+    scored = outcomes((0.0, 0.0, 0.0, 0.0, 3, 3), (1.0, 0.0, 0.0, 0.0, 4, 3))
+    slices = length_slices(scored, "reward_accuracy")
+    assert slices["chosen_longer"]["total"] == 1
+    assert slices["longer_wins"] == 0.75  # (1 + ½·1) / 2
+    assert slices["margin_length_correlation"] == pytest.approx(1.0)
+
+
+def test_no_pairs_have_slices_too() -> None:
+    slices = length_slices(outcomes(), "reward_accuracy")
+    assert slices["length_controlled"] == slices["longer_wins"] == 0.5
+    assert slices["margin_length_correlation"] is None
 
 
 def test_no_correlation_without_spread() -> None:
@@ -301,7 +325,9 @@ def test_outcomes_of_scored_pairs(dtype: str, tie_nats: float) -> None:
 
 
 def test_a_pair_scored_twice_is_refused() -> None:
-    with pytest.raises(ValueError, match="scored twice; every held-out pair counts once"):
+    with pytest.raises(
+        ValueError, match="^a pair was scored twice; every held-out pair counts once"
+    ):
         replace(BY_HAND, ids=("a", "b", "c", "d", "a"))
 
 
@@ -324,3 +350,9 @@ def test_accuracy_is_broken_down_by_source_and_category() -> None:
     assert slices["source"]["y"] == {"correct": 1, "ties": 1, "total": 2, "accuracy": 0.75}
     assert set(slices["category"]) == {"dose", "none"}
     assert "one value" not in slices
+
+
+def test_values_of_a_label_come_in_order() -> None:
+    scored = outcomes(*[(0.0, -1.0, -1.0, -1.0, 3, 3)] * 9)
+    values = dict(zip(scored.ids, "ihgfedcba", strict=True))
+    assert list(label_slices(scored, "reward_accuracy", {"kind": values})["kind"]) == [*"abcdefghi"]
