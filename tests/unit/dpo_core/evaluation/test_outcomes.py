@@ -326,7 +326,7 @@ def test_outcomes_of_scored_pairs(dtype: str, tie_nats: float) -> None:
 
 def test_a_pair_scored_twice_is_refused() -> None:
     with pytest.raises(
-        ValueError, match="^a pair was scored twice; every held-out pair counts once"
+        ValueError, match=r"^a pair was scored twice; every held-out pair counts once"
     ):
         replace(BY_HAND, ids=("a", "b", "c", "d", "a"))
 
