@@ -32,11 +32,6 @@ TokenTables = dict[str, TokenTable]
 """The encoded pairs of each split."""
 
 
-def load_splits(config: SweepConfig) -> PreferenceSplits:
-    """Read the pairs and split them by prompt group. Raises DataError, SettingsError."""
-    return split_data(config, read_data(config))
-
-
 def read_data(config: SweepConfig) -> LoadedData:
     """Read every pair; those of splits with a file of their own stay apart.
 

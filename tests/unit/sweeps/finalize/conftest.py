@@ -11,7 +11,7 @@ from dpo_core.models.load import load_model, lora_config
 from dpo_core.storage.store import Store
 from dpo_core.training.checkpoints import write_manifest
 from sweeps.config.load import parse_sweep
-from sweeps.prepare.data import load_splits
+from sweeps.prepare.data import read_data, split_data
 from sweeps.prepare.pipeline import prepare
 from sweeps.run_dir.paths import SweepPaths
 from tests.support.toys import save_toy_model, write_toy_pairs
@@ -35,7 +35,8 @@ def prepared(tmp_path: Path, base: Path):
         )
         paths = SweepPaths(Store.open(storage), "toy-1")
         said = {"annotator_agreement": {}, "rows_skipped": []}
-        prepare(config, paths, load_splits(config), said, lambda run, *given: run(*given))
+        splits = split_data(config, read_data(config))
+        prepare(config, paths, splits, said, lambda run, *given: run(*given))
         model = load_model(config.model)
         if config.model.adapter is not None:
             from peft import get_peft_model

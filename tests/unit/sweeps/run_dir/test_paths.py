@@ -63,10 +63,8 @@ def test_a_point_trained_again_has_a_name_of_its_own(paths: SweepPaths) -> None:
     assert (again, paths.confirms(again), paths.confirms("t0003")) == ("t0003-s1", "t0003", None)
     for trial in ("t0003", again, "t0003-s10"):
         paths.store.write(paths.outcome(trial, 4), b"x")
-        paths.store.write(paths.point(trial), b"{}")
     for trial in ("t0003", again):
         assert paths.evaluations_of(trial) == [(4, f"outcomes/{trial}-step-000004.parquet")]
-    assert paths.next_number() == 4
 
 
 def test_checkpoint_steps(paths: SweepPaths) -> None:
