@@ -29,7 +29,7 @@ from sweeps.run_dir import json_files
 from sweeps.run_dir.config_file import write_config
 from sweeps.run_dir.json_types import ReadingReport, SelectionJson
 from sweeps.run_dir.ledger import TrialRecord
-from sweeps.run_dir.lock import held
+from sweeps.run_dir.lock import lock
 from sweeps.run_dir.paths import SweepPaths
 from sweeps.run_dir.prepared import Prepared
 from sweeps.selection.candidates import CandidateReader
@@ -63,7 +63,7 @@ def run_sweep(config: SweepConfig, paths: SweepPaths, on_event: OnTrialEvent) ->
     _check_settings(config)
     kept = reusable_preparation(paths) or reusable_pairs(paths) or _read_splits(config)
     find_incumbent(config)  # a wrong path ends the sweep before anything runs
-    with held(paths.leases, paths.sweep_id), connected():
+    with lock(paths.leases, paths.sweep_id), connected():
         _check_cluster(config, paths)
         lanes = _open_lanes(config, paths)
         call = remote_call_for(config, lanes)

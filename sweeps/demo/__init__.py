@@ -15,7 +15,7 @@ from rich.table import Table
 
 from sweeps.config.load import parse_sweep
 from sweeps.config.schema import SweepConfig
-from sweeps.run_dir.answers import name_of, read_answers
+from sweeps.run_dir.answers import checkpoint_name, read_answers
 from sweeps.run_dir.paths import SweepPaths
 from sweeps.selection.verdict import REFERENCE
 
@@ -48,7 +48,7 @@ def print_sample_answers(paths: SweepPaths, selection: SelectionJson, console: C
     if winner is None:
         return
     answers = read_answers(paths)
-    names = REFERENCE, name_of((winner["trial"], winner["step"]))
+    names = REFERENCE, checkpoint_name((winner["trial"], winner["step"]))
     columns = [answers["by"].get(name, []) for name in names]
     table = Table(title="held-out questions", show_lines=True)
     for title in ("question", "base model", f"winner {winner['trial']}"):

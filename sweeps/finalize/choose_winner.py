@@ -14,7 +14,7 @@ from sweeps.finalize.incumbent import Incumbent, find_incumbent, is_scored, scor
 from sweeps.finalize.sample_answers import answer_with
 from sweeps.finalize.selection_json import SelectionInputs
 from sweeps.ray_runtime.remote_call import RemoteCall
-from sweeps.run_dir.answers import name_of, read_answers, reusable_answers, tokens_of
+from sweeps.run_dir.answers import answer_tokens, checkpoint_name, read_answers, reusable_answers
 from sweeps.run_dir.ledger import TrialRecord
 from sweeps.run_dir.paths import SweepPaths
 from sweeps.selection.candidates import CandidateReader
@@ -130,7 +130,7 @@ def _generated_answers(
             return None
         if not config.selection.sample_prompts:
             return {"by": {}}
-        if name_of(candidate.checkpoint) not in reusable_answers(paths)["by"]:
+        if checkpoint_name(candidate.checkpoint) not in reusable_answers(paths)["by"]:
             log.info(f"{candidate.name} answers {config.selection.sample_prompts} prompts")
         return answer_with(config, paths, candidate.checkpoint, incumbent, call)
 
@@ -140,8 +140,8 @@ def _generated_answers(
 def _check_answers(
     candidate: Candidate, answers: Mapping[str, Any], guardrails: GuardrailSettings
 ) -> Candidate:
-    tokens = tokens_of(answers, name_of(candidate.checkpoint))
-    reference_tokens = tokens_of(answers, REFERENCE)
+    tokens = answer_tokens(answers, checkpoint_name(candidate.checkpoint))
+    reference_tokens = answer_tokens(answers, REFERENCE)
     if tokens is None or reference_tokens is None:
         return candidate
     checks = add_answer_checks(candidate.checks, tokens, reference_tokens, guardrails)

@@ -19,7 +19,7 @@ from dpo_core.preferences.split import group_draw
 from sweeps.config.schema import SweepConfig
 from sweeps.finalize.incumbent import Incumbent
 from sweeps.ray_runtime.remote_call import RemoteCall
-from sweeps.run_dir.answers import name_of, reusable_answers
+from sweeps.run_dir.answers import checkpoint_name, reusable_answers
 from sweeps.run_dir.config_file import read_config
 from sweeps.run_dir.paths import CheckpointKey, SweepPaths, SweepRef
 from sweeps.run_dir.prepared import read_encoded, read_split
@@ -65,7 +65,7 @@ def answer_with(
     stored = reusable_answers(paths)
     is_usable = all(stored.get(key) == value for key, value in about.items())
     usable = stored["by"] if is_usable else {}
-    authors = [REFERENCE, *([INCUMBENT] if incumbent else []), name_of(checkpoint)]
+    authors = [REFERENCE, *([INCUMBENT] if incumbent else []), checkpoint_name(checkpoint)]
     missing = [author for author in authors if author not in usable]
     if not missing:
         return stored
@@ -135,7 +135,9 @@ def _load_checkpoint(
 
     from dpo_core.models.load import load_model
 
-    source = paths.store.download(paths.checkpoint(*checkpoint), scratch / name_of(checkpoint))
+    source = paths.store.download(
+        paths.checkpoint(*checkpoint), scratch / checkpoint_name(checkpoint)
+    )
     model: CausalModel
     if config.model.adapter is None:
         model = AutoModelForCausalLM.from_pretrained(source, dtype="auto").to(device)

@@ -30,7 +30,7 @@ from sweeps.report.write import try_write_report
 from sweeps.run_dir import json_files
 from sweeps.run_dir.config_file import read_config
 from sweeps.run_dir.json_types import NightJson, NightRow, PointerJson, SelectionJson, TrendRow
-from sweeps.run_dir.lock import Busy, held
+from sweeps.run_dir.lock import Busy, lock
 from sweeps.run_dir.paths import NightPaths, SweepPaths
 from sweeps.run_dir.prepared import Prepared
 from sweeps.search import warm_start
@@ -69,7 +69,7 @@ def run_night(config: SweepConfig, storage: Store, run: Run, night: date | None 
     nights = NightPaths(storage, config.name)
     tonight = night or config.nightly.night_of(datetime.now(UTC))
     paths = nights.sweep(tonight)
-    with held(paths.leases, nights.lease):
+    with lock(paths.leases, nights.lease):
         try:
             _check_is_night(paths)
             if json_files.SELECTION.rebuildable(paths.store, paths.selection) is not None:

@@ -1,20 +1,25 @@
-"""Reads `answers.json`: the generated answers of the candidates, the reference, the incumbent."""
+"""`answers.json`: generated answers of the candidates, the reference and the incumbent.
+
+Its writer, and tests of both, belong to `sweeps.finalize.sample_answers`.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from sweeps.run_dir import json_files
 from sweeps.run_dir.paths import CheckpointKey, SweepPaths, step_name
 
 
-def name_of(place: CheckpointKey) -> str:
-    return f"{place[0]}-{step_name(place[1])}"
+def checkpoint_name(checkpoint: CheckpointKey) -> str:
+    """Return the name under which a checkpoint's answers are stored: t0003-step-000040."""
+    trial, step = checkpoint
+    return f"{trial}-{step_name(step)}"
 
 
 def read_answers(paths: SweepPaths) -> dict[str, Any]:
-    """What answers.json holds; without anybody's answers before there are any.
+    """Read answers.json; before anybody has answered, its `by` is empty.
 
     Raises DamagedFile: a guardrail on answers must not pass because they cannot be read.
     """
@@ -23,12 +28,14 @@ def read_answers(paths: SweepPaths) -> dict[str, Any]:
 
 
 def reusable_answers(paths: SweepPaths) -> dict[str, Any]:
-    """The same for whoever asks again: a damaged file counts as no answers."""
+    """Read answers.json for generating what is missing; a damaged file counts as no answers."""
     answers: dict[str, Any] | None = json_files.ANSWERS.rebuildable(paths.store, paths.answers)
     return answers or {"by": {}}
 
 
-def tokens_of(answers: Mapping[str, Any], whom: str) -> list[list[int]] | None:
-    """Of each answer; None when `whom` has not answered."""
-    rows = answers["by"].get(whom)
+def answer_tokens(
+    answers: Mapping[str, Mapping[str, Sequence[Mapping[str, list[int]]]]], author: str
+) -> list[list[int]] | None:
+    """Return the token ids of each answer; None when `author` has not answered."""
+    rows = answers["by"].get(author)
     return None if rows is None else [row["tokens"] for row in rows]

@@ -1,4 +1,7 @@
-"""`config.yaml` of a run directory: the resolved config, with an end that shows it is whole."""
+"""`config.yaml` of a run directory: the resolved config, with an end that shows it is whole.
+
+The beginning of a YAML file is a YAML file too: a cut-off `max_steps: 40` would run as 4.
+"""
 
 from __future__ import annotations
 
@@ -12,7 +15,7 @@ _END = "..."  # of a YAML document
 
 
 def read_config(paths: SweepPaths) -> SweepConfig:
-    """The resolved config of a sweep's folder. Raises SettingsError when there is none."""
+    """Read the resolved config of a sweep. Raises SettingsError when it is missing or damaged."""
     store = paths.store
     if not store.exists(paths.config):
         raise SettingsError(f"{store.uri}: holds no {paths.config}; give the folder of a sweep")
@@ -34,6 +37,6 @@ def read_config(paths: SweepPaths) -> SweepConfig:
 
 
 def write_config(config: SweepConfig, paths: SweepPaths) -> None:
-    """With an end that shows it is whole: the beginning of a YAML file is a YAML file too."""
+    """Write the resolved config, local paths absolute, and the end that shows it is whole."""
     text = dump_yaml(resolved(config, paths.storage.uri))
     paths.store.write(paths.config, f"{text}{_END}\n".encode())

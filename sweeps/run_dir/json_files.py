@@ -56,7 +56,16 @@ class JsonFile:
             return None
 
     def damaged(self, store: Store, name: str, problem: str) -> DamagedFile:
-        """Return the error for a file about which `problem` is true, such as "is cut off"."""
+        """Return the error for a damaged file.
+
+        Args:
+            store: Where the file is.
+            name: Its name there.
+            problem: What is wrong, such as "is cut off".
+
+        Returns:
+            An error that names the file, the problem and the way out.
+        """
         return DamagedFile(
             f"{store.uri}/{name}: {problem}; {self.way_out.format(folder=store.uri)}"
         )

@@ -1,7 +1,7 @@
-"""The append-only truth of a sweep: one checksummed line per trial that ended.
+"""The ledger of a sweep: an append-only file with one checksummed line per ended trial.
 
-Everything else (Tune's state, the Optuna study, selection.json) can be rebuilt from it. A torn last
-line, as a kill leaves it, is not a record; a damaged line elsewhere is an error.
+Everything else (Tune's state, the Optuna study, selection.json) can be rebuilt from it. An incomplete
+last line, as a kill leaves it, is not a record; a damaged line elsewhere is an error.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ import hashlib
 import json
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field
-from typing import Any, Final
+from typing import Any, Final, TypedDict
 
 from dpo_core.errors import UserError
 from dpo_core.evaluation.failure_modes import drift_and_displacement, largest_drift
@@ -28,7 +28,7 @@ class LedgerError(UserError):
 
 @dataclass(frozen=True)
 class EvaluationRecord:
-    """One held-out evaluation: counts for every objective, slices, health; losses in nats."""
+    """One held-out evaluation: counts for every objective, slices, failure modes; loss in nats."""
 
     step: int
     loss: float
@@ -37,17 +37,19 @@ class EvaluationRecord:
     health: Mapping[str, Any]
 
     def accuracy(self, objective: str) -> float:
+        """Return the share of pairs ranked correctly, a tie as half a pair."""
         counts = self.counts[objective]
         return float((counts["correct"] + 0.5 * counts["ties"]) / counts["total"])
 
     @property
     def drift(self) -> float:
+        """The largest drift from the reference, in nats per token."""
         return largest_drift(self.health)
 
 
 @dataclass(frozen=True)
 class TrialRecord:
-    """One ended trial. `status`: finished, failed (with `reason`) or stopped by the scheduler.
+    """The record of an ended trial: finished, failed (with `reason`) or stopped by the scheduler.
 
     `confirms` names the trial of the search whose point this one trained again with another seed.
     """
@@ -67,17 +69,24 @@ class TrialRecord:
 
     @classmethod
     def from_dict(cls, row: Mapping[str, Any]) -> TrialRecord:
+        """Return the record that a line of the ledger or of `warm_start.json` holds."""
         evaluations = tuple(EvaluationRecord(**e) for e in row["evaluations"])
         return cls(**{**row, "evaluations": evaluations})
 
 
 def searched(records: Iterable[TrialRecord]) -> list[TrialRecord]:
-    """The trials of the search, without those that confirm its best points."""
+    """Return the trials of the search, without those that confirm its best points."""
     return [record for record in records if record.confirms is None]
 
 
 def append(store: Store, name: str, record: TrialRecord) -> None:
-    """Durable when it returns; repairs a torn end first, so that lines never run together."""
+    """Append a record durably; first remove an incomplete last line, if there is one.
+
+    Args:
+        store: The run directory.
+        name: The ledger's name there.
+        record: An ended trial that has no record yet.
+    """
     line = _line(record)
     if store.exists(name):
         content = store.read(name)
@@ -87,7 +96,7 @@ def append(store: Store, name: str, record: TrialRecord) -> None:
 
 
 def read(store: Store, name: str) -> list[TrialRecord]:
-    """Every record, in order. Raises LedgerError on a damaged or repeated one."""
+    """Read every record, in order. Raises LedgerError for a damaged or repeated one."""
     if not store.exists(name):
         return []
     lines = store.read(name).split(b"\n")
@@ -124,10 +133,26 @@ def _digest(body: str) -> str:
     return hashlib.sha256(body.encode()).hexdigest()
 
 
+class EvaluationMetadata(TypedDict):
+    """The metadata of stored outcomes, as far as the ledger needs it; the loss is in nats."""
+
+    step: int
+    loss: float
+
+
 def evaluation_record(
-    metadata: dict[str, Any], outcomes: Outcomes, labels: Mapping[str, Mapping[str, str | None]]
+    metadata: EvaluationMetadata, outcomes: Outcomes, labels: Mapping[str, Mapping[str, str | None]]
 ) -> EvaluationRecord:
-    """What the ledger keeps of one stored evaluation."""
+    """Reduce a stored evaluation to what the ledger keeps.
+
+    Args:
+        metadata: `step` and `loss` (nats) of the evaluation.
+        outcomes: Its numbers, of shape (pairs,).
+        labels: `source` and `category` of each pair, by its id.
+
+    Returns:
+        Counts, slices and failure modes; no number of a single pair.
+    """
     counts = outcomes.counts()
     return EvaluationRecord(
         step=metadata["step"],

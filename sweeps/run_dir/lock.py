@@ -1,9 +1,9 @@
-"""One program at a time on a sweep, a night, or whatever has a name. Who comes second is told who
-holds it, and leaves.
+"""A lock for sweeps and nights: one process at a time works on a name; a second one is refused.
 
-In a directory this is a file lock: the kernel frees it the moment its holder dies. An object store
-has none, so the holder writes its note anew every few seconds, and whoever comes waits to see
-whether it changes: no two clocks are compared, and a dead holder is found out in `_SILENCE_S`.
+In a directory this is a file lock, which the kernel frees as soon as its holder dies. An object store
+has no locks, so there it is a lease: the holder renews a note every few seconds, and whoever wants the
+name waits to see whether the note changes. No two clocks are compared, and a dead holder is noticed
+after `_SILENCE_S`.
 """
 
 from __future__ import annotations
@@ -33,25 +33,25 @@ _RENEW_S, _SILENCE_S = 5.0, 20.0
 
 
 class Busy(UserError):
-    """Another process works on the same sweep or nights; trying again later may succeed."""
+    """Refusal because another process works on the same sweep or nights; try again later."""
 
     exit_code = 75
 
 
 @contextlib.contextmanager
-def held(store: Store, name: str) -> Iterator[None]:
-    """Hold `name` for the length of the block. Raises Busy when somebody else does.
+def lock(store: Store, name: str) -> Iterator[None]:
+    """Lock `name` for the length of the block. Raises Busy when another process has the lock.
 
-    `store` keeps who holds what. On an object store, a holder that was out of touch for so long that
-    another took its place is interrupted, and raises Busy.
+    `store` keeps the notes of who has which lock. On an object store, a holder that did not renew its
+    lease for so long that another process took it over is interrupted, and raises Busy.
     """
-    hold = _locked if store.local is not None else _renewed
-    with hold(_Note(store, name)):
+    take = _file_lock if store.local is not None else _lease
+    with take(_HolderNote(store, name)):
         yield
 
 
-class _Note:
-    """Who holds the name, for all to read."""
+class _HolderNote:
+    """A file that says which process has the lock, since when, and on which machine."""
 
     def __init__(self, store: Store, name: str) -> None:
         self.store, self.name, self.file = store, name, f"{name}.json"
@@ -62,11 +62,11 @@ class _Note:
             "since": datetime.now(UTC).isoformat(timespec="seconds"),
         }
 
-    def write(self, beat: int = 0) -> None:
-        self.store.write(self.file, json.dumps({**self.mine, "beat": beat}).encode())
+    def write(self, renewals: int = 0) -> None:
+        self.store.write(self.file, json.dumps({**self.mine, "renewals": renewals}).encode())
 
     def read(self) -> dict[str, Any]:
-        """{} where there is none that can be read."""
+        """Return the note of whoever wrote last; empty without one that can be read."""
         note: dict[str, Any] | None = json_files.LOCK_NOTE.rebuildable(self.store, self.file)
         return note or {}
 
@@ -75,13 +75,13 @@ class _Note:
         return bool(self.read().get("holder") == self.mine["holder"])
 
     @property
-    def is_taken(self) -> bool:
+    def is_of_another(self) -> bool:
         return bool(self.read().get("holder", self.mine["holder"]) != self.mine["holder"])
 
     def delete(self) -> None:
         self.store.delete(self.file)
 
-    def busy(self) -> Busy:
+    def busy_error(self) -> Busy:
         note = self.read()
         pid, host, since = (note.get(key, "?") for key in ("pid", "host", "since"))
         return Busy(
@@ -91,30 +91,30 @@ class _Note:
 
 
 @contextlib.contextmanager
-def _locked(note: _Note) -> Iterator[None]:
+def _file_lock(note: _HolderNote) -> Iterator[None]:
     folder = Path(note.store.root)
     folder.mkdir(parents=True, exist_ok=True)
-    lock = FileLock(str(folder / f"{note.name}.lock"))
+    file_lock = FileLock(str(folder / f"{note.name}.lock"))
     try:
         with wrong_kind_as_storage_error(note.store, f"{note.name}.lock"):
-            lock.acquire(timeout=0)
+            file_lock.acquire(timeout=0)
     except Timeout:
-        raise note.busy() from None
+        raise note.busy_error() from None
     try:
         note.write()
         yield
     finally:
         # The lock's file stays: whoever deletes it may take it from under the next holder.
-        lock.release()
+        file_lock.release()
 
 
 @contextlib.contextmanager
-def _renewed(note: _Note) -> Iterator[None]:
+def _lease(note: _HolderNote) -> Iterator[None]:
     _wait_for_silence(note)
     note.write()
     time.sleep(_RENEW_S / 5)  # of two that write at once, the later one stays
     if not note.is_mine:
-        raise note.busy()
+        raise note.busy_error()
     done, lost = threading.Event(), threading.Event()
     renewer = threading.Thread(target=_renew, args=(note, done, lost), daemon=True)
     renewer.start()
@@ -122,36 +122,36 @@ def _renewed(note: _Note) -> Iterator[None]:
         yield
     except KeyboardInterrupt:
         if lost.is_set():
-            raise note.busy() from None
+            raise note.busy_error() from None
         raise
     finally:
         done.set()
         renewer.join()
         if not lost.is_set():
-            with contextlib.suppress(OSError, StorageError):  # what is left behind falls silent
+            with contextlib.suppress(OSError, StorageError):  # a note that stays is not renewed
                 note.delete()
 
 
-def _renew(note: _Note, done: threading.Event, lost: threading.Event) -> None:
-    """Until `done`. A holder that was held up for too long finds another's note, and stops."""
-    for beat in itertools.count(1):
+def _renew(note: _HolderNote, done: threading.Event, lost: threading.Event) -> None:
+    """Renew the lease until `done`; interrupt the program when another process has taken it over."""
+    for renewals in itertools.count(1):
         if done.wait(_RENEW_S):
             return
         with contextlib.suppress(OSError, StorageError):  # out of reach, for others too
-            if note.is_taken:
+            if note.is_of_another:
                 lost.set()
                 _thread.interrupt_main()
                 return
-            note.write(beat)
+            note.write(renewals)
 
 
-def _wait_for_silence(note: _Note) -> None:
-    """Returns when nobody holds the name; raises Busy as soon as its note is seen to change."""
+def _wait_for_silence(note: _HolderNote) -> None:
+    """Return when nobody renews the lease; raise Busy as soon as its note is seen to change."""
     before = note.read()
     deadline = time.monotonic() + _SILENCE_S
     while before and time.monotonic() < deadline:
         time.sleep(_RENEW_S / 5)
         now = note.read()
         if now and now != before:
-            raise note.busy()
+            raise note.busy_error()
         before = now

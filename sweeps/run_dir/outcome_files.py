@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from pathlib import PurePosixPath
-from typing import Any
+from typing import cast
 
 from dpo_core.evaluation.outcomes import Outcomes, read_outcomes_if_whole
 from sweeps.run_dir.json_files import DamagedFile
+from sweeps.run_dir.ledger import EvaluationMetadata
 from sweeps.run_dir.paths import SweepPaths
 
 
@@ -28,7 +29,7 @@ def read_stored_outcomes(paths: SweepPaths, name: str) -> Outcomes | None:
     return outcomes[0]
 
 
-def stored_evaluations(paths: SweepPaths, trial: str) -> list[tuple[dict[str, Any], Outcomes]]:
+def stored_evaluations(paths: SweepPaths, trial: str) -> list[tuple[EvaluationMetadata, Outcomes]]:
     """Read the evaluations that a trial has stored; a damaged one counts as not made yet.
 
     Returns:
@@ -36,7 +37,10 @@ def stored_evaluations(paths: SweepPaths, trial: str) -> list[tuple[dict[str, An
     """
     names = (name for _, name in paths.evaluations_of(trial))
     contents = (read_outcomes_if_whole(paths.store.read(name)) for name in names)
-    return [(metadata, outcomes) for outcomes, metadata in filter(None, contents)]
+    return [
+        (cast("EvaluationMetadata", metadata), outcomes)
+        for outcomes, metadata in filter(None, contents)
+    ]
 
 
 def _way_out(paths: SweepPaths, name: str) -> str:

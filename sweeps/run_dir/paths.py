@@ -1,4 +1,4 @@
-"""Every file name of a sweep's folder. Nobody else spells one.
+"""The names of all files of a run directory and of the nights; no other module spells one.
 
 <storage>/<sweep id>/
     config.yaml                          the resolved config
@@ -9,20 +9,20 @@
     trials/t0003.json                    a point, written when it is drawn
     trials/t0003-s1.json                 the same point with another seed
     outcomes/t0003-step-000040.parquet   per-pair numbers of one evaluation
-    checkpoints/t0003/step-000040/       what can still win, and what can still be resumed
+    checkpoints/t0003/step-000040/       weights that can still win or be trained further
     failures/t0003.json                  why a trial failed
-    nodes/gpu-7.json                     what a node that trained is made of
-    ledger.jsonl                         one record per ended trial: the truth
+    nodes/gpu-7.json                     hardware of a node that trained
+    ledger.jsonl                         one record per ended trial, from which the rest is derived
     study.db                             the same for optuna-dashboard
-    answers.json                         generated answers of those who could win
-    final_opened.json                    when the final split was opened, and for whom
-    selection.json, best/                the judgement and the exported winner
+    answers.json                         generated answers of candidates, reference and incumbent
+    final_opened.json                    when the final split was opened, and for which candidate
+    selection.json, best/                the chosen candidate, compared and exported
     night.json, warm_start.json          of a night: what it began with, and how it ended
-    audit.json, trend.json               what the report shows of the data and of earlier nights
-    report/{index.html,report.md}        all of it for a reader
+    audit.json, trend.json               findings on the data; rows of the earlier nights
+    report/{index.html,report.md}        the report
     ray/                                 Ray's own files
 <storage>/.cache/reference/<key>/        reference log-probs, shared by sweeps
-<storage>/.leases/                       who is at work on what
+<storage>/.leases/                       which process has the lock of which sweep or nights
 <storage>/nights/<name>/                 latest.json and incumbent.json: which night, which model
 """
 
@@ -42,14 +42,14 @@ _OUTCOME = re.compile(r"^(?P<trial>t\d{4,}(-s\d+)?)-step-(?P<step>\d{6,})\.parqu
 
 @dataclass(frozen=True)
 class SweepPaths:
-    """Names relative to the sweep's own store."""
+    """The paths of one sweep; names are relative to its own store."""
 
     storage: Store
     sweep_id: str
 
     @classmethod
     def of_folder(cls, uri: str) -> SweepPaths:
-        """From the folder of a sweep, as `run` printed it."""
+        """Return the paths of the sweep in the folder `uri`, which `run` prints."""
         if "://" not in uri:  # `.` and `..` have a name too, once resolved
             folder = Path(uri).expanduser().resolve()
             return cls(Store.open(folder.parent), folder.name)
@@ -67,12 +67,12 @@ class SweepPaths:
 
     @property
     def train_runs(self) -> str:
-        """Where Ray Train keeps its own files."""
+        """The folder where Ray Train keeps its own files."""
         return f"{self.store.uri}/{self.ray}/train"
 
     @property
     def scratch(self) -> str | None:
-        """Where to build what is moved in: the storage's own disk, so that moving is a rename."""
+        """A folder on the storage's own disk, from where moving a file in is a rename."""
         return str(self.storage.local) if self.storage.local else None
 
     @property
@@ -150,25 +150,26 @@ class SweepPaths:
 
     @staticmethod
     def confirmation_name(trial: str, number: int) -> str:
-        """Of the trial that trains the point of `trial` with its `number`th new seed, from 1."""
+        """Name the trial that trains the point of `trial` with its `number`th new seed, from 1."""
         return f"{trial}-s{number}"
 
     @staticmethod
     def confirms(trial: str) -> str | None:
-        """The trial of the search whose point this one trains again; None for one of the search."""
+        """Return the trial whose point this one trains again; None for a trial of the search."""
         searched, dash, _ = trial.partition("-s")
         return searched if dash else None
 
     def evaluations_of(self, trial: str) -> list[tuple[int, str]]:
-        """(step, file name) of every stored evaluation of a trial, by step."""
-        found = (_OUTCOME.match(name) for name in self.store.names(self.outcomes))
+        """Return (step, file name) of every stored evaluation of a trial, by step."""
+        matches = (_OUTCOME.match(name) for name in self.store.names(self.outcomes))
         return sorted(
-            (int(m["step"]), f"{self.outcomes}/{m.string}")
-            for m in found
-            if m and m["trial"] == trial
+            (int(match["step"]), f"{self.outcomes}/{match.string}")
+            for match in matches
+            if match and match["trial"] == trial
         )
 
     def checkpoint_steps(self, trial: str) -> list[int]:
+        """Return the steps at which a trial has a checkpoint, in order."""
         names = self.store.names(f"{self.checkpoints}/{trial}")
         return sorted(int(name.removeprefix("step-")) for name in names if name.startswith("step-"))
 
@@ -190,7 +191,7 @@ class SweepRef:
 
 
 def checked_sweep_id(sweep_id: str) -> str:
-    """The id itself: one folder name, no way up or elsewhere. Raises SettingsError."""
+    """Return a sweep's id if it is one plain folder name. Raises SettingsError for any other."""
     if not re.fullmatch(r"[A-Za-z0-9][-\w.]{0,99}", sweep_id, re.ASCII):
         raise SettingsError(
             f"--id {sweep_id[:120]}: is no folder name; begin with a letter or digit and use only "
@@ -201,7 +202,7 @@ def checked_sweep_id(sweep_id: str) -> str:
 
 @dataclass(frozen=True)
 class NightPaths:
-    """The nights of one name: a sweep each, and what points at them."""
+    """The nights of one name, each a sweep of its own, and the pointers to two of them."""
 
     storage: Store
     name: str
@@ -210,10 +211,10 @@ class NightPaths:
         return SweepPaths(self.storage, f"{self.name}-{night.isoformat()}")
 
     def nights(self) -> list[date]:
-        """That have a folder, the oldest first."""
+        """Return the nights that have a folder, the oldest first."""
         pattern = re.compile(rf"{re.escape(self.name)}-(\d{{4}}-\d\d-\d\d)")
-        found = (pattern.fullmatch(name) for name in self.storage.names())
-        return sorted(date.fromisoformat(m[1]) for m in found if m)
+        matches = (pattern.fullmatch(name) for name in self.storage.names())
+        return sorted(date.fromisoformat(match[1]) for match in matches if match)
 
     @property
     def lease(self) -> str:
@@ -233,7 +234,7 @@ def step_name(step: int) -> str:
 
 
 def new_sweep_id(name: str, now: datetime | None = None) -> str:
-    """Name and UTC second: sorts by time, and two sweeps of one config do not collide."""
+    """Join name and UTC second: ids sort by time, and two sweeps of one config do not collide."""
     return f"{name}-{(now or datetime.now(UTC)).strftime('%Y%m%d-%H%M%S')}"
 
 

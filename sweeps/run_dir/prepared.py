@@ -1,4 +1,7 @@
-"""What a sweep's folder holds once it is prepared, and how to read it."""
+"""Readers of what preparing a sweep leaves: `prepared.json`, pairs, tokens, reference log-probs.
+
+Tested with its writer in tests/unit/sweeps/prepare, and damaged in test_damaged_files.py.
+"""
 
 from __future__ import annotations
 
@@ -24,7 +27,7 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class Prepared:
-    """What `prepared.json` keeps. `reports` and `reference_keys` are by split."""
+    """The content of `prepared.json`; `reports` and `reference_keys` are by split."""
 
     data_sha256: str
     weights_sha256: str
@@ -41,14 +44,14 @@ class Prepared:
     not_shared: str | None = None
     """Why prompts cannot be shared between a pair's answers, if they cannot."""
 
-    def fitted(self, training: TrainingSettings) -> TrainingSettings:
-        """With what was left open filled in for the device that prepared the sweep."""
+    def resolved_training(self, training: TrainingSettings) -> TrainingSettings:
+        """Return the settings with what depends on the device as it was when preparing."""
         chosen = {n: getattr(self, n) for n in ("row_tokens", "gradient_checkpointing")}
         return training.model_copy(update=chosen)
 
     @classmethod
     def read(cls, paths: SweepPaths) -> Prepared:
-        """Raises DamagedFile when `prepared.json` is missing or damaged."""
+        """Read `prepared.json`. Raises DamagedFile when it is missing or damaged."""
         content = json_files.PREPARED.required(paths.store, paths.prepared)
         try:
             return cls(**content)
@@ -58,12 +61,12 @@ class Prepared:
 
 
 def read_pairs(paths: SweepPaths) -> PreferenceSplits:
-    """The splits as they were read, golden answers still waiting. Raises DamagedFile."""
+    """Read the splits as the data gave them, without generated answers. Raises DamagedFile."""
     return PreferenceSplits(*(_open(paths, paths.pairs(s), PairTable.open) for s in SPLITS))
 
 
 def read_encoded(paths: SweepPaths, split: str) -> TokenTable:
-    """The tokens of a split's pairs, mapped into memory. Raises DamagedFile."""
+    """Map the tokens of a split's pairs into memory. Raises DamagedFile."""
     return _open(paths, paths.encoded(split), TokenTable.open)
 
 
@@ -115,14 +118,27 @@ def _damaged(paths: SweepPaths, name: str, problem: str) -> DamagedFile:
 
 
 def read_labels(paths: SweepPaths, split: str) -> dict[str, dict[str, str | None]]:
-    """Source and category of each pair, by its id."""
+    """Read source and category of each pair, by its id. Raises DamagedFile."""
     pairs = read_encoded(paths, split)
     kinds = ("source", "category")
     return {kind: dict(zip(pairs.ids, pairs.labels(kind), strict=True)) for kind in kinds}
 
 
 def read_reference(paths: SweepPaths, prepared: Prepared, split: str, pairs: TokenTable) -> Columns:
-    """The kept columns. Raises UserError when someone removed or damaged them."""
+    """Read the reference log-probs of a split.
+
+    Args:
+        paths: The run directory.
+        prepared: Its `prepared.json`, which has the key of the cache entry.
+        split: `train`, `select` or `final`.
+        pairs: The split's tokens, which the entry must fit.
+
+    Returns:
+        Columns of shape (pairs,), in the order of `pairs`.
+
+    Raises:
+        UserError: The entry was removed or damaged.
+    """
     key = prepared.reference_keys[split]
     columns = reference_cache.load(paths.reference_cache, key, pairs)
     if columns is None:

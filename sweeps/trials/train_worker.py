@@ -80,7 +80,7 @@ class TrialWorker:
                     self.data,
                     DPOHyperparams.from_point(job.point),
                     model_settings=self.config.model,
-                    training=self.prepared.fitted(self.config.training),
+                    training=self.prepared.resolved_training(self.config.training),
                     seed=job.seed,
                     workdir=private_tmp_folder() / "trl",
                     on_evaluation=reporter.on_evaluation,

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from sweeps.report.blocks import Answers, Block, Section, Text
 from sweeps.report.file_types import AnswerJson, Content
 from sweeps.report.report_data import ReportData
-from sweeps.run_dir.answers import name_of
+from sweeps.run_dir.answers import checkpoint_name
 from sweeps.selection.verdict import INCUMBENT, REFERENCE
 
 _MOST_PROMPTS = 12
@@ -31,7 +31,7 @@ def _answers_to_prompts(data: ReportData) -> Iterator[Answers]:
     """Yield each prompt with the answers of reference, incumbent and highlighted policy, if any."""
     model_names = {"reference": REFERENCE, "incumbent": INCUMBENT}
     if data.highlighted:
-        model_names[data.highlighted_label] = name_of(data.highlighted)
+        model_names[data.highlighted_label] = checkpoint_name(data.highlighted)
     stored = data.answers["by"]
     columns = {label: stored[name] for label, name in model_names.items() if name in stored}
     for number, row in enumerate(data.answers.get("prompts", [])[:_MOST_PROMPTS]):

@@ -14,7 +14,7 @@ import pytest
 from dpo_core.storage.store import Store
 from sweeps.cli import app as cli
 from sweeps.cli import night_commands
-from sweeps.run_dir.lock import held
+from sweeps.run_dir.lock import lock
 from sweeps.run_dir.paths import NightPaths
 from tests.support.scripted_nights import SWEEP, Scripted
 
@@ -75,7 +75,7 @@ def test_no_trial_lived_is_3_and_nothing_admissible_is_4_every_time(
 def test_another_start_at_work_is_75_and_one_line(call: Call, tmp_path: Path) -> None:
     nights = NightPaths(Store.open(tmp_path / "runs"), "hh")
     run = Scripted()
-    with held(nights.sweep(date(2026, 11, 24)).leases, nights.lease):
+    with lock(nights.sweep(date(2026, 11, 24)).leases, nights.lease):
         code, out, err = call(run)
     assert (code, out) == (75, "")
     assert err.startswith("error: hh-nights: process ")

@@ -18,7 +18,7 @@ from sweeps.finalize.incumbent import _score_remotely
 from sweeps.finalize.selection_json import SelectionInputs
 from sweeps.reselect import replayed_config
 from sweeps.run_dir import ledger
-from sweeps.run_dir.answers import name_of
+from sweeps.run_dir.answers import checkpoint_name
 from sweeps.run_dir.paths import SweepPaths, SweepRef
 from sweeps.selection.guardrails import Check, check_guardrails
 from sweeps.selection.rule import Candidate
@@ -43,7 +43,7 @@ def answering(*long_winded: str):
     def ask(candidate: Candidate):
         asked.append(candidate.trial)
         own = [list(range(20 if candidate.trial in long_winded else 10))]
-        by = {"reference": [list(range(10))], name_of(candidate.checkpoint): own}
+        by = {"reference": [list(range(10))], checkpoint_name(candidate.checkpoint): own}
         return {"by": {whom: [{"tokens": t} for t in tokens] for whom, tokens in by.items()}}
 
     return ask, asked

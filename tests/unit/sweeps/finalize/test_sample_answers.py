@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from sweeps.finalize.sample_answers import answer_with, sample_prompts
-from sweeps.run_dir.answers import name_of, read_answers
+from sweeps.run_dir.answers import checkpoint_name, read_answers
 from tests.support.local_calls import Calls, config_of
 
 CHECKPOINT = ("t0000", 4)
@@ -24,7 +24,7 @@ def test_the_untouched_policy_says_what_the_reference_says(
     paths = prepared(adapter, str(tmp_path / "runs"))
     answers = answer_with(config_of(paths), paths, CHECKPOINT, None, Calls())
     assert answers["by"][NAME] == answers["by"]["reference"]
-    assert name_of(CHECKPOINT) == NAME
+    assert checkpoint_name(CHECKPOINT) == NAME
     assert read_answers(paths) == answers
     assert all(1 <= len(row["tokens"]) <= 6 for row in answers["by"][NAME])
     lines = paths.store.read(paths.split("select")).splitlines()

@@ -20,7 +20,7 @@ from sweeps.config.schema import SweepConfig
 from sweeps.nightly.code_version import code_version
 from sweeps.nightly.run_night import Night, run_night
 from sweeps.run_dir import ledger
-from sweeps.run_dir import lock as lease
+from sweeps.run_dir import lock as locks
 from sweeps.run_dir.ledger import FINISHED
 from sweeps.run_dir.lock import Busy
 from sweeps.run_dir.paths import NightPaths, SweepPaths
@@ -163,7 +163,7 @@ def test_a_night_without_any_evaluation_ends_and_says_so(
 
 
 def test_nights_on_an_object_store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(lease, "_RENEW_S", 0.3)
+    monkeypatch.setattr(locks, "_RENEW_S", 0.3)
     nights = NightPaths(Store.open(f"bucket://{tmp_path}"), "hh")
     hold(nights, MONDAY, Scripted())
     run = Scripted()

@@ -13,8 +13,8 @@ from pathlib import Path
 import pytest
 
 from dpo_core.storage.store import Store
-from sweeps.run_dir import lock as lease
-from sweeps.run_dir.lock import Busy, held
+from sweeps.run_dir import lock as locks
+from sweeps.run_dir.lock import Busy, lock
 from tests.support import bucket  # noqa: F401  (registers the scheme)
 
 # Holds the name until its standard input ends; says so, and says when it could not.
@@ -22,16 +22,16 @@ HOLDER = """
 import sys, threading, time
 from tests.support import bucket
 from dpo_core.storage.store import Store
-from sweeps.run_dir import lock as lease
-lease._RENEW_S, lease._SILENCE_S = 0.3, 1.5
+from sweeps.run_dir import lock as locks
+locks._RENEW_S, locks._SILENCE_S = 0.3, 1.5
 try:
-    with lease.held(Store.open(sys.argv[1]), "night"):
+    with locks.lock(Store.open(sys.argv[1]), "night"):
         done = threading.Event()
         threading.Thread(target=lambda: (sys.stdin.read(), done.set()), daemon=True).start()
         print("holds", flush=True)
         while not done.wait(0.02):
             pass
-except lease.Busy as busy:
+except locks.Busy as busy:
     print("busy", flush=True)
 """
 Start = Callable[[], "subprocess.Popen[str]"]
@@ -40,8 +40,8 @@ Start = Callable[[], "subprocess.Popen[str]"]
 @pytest.fixture(params=["folder", "object store"])
 def uri(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
     """A directory, and a file system of fsspec that offers no lock."""
-    monkeypatch.setattr(lease, "_RENEW_S", 0.3)
-    monkeypatch.setattr(lease, "_SILENCE_S", 1.5)
+    monkeypatch.setattr(locks, "_RENEW_S", 0.3)
+    monkeypatch.setattr(locks, "_SILENCE_S", 1.5)
     return str(tmp_path) if request.param == "folder" else f"bucket://{tmp_path}"
 
 
@@ -71,10 +71,10 @@ def test_the_second_is_told_who_holds_it(uri: str, start: Start) -> None:
     assert said(first) == "holds"
     with (
         pytest.raises(Busy, match=f"night: process {first.pid} on .* since 20"),
-        held(Store.open(uri), "night"),
+        lock(Store.open(uri), "night"),
     ):
         pass
-    with held(Store.open(uri), "another"):
+    with lock(Store.open(uri), "another"):
         pass
 
 
@@ -82,7 +82,7 @@ def test_a_holder_that_leaves_frees_it(uri: str, start: Start) -> None:
     first = start()
     assert said(first) == "holds"
     first.communicate("leave")
-    with held(Store.open(uri), "night"), pytest.raises(Busy), held(Store.open(uri), "night"):
+    with lock(Store.open(uri), "night"), pytest.raises(Busy), lock(Store.open(uri), "night"):
         pass
 
 
@@ -92,7 +92,7 @@ def test_it_dies_with_its_holder(uri: str, start: Start) -> None:
     first.kill()
     first.wait()
     started = time.monotonic()
-    with held(Store.open(uri), "night"):
+    with lock(Store.open(uri), "night"):
         assert time.monotonic() - started < 10
     assert said(start()) == "holds"
 
@@ -104,14 +104,14 @@ def test_of_several_that_start_at_once_one_holds(uri: str, start: Start) -> None
 
 def test_an_error_inside_is_the_callers_and_frees_it(uri: str) -> None:
     for _ in range(2):
-        with pytest.raises(ZeroDivisionError), held(Store.open(uri), "night"):
+        with pytest.raises(ZeroDivisionError), lock(Store.open(uri), "night"):
             raise ZeroDivisionError
 
 
 @pytest.mark.parametrize("content", [b"", b'{"holder": "a', b"[]"])
 def test_a_torn_note_is_no_holder(uri: str, content: bytes) -> None:
     Store.open(uri).write("night.json", content)
-    with held(Store.open(uri), "night"):
+    with lock(Store.open(uri), "night"):
         pass
 
 
