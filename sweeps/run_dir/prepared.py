@@ -1,7 +1,4 @@
-"""Readers of what preparing a sweep leaves: `prepared.json`, pairs, tokens, reference log-probs.
-
-Tested with its writer in tests/unit/sweeps/prepare, and damaged in test_damaged_files.py.
-"""
+"""Readers of what preparing a sweep leaves: `prepared.json`, pairs, tokens, reference log-probs."""
 
 from __future__ import annotations
 
@@ -98,10 +95,10 @@ def read_split(
         quoted = [json.dumps(each).encode() for each in ids]
         lines = [line for line in lines if any(each in line for each in quoted)]
     try:
-        rows = [json.loads(line) for line in lines]
-        return [row for row in rows if ids is None or row["id"] in ids]
+        rows = [(row["id"], row) for row in map(json.loads, lines)]
     except (ValueError, TypeError, KeyError):
         raise _damaged(paths, name, "is damaged") from None
+    return [row for id, row in rows if ids is None or id in ids]
 
 
 def _open(paths: SweepPaths, name: str, open_file: Callable[[Path], T]) -> T:
