@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class DryRun:
-    """What a dry run read; golden prompts have placeholders for the model's answers."""
+    """Data as a dry run reads it; golden prompts have placeholders for the model's answers."""
 
     data: LoadedData
     splits: PreferenceSplits

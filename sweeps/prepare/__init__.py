@@ -1,1 +1,1 @@
-"""What runs once before the first trial: data, tokens, reference log-probs, audit."""
+"""Preparation of a sweep, before its first trial: data, tokens, reference log-probs, audit."""

@@ -1,4 +1,8 @@
-"""The model answers golden prompts: a stage before the tokens, dealt to all workers, done once."""
+"""The rejected answers of golden pairs: the untouched model generates them, once, on all workers.
+
+Tested in tests/integration/test_pipeline.py, and its cache in
+tests/unit/dpo_core/models/test_golden_answers.py.
+"""
 
 from __future__ import annotations
 
@@ -6,7 +10,7 @@ import json
 import math
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
-from typing import Any
+from typing import TYPE_CHECKING
 
 from dpo_core.encoding import encode
 from dpo_core.errors import DataError
@@ -17,31 +21,38 @@ from dpo_core.models.golden_answers import (
     unanswered_parts,
 )
 from dpo_core.preferences import PairTable, PreferenceSplits, chat_prompt
+from dpo_core.preferences.messages import Turns
 from dpo_core.storage.store import Store
 from sweeps.config.schema import SweepConfig
-from sweeps.ray_runtime.remote_call import RemoteCall
-from sweeps.run_dir.paths import SPLITS, SweepRef
+from sweeps.run_dir.paths import SPLITS
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+    from dpo_core.scoring.scorer import Scorer
 
 
-def deal(
-    config: SweepConfig,
-    splits: PreferenceSplits,
-    call: RemoteCall,
-    function: Callable[[SweepRef, int, int], int],
-    sweep: SweepRef,
+def generate_on_workers(
+    config: SweepConfig, splits: PreferenceSplits, generate_share: Callable[[int, int], int]
 ) -> None:
-    """`function(sweep, share, shares)` for every share of the golden prompts, on as many workers as
-    the sweep's trials may use at once. Raises what the first of them raises."""
-    waiting = sum(PairTable.of(getattr(splits, split)).unanswered_count for split in SPLITS)
+    """Generate the missing answers on as many workers as the sweep's trials may use at once.
+
+    Args:
+        config: The sweep.
+        splits: Its pairs, of which some may have no rejected answer.
+        generate_share: Generates one share of the answers on a worker. It is called in threads, with
+            `share` (from 0) and `shares`; what the first of the calls raises is raised.
+    """
+    unanswered = sum(PairTable.of(getattr(splits, split)).unanswered_count for split in SPLITS)
     workers = config.search.concurrent * config.resources.workers
-    shares = min(workers, math.ceil(waiting / PAIRS_PER_PART))
+    shares = min(workers, math.ceil(unanswered / PAIRS_PER_PART))
     if not shares:
         return
     pool = ThreadPoolExecutor(shares)
     try:
-        given = [pool.submit(call, function, sweep, i, shares) for i in range(shares)]
-        for each in as_completed(given):
-            each.result()
+        futures = [pool.submit(generate_share, share, shares) for share in range(shares)]
+        for future in as_completed(futures):
+            future.result()
     finally:
         # Nobody waits for the others when one failed, or when the sweep is interrupted.
         pool.shutdown(wait=False, cancel_futures=True)
@@ -55,46 +66,64 @@ class GoldenAnswers:
         config: SweepConfig,
         cache: Store,
         splits: PreferenceSplits,
-        tokenizer: Any,
-        prints: Mapping[str, str],
+        tokenizer: PreTrainedTokenizerBase,
+        fingerprints: Mapping[str, str],
     ) -> None:
+        """Keep what the answers depend on; `fingerprints` are those of weights and tokenizer."""
         self.config, self.splits, self.tokenizer = config, splits, tokenizer
         self.store = cache.at("golden")
         data = config.data
         self.chat = encode.uses_chat_template(tokenizer, data.format)
         self.about = [
-            *prints.values(),
+            *fingerprints.values(),
             json.dumps(data.generation.model_dump()),
             f"{config.model.dtype} {config.seed} {data.max_tokens} {data.special_tokens} {self.chat}",
         ]
 
-    def make(self, scorer: Any, share: int, shares: int) -> int:
-        """Those of one share that are not there yet, by the scorer's model; returns how many parts."""
+    def generate(self, scorer: Scorer, share: int, shares: int) -> int:
+        """Generate and store the answers of one share that are not stored yet.
+
+        Args:
+            scorer: Its model answers.
+            share: The number of the share, from 0.
+            shares: How many shares there are.
+
+        Returns:
+            How many parts were generated.
+        """
         parts = [part for s in SPLITS for part in unanswered_parts(getattr(self.splits, s))]
 
-        def answer(prompts: Sequence[Any], seed: int) -> list[str]:
+        def answer(prompts: Sequence[Turns | str], seed: int) -> list[str]:
             return self._generate(scorer.model, prompts, seed)
 
         return generate_missing_answers(parts[share::shares], answer, self.store, self.about)
 
-    def filled(self) -> tuple[PreferenceSplits, list[str]]:
-        """The splits with the model's own answer as the rejected side of each golden pair, and why
-        some make no pair. Raises DataError when a split is left empty."""
+    def completed_splits(self) -> tuple[PreferenceSplits, list[str]]:
+        """Make the model's own answer the rejected one of each golden pair.
+
+        Returns:
+            The splits, and why some golden answers make no pair.
+
+        Raises:
+            DataError: A split would be empty.
+        """
         if not any(PairTable.of(getattr(self.splits, split)).unanswered_count for split in SPLITS):
             return self.splits, []
-        filled = {
+        completed = {
             s: insert_answers(getattr(self.splits, s), self.store, self.about) for s in SPLITS
         }
-        for split, found in filled.items():
-            if not found.pairs:
+        for split, part in completed.items():
+            if not part.pairs:
                 raise DataError(
                     f"no golden answer of the {split} split differs from the model's own "
-                    f"({found.dropped[0]}); there is nothing to learn, or add data"
+                    f"({part.dropped[0]}); there is nothing to learn, or add data"
                 )
-        dropped = [reason for found in filled.values() for reason in found.dropped]
-        return PreferenceSplits(**{s: PairTable.of(filled[s].pairs) for s in SPLITS}), dropped
+        dropped = [reason for part in completed.values() for reason in part.dropped]
+        return PreferenceSplits(**{s: PairTable.of(completed[s].pairs) for s in SPLITS}), dropped
 
-    def _generate(self, model: Any, prompts: Sequence[Any], seed: int) -> list[str]:
+    def _generate(
+        self, model: PreTrainedModel, prompts: Sequence[Turns | str], seed: int
+    ) -> list[str]:
         from dpo_core.models.generation import generate
 
         data, how = self.config.data, self.config.data.generation

@@ -1,7 +1,9 @@
-"""What is done once per sweep: golden answers, tokens, the audit, the reference.
+"""The stages that run once per sweep: golden answers, tokens, the audit, the reference pass.
 
-All of it happens where a trial would run, and everything is left in the sweep's folder: a trial
-needs the folder and nothing else.
+All of them run where a trial would run, and leave their results in the run directory: a trial needs
+that folder and nothing else.
+
+Tested in tests/integration/test_pipeline.py and tests/unit/sweeps/run_dir/test_torn_files.py.
 """
 
 from __future__ import annotations
@@ -11,7 +13,7 @@ import shutil
 import tempfile
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from dpo_core.audit.pair_checks import Finding, audit, location
 from dpo_core.audit.reference_checks import reference_findings
@@ -25,7 +27,7 @@ from dpo_core.training.trainer import check_trl_fields
 from sweeps.config.schema import SweepConfig
 from sweeps.prepare.audit_report import build_audit
 from sweeps.prepare.data import TokenTables, encode_splits
-from sweeps.prepare.golden import GoldenAnswers, deal
+from sweeps.prepare.golden import GoldenAnswers, generate_on_workers
 from sweeps.prepare.reference_pass import (
     choose_row_layout,
     fingerprints,
@@ -39,37 +41,56 @@ from sweeps.run_dir.json_types import ReadingReport
 from sweeps.run_dir.paths import SPLITS, SweepPaths, SweepRef
 from sweeps.run_dir.prepared import Prepared, read_encoded, read_pairs
 
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
+
+    from dpo_core.scoring.scorer import Scorer
+
 
 def prepare(
     config: SweepConfig,
     paths: SweepPaths,
     splits: PreferenceSplits,
-    said: ReadingReport,
+    reading: ReadingReport,
     call: RemoteCall,
 ) -> Prepared:
-    """`call` runs the heavy part. May be repeated: the same data gives the same files. `said` of the
-    data goes to the audit."""
+    """Prepare a sweep; the same data gives the same files, however often this is repeated.
+
+    Args:
+        config: The sweep.
+        paths: Its run directory.
+        splits: The pairs as they were read.
+        reading: What reading them found, for the audit.
+        call: Runs a function on a worker.
+
+    Returns:
+        The content of `prepared.json`.
+    """
     write_config(config, paths)
     for split in SPLITS:
         with paths.store.writing(paths.pairs(split)) as file:
             PairTable.write(getattr(splits, split), file)
-    deal(config, splits, call, _answer_remotely, paths.ref)
-    return Prepared(**call(_prepare_remotely, paths.ref, said))
+    sweep = paths.ref
+    generate_on_workers(
+        config, splits, lambda share, shares: call(_generate_share, sweep, share, shares)
+    )
+    return Prepared(**call(_prepare_on_worker, sweep, reading))
 
 
 @dataclass(frozen=True)
-class _Desk:
-    """What a process needs that prepares a sweep, or a share of it."""
+class PrepareWorker:
+    """The config, model and data of a process that prepares a sweep, or a share of it."""
 
     paths: SweepPaths
     config: SweepConfig
-    tokenizer: Any
-    scorer: Any
-    prints: dict[str, str]
+    tokenizer: PreTrainedTokenizerBase
+    scorer: Scorer
+    model_hashes: dict[str, str]
     golden: GoldenAnswers
 
     @classmethod
-    def at(cls, sweep: SweepRef) -> _Desk:
+    def of(cls, sweep: SweepRef) -> PrepareWorker:
+        """Load what preparing a sweep needs; the model's weights are loaded at their first use."""
         from dpo_core.models.load import load_tokenizer, silence_libraries
         from dpo_core.scoring.scorer import Scorer
 
@@ -77,32 +98,32 @@ class _Desk:
         paths = sweep.paths
         config = read_config(paths)
         tokenizer, scorer = load_tokenizer(config.model), Scorer(config.model)
-        prints = fingerprints(config, tokenizer)
+        hashes = fingerprints(config, tokenizer)
         pairs = read_pairs(paths)
-        golden = GoldenAnswers(config, paths.reference_cache, pairs, tokenizer, prints)
-        return cls(paths, config, tokenizer, scorer, prints, golden)
+        golden = GoldenAnswers(config, paths.reference_cache, pairs, tokenizer, hashes)
+        return cls(paths, config, tokenizer, scorer, hashes, golden)
 
 
-def _answer_remotely(sweep: SweepRef, share: int, shares: int) -> int:
-    desk = _Desk.at(sweep)
-    return desk.golden.make(desk.scorer, share, shares)
+def _generate_share(sweep: SweepRef, share: int, shares: int) -> int:
+    worker = PrepareWorker.of(sweep)
+    return worker.golden.generate(worker.scorer, share, shares)
 
 
-def _prepare_remotely(sweep: SweepRef, said: ReadingReport) -> dict[str, Any]:
-    desk = _Desk.at(sweep)
-    paths, config, scorer, prints = desk.paths, desk.config, desk.scorer, desk.prints
+def _prepare_on_worker(sweep: SweepRef, reading: ReadingReport) -> dict[str, Any]:
+    worker = PrepareWorker.of(sweep)
+    paths, config, scorer, hashes = worker.paths, worker.config, worker.scorer, worker.model_hashes
     check_trl_fields(config.training)
-    splits, dropped = desk.golden.filled()
+    splits, dropped = worker.golden.completed_splits()
     _refuse_other_data(paths, splits)
-    tokens = _write_splits(config, paths, splits, desk.tokenizer)
+    tokens = _write_splits(config, paths, splits, worker.tokenizer)
     findings = audit({s: getattr(splits, s) for s in SPLITS}, tokens, config.data.max_tokens)
-    not_shared = choose_row_layout(config, paths, tokens, prints, scorer)
-    passes = {s: reference_columns(config, paths, tokens[s], prints, scorer) for s in SPLITS}
+    not_shared = choose_row_layout(config, paths, tokens, hashes, scorer)
+    passes = {s: reference_columns(config, paths, tokens[s], hashes, scorer) for s in SPLITS}
     findings += reference_pass_findings(config, splits, tokens, passes["train"][1])
-    kept = build_audit(splits, tokens, findings, said)
-    paths.store.write(paths.audit, json.dumps(kept, ensure_ascii=False, indent=2).encode())
+    audit_content = build_audit(splits, tokens, findings, reading)
+    paths.store.write(paths.audit, json.dumps(audit_content, ensure_ascii=False, indent=2).encode())
     prepared = Prepared(
-        **prints,
+        **hashes,
         data_sha256=data_fingerprint(id for s in SPLITS for id in tokens[s].ids),
         reports={s: encoding_report(tokens[s]).as_dict() for s in SPLITS},
         reference_keys={s: key for s, (key, _, _) in passes.items()},
@@ -111,7 +132,7 @@ def _prepare_remotely(sweep: SweepRef, said: ReadingReport) -> dict[str, Any]:
         gradient_checkpointing=needs_checkpointing(config, tokens, scorer.device),
         not_shared=not_shared,
         golden_dropped=dropped,
-        findings=kept["findings"],
+        findings=audit_content["findings"],
     )
     content = {f.name: getattr(prepared, f.name) for f in fields(prepared)}
     paths.store.write(paths.prepared, json.dumps(content, indent=2).encode())
@@ -119,7 +140,10 @@ def _prepare_remotely(sweep: SweepRef, said: ReadingReport) -> dict[str, Any]:
 
 
 def _write_splits(
-    config: SweepConfig, paths: SweepPaths, splits: PreferenceSplits, tokenizer: Any
+    config: SweepConfig,
+    paths: SweepPaths,
+    splits: PreferenceSplits,
+    tokenizer: PreTrainedTokenizerBase,
 ) -> TokenTables:
     """Pairs and tokens of every split into the sweep's folder; the tokens, mapped from there."""
     chat = encode.uses_chat_template(tokenizer, config.data.format)
@@ -135,20 +159,30 @@ def _write_splits(
 
 
 def _refuse_other_data(paths: SweepPaths, splits: PreferenceSplits) -> None:
-    """Trials of one sweep must not be judged on different pairs. Raises SettingsError."""
+    """Raise SettingsError for other pairs than those on which earlier trials were compared."""
     before = json_files.PREPARED.rebuildable(paths.store, paths.prepared)
     now = data_fingerprint(pair.id for s in SPLITS for pair in getattr(splits, s)) if before else ""
     if before and before["data_sha256"] != now:
         raise SettingsError(
-            f"{paths.store.uri}: its pairs are damaged, and the data has changed since they were read; "
-            "put the old data back, or start a new sweep"
+            f"{paths.store.uri}: its pairs or its audit are damaged, and the data has changed since "
+            "they were read; put the old data back, or start a new sweep"
         )
 
 
 def reference_pass_findings(
     config: SweepConfig, splits: PreferenceSplits, tokens: TokenTables, columns: Columns
 ) -> list[Finding]:
-    """What the untouched model's columns of the train split add to the audit."""
+    """Check the train split by what the untouched model says of its pairs.
+
+    Args:
+        config: The sweep.
+        splits: Its pairs.
+        tokens: The tokens of each split.
+        columns: Log-probs of the train split under the untouched model, shape (pairs,).
+
+    Returns:
+        Findings for the audit.
+    """
     golden = {source.label for source in config.data.all_sources if source.kind == "golden"}
     train = splits.train
     return reference_findings(tokens["train"], columns, lambda i: location(train[i]), golden)

@@ -39,11 +39,14 @@ def reusable_preparation(paths: SweepPaths) -> Prepared | None:
 
 
 def reusable_pairs(paths: SweepPaths) -> tuple[PreferenceSplits, ReadingReport] | None:
-    """Return the pairs of each split as they were read, and what reading them found.
+    """Read the pairs of each split as they were read before, and what reading them found.
+
+    Args:
+        paths: The run directory.
 
     Returns:
-        None where a file is damaged: the pairs, or the audit, whose part about reading only the data
-        can give again.
+        Splits and findings; None where a file is damaged: the pairs, or the audit, whose part about
+        reading only the data can give again.
     """
     audit = json_files.AUDIT.rebuildable(paths.store, paths.audit)
     if audit is None and paths.store.exists(paths.audit):

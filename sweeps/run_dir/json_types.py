@@ -266,7 +266,7 @@ class TrendRow(NightRow):
 
 
 class ReadingReport(TypedDict):
-    """What reading the data found: Krippendorff's α by source, and why rows make no pair."""
+    """Facts about reading the data: Krippendorff's α by source, and why rows make no pair."""
 
     annotator_agreement: Mapping[str, float]
     rows_skipped: Sequence[str]

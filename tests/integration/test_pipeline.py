@@ -89,7 +89,7 @@ def test_golden_prompts_are_dealt_to_all_workers_and_go_on_after_a_kill(
     call = Here()
     paths, made = prepared(config, "toy-1", call)
     names, shares, threads = zip(*call.calls, strict=True)
-    assert names == ("_answer_remotely", "_answer_remotely", "_prepare_remotely")
+    assert names == ("_generate_share", "_generate_share", "_prepare_on_worker")
     assert {tuple(share) for share in shares[:2]} == {(0, 2), (1, 2)}
     assert threading.get_ident() not in threads[:2], "each share has a thread that waits for it"
     every = {name: cache.read(name) for name in cache.names()}
@@ -161,6 +161,6 @@ def answering() -> list[psutil.Process]:
     found = []
     for process in ray_processes():
         with contextlib.suppress(psutil.Error):  # it just ended
-            if "_answer_remotely" in " ".join(process.cmdline()):
+            if "_generate_share" in " ".join(process.cmdline()):
                 found.append(process)
     return found
