@@ -123,8 +123,11 @@ class LedgerCallback(tune.Callback):  # type: ignore[misc]
         A kill between a trial's end and its record leaves the record to us: what was trained to its
         end is never trained again.
         """
-        for drawn in pending:
+        for (
+            drawn
+        ) in pending:  # of all, first: at the end of one, the outcomes of the others are read
             delete_torn_outcomes(self.paths, drawn.trial)
+        for drawn in pending:
             if not self._end_as_written(drawn) and self._is_trained(drawn.trial):
                 self.end(drawn, ledger.FINISHED)
         return without_record(pending, self.records)
