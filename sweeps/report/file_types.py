@@ -1,8 +1,9 @@
 """Types of the JSON files of a run directory that the report alone reads.
 
 `sweeps.run_dir.json_types` has those that others read too. With `total=False`, any key may be
-missing: a file that does not exist is read as an empty object. Tested in
-tests/unit/sweeps/report/test_report_data.py.
+missing: a file that does not exist is read as an empty object.
+
+Tested in tests/unit/sweeps/report/test_report_data.py.
 """
 
 from __future__ import annotations
