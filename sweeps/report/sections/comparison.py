@@ -16,6 +16,7 @@ from sweeps.report.blocks import (
     Row,
     Section,
     Table,
+    Text,
     number,
     table,
 )
@@ -26,6 +27,10 @@ from sweeps.run_dir.json_types import CandidateJson, DifferenceJson, ScoresJson,
 from sweeps.selection.split_scores import split_scores
 
 _MOST_SHORTLISTED = 20
+_SHORTLIST_NOTE = Text(
+    "Differences are paired over prompt groups; p-values are corrected for the number of candidates.",
+    "note",
+)
 _SPLITS: tuple[Literal["final", "select"], ...] = ("final", "select")
 
 
@@ -46,7 +51,7 @@ def comparison_section(data: ReportData) -> Section:
     blocks: list[Block] = [_plot(data.objective, policies), _table(data.objective, policies)]
     shortlist = [c for c in data.selection.get("candidates") or [] if c["shortlisted"]]
     if shortlist:
-        blocks.append(_shortlist(data, shortlist))
+        blocks += [_shortlist(data, shortlist), _SHORTLIST_NOTE]
     return Section("compared", "Comparison", tuple(blocks))
 
 
@@ -155,8 +160,7 @@ def _shortlist(data: ReportData, shortlist: Sequence[CandidateJson]) -> Table:
     ]
     caption = (
         f"Shortlist of {formatting.counted(len(shortlist), 'checkpoint')} not distinguishable from "
-        "the most accurate one on select; differences are paired over prompt groups, p-values "
-        "corrected for the number of candidates"
+        "the most accurate one on select"
     )
     return table(caption, columns, rows)
 
