@@ -1,5 +1,7 @@
-"""The type of what PyTorch passes as `ctx` to an autograd node. Tested with the nodes that use it,
-in test_fused_head.py, test_fused_layers.py and test_fused_lora.py."""
+"""The type of what PyTorch passes as `ctx` to an autograd node.
+
+Tested with the nodes that use it, in tests/unit/dpo_core/ops/test_fused_layers.py.
+"""
 
 from __future__ import annotations
 

@@ -31,7 +31,7 @@ _BEGINNING = re.compile(r"t|tr|tru|f|fa|fal|fals|n|nu|nul|-|\.|[eE][+-]?|(u[0-9a
 
 
 def _ends_too_early(error: json.JSONDecodeError) -> bool:
-    """Whether more text could have made it JSON, as far as the decoder tells."""
+    """Tell whether more text could have made it JSON, by what the decoder reports."""
     # A string that never ends is reported at its beginning.
     return error.msg.startswith("Unterminated string") or bool(
         _BEGINNING.fullmatch(error.doc[error.pos :].strip())

@@ -1,6 +1,8 @@
-"""The callback that evaluates a trial at its scheduled steps. Tested in test_trainer.py.
+"""The callback that evaluates a trial at its scheduled steps.
 
 `on_evaluation` is where a sweep learns what a trial is worth; nothing here knows of Ray.
+
+Tested in tests/unit/dpo_core/training/test_trainer.py.
 """
 
 from __future__ import annotations

@@ -1,4 +1,7 @@
-"""The data that a trial trains on and is evaluated on. Tested in test_trainer.py, which trains on it."""
+"""The data that a trial trains on and is evaluated on.
+
+Tested in tests/unit/dpo_core/training/test_trainer.py.
+"""
 
 from __future__ import annotations
 

@@ -33,7 +33,7 @@ SCORED_SPLITS: Final[tuple[Literal["select"], Literal["final"]]] = ("select", "f
 
 
 class Progress:
-    """Prints one line per thing that happened, with the time since the start."""
+    """Logs one line for each event of a trial, with the best checkpoint so far."""
 
     def __init__(self, *, trials: int, steps: int | None, objective: str) -> None:
         self.trials, self.steps, self.objective = trials, steps, objective
