@@ -43,10 +43,21 @@ def is_property(node: ast.AST) -> bool:
     return any(name in ("property", "cached_property") for name in names)
 
 
+def is_typed_dict(node: ast.ClassDef) -> bool:
+    return any(ast.unparse(base).endswith(("TypedDict", "Json", "Row")) for base in node.bases)
+
+
 def vague_names(tree: ast.AST) -> list[str]:
-    """Where a variable, a parameter or an attribute gets one of the vague names."""
+    """Where a variable, a parameter or an attribute gets one of the vague names.
+
+    Fields of a TypedDict are keys of a file, which older versions have written.
+    """
     places = []
+    typed_dicts = [n for n in ast.walk(tree) if isinstance(n, ast.ClassDef) and is_typed_dict(n)]
+    fields = {id(f.target) for d in typed_dicts for f in d.body if isinstance(f, ast.AnnAssign)}
     for node in ast.walk(tree):
+        if id(node) in fields:
+            continue
         name = ""
         if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store):
             name = node.id
@@ -72,10 +83,18 @@ def fragments(tree: ast.AST) -> list[str]:
     return starts
 
 
+def public_code(tree: ast.AST) -> Iterator[ast.AST]:
+    """Everything but what stands inside a function."""
+    for node in ast.iter_child_nodes(tree):
+        yield node
+        if not isinstance(node, FUNCTION):
+            yield from public_code(node)
+
+
 def undocumented(tree: ast.AST) -> list[str]:
     """Public functions of more than two parameters without `Args:`, or without `Returns:`."""
     names = []
-    for node in ast.walk(tree):
+    for node in public_code(tree):
         if not isinstance(node, FUNCTION) or node.name.startswith("_") or is_property(node):
             continue
         returned = ast.unparse(node.returns) if node.returns else "None"
@@ -142,6 +161,8 @@ def test_parameters_have_types_that_say_something(source: dict[str, ast.Module])
     [
         (vague_names, "def f(found): told = 1; self.held = 2; x = found", 3),
         (vague_names, "pairs = [pair for pair in table]", 0),
+        (vague_names, "class Night(TypedDict):\n    told: bool", 0),
+        (vague_names, "class Night:\n    told: bool", 1),
         (fragments, 'def f():\n    """Of every night."""', 1),
         (fragments, 'def f():\n    """The number of pairs."""', 1),
         (fragments, 'class F:\n    """The number of pairs."""', 0),
@@ -154,7 +175,9 @@ def test_parameters_have_types_that_say_something(source: dict[str, ast.Module])
             1,
         ),
         (undocumented, "def f(a, b) -> tuple[int, int]: ...", 1),
+        (undocumented, "class F:\n    def f(self, a, b, c): ...", 1),
         (undocumented, "def _f(a, b, c): ...", 0),
+        (undocumented, "def f():\n    def g(a, b, c): ...", 0),
     ],
 )
 def test_what_breaks_a_rule_is_seen(check, text: str, count: int) -> None:
