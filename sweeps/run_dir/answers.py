@@ -1,6 +1,8 @@
 """`answers.json`: generated answers of the candidates, the reference and the incumbent.
 
 Its writer, and tests of both, belong to `sweeps.finalize.sample_answers`.
+
+Tested in tests/unit/sweeps/finalize/test_sample_answers.py.
 """
 
 from __future__ import annotations
