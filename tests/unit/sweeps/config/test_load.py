@@ -150,7 +150,7 @@ def test_a_search_for_accuracy_against_drift(sampler: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("search", "said"),
+    ("search", "expected"),
     [
         ("{objectives: [drift]}", "objectives: ['drift'] must be [accuracy] or [accuracy, drift]"),
         ("{objectives: []}", "objectives: [] must be [accuracy] or [accuracy, drift]"),
@@ -159,10 +159,10 @@ def test_a_search_for_accuracy_against_drift(sampler: str) -> None:
         ("{sampler: nsga2}", "sampler: nsga2 is for two objectives; use tpe, or objectives: "),
     ],
 )
-def test_objectives_that_cannot_be_searched(search: str, said: str) -> None:
+def test_objectives_that_cannot_be_searched(search: str, expected: str) -> None:
     with pytest.raises(SettingsError) as caught:
         parse(SHORT, f"search={search}")
-    assert said in str(caught.value)
+    assert expected in str(caught.value)
 
 
 def test_a_guardrail_keeps_what_is_not_given() -> None:
@@ -174,7 +174,7 @@ def test_a_guardrail_keeps_what_is_not_given() -> None:
 
 
 @pytest.mark.parametrize(
-    ("override", "said"),
+    ("override", "expected"),
     [
         ("drift={limit: 1}", "guardrails.drift: is an unknown key; known are displaced, drift_ch"),
         ("displaced.limit=high", "guardrails.displaced.limit: 'high': Input should be a valid n"),
@@ -182,10 +182,10 @@ def test_a_guardrail_keeps_what_is_not_given() -> None:
         ("displaced.action=stop", "displaced.action: 'stop': Input should be 'warn' or 'exclude'"),
     ],
 )
-def test_guardrails_that_are_none(override: str, said: str) -> None:
+def test_guardrails_that_are_none(override: str, expected: str) -> None:
     with pytest.raises(SettingsError) as caught:
         parse(SHORT, f"selection.guardrails.{override}")
-    assert said in str(caught.value)
+    assert expected in str(caught.value)
 
 
 def test_an_incumbents_path_is_resolved(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -211,7 +211,7 @@ def test_a_config_is_frozen() -> None:
 
 
 @pytest.mark.parametrize(
-    ("override", "said"),
+    ("override", "expected"),
     [
         (
             "modle={path: m}",
@@ -287,17 +287,19 @@ def test_a_config_is_frozen() -> None:
         ),
     ],
 )
-def test_a_mistake_is_one_line_that_names_file_key_value_and_rule(override: str, said: str) -> None:
+def test_a_mistake_is_one_line_that_names_file_key_value_and_rule(
+    override: str, expected: str
+) -> None:
     message = complaint(SHORT, override)
-    lines = [line for line in message.splitlines() if said in line]
+    lines = [line for line in message.splitlines() if expected in line]
     assert lines, message
     assert all(line.startswith("sweep.yaml: ") for line in message.splitlines())
     assert "pydantic" not in message
 
 
 def test_missing_keys_are_all_named_at_once() -> None:
-    said = complaint("name: hh\n")
-    assert said.splitlines() == [
+    message = complaint("name: hh\n")
+    assert message.splitlines() == [
         f"sweep.yaml: {key}: is missing and has no default"
         for key in ("model", "data", "space", "training")
     ]
@@ -361,7 +363,7 @@ def test_the_last_set_wins() -> None:
 
 
 @pytest.mark.parametrize(
-    ("override", "said"),
+    ("override", "expected"),
     [
         ("search.trials", "--set search.trials: is not of the form key.key=value"),
         ("=4", "--set =4: is not of the form key.key=value"),
@@ -373,8 +375,8 @@ def test_the_last_set_wins() -> None:
         ("data={path: a, path: b}", "key 'path' on line 1 was given on line 1 already"),
     ],
 )
-def test_set_that_is_none(override: str, said: str) -> None:
-    assert said in complaint(SHORT, override)
+def test_set_that_is_none(override: str, expected: str) -> None:
+    assert expected in complaint(SHORT, override)
 
 
 # Files and syntax
@@ -400,13 +402,13 @@ def test_a_sweep_from_a_file(tmp_path: Path) -> None:
 
 def test_files_that_cannot_be_read(tmp_path: Path) -> None:
     (tmp_path / "latin1.yaml").write_bytes("name: h\n# gr\xfcn".encode("latin-1"))
-    said = {
+    message = {
         "none.yaml": "no such file; give the path of a sweep's YAML",
         "": "is a folder; give the path of a sweep's YAML",
         "latin1.yaml": "byte 12 is no UTF-8; save it as UTF-8",
         "latin1.yaml/sweep.yaml": "cannot be read (Not a directory); give the path of a sweep's",
     }
-    for name, reason in said.items():
+    for name, reason in message.items():
         with pytest.raises(SettingsError) as caught:
             load_sweep(tmp_path / name)
         assert str(caught.value).startswith(f"{tmp_path / name}: {reason}")
@@ -523,10 +525,10 @@ def test_a_gpu_computes_in_bfloat16_unless_told(given: list[str], dtype: str) ->
     ],
 )
 def test_a_secret_in_a_config_is_refused_and_not_repeated(override: str) -> None:
-    said = complaint(CONTRACT, override)
-    assert said.startswith(f"sweep.yaml: {override.partition('=')[0]}")
-    assert "holds what looks like a password or token" in said
-    assert "cAnArY" not in said
+    message = complaint(CONTRACT, override)
+    assert message.startswith(f"sweep.yaml: {override.partition('=')[0]}")
+    assert "holds what looks like a password or token" in message
+    assert "cAnArY" not in message
 
 
 def test_defaults_that_depend_on_other_keys_are_the_schemas_own() -> None:

@@ -164,10 +164,10 @@ def test_a_config() -> None:
     ],
 )
 def test_refused_with_place_reason_and_way_out(text: str, message: str | None) -> None:
-    said = complaint(text)
-    assert message is None or said == f"sweep.yaml:{message}"
-    assert "\n" not in said
-    assert "; " in said
+    complaint_text = complaint(text)
+    assert message is None or complaint_text == f"sweep.yaml:{message}"
+    assert "\n" not in complaint_text
+    assert "; " in complaint_text
 
 
 def test_a_bomb_is_refused_at_its_first_anchor() -> None:

@@ -39,10 +39,10 @@ def submission(sweep: Path, *overrides: str, **options) -> Submission:
 
 
 def test_the_entry_point_names_the_folder_in_advance_and_goes_on_in_it(sweep: Path) -> None:
-    made = submission(sweep, "search.trials=3")
-    assert made.sweep_id == "hh-20260301"
-    assert made.folder == "s3://bucket/runs/hh-20260301"
-    assert shlex.split(made.entrypoint) == [
+    job = submission(sweep, "search.trials=3")
+    assert job.sweep_id == "hh-20260301"
+    assert job.folder == "s3://bucket/runs/hh-20260301"
+    assert shlex.split(job.entrypoint) == [
         *("python", "-m", "sweeps", "run", "with space/sweep.yaml"),
         *("--id", "hh-20260301", "--resume", "--set", "search.trials=3"),
     ]
@@ -50,11 +50,9 @@ def test_the_entry_point_names_the_folder_in_advance_and_goes_on_in_it(sweep: Pa
 
 
 def test_a_night_is_named_by_its_evening(sweep: Path) -> None:
-    made = submission(
-        sweep, "nightly.time_zone=Asia/Tokyo", nightly=True
-    )  # the morning after there
-    assert made.sweep_id == "hh-2026-03-01"
-    assert shlex.split(made.entrypoint)[3:] == [
+    job = submission(sweep, "nightly.time_zone=Asia/Tokyo", nightly=True)  # the morning after there
+    assert job.sweep_id == "hh-2026-03-01"
+    assert shlex.split(job.entrypoint)[3:] == [
         *("nightly", "with space/sweep.yaml", "--date", "2026-03-01"),
         *("--set", "nightly.time_zone=Asia/Tokyo"),
     ]
@@ -91,7 +89,7 @@ def test_what_is_not_needed_or_secret_stays_here(sweep: Path, tmp_path: Path) ->
 
 
 @pytest.mark.parametrize(
-    ("overrides", "options", "said"),
+    ("overrides", "options", "expected"),
     [
         (["storage=runs"], {}, "storage: runs would lie in the job's working directory"),
         ([], {"sweep_id": "../up"}, "is no folder name"),
@@ -102,13 +100,15 @@ def test_what_is_not_needed_or_secret_stays_here(sweep: Path, tmp_path: Path) ->
         ([], {"runtime_env": {"env_vars": {"DB": "postgresql://me:pw@db/x"}}}, "DB looks like"),
     ],
 )
-def test_what_would_be_lost_or_told_is_refused(sweep: Path, overrides, options, said: str) -> None:
-    with pytest.raises(SettingsError, match=said):
+def test_what_would_be_lost_or_told_is_refused(
+    sweep: Path, overrides, options, expected: str
+) -> None:
+    with pytest.raises(SettingsError, match=expected):
         submission(sweep, *overrides, **options)
 
 
 @pytest.mark.parametrize(
-    ("text", "said"),
+    ("text", "expected"),
     [
         ("working_dir: .", "working_dir is an option of `submit`"),
         ("- pip", "must be a mapping"),
@@ -116,10 +116,10 @@ def test_what_would_be_lost_or_told_is_refused(sweep: Path, overrides, options, 
         ("pip: [", "env.yaml:1:7"),
     ],
 )
-def test_a_runtime_environment_is_checked(tmp_path: Path, text: str, said: str) -> None:
+def test_a_runtime_environment_is_checked(tmp_path: Path, text: str, expected: str) -> None:
     path = tmp_path / "env.yaml"
     path.write_text(text)
-    with pytest.raises(SettingsError, match=said):
+    with pytest.raises(SettingsError, match=expected):
         read_runtime_env(path)
     with pytest.raises(SettingsError, match="No such file"):
         read_runtime_env(tmp_path / "none.yaml")
@@ -132,9 +132,9 @@ def test_variables_are_text_for_ray(tmp_path: Path) -> None:
 
 
 def test_metadata_comes_back_as_it_went(sweep: Path) -> None:
-    made = submission(sweep)
-    attempt = Attempt.from_metadata(made.metadata(2))
-    assert attempt == Attempt("hh-20260301", 2, made.digest, made.folder)
+    job = submission(sweep)
+    attempt = Attempt.from_metadata(job.metadata(2))
+    assert attempt == Attempt("hh-20260301", 2, job.digest, job.folder)
     assert Attempt.from_metadata(None) is None
     assert Attempt.from_metadata({"job_submission_id": "raysubmit_x"}) is None
 

@@ -213,27 +213,27 @@ def check(storage: Storage, name: str, kind: str, command: str, expected: str | 
     storage.damage(name, kind)
     damaged = storage.runs / name
     content = None if kind == FOLDER else damaged.read_bytes()
-    code, said = run(*COMMANDS[command])
-    told = f"{name}, {kind}, {command}: {code}, {said}"
-    assert "Traceback" not in said, told
-    errors = [line for line in said.splitlines() if line.startswith("error: ")]
+    code, stderr = run(*COMMANDS[command])
+    case = f"{name}, {kind}, {command}: {code}, {stderr}"
+    assert "Traceback" not in stderr, case
+    errors = [line for line in stderr.splitlines() if line.startswith("error: ")]
     stops = command in STOPPED and any(STOPS_HERE in line for line in errors)
     is_as_with_the_whole_file = (
         (code, len(errors)) == (2, 1) if stops else (code, errors) == (0, [])
     )
     if kind == FOLDER:
         refused = code == 2 and any(re.search("is a folder, .*move it away", e) for e in errors)
-        assert refused or (not expected and is_as_with_the_whole_file), told
+        assert refused or (not expected and is_as_with_the_whole_file), case
     elif expected in (None, MADE_AGAIN):
-        assert is_as_with_the_whole_file, told
+        assert is_as_with_the_whole_file, case
         # Outcomes of a trial that goes on are deleted: their step is evaluated again.
         is_gone = not damaged.exists() or damaged.read_bytes() != content
-        assert expected is None or is_gone, told
+        assert expected is None or is_gone, case
     else:
-        assert (code, len(errors), stops) == (2, 1, False), told
-        assert re.search(expected, errors[0]), told
+        assert (code, len(errors), stops) == (2, 1, False), case
+        assert re.search(expected, errors[0]), case
         if name.endswith(".json"):
-            assert re.search(f"{re.escape(name)}: .*({PROBLEM[kind]})", errors[0]), told
+            assert re.search(f"{re.escape(name)}: .*({PROBLEM[kind]})", errors[0]), case
 
 
 TABLES = {
@@ -295,8 +295,8 @@ def test_an_earlier_night_that_cannot_be_read_does_not_cost_tonight(
 ) -> None:
     storage.damage(f"{ENDED}/{name}", "cut off")
     with without_ray():
-        code, said = run(*COMMANDS["nightly killed"])
-    assert code == 0, said
-    assert f"{ENDED} is left out of the trend: " in said
+        code, stderr = run(*COMMANDS["nightly killed"])
+    assert code == 0, stderr
+    assert f"{ENDED} is left out of the trend: " in stderr
     trend = json.loads((storage.runs / KILLED / "trend.json").read_text())
     assert [row["sweep"] for row in trend] == ["torn-2026-01-01", KILLED]

@@ -132,9 +132,9 @@ def test_one_wrong_byte_anywhere_in_a_middle_line_is_an_error(store: Store) -> N
     start = len(filled(store, FIRST))
     end = len(filled(store, SECOND))
     content = filled(store, THIRD)
-    for place in range(start, end):
+    for offset in range(start, end):
         damaged = bytearray(content)
-        damaged[place] ^= 1
+        damaged[offset] ^= 1
         store.write(NAME, bytes(damaged))
         with pytest.raises(LedgerError):
             ledger.read(store, NAME)

@@ -82,9 +82,9 @@ def test_the_folder_as_it_is_typed(
     (tmp_path / "runs" / "hh-1").mkdir(parents=True)
     monkeypatch.chdir(tmp_path)
     for uri in (typed, str(tmp_path / typed)):
-        found = SweepPaths.of_folder(uri)
-        assert found.sweep_id == "hh-1"
-        assert found.storage.local == tmp_path / "runs"
+        reopened = SweepPaths.of_folder(uri)
+        assert reopened.sweep_id == "hh-1"
+        assert reopened.storage.local == tmp_path / "runs"
 
 
 @pytest.mark.parametrize(("inside", "typed"), [("", "."), ("", "./"), ("best", "..")])
@@ -93,21 +93,21 @@ def test_the_folder_from_inside_it(
 ) -> None:
     (tmp_path / "hh-1" / "best").mkdir(parents=True)
     monkeypatch.chdir(tmp_path / "hh-1" / inside)
-    found = SweepPaths.of_folder(typed)
-    # The reference cache lies beside the sweep: with another storage it would not be found again.
-    assert (found.sweep_id, found.storage.local) == ("hh-1", tmp_path)
+    reopened = SweepPaths.of_folder(typed)
+    # The reference cache lies beside the sweep: with another storage it would not be reopened again.
+    assert (reopened.sweep_id, reopened.storage.local) == ("hh-1", tmp_path)
 
 
 def test_a_folder_at_the_root() -> None:
-    found = SweepPaths.of_folder("/hh-1")
-    assert (found.sweep_id, str(found.storage.local)) == ("hh-1", "/")
+    reopened = SweepPaths.of_folder("/hh-1")
+    assert (reopened.sweep_id, str(reopened.storage.local)) == ("hh-1", "/")
 
 
 def test_a_folder_by_its_uri(tmp_path: Path) -> None:
     SweepPaths(Store.open(tmp_path), "hh-1").store.write("config.yaml", b"x")
-    found = SweepPaths.of_folder(f"file://{tmp_path}/hh-1/")
-    assert (found.sweep_id, found.storage.local) == ("hh-1", tmp_path)
-    assert found.store.read(found.config) == b"x"
+    reopened = SweepPaths.of_folder(f"file://{tmp_path}/hh-1/")
+    assert (reopened.sweep_id, reopened.storage.local) == ("hh-1", tmp_path)
+    assert reopened.store.read(reopened.config) == b"x"
 
 
 def test_a_new_id_sorts_by_time() -> None:

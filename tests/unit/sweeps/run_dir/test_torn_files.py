@@ -132,8 +132,8 @@ def resumed(paths: SweepPaths) -> Resumed:
     """The reading that `resume` does, with the product's own functions, up to the first training."""
     config = read_config(paths)
     prepared = reusable_preparation(paths)
-    known = prepared or prepare(config, paths, *(reusable_pairs(paths) or source(config)), here)
-    callback = LedgerCallback(config, paths, known, lambda _: None)
+    usable = prepared or prepare(config, paths, *(reusable_pairs(paths) or source(config)), here)
+    callback = LedgerCallback(config, paths, usable, lambda _: None)
     goes_on = {}
     for drawn in callback.to_be_run(pending_points(paths, callback.records, SEED)):
         job = TrialJob(paths.ref, drawn.trial, drawn.point, drawn.seed)
@@ -182,19 +182,19 @@ def test_nothing_torn(copied: Callable[[], SweepPaths]) -> None:
 
 def cut_everywhere(copied: Callable[[], SweepPaths], name: str) -> list[Resumed]:
     """What a resume finds for the file cut off at each offset; deletes it where it is told to."""
-    paths, told, found = copied(), [], []
+    paths, messages, states = copied(), [], []
     content = paths.store.read(name)
     for offset in offsets(content):
         paths = copied()
         paths.store.write(name, content[:offset])
         try:
-            found.append(resumed(paths))
+            states.append(resumed(paths))
         except UserError as error:
-            told.append(str(error))
+            messages.append(str(error))
             paths.store.delete(name)
-            found.append(resumed(paths))
-    assert all(f"{name}: is damaged" in text and "delete it" in text for text in told), told
-    return found
+            states.append(resumed(paths))
+    assert all(f"{name}: is damaged" in text and "delete it" in text for text in messages), messages
+    return states
 
 
 @pytest.mark.parametrize(
@@ -209,12 +209,12 @@ def cut_everywhere(copied: Callable[[], SweepPaths], name: str) -> list[Resumed]
     ],
 )
 def test_what_costs_nothing(copied: Callable[[], SweepPaths], name: str) -> None:
-    assert all(found == BEFORE for found in cut_everywhere(copied, name))
+    assert all(state == BEFORE for state in cut_everywhere(copied, name))
 
 
 def test_the_ledger(copied: Callable[[], SweepPaths]) -> None:
     """Trials whose lines are lost are recorded again from what they left; none is trained again."""
-    assert all(found == BEFORE for found in cut_everywhere(copied, "ledger.jsonl"))
+    assert all(state == BEFORE for state in cut_everywhere(copied, "ledger.jsonl"))
     paths = copied()
     paths.store.delete("ledger.jsonl")
     assert resumed(paths) == BEFORE
@@ -231,9 +231,9 @@ def test_the_ledger(copied: Callable[[], SweepPaths]) -> None:
 def test_a_damaged_newest_state_costs_one_step_and_not_all(
     copied: Callable[[], SweepPaths], name: str
 ) -> None:
-    for found in cut_everywhere(copied, name):
-        assert (found.records, found.next_number) == (BEFORE.records, 3)
-        assert found.goes_on == {"t0002": 2}
+    for state in cut_everywhere(copied, name):
+        assert (state.records, state.next_number) == (BEFORE.records, 3)
+        assert state.goes_on == {"t0002": 2}
 
 
 @pytest.mark.parametrize("folder", ["encoded", "pairs", "splits", "prepared.json", ".cache"])
@@ -253,8 +253,8 @@ def test_what_can_be_made_again_is(
             store.write(name, content[:offset])
             assert "sharing" in name or reusable_preparation(paths) is None, (name, offset)
         if "sharing" not in name:
-            found = resumed(paths)
-            assert (found.records, found.goes_on) == (BEFORE.records, BEFORE.goes_on)
+            state = resumed(paths)
+            assert (state.records, state.goes_on) == (BEFORE.records, BEFORE.goes_on)
             assert store.read(name) == content or folder == "prepared.json"
         store.write(name, content)
 
@@ -263,11 +263,11 @@ def test_pairs_that_changed_meanwhile_do_not_slip_in(copied: Callable[[], SweepP
     paths = copied()
     paths.store.write("pairs/select.arrow", paths.store.read("pairs/select.arrow")[:-1])
     config = read_config(paths)
-    now, said = source(config)
+    now, reading = source(config)
     other = replace(now, train=now.train[1:])
     with pytest.raises(UserError, match="the data has changed since"):
-        prepare(config, paths, other, said, here)
-    prepare(config, paths, now, said, here)
+        prepare(config, paths, other, reading, here)
+    prepare(config, paths, now, reading, here)
     assert reusable_preparation(paths) is not None
 
 
@@ -285,8 +285,8 @@ def test_a_trial_of_which_nothing_is_known_is_drawn_anew(copied: Callable[[], Sw
     paths = copied()
     paths.store.delete("checkpoints/t0002")
     paths.store.write("trials/t0002.json", b"")
-    found = resumed(paths)
-    assert (found.goes_on, found.next_number) == ({}, 2)
+    state = resumed(paths)
+    assert (state.goes_on, state.next_number) == ({}, 2)
     assert not paths.evaluations_of("t0002"), "or they would count as the next point's"
 
 
