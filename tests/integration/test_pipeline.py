@@ -1,4 +1,4 @@
-"""A sweep's folder after `prepare`: golden answers dealt and kept, tokens mapped, the audit left."""
+"""A sweep's folder after `prepare`: golden answers generated and stored, tokens mapped, the audit left."""
 
 from __future__ import annotations
 
@@ -75,7 +75,7 @@ def prepared(config: SweepConfig, sweep_id: str, call: Here) -> tuple[SweepPaths
     return paths, prepare(config, paths, split_data(config, data), reading_report(data), call)
 
 
-def test_golden_prompts_are_dealt_to_all_workers_and_go_on_after_a_kill(
+def test_golden_prompts_go_to_all_workers_and_go_on_after_a_kill(
     config: SweepConfig,
 ) -> None:
     with pytest.raises(UserError, match="killed"):

@@ -279,11 +279,11 @@ def test_a_config_is_frozen() -> None:
         ),
         (
             "resources.workers=3",
-            "training.batch_pairs: 8 pairs cannot be dealt evenly to 3 workers; use a multiple",
+            "training.batch_pairs: 8 pairs cannot be divided evenly among 3 workers; use a multiple",
         ),
         (
             "resources.workers=16",
-            "training.batch_pairs: 8 pairs cannot be dealt evenly to 16 workers; use a multiple",
+            "training.batch_pairs: 8 pairs cannot be divided evenly among 16 workers; use a multiple",
         ),
     ],
 )
