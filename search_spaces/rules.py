@@ -29,7 +29,14 @@ def check_axes(axes: Mapping[str, Branches]) -> None:
 
 
 def sampling_order(axes: Mapping[str, Branches]) -> tuple[str, ...]:
-    """Return the axes with parents before children, otherwise as written; they must have no cycle."""
+    """Order axes so that each can be sampled when those that it depends on have a value.
+
+    Args:
+        axes: The branches of each axis; their conditions must have no cycle.
+
+    Returns:
+        The names of the axes, parents before children, otherwise as written.
+    """
     order: list[str] = []
     while len(order) < len(axes):
         order.append(next(n for n in axes if n not in order and {*parents(axes[n])} <= {*order}))

@@ -96,7 +96,7 @@ class Space(Checked):
 
     @property
     def is_conditional(self) -> bool:
-        """True if some axis exists, or has its range, only for certain values of another."""
+        """Tell whether an axis exists, or has its range, only for certain values of another."""
         return any(branch.when for branches in self.axes.values() for branch in branches)
 
     @property

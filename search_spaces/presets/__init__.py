@@ -14,7 +14,11 @@ _SUFFIX = ".yaml"
 
 
 def preset_names() -> tuple[str, ...]:
-    """Return the names of the presets, sorted."""
+    """List the presets.
+
+    Returns:
+        Their names, sorted.
+    """
     names = (entry.name for entry in files(__name__).iterdir())
     return tuple(sorted(n.removesuffix(_SUFFIX) for n in names if n.endswith(_SUFFIX)))
 

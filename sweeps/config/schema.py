@@ -141,8 +141,8 @@ class SweepConfig(Settings):
         rest = self.training.batch_pairs % self.resources.workers
         if rest:
             raise ValueError(
-                f"training.batch_pairs: {self.training.batch_pairs} pairs cannot be divided evenly among "
-                f"{self.resources.workers} workers; use a multiple of {self.resources.workers}"
+                f"training.batch_pairs: {self.training.batch_pairs} pairs cannot be divided evenly "
+                f"among {self.resources.workers} workers; use a multiple of {self.resources.workers}"
             )
         return self
 

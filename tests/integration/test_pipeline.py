@@ -1,4 +1,4 @@
-"""A sweep's folder after `prepare`: golden answers generated and stored, tokens mapped, the audit left."""
+"""A run directory after `prepare`: golden answers are stored, tokens mapped, the audit written."""
 
 from __future__ import annotations
 
