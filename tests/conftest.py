@@ -61,8 +61,12 @@ def pairs_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
-def ray_cluster() -> Iterator[str]:
+def ray_cluster(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[str]:
     """One `ray start --head` with dashboard for the whole session; gives the dashboard's URL."""
+    if not all(item.get_closest_marker("slow") for item in request.session.items):
+        _refuse_a_second_cluster(tmp_path_factory.getbasetemp().parent)
     port, dashboard, agent, metrics = (free_port() for _ in range(4))
     command = [str(Path(sys.executable).parent / "ray"), "start", "--head", "--block"]
     command += [f"--port={port}", f"--dashboard-port={dashboard}", "--num-cpus=2"]
@@ -88,6 +92,19 @@ def ray_cluster() -> Iterator[str]:
                 process.kill()
         head.wait(60)
         folder.cleanup()
+
+
+def _refuse_a_second_cluster(folder: Path) -> None:
+    """Without the groups of pytest-xdist both workers would start Ray, too much for two cores.
+
+    `folder` is one that the workers of this run share.
+    """
+    if "PYTEST_XDIST_WORKER" not in os.environ:
+        return
+    try:
+        (folder / "ray-was-started").touch(exist_ok=False)
+    except FileExistsError:
+        pytest.fail("another worker has started Ray: does this pytest lose `xdist_group`?")
 
 
 @pytest.fixture
