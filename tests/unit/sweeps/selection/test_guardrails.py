@@ -7,6 +7,7 @@ import pytest
 from sweeps.config.selection import GuardrailSettings
 from sweeps.selection.guardrails import (
     Check,
+    add_answer_checks,
     check_guardrails,
     describe_failed_check,
     offline_values,
@@ -49,4 +50,21 @@ def test_a_failed_check_in_words() -> None:
     assert (
         describe_failed_check("repetition", None, 0.2)
         == "repetition is no number, over its limit 0.2"
+    )
+
+
+def test_checks_on_answers_are_added_to_those_on_pairs() -> None:
+    checks = check_guardrails({"drift_chosen": 2.0}, RAILS)
+    assert checks["drift_chosen"] == Check(2.0, 1.0, False, "exclude")
+    answers = [[1, 2, 3, 4, 5, 6], [1, 2, 3, 1, 2, 3]]  # ¼ of the second one's 3-grams are repeated
+    reference = [[1, 2, 3], [4, 5, 6, 7, 8]]
+    completed = add_answer_checks(checks, answers, reference, RAILS)
+    assert completed == {
+        **checks,
+        "length_growth": Check(1.5, 1.5, True, "exclude"),  # 12 tokens against 8
+        "repetition": Check(0.125, 0.2, True, "exclude"),  # (0 + ¼) / 2
+    }
+    strict = GuardrailSettings(repetition={"limit": 0.1, "action": "warn"})
+    assert add_answer_checks(checks, answers, reference, strict)["repetition"] == Check(
+        0.125, 0.1, False, "warn"
     )

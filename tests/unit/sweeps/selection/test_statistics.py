@@ -112,9 +112,16 @@ def test_beyond_all_resamples_the_normal_tail_says_how_rare() -> None:
     differences = rows([1.0] * 60 + [-1.0] * 10)
     means = naive_bootstrap(np.append(differences[0], [1.0, -1.0]), np.ones(72), seed=0)
     assert (means > 0).all()
-    [found] = compare(differences, alone(70))
+    clearer = rows([1.0] * 65 + [-1.0] * 5)
+    found, clearest = compare(np.concatenate([differences, clearer]), alone(70))
     assert found.p_value == pytest.approx(2 * norm.sf(means.mean() / means.std()))
     assert found.p_value < 2 / (RESAMPLES + 1)
+    assert compare(clearer, alone(70)) == [clearest]
+    assert found.as_dict() == {
+        "difference": 50 / 70,
+        "interval": list(found.interval),
+        "p_value": found.p_value,
+    }
 
 
 def test_the_seed_of_the_bootstrap_is_0_by_default() -> None:

@@ -7,6 +7,7 @@ import pytest
 from sweeps.selection.statistics import CONFIDENCE, Comparison
 from sweeps.selection.verdict import (
     BETTER,
+    NOTHING,
     SAME,
     WORSE,
     verdict_on_final,
@@ -53,7 +54,7 @@ def test_a_verdict_in_words() -> None:
         "none of 6 candidates is admissible, so keep the reference; "
         "excluded by guardrails: drift_chosen 6, repetition 1"
     )
-    assert nothing.as_dict()["interval"] is None
+    assert (nothing.word, nothing.against, nothing.comparison) == (NOTHING, "reference", None)
 
 
 def test_a_verdict_as_selection_json_holds_it() -> None:
