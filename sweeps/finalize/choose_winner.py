@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
-from typing import Any
 
 from dpo_core.errors import UserError
 from sweeps.config.schema import SweepConfig
@@ -15,6 +14,7 @@ from sweeps.finalize.sample_answers import answer_with
 from sweeps.finalize.selection_json import SelectionInputs
 from sweeps.ray_runtime.remote_call import RemoteCall
 from sweeps.run_dir.answers import answer_tokens, checkpoint_name, read_answers, reusable_answers
+from sweeps.run_dir.json_types import AnswersJson
 from sweeps.run_dir.ledger import TrialRecord
 from sweeps.run_dir.paths import SweepPaths
 from sweeps.selection.candidates import CandidateReader
@@ -26,7 +26,7 @@ from sweeps.selection.verdict import REFERENCE
 
 log = logging.getLogger("dpo_sweeps")
 
-GetAnswers = Callable[[Candidate], dict[str, Any] | None]
+GetAnswers = Callable[[Candidate], AnswersJson | None]
 """Returns the content of answers.json with a candidate's answers, as far as there are any; None when
 the candidate cannot win because its checkpoint is gone."""
 
@@ -125,7 +125,7 @@ def _generated_answers(
 ) -> GetAnswers:
     """Return what generates the answers that answers.json lacks."""
 
-    def get_answers(candidate: Candidate) -> dict[str, Any] | None:
+    def get_answers(candidate: Candidate) -> AnswersJson | None:
         if candidate.step not in paths.checkpoint_steps(candidate.trial):
             return None
         if not config.selection.sample_prompts:
@@ -138,7 +138,7 @@ def _generated_answers(
 
 
 def _check_answers(
-    candidate: Candidate, answers: Mapping[str, Any], guardrails: GuardrailSettings
+    candidate: Candidate, answers: AnswersJson, guardrails: GuardrailSettings
 ) -> Candidate:
     tokens = answer_tokens(answers, checkpoint_name(candidate.checkpoint))
     reference_tokens = answer_tokens(answers, REFERENCE)

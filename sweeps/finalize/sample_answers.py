@@ -12,7 +12,7 @@ import json
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from dpo_core.encoding.token_table import TokenIds
 from dpo_core.preferences.split import group_draw
@@ -21,6 +21,7 @@ from sweeps.finalize.incumbent import Incumbent
 from sweeps.ray_runtime.remote_call import RemoteCall
 from sweeps.run_dir.answers import checkpoint_name, reusable_answers
 from sweeps.run_dir.config_file import read_config
+from sweeps.run_dir.json_types import AnswerJson, AnswersJson, PromptJson
 from sweeps.run_dir.paths import CheckpointKey, SweepPaths, SweepRef
 from sweeps.run_dir.prepared import read_encoded, read_split
 from sweeps.selection.verdict import INCUMBENT, REFERENCE
@@ -39,7 +40,7 @@ def answer_with(
     checkpoint: CheckpointKey,
     incumbent: Incumbent | None,
     call: RemoteCall,
-) -> dict[str, Any]:
+) -> AnswersJson:
     """Have the sampled prompts answered by a checkpoint and by what it is compared with.
 
     Stored answers are used again, unless they are to other prompts, of another greatest length, or
@@ -57,27 +58,28 @@ def answer_with(
     """
     prompts, prompt_tokens = sample_prompts(config, paths)
     limit = config.selection.sample_tokens
-    about = {
+    answers: AnswersJson = {
         "max_new_tokens": limit,
         "incumbent": incumbent.path if incumbent else None,
         "prompts": prompts,
+        "by": {},
     }
     stored = reusable_answers(paths)
-    is_usable = all(stored.get(key) == value for key, value in about.items())
+    is_usable = all(stored.get(key) == answers.get(key) for key in answers.keys() - {"by"})
     usable = stored["by"] if is_usable else {}
     authors = [REFERENCE, *([INCUMBENT] if incumbent else []), checkpoint_name(checkpoint)]
     missing = [author for author in authors if author not in usable]
     if not missing:
         return stored
     new = call(_answer_remotely, paths.ref, missing, checkpoint, incumbent, prompt_tokens, limit)
-    answers = {**about, "by": usable | new}
+    answers["by"] = {**usable, **new}
     paths.store.write(paths.answers, json.dumps(answers, ensure_ascii=False).encode())
     return answers
 
 
 def sample_prompts(
     config: SweepConfig, paths: SweepPaths
-) -> tuple[list[dict[str, Any]], list[TokenIds]]:
+) -> tuple[list[PromptJson], list[TokenIds]]:
     """Sample prompts of the select split, one of each of `sample_prompts` prompt groups.
 
     Args:
@@ -93,7 +95,9 @@ def sample_prompts(
     order = sorted(first_of_group, key=lambda group: group_draw(config.seed, f"sample {group}"))
     sampled = [first_of_group[group] for group in order[: config.selection.sample_prompts]]
     encoded = {pair.id: pair.prompt for pair in read_encoded(paths, "select")}
-    prompts = [{key: row[key] for key in ("id", "group", "prompt")} for row in sampled]
+    prompts: list[PromptJson] = [
+        {"id": row["id"], "group": row["group"], "prompt": row["prompt"]} for row in sampled
+    ]
     return prompts, [encoded[row["id"]] for row in sampled]
 
 
@@ -104,7 +108,7 @@ def _answer_remotely(
     incumbent: Incumbent | None,
     prompts: Sequence[TokenIds],
     max_new_tokens: int,
-) -> dict[str, list[dict[str, Any]]]:
+) -> dict[str, list[AnswerJson]]:
     """Load one author after the other and have it answer; runs on a worker."""
     from dpo_core.models.load import load_model, load_tokenizer, silence_libraries
     from dpo_core.scoring.scorer import best_device
@@ -152,7 +156,7 @@ def _generate(
     tokenizer: PreTrainedTokenizerBase,
     prompts: Sequence[TokenIds],
     max_new_tokens: int,
-) -> list[dict[str, Any]]:
+) -> list[AnswerJson]:
     """Generate greedily, in batches: a checkpoint always gives the same answers."""
     from dpo_core.models.generation import generate
     from dpo_core.models.load import autocast

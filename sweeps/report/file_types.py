@@ -11,21 +11,10 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import NotRequired, TypedDict
 
-from sweeps.run_dir.json_types import FindingJson, HistogramJson, Point
+from sweeps.run_dir.json_types import Content, FindingJson, HistogramJson, Point
 
 Labels = Mapping[str, Mapping[str, str | None]]
 """`source` and `category` of each pair, by the pair's id."""
-
-
-class MessageJson(TypedDict, total=False):
-    """One message of a chat."""
-
-    role: str
-    content: str
-
-
-Content = str | Sequence[MessageJson]
-"""A text as a data set gives it: plain, or as chat messages."""
 
 
 class PreparedJson(TypedDict, total=False):
@@ -44,27 +33,6 @@ class AuditJson(TypedDict, total=False):
     annotator_agreement: Mapping[str, float]
     histogram: Mapping[str, HistogramJson]
     findings: Sequence[FindingJson]
-
-
-class AnswerJson(TypedDict):
-    """One generated answer; `ended` is False where it was cut off at the longest length."""
-
-    text: str
-    tokens: Sequence[int]
-    ended: NotRequired[bool]
-
-
-class PromptJson(TypedDict):
-    """One held-out prompt that was answered."""
-
-    prompt: Content
-
-
-class AnswersJson(TypedDict):
-    """answers.json; `by` has one answer to each prompt, by the name of the model that gave it."""
-
-    by: Mapping[str, Sequence[AnswerJson]]
-    prompts: NotRequired[Sequence[PromptJson]]
 
 
 class PairJson(TypedDict):

@@ -16,7 +16,6 @@ import numpy as np
 from dpo_core.evaluation.outcomes import Outcomes
 from sweeps.config.schema import SweepConfig
 from sweeps.report.file_types import (
-    AnswersJson,
     AuditJson,
     DrawnTrialJson,
     Labels,
@@ -27,7 +26,7 @@ from sweeps.report.file_types import (
 from sweeps.run_dir import json_files, ledger
 from sweeps.run_dir.answers import read_answers
 from sweeps.run_dir.config_file import read_config
-from sweeps.run_dir.json_types import Point, SelectionJson, TrendRow, TrialJson
+from sweeps.run_dir.json_types import AnswersJson, Point, SelectionJson, TrendRow, TrialJson
 from sweeps.run_dir.ledger import EvaluationRecord, TrialRecord, evaluation_record, searched
 from sweeps.run_dir.outcome_files import read_stored_outcomes, stored_evaluations
 from sweeps.run_dir.paths import CheckpointKey, SweepPaths
@@ -176,7 +175,7 @@ def read_report_data(paths: SweepPaths) -> ReportData:
             json_files.NODE.required(paths.store, f"{paths.nodes}/{name}")
             for name in paths.store.names(paths.nodes)
         ],
-        answers=cast("AnswersJson", read_answers(paths)),
+        answers=read_answers(paths),
         nights=json_files.TREND.optional(paths.store, paths.trend) or [],
         labels=read_labels(paths, "final" if "final" in outcomes else "select") if outcomes else {},
         worst_pairs=_worst_pairs(paths, outcomes.get("select"), objective),

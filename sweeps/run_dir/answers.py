@@ -7,10 +7,10 @@ Tested in tests/unit/sweeps/finalize/test_sample_answers.py.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Sequence
 
 from sweeps.run_dir import json_files
+from sweeps.run_dir.json_types import AnswersJson
 from sweeps.run_dir.paths import CheckpointKey, SweepPaths, step_name
 
 
@@ -20,24 +20,22 @@ def checkpoint_name(checkpoint: CheckpointKey) -> str:
     return f"{trial}-{step_name(step)}"
 
 
-def read_answers(paths: SweepPaths) -> dict[str, Any]:
+def read_answers(paths: SweepPaths) -> AnswersJson:
     """Read answers.json; before anybody has answered, its `by` is empty.
 
     Raises DamagedFile: a guardrail on answers must not pass because they cannot be read.
     """
-    answers: dict[str, Any] | None = json_files.ANSWERS.optional(paths.store, paths.answers)
+    answers: AnswersJson | None = json_files.ANSWERS.optional(paths.store, paths.answers)
     return answers or {"by": {}}
 
 
-def reusable_answers(paths: SweepPaths) -> dict[str, Any]:
+def reusable_answers(paths: SweepPaths) -> AnswersJson:
     """Read answers.json for generating what is missing; a damaged file counts as no answers."""
-    answers: dict[str, Any] | None = json_files.ANSWERS.rebuildable(paths.store, paths.answers)
+    answers: AnswersJson | None = json_files.ANSWERS.rebuildable(paths.store, paths.answers)
     return answers or {"by": {}}
 
 
-def answer_tokens(
-    answers: Mapping[str, Mapping[str, Sequence[Mapping[str, list[int]]]]], author: str
-) -> list[list[int]] | None:
+def answer_tokens(answers: AnswersJson, author: str) -> list[Sequence[int]] | None:
     """Return the token ids of each answer; None when `author` has not answered."""
     rows = answers["by"].get(author)
     return None if rows is None else [row["tokens"] for row in rows]

@@ -1,7 +1,7 @@
 """Types of the JSON objects that a run directory and its nights hold, for those who read them.
 
 `audit.json` is written by `sweeps.prepare`, `selection.json` by `sweeps.finalize.selection_json`,
-`night.json` and the pointers by `sweeps.nightly`.
+`answers.json` by `sweeps.finalize.sample_answers`, `night.json` and the pointers by `sweeps.nightly`.
 
 Tested in tests/unit/sweeps/nightly/test_run_night.py and tests/unit/sweeps/test_reselect.py.
 """
@@ -13,6 +13,42 @@ from typing import NotRequired, TypedDict
 
 Point = Mapping[str, str | int | float | bool | None]
 """A sampled value for each axis of the search space."""
+
+
+class MessageJson(TypedDict, total=False):
+    """One message of a chat."""
+
+    role: str
+    content: str
+
+
+Content = str | Sequence[MessageJson]
+"""A text as a data set gives it: plain, or as chat messages."""
+
+
+class AnswerJson(TypedDict):
+    """One generated answer; `ended` is False where it was cut off at the longest length."""
+
+    text: str
+    tokens: Sequence[int]
+    ended: NotRequired[bool]
+
+
+class PromptJson(TypedDict):
+    """One held-out prompt that was answered."""
+
+    id: NotRequired[str]
+    group: NotRequired[str]
+    prompt: Content
+
+
+class AnswersJson(TypedDict):
+    """`answers.json`; `by` has one answer to each prompt, by the name of the model that gave it."""
+
+    max_new_tokens: NotRequired[int]
+    incumbent: NotRequired[str | None]
+    prompts: NotRequired[Sequence[PromptJson]]
+    by: Mapping[str, Sequence[AnswerJson]]
 
 
 class VerdictJson(TypedDict):

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from sweeps.report.blocks import Answers, Block, Section, Text
-from sweeps.report.file_types import AnswerJson, Content
 from sweeps.report.report_data import ReportData
 from sweeps.run_dir.answers import checkpoint_name
+from sweeps.run_dir.json_types import AnswerJson, Content
 from sweeps.selection.verdict import INCUMBENT, REFERENCE
 
 _MOST_PROMPTS = 12
