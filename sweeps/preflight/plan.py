@@ -6,8 +6,6 @@ It loads the data and the tokenizer, and of the model only its config.json.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
-from typing import TypedDict
 
 from dpo_core.audit.pair_checks import INFO
 from dpo_core.encoding.packing import pack
@@ -16,64 +14,13 @@ from dpo_core.settings import DEFAULT_ROW_TOKENS
 from dpo_core.training.trainer import check_trl_fields
 from sweeps.config.schema import SweepConfig
 from sweeps.preflight.dry_run import DryRun, dry_run
+from sweeps.preflight.json_types import Plan
 from sweeps.prepare.audit_report import finding_json, finding_lines, skipped_rows
 from sweeps.prepare.memory_estimate import count_parameters, memory_bytes
-from sweeps.run_dir.json_types import FindingJson
 from sweeps.run_dir.paths import SPLITS
 from sweeps.selection.statistics import detectable_gain
 
 GIB = 2**30
-
-
-class ConfirmationPlan(TypedDict):
-    """The confirmation: the best points, trained again with new seeds, make so many trials."""
-
-    points: int
-    seeds: int
-    trials: int
-
-
-class TokensPlan(TypedDict):
-    """Tokens that are run through the model."""
-
-    reference_once: int
-    trained_per_trial: int
-    evaluated_per_trial: int
-    sweep: int
-
-
-class ResourcesPlan(TypedDict):
-    """Resources of the cluster that one trial takes."""
-
-    workers: int
-    cpus: float
-    gpus: float
-
-
-class Plan(TypedDict):
-    """The plan as `dpo-sweeps plan --json` prints it; splits are `train`, `select` and `final`."""
-
-    name: str
-    trials: int
-    confirmation: ConfirmationPlan
-    steps_per_trial: int
-    evaluation_steps: Sequence[int]
-    pairs: Mapping[str, int]
-    pairs_by_source: Mapping[str, int]
-    golden_waiting: int
-    findings: Sequence[FindingJson]
-    annotator_agreement: Mapping[str, float]
-    rows_skipped: Sequence[str]
-    pairs_cut: Mapping[str, int]
-    pairs_indistinct: Mapping[str, int]
-    mean_response_tokens: float
-    beta_per_token_factor: float
-    tokens: TokensPlan
-    parameters: Mapping[str, int]
-    memory_bytes_per_worker: int
-    select_standard_error: float
-    detectable_gain: Mapping[str, float]
-    resources_per_trial: ResourcesPlan
 
 
 def make_plan(config: SweepConfig) -> Plan:

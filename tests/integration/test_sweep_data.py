@@ -17,8 +17,9 @@ from tests.support.whole_sweeps import selection_of
 pytestmark = pytest.mark.integration
 
 
+@pytest.mark.usefixtures("in_process")
 def test_a_sweep_fed_from_several_sources(
-    in_process: None, sweep_file: Callable[..., Path], pairs_file: Path, tmp_path: Path
+    sweep_file: Callable[..., Path], pairs_file: Path, tmp_path: Path
 ) -> None:
     golden = [{"prompt": f"Is {n} much?", "golden": f"Yes, {n} is."} for n in range(24)]
     attacks = [
@@ -66,8 +67,9 @@ def test_when_every_trial_fails_the_exit_code_says_so(
     assert "Traceback" not in done.stderr
 
 
+@pytest.mark.usefixtures("in_process")
 def test_real_human_pairs(
-    in_process: None, sweep_file: Callable[..., Path], hh_harmless: Path, tmp_path: Path
+    sweep_file: Callable[..., Path], hh_harmless: Path, tmp_path: Path
 ) -> None:
     """Also with a URI as storage."""
     storage = f"file://{tmp_path}/runs"

@@ -1,0 +1,62 @@
+"""Types of what `dpo-sweeps plan --json` prints.
+
+Tested in tests/unit/sweeps/preflight/test_plan.py.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TypedDict
+
+from sweeps.run_dir.json_types import FindingJson
+
+
+class ConfirmationPlan(TypedDict):
+    """The confirmation: the best points, trained again with new seeds, make so many trials."""
+
+    points: int
+    seeds: int
+    trials: int
+
+
+class TokensPlan(TypedDict):
+    """Tokens that are run through the model."""
+
+    reference_once: int
+    trained_per_trial: int
+    evaluated_per_trial: int
+    sweep: int
+
+
+class ResourcesPlan(TypedDict):
+    """Resources of the cluster that one trial takes."""
+
+    workers: int
+    cpus: float
+    gpus: float
+
+
+class Plan(TypedDict):
+    """The plan as `dpo-sweeps plan --json` prints it; splits are `train`, `select` and `final`."""
+
+    name: str
+    trials: int
+    confirmation: ConfirmationPlan
+    steps_per_trial: int
+    evaluation_steps: Sequence[int]
+    pairs: Mapping[str, int]
+    pairs_by_source: Mapping[str, int]
+    golden_waiting: int
+    findings: Sequence[FindingJson]
+    annotator_agreement: Mapping[str, float]
+    rows_skipped: Sequence[str]
+    pairs_cut: Mapping[str, int]
+    pairs_indistinct: Mapping[str, int]
+    mean_response_tokens: float
+    beta_per_token_factor: float
+    tokens: TokensPlan
+    parameters: Mapping[str, int]
+    memory_bytes_per_worker: int
+    select_standard_error: float
+    detectable_gain: Mapping[str, float]
+    resources_per_trial: ResourcesPlan
