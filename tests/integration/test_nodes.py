@@ -39,7 +39,10 @@ def trains_on(cluster: Cluster) -> Any:
     return None
 
 
-@pytest.mark.parametrize(("lanes", "drivers"), [(True, "safe"), (False, "spot")])
+@pytest.mark.parametrize(
+    ("lanes", "drivers"),
+    [(True, "safe"), pytest.param(False, "spot", marks=pytest.mark.slow)],
+)
 def test_a_dead_node_and_one_that_is_preempted(
     toy_model: Path,
     pairs_file: Path,

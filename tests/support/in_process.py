@@ -62,7 +62,7 @@ def sweeps_in_process() -> Iterator[None]:
             "sweeps.trials.runner._fit": _fit,
             "sweeps.trials.trainable.fit_group": _fit_group,
             "ray.tune.integration.ray_train.TuneReportCallback": lambda: None,
-            "ray.cluster_resources": lambda: {"CPU": 2.0},
+            "ray.cluster_resources": lambda: {"CPU": 2.0, "driver": 1.0},
             # Statsmodels collects at every correction of p-values: a second with torch loaded.
             "gc.collect": lambda *_: 0,
         }.items():
