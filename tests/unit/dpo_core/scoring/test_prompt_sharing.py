@@ -84,6 +84,14 @@ def test_in_lower_precision_the_mean_difference_decides(
         assert (why_not_shared(model, PAIRS) is None) is shares
 
 
+def test_a_difference_of_just_the_limit_is_shared(monkeypatch: pytest.MonkeyPatch) -> None:
+    off_by(0.0, None, monkeypatch)
+    monkeypatch.setattr(module, "LARGEST_NATS", 0.0)
+    monkeypatch.setattr(module, "MEAN_NATS", 0.0)
+    for model in (toy_llama(), toy_llama().bfloat16()):
+        assert why_not_shared(model, PAIRS) is None
+
+
 def test_one_value_that_is_no_number_is_reason_enough(monkeypatch: pytest.MonkeyPatch) -> None:
     off_by(float("nan"), 1, monkeypatch)
     assert "differ by up to nan nats" in str(why_not_shared(toy_llama(), PAIRS))
@@ -147,11 +155,12 @@ def test_rope_that_looks_at_the_longest_position_is_not_shared(tokens: int, shar
     )
 
 
-def test_rope_by_kind_of_layer_is_looked_at_too() -> None:
+@pytest.mark.parametrize("rope_type", ["dynamic", "longrope"])
+def test_rope_by_kind_of_layer_is_looked_at_too(rope_type: str) -> None:
     config = toy_llama().config
     config.rope_parameters = {
         "full_attention": {"rope_type": "default"},
-        "sliding_attention": {**DYNAMIC, "original_max_position_embeddings": 8},
+        "sliding_attention": {"rope_type": rope_type, "original_max_position_embeddings": 8},
     }
-    assert "beyond the 8 after which dynamic RoPE" in str(module._too_long(config, 9))
+    assert f"beyond the 8 after which {rope_type} RoPE" in str(module._too_long(config, 9))
     assert module._too_long(config, 8) is None
