@@ -61,12 +61,9 @@ def pairs_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
-def ray_cluster(
-    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[str]:
+def ray_cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """One `ray start --head` with dashboard for the whole session; gives the dashboard's URL."""
-    if not all(item.get_closest_marker("slow") for item in request.session.items):
-        _refuse_a_second_cluster(tmp_path_factory.getbasetemp().parent)
+    _refuse_a_second_cluster(tmp_path_factory.getbasetemp().parent)
     port, dashboard, agent, metrics = (free_port() for _ in range(4))
     command = [str(Path(sys.executable).parent / "ray"), "start", "--head", "--block"]
     command += [f"--port={port}", f"--dashboard-port={dashboard}", "--num-cpus=2"]
@@ -144,14 +141,13 @@ def hh_harmless() -> Path:
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Say which tests pytest-xdist must run on the same worker, one after another.
 
-    Those that start Ray share a cluster, and its deadlines want it to have a core. The slow ones
-    have none: they run file by file, on both workers. Other files of integration tests share a
-    server or a browser.
+    Those that start Ray share a cluster, and its deadlines want it to have a core: `ray job stop`
+    grants three seconds. Other files of integration tests share a server or a browser.
     """
     for item in items:
         if "ray_cluster" in getattr(item, "fixturenames", ()):
             item.add_marker("ray")
-        if item.get_closest_marker("ray") and not item.get_closest_marker("slow"):
+        if item.get_closest_marker("ray"):
             item.add_marker(pytest.mark.xdist_group("ray"))
         elif item.path.is_relative_to(INTEGRATION):
             item.add_marker(pytest.mark.xdist_group(item.path.stem))
