@@ -88,3 +88,6 @@ class SelectionSettings(Settings):
     """Number of best checkpoints that stay on disk: when the answers of one exclude it, the next can
     win."""
     confirm: ConfirmSettings = ConfirmSettings(top=0)
+    score_dtype: Literal["auto", "float32", "model"] = "auto"
+    """The precision in which held-out pairs are scored: `model` is that of `model.dtype`; `auto` is
+    float32 where that costs little."""

@@ -40,6 +40,11 @@ class Prepared:
     """Golden answers that made no pair, and why."""
     not_shared: str | None = None
     """Why prompts cannot be shared between a pair's answers, if they cannot."""
+    score_dtype: str = ""
+    """The dtype in which held-out pairs are scored; empty: the model's dtype."""
+    margin_noise: float = 0.0
+    """Root mean square of the difference that the dtype makes to a pair's margin h, in nats: between
+    `score_dtype` and float32."""
 
     def resolved_training(self, training: TrainingSettings) -> TrainingSettings:
         """Return the settings with what depends on the device as it was when preparing."""
