@@ -123,7 +123,8 @@ def _prepare_on_worker(sweep: SweepRef, reading: ReadingReport) -> dict[str, Any
     audit_content = build_audit(splits, tokens, findings, reading)
     paths.store.write(paths.audit, json.dumps(audit_content, ensure_ascii=False, indent=2).encode())
     prepared = Prepared(
-        **hashes,
+        weights_sha256=hashes["weights_sha256"],
+        tokenizer_sha256=hashes["tokenizer_sha256"],
         data_sha256=data_fingerprint(id for s in SPLITS for id in tokens[s].ids),
         reports={s: encoding_report(tokens[s]).as_dict() for s in SPLITS},
         reference_keys={s: key for s, (key, _, _) in passes.items()},
