@@ -54,7 +54,9 @@ class Progress:
 
     def _evaluated(self, trial: str, metrics: Mapping[str, Any]) -> None:
         accuracy, step = metrics["accuracy"], metrics["global_step"]
-        checkpoint = ScoredCheckpoint(trial, step, accuracy, metrics["drift"])
+        checkpoint = ScoredCheckpoint(
+            trial, step, accuracy, metrics["chosen_gain"], metrics["drift"], metrics["violations"]
+        )
         self.best = best_so_far(self.best, checkpoint)
         of = f"/{self.steps}" if self.steps else ""
         best = f"best {self.best.accuracy:.3f} {self.best.trial} step {self.best.step}"

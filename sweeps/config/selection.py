@@ -78,6 +78,8 @@ class SelectionSettings(Settings):
     objective: Objective = "reward_accuracy"
     """The accuracy that chooses; the other two are always reported."""
     guardrails: GuardrailSettings = GuardrailSettings()
+    min_margin: float = Field(0.1, ge=0, allow_inf_nan=False)
+    """Nats by which the odds of a pair's preferred answer must move for the pair to count."""
     incumbent: str | None = Field(None, min_length=1)
     """The exported model or other sweep's folder that the winner is compared with."""
     sample_prompts: int = Field(8, ge=0)

@@ -32,6 +32,7 @@ from sweeps.run_dir.outcome_files import read_stored_outcomes, stored_evaluation
 from sweeps.run_dir.paths import CheckpointKey, SweepPaths
 from sweeps.run_dir.prepared import read_labels, read_split
 from sweeps.search.pending_trials import read_point
+from sweeps.selection.candidates import CandidateRules
 from sweeps.selection.leaderboard import trial_rows
 from sweeps.selection.ordering import best_checkpoint
 
@@ -210,11 +211,15 @@ def _open_trials(paths: SweepPaths, config: SweepConfig, ended: set[str]) -> lis
     drawn = [
         cast("DrawnTrialJson", {**row, "trial": name}) for name, row in rows if row is not None
     ]
-    labels = read_labels(paths, "select") if drawn else {}
-    return [_open_trial(paths, row, config.seed, labels) for row in drawn]
+    if not drawn:
+        return []
+    labels, rules = read_labels(paths, "select"), CandidateRules.read(paths, config.selection)
+    return [_open_trial(paths, row, config.seed, labels, rules) for row in drawn]
 
 
-def _open_trial(paths: SweepPaths, row: DrawnTrialJson, seed: int, labels: Labels) -> TrialRecord:
+def _open_trial(
+    paths: SweepPaths, row: DrawnTrialJson, seed: int, labels: Labels, rules: CandidateRules
+) -> TrialRecord:
     """Return a record of an open trial with the evaluations that it has stored."""
     trial = row["trial"]
     return TrialRecord(
@@ -223,7 +228,7 @@ def _open_trial(paths: SweepPaths, row: DrawnTrialJson, seed: int, labels: Label
         status=OPEN,
         seed=row.get("seed", seed),
         evaluations=tuple(
-            evaluation_record(metadata, outcomes, labels)
+            evaluation_record(metadata, outcomes, labels, rules.all_violations(outcomes))
             for metadata, outcomes in stored_evaluations(paths, trial)
         ),
         confirms=paths.confirms(trial),

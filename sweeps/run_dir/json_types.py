@@ -110,7 +110,10 @@ class DifferenceJson(TypedDict):
 
 
 class CandidateJson(TypedDict):
-    """One evaluated checkpoint on the select split."""
+    """One evaluated checkpoint on the select split; gain and drift are in nats per token.
+
+    It is eligible when none of its `violations` is above 0: it moved the model.
+    """
 
     trial: str
     step: int
@@ -119,7 +122,10 @@ class CandidateJson(TypedDict):
     accuracy: float
     counts: Mapping[str, int]
     standard_error: float | None
+    chosen_gain: float
     drift: float
+    violations: Mapping[str, float]
+    eligible: bool
     guardrails: Mapping[str, CheckJson]
     admissible: bool
     shortlisted: bool

@@ -35,6 +35,18 @@ class EvaluationRecord:
     counts: Mapping[str, Mapping[str, Any]]
     slices: Mapping[str, Any]
     health: Mapping[str, Any]
+    violations: Mapping[str, float] = field(default_factory=dict)
+    """What keeps the checkpoint from winning, by name, where the number is above 0."""
+
+    @property
+    def can_win(self) -> bool:
+        """Return whether the checkpoint moved the model enough and no guardrail excludes it."""
+        return all(number <= 0 for number in self.violations.values())
+
+    @property
+    def chosen_gain(self) -> float:
+        """Return what held-out chosen answers gained in log-prob, in nats per token."""
+        return float(self.health["drift_chosen"])
 
     def accuracy(self, objective: str) -> float:
         """Return the share of pairs ranked correctly, a tie as half a pair."""
@@ -141,7 +153,10 @@ class EvaluationMetadata(TypedDict):
 
 
 def evaluation_record(
-    metadata: EvaluationMetadata, outcomes: Outcomes, labels: Mapping[str, Mapping[str, str | None]]
+    metadata: EvaluationMetadata,
+    outcomes: Outcomes,
+    labels: Mapping[str, Mapping[str, str | None]],
+    violations: Mapping[str, float],
 ) -> EvaluationRecord:
     """Reduce a stored evaluation to what the ledger keeps.
 
@@ -149,6 +164,7 @@ def evaluation_record(
         metadata: `step` and `loss` (nats) of the evaluation.
         outcomes: Its numbers, of shape (pairs,).
         labels: `source` and `category` of each pair, by its id.
+        violations: What keeps the checkpoint from winning, by name, where it is above 0.
 
     Returns:
         Counts, slices and failure modes; no number of a single pair.
@@ -165,4 +181,5 @@ def evaluation_record(
             for name in counts
         },
         health=drift_and_displacement(outcomes),
+        violations=violations,
     )

@@ -3,19 +3,107 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import dataclass
 from functools import cached_property
 
-from dpo_core.evaluation.failure_modes import largest_drift
+from dpo_core.evaluation.failure_modes import drift_and_displacement, largest_drift
+from dpo_core.evaluation.outcomes import Outcomes
 from sweeps.config.selection import SelectionSettings
 from sweeps.run_dir.ledger import TrialRecord, searched
 from sweeps.run_dir.outcome_files import read_stored_outcomes
 from sweeps.run_dir.paths import CheckpointKey, SweepPaths
-from sweeps.run_dir.prepared import read_split
+from sweeps.run_dir.prepared import Prepared, read_split
 from sweeps.selection.confirmation import finalists
-from sweeps.selection.guardrails import check_guardrails, offline_values
+from sweeps.selection.eligibility import GUARDRAILS, margin_threshold, violations
+from sweeps.selection.guardrails import Check, check_guardrails, offline_values
+from sweeps.selection.ordering import ScoredCheckpoint
 from sweeps.selection.rule import Candidate
 from sweeps.selection.split_scores import pair_scores
 from sweeps.selection.statistics import Groups
+
+
+@dataclass(frozen=True)
+class CandidateRules:
+    """What decides, from held-out pairs alone, whether a checkpoint can win and how it is ranked."""
+
+    settings: SelectionSettings
+    threshold: float
+    """τ: the margin in nats beyond which a pair counts as moved; 0 where eligibility is off."""
+    groups: Groups
+    """Prompt groups of the select split, in the order of the pairs' ids."""
+
+    @classmethod
+    def read(cls, paths: SweepPaths, settings: SelectionSettings) -> CandidateRules:
+        """Read what the rules depend on beside the settings.
+
+        Args:
+            paths: The run directory.
+            settings: The settings of the choice.
+
+        Returns:
+            The rules.
+        """
+        threshold = margin_threshold(settings.min_margin, Prepared.read(paths).margin_noise)
+        return cls(settings, threshold, read_groups(paths, "select"))
+
+    def checks(self, outcomes: Outcomes) -> dict[str, Check]:
+        """Check every guardrail that held-out pairs decide."""
+        values = offline_values(outcomes, self.settings.objective)
+        return check_guardrails(values, self.settings.guardrails)
+
+    def violations(self, outcomes: Outcomes) -> dict[str, float]:
+        """Return what keeps a checkpoint from being eligible; see `eligibility.violations`."""
+        return violations(outcomes, self.settings.objective, self.threshold)
+
+    def all_violations(self, outcomes: Outcomes) -> dict[str, float]:
+        """Return what keeps a checkpoint from winning: also the number of excluding guardrails."""
+        excluding = sum(check.excludes for check in self.checks(outcomes).values())
+        return {**self.violations(outcomes), GUARDRAILS: float(excluding)}
+
+    def scored(self, trial: str, step: int, outcomes: Outcomes) -> ScoredCheckpoint:
+        """Compute the numbers by which a checkpoint is ranked.
+
+        Args:
+            trial: Name of the trial.
+            step: Optimizer step of the checkpoint.
+            outcomes: Outcomes of every pair of the select split.
+
+        Returns:
+            The checkpoint.
+        """
+        health = drift_and_displacement(outcomes)
+        return ScoredCheckpoint(
+            trial,
+            step,
+            outcomes.count(self.settings.objective).accuracy,
+            health["drift_chosen"],
+            largest_drift(health),
+            self.all_violations(outcomes),
+        )
+
+    def candidate(self, record: TrialRecord, step: int, outcomes: Outcomes) -> Candidate:
+        """Describe a checkpoint as a candidate.
+
+        Args:
+            record: Its trial.
+            step: Optimizer step of the checkpoint.
+            outcomes: Outcomes of every pair of the select split.
+
+        Returns:
+            The candidate, checked as far as held-out pairs go.
+        """
+        health = drift_and_displacement(outcomes)
+        return Candidate(
+            record.trial,
+            step,
+            record.seed,
+            record.point,
+            pair_scores(outcomes, self.settings.objective),
+            health["drift_chosen"],
+            largest_drift(health),
+            self.violations(outcomes),
+            self.checks(outcomes),
+        )
 
 
 class CandidateReader:
@@ -26,9 +114,14 @@ class CandidateReader:
         self._read: dict[CheckpointKey, Candidate | None] = {}
 
     @cached_property
+    def rules(self) -> CandidateRules:
+        """Read the rules of the choice."""
+        return CandidateRules.read(self.paths, self.settings)
+
+    @property
     def groups(self) -> Groups:
         """Return the prompt groups of the select split, in the order of the candidates' scores."""
-        return read_groups(self.paths, "select")
+        return self.rules.groups
 
     def candidates(self, records: Iterable[TrialRecord]) -> list[Candidate]:
         """Return every checkpoint that was evaluated on the whole select split."""
@@ -52,23 +145,12 @@ class CandidateReader:
     def _candidate(self, record: TrialRecord, step: int) -> Candidate | None:
         key = (record.trial, step)
         if key not in self._read:
-            self._read[key] = self._read_candidate(record, step)
+            outcomes = read_stored_outcomes(self.paths, self.paths.outcome(record.trial, step))
+            if outcomes is None or len(outcomes.ids) != len(self.groups.codes):
+                self._read[key] = None
+            else:
+                self._read[key] = self.rules.candidate(record, step, outcomes)
         return self._read[key]
-
-    def _read_candidate(self, record: TrialRecord, step: int) -> Candidate | None:
-        outcomes = read_stored_outcomes(self.paths, self.paths.outcome(record.trial, step))
-        if outcomes is None or len(outcomes.ids) != len(self.groups.codes):
-            return None
-        values = offline_values(outcomes, self.settings.objective)
-        return Candidate(
-            record.trial,
-            step,
-            record.seed,
-            record.point,
-            pair_scores(outcomes, self.settings.objective),
-            largest_drift(values),
-            check_guardrails(values, self.settings.guardrails),
-        )
 
 
 def read_groups(paths: SweepPaths, split: str) -> Groups:

@@ -49,8 +49,16 @@ class Confirmation:
         best = best_of([c for c in self.repeats if c.admissible] or self.repeats)
         if best is None:
             return None
-        scores = np.mean([c.scores for c in self.repeats], axis=0)
-        return replace(best, scores=scores, drift=statistics.fmean(c.drift for c in self.repeats))
+        return replace(
+            best,
+            scores=np.mean([c.scores for c in self.repeats], axis=0),
+            chosen_gain=statistics.fmean(c.chosen_gain for c in self.repeats),
+            drift=statistics.fmean(c.drift for c in self.repeats),
+            violations={
+                name: statistics.fmean(c.violations[name] for c in self.repeats)
+                for name in best.violations
+            },
+        )
 
     def row(self) -> ConfirmationJson:
         """Return the confirmation as selection.json holds it.

@@ -40,9 +40,9 @@ def winner_label(trial: str, step: int) -> str:
     return f"{label}, step {step}"
 
 
-def _rank_key(record: TrialRecord, objective: str) -> tuple[float, float, int, str]:
+def _rank_key(record: TrialRecord, objective: str) -> tuple[bool, float, float, int, str]:
     best = best_checkpoint([record], objective)
-    return rank_key(best) if best else (math.inf, 0.0, 0, record.trial)
+    return rank_key(best) if best else (True, math.inf, 0.0, 0, record.trial)
 
 
 def _row(record: TrialRecord, objective: str) -> TrialJson:

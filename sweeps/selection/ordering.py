@@ -7,12 +7,10 @@ which ranking `rule.choose` starts. The module imports neither torch, ray nor op
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
 from typing import Protocol, TypeVar
 
-from dpo_core.evaluation.failure_modes import drift_and_displacement, largest_drift
-from dpo_core.evaluation.outcomes import Outcomes
 from sweeps.run_dir.ledger import EvaluationRecord, TrialRecord
 
 
@@ -32,8 +30,12 @@ class Evaluated(Protocol):
         """Return the accuracy by the sweep's objective on the select split, in [0, 1]."""
 
     @property
-    def drift(self) -> float:
-        """Return the drift from the reference in nats per token, never negative."""
+    def can_win(self) -> bool:
+        """Return whether it moved the model enough and no guardrail excludes it."""
+
+    @property
+    def chosen_gain(self) -> float:
+        """Return what held-out chosen answers gained in log-prob, in nats per token."""
 
 
 EvaluatedT = TypeVar("EvaluatedT", bound=Evaluated)
@@ -46,50 +48,43 @@ class ScoredCheckpoint:
     trial: str
     step: int
     accuracy: float
+    chosen_gain: float
     drift: float
+    violations: Mapping[str, float] = field(default_factory=dict)
+    """What keeps the checkpoint from winning, by name, where the number is above 0."""
 
-    @classmethod
-    def from_outcomes(
-        cls, trial: str, step: int, outcomes: Outcomes, objective: str
-    ) -> ScoredCheckpoint:
-        """Compute the numbers of a checkpoint from its outcomes on the select split.
-
-        Args:
-            trial: Name of the trial.
-            step: Optimizer step of the checkpoint.
-            outcomes: Outcomes of every pair of the split.
-            objective: Name of the accuracy that the sweep maximizes.
-
-        Returns:
-            The checkpoint with its accuracy and its larger drift, of chosen or rejected answers.
-        """
-        drift = largest_drift(drift_and_displacement(outcomes))
-        return cls(trial, step, outcomes.count(objective).accuracy, drift)
+    @property
+    def can_win(self) -> bool:
+        """Return whether nothing keeps the checkpoint from winning."""
+        return all(number <= 0 for number in self.violations.values())
 
 
 def preference_key(checkpoint: Evaluated) -> tuple[float, int, str]:
     """Return the key that orders equally accurate checkpoints, the preferred one first.
 
+    Accuracy saturates while a model collapses into one answer for everything; what tells the two
+    apart is the likelihood of the chosen answers themselves.
+
     Args:
         checkpoint: An evaluated checkpoint.
 
     Returns:
-        Its drift, step and trial: less drift is preferred, then the earlier step; the trial's name
-        makes no two keys equal.
+        What its chosen answers gained, negated, its step and its trial: a larger gain is preferred,
+        then the earlier step; the trial's name makes no two keys equal.
     """
-    return checkpoint.drift, checkpoint.step, checkpoint.trial
+    return -checkpoint.chosen_gain, checkpoint.step, checkpoint.trial
 
 
-def rank_key(checkpoint: Evaluated) -> tuple[float, float, int, str]:
+def rank_key(checkpoint: Evaluated) -> tuple[bool, float, float, int, str]:
     """Return the key that orders all checkpoints, the best first.
 
     Args:
         checkpoint: An evaluated checkpoint.
 
     Returns:
-        Its accuracy, negated; then its preference key.
+        Whether something keeps it from winning; its accuracy, negated; then its preference key.
     """
-    return -checkpoint.accuracy, *preference_key(checkpoint)
+    return not checkpoint.can_win, -checkpoint.accuracy, *preference_key(checkpoint)
 
 
 def ranked(checkpoints: Iterable[EvaluatedT]) -> list[EvaluatedT]:
@@ -132,5 +127,11 @@ def best_accuracy(record: TrialRecord, objective: str) -> float | None:
 
 
 def _scored(record: TrialRecord, evaluation: EvaluationRecord, objective: str) -> ScoredCheckpoint:
-    accuracy = evaluation.accuracy(objective)
-    return ScoredCheckpoint(record.trial, evaluation.step, accuracy, evaluation.drift)
+    return ScoredCheckpoint(
+        record.trial,
+        evaluation.step,
+        evaluation.accuracy(objective),
+        evaluation.chosen_gain,
+        evaluation.drift,
+        evaluation.violations,
+    )

@@ -1,8 +1,9 @@
 """The rule that chooses among candidates: a pure function of their scores, whatever their order.
 
-The winner is not the most accurate candidate, because the highest of many noisy scores is too high,
-and because drift costs what accuracy does not show. Of all candidates within one paired standard
-error of the most accurate, the winner is the one that drifted least; then the earlier step.
+Only candidates that moved the model and that guardrails admit can win. The most accurate of them is
+not simply the winner, because accuracy saturates while a model collapses: among those within a fifth
+of a paired standard error of it, the winner is the one whose held-out chosen answers gained most in
+log-prob; then the earlier step. A wider band costs accuracy, because what gained most did least.
 """
 
 from __future__ import annotations
@@ -20,7 +21,9 @@ from sweeps.selection.guardrails import Check
 from sweeps.selection.ordering import preference_key, ranked
 from sweeps.selection.statistics import Groups, standard_errors
 
-_ROUNDING = 1e-12  # so that a gap of exactly one standard error counts as within it
+BAND = 0.2
+"""Paired standard errors below the most accurate candidate within which others may win."""
+_ROUNDING = 1e-12  # so that a gap of exactly the band counts as within it
 
 
 @dataclass(frozen=True, eq=False)
@@ -36,8 +39,12 @@ class Candidate:
     point: Mapping[str, Any]
     scores: Floats
     """(pairs,) of the select split, by the pairs' ids: 1 right, ½ a tie, 0 wrong; or means of it."""
+    chosen_gain: float
+    """What held-out chosen answers gained, ΣΔ_w / Σ|y_w|: nats per token."""
     drift: float
     """Drift of chosen or rejected answers, whichever moved more: nats per token, never negative."""
+    violations: Mapping[str, float] = field(default_factory=dict)
+    """What the candidate lacks to be eligible, by name, where the number is above 0."""
     checks: Mapping[str, Check] = field(default_factory=dict)
     """One check for each guardrail, by its name."""
 
@@ -61,35 +68,45 @@ class Candidate:
         """Return whether no guardrail excludes the candidate."""
         return not any(check.excludes for check in self.checks.values())
 
+    @property
+    def eligible(self) -> bool:
+        """Return whether the candidate moved the model, in the direction that people prefer."""
+        return all(number <= 0 for number in self.violations.values())
+
+    @property
+    def can_win(self) -> bool:
+        """Return whether the candidate is eligible and admissible."""
+        return self.eligible and self.admissible
+
 
 @dataclass(frozen=True)
 class Choice:
-    """The result of the rule; empty when no candidate is admissible."""
+    """The result of the rule; empty when no candidate can win."""
 
     winner: Candidate | None
     shortlist: tuple[Candidate, ...]
-    """The candidates among which drift decided, the most accurate first, with the winner."""
+    """The candidates among which the gain of chosen answers decided, the most accurate first."""
 
     @property
     def best(self) -> Candidate | None:
-        """Return the most accurate admissible candidate."""
+        """Return the most accurate candidate that can win."""
         return self.shortlist[0] if self.shortlist else None
 
 
 def choose(candidates: Iterable[Candidate], groups: Groups) -> Choice:
-    """Choose by the one-standard-error rule among the candidates that guardrails admit.
+    """Choose among the candidates that are eligible and that guardrails admit.
 
     A candidate that is as accurate as a shortlisted one is shortlisted too. So the winner always lies
-    on the Pareto front of accuracy against drift; `can_still_win` relies on that.
+    on the Pareto front of accuracy and the gain of chosen answers; `can_still_win` relies on that.
     """
-    pool = ranked(c for c in candidates if c.admissible)
+    pool = ranked(c for c in candidates if c.can_win)
     if not pool:
         return Choice(None, ())
     scores = _stacked(pool)
     accuracies = scores.mean(axis=1)
     errors = standard_errors(scores[0] - scores, groups)
     errors[~np.isfinite(errors)] = 0.0  # one group alone has no standard error
-    within = accuracies[0] - accuracies <= errors + _ROUNDING
+    within = accuracies[0] - accuracies <= BAND * errors + _ROUNDING
     lowest = accuracies[within].min()
     shortlist = tuple(c for c, a in zip(pool, accuracies, strict=True) if a >= lowest)
     return Choice(min(shortlist, key=preference_key), shortlist)
@@ -104,7 +121,7 @@ def runner_up(choice: Choice, candidates: Iterable[Candidate], groups: Groups) -
         groups: Prompt groups of the select split.
 
     Returns:
-        The second choice; None without a winner or without another admissible candidate.
+        The second choice; None without a winner or without another candidate that can win.
     """
     if choice.winner is None:
         return None
@@ -117,9 +134,9 @@ def can_still_win(
 ) -> set[CheckpointKey]:
     """Return the checkpoints that a sweep must keep because they may win in the end.
 
-    A candidate may win when more candidates come, if it can still be within one standard error of a
-    later maximum. That maximum is no lower than today's, and no paired standard error is larger than
-    the sum of both single ones, of which the other's is at most that of a fair coin for each group.
+    A candidate may win when more candidates come, if it can still be within the band below a later
+    maximum. That maximum is no lower than today's, and no paired standard error is larger than the
+    sum of both single ones, of which the other's is at most that of a fair coin for each group.
 
     Args:
         candidates: All candidates so far.
@@ -130,14 +147,16 @@ def can_still_win(
     Returns:
         Trial and step of each.
     """
-    pool = ranked(c for c in candidates if c.admissible)
+    pool = ranked(c for c in candidates if c.can_win)
     if not pool:
         return set()
     coin = 0.5 * float(np.sqrt((groups.sizes**2).sum())) / len(groups.codes)
     errors = standard_errors(_stacked(pool), groups)
     errors[~np.isfinite(errors)] = 0.0
     reach = [
-        c for c, e in zip(pool, errors, strict=True) if pool[0].accuracy - c.accuracy <= coin + e
+        c
+        for c, e in zip(pool, errors, strict=True)
+        if pool[0].accuracy - c.accuracy <= BAND * (coin + e) + _ROUNDING
     ]
     return {c.checkpoint for c in (*_front(reach), *_next_choices(pool, groups, spares))}
 

@@ -31,6 +31,7 @@ from sweeps.search.pending_trials import delete_torn_outcomes, without_record
 from sweeps.search.searcher import Result
 from sweeps.search.shared_study import SharedStudy, study_name
 from sweeps.search.study import METRIC
+from sweeps.selection.candidates import CandidateRules
 from sweeps.selection.rule import Candidate
 from sweeps.trials.checkpoint_retention import CheckpointRetention
 from sweeps.trials.events import EndKind, OnTrialEvent, TrialEvent
@@ -76,6 +77,7 @@ class LedgerCallback(tune.Callback):  # type: ignore[misc]
             None if url is None else SharedStudy(url, study_name(config, prepared), paths.sweep_id)
         )
         self.labels = read_labels(paths, "select")
+        self.rules = CandidateRules.read(paths, config.selection)
         self.retention = CheckpointRetention(config, paths, finalists)
         self.started_at: dict[str, float] = {}
         self.published_at = -_PUBLISH_EVERY_S
@@ -219,7 +221,7 @@ class LedgerCallback(tune.Callback):  # type: ignore[misc]
 
     def _evaluations(self, trial: str) -> tuple[EvaluationRecord, ...]:
         return tuple(
-            evaluation_record(metadata, outcomes, self.labels)
+            evaluation_record(metadata, outcomes, self.labels, self.rules.all_violations(outcomes))
             for metadata, outcomes in stored_evaluations(self.paths, trial)
         )
 

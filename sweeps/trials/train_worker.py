@@ -12,7 +12,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from dpo_core.evaluation.outcomes import Outcomes, write_outcomes
+from dpo_core.evaluation.outcomes import write_outcomes
 from dpo_core.hardware import describe_hardware
 from dpo_core.hyperparams import DPOHyperparams
 from dpo_core.storage.private_tmp import private_tmp_folder
@@ -23,7 +23,8 @@ from sweeps.run_dir.config_file import read_config
 from sweeps.run_dir.outcome_files import stored_evaluations
 from sweeps.run_dir.paths import SweepPaths
 from sweeps.run_dir.prepared import Prepared, read_encoded, read_reference
-from sweeps.selection.ordering import ScoredCheckpoint, best_of, best_so_far
+from sweeps.selection.candidates import CandidateRules
+from sweeps.selection.ordering import best_of, best_so_far
 from sweeps.trials.metrics import TrialMetrics
 from sweeps.trials.resume_checkpoint import newest_checkpoint
 
@@ -48,6 +49,7 @@ class TrialWorker:
         self.paths = paths
         self.config, self.prepared = read_config(paths), Prepared.read(paths)
         self.data = _read_trial_data(paths, self.prepared, self.config.data.weights)
+        self.rules = CandidateRules.read(paths, self.config.selection)
         self.tokenizer = models.load_tokenizer(self.config.model)
         device = str(ray.train.torch.get_device())
         self.model = reusable_model.ReusableModel(self.config.model, device)
@@ -101,9 +103,9 @@ class _Reporter:
         self.job, self.config, self.prepared = job, worker.config, worker.prepared
         self.paths, self.metrics = worker.paths, worker.metrics
         self.report, self.keep_going = report, keep_going
-        self.objective = self.config.selection.objective
+        self.rules = worker.rules
         self.best = best_of(
-            self._scored(metadata["step"], outcomes)
+            self.rules.scored(job.trial, metadata["step"], outcomes)
             for metadata, outcomes in stored_evaluations(self.paths, job.trial)
         )
 
@@ -115,7 +117,7 @@ class _Reporter:
 
     def on_evaluation(self, evaluation: Evaluation) -> None:
         counts = evaluation.outcomes.counts()
-        checkpoint = self._scored(evaluation.step, evaluation.outcomes)
+        checkpoint = self.rules.scored(self.job.trial, evaluation.step, evaluation.outcomes)
         best = self.best = best_so_far(self.best, checkpoint)
         if self.metrics is not None:
             self._store(evaluation)
@@ -125,17 +127,17 @@ class _Reporter:
                 "trial": self.job.trial,
                 "global_step": evaluation.step,
                 "accuracy": checkpoint.accuracy,
+                "chosen_gain": checkpoint.chosen_gain,
                 "drift": checkpoint.drift,
+                "violations": checkpoint.violations,
                 "best_accuracy": best.accuracy,
                 "best_drift": best.drift,
+                "best_violations": best.violations,
                 "loss": evaluation.loss,
                 "seconds": evaluation.seconds,
                 **{f"{name}_counts": count.as_dict() for name, count in counts.items()},
             }
         )
-
-    def _scored(self, step: int, outcomes: Outcomes) -> ScoredCheckpoint:
-        return ScoredCheckpoint.from_outcomes(self.job.trial, step, outcomes, self.objective)
 
     def _store(self, evaluation: Evaluation) -> None:
         """Write the checkpoint, then the outcomes: an evaluation on record has its checkpoint."""

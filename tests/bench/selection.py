@@ -113,7 +113,7 @@ def sweeps(
         drifts = rng.random(len(accuracies))
         on_select = draw(rng, everyone[:-1], in_select)
         candidates = [
-            Candidate(f"t{i:04d}", 10, 0, {}, s, drifts[i], broken if i in drifted else {})
+            Candidate(f"t{i:04d}", 10, 0, {}, s, 0.0, drifts[i], {}, broken if i in drifted else {})
             for i, s in enumerate(on_select)
         ]
         winner = choose(candidates, in_select).winner

@@ -30,6 +30,7 @@ from sweeps.run_dir import ledger
 from sweeps.run_dir.ledger import TrialRecord, evaluation_record
 from sweeps.run_dir.paths import SPLITS, SweepPaths, SweepRef
 from sweeps.run_dir.prepared import Prepared
+from sweeps.selection.candidates import CandidateRules
 
 YAML = """\
 name: scripted
@@ -89,11 +90,13 @@ class ScriptedSweep:
         point, name = self.draw(number, **changes), SweepPaths.trial_name(number)
         self.evaluate(number, point, steps)
         labels = {k: {p.id: getattr(p, k) for p in self.encoded["select"]} for k in _LABELS}
+        rules = CandidateRules.read(self.paths, self.config.selection)
+        outcomes_at = {s: self.outcomes(point, s, "select") for s in steps}
         evaluations = tuple(
             evaluation_record(
-                {"step": s, "loss": 0.69 - 0.001 * s}, self.outcomes(point, s, "select"), labels
+                {"step": s, "loss": 0.69 - 0.001 * s}, o, labels, rules.all_violations(o)
             )
-            for s in steps
+            for s, o in outcomes_at.items()
         )
         record = TrialRecord(
             trial=name,

@@ -138,12 +138,18 @@ def test_values_for_a_reader() -> None:
     ]
 
 
+def evaluated(accuracy: float, step: int, **changes: object) -> dict[str, object]:
+    """Return the metrics of an evaluation as a worker reports them."""
+    numbers = {"accuracy": accuracy, "global_step": step, "loss": 0.5, "drift": 0.2}
+    return {**numbers, "chosen_gain": -0.2, "violations": {}, **changes}
+
+
 def test_progress_is_a_line_an_event_with_the_best_so_far(messages: list[str]) -> None:
     lines = progress()
-    metrics = {"accuracy": 0.6, "drift": 0.2, "global_step": 4, "loss": 0.69314}
+    metrics = evaluated(0.6, 4, loss=0.69314)
     lines.on_event(event("started"))
     lines.on_event(event("evaluated", metrics=metrics))
-    worse = {"accuracy": 0.55, "drift": 0.1, "global_step": 8, "loss": 0.5}
+    worse = evaluated(0.55, 8)
     lines.on_event(event("evaluated", trial="t0001", metrics=worse))
     record = trial("t0000", evaluation(8, 12))
     lines.on_event(event("finished", record=record))
@@ -157,15 +163,17 @@ def test_progress_is_a_line_an_event_with_the_best_so_far(messages: list[str]) -
 
 def test_the_best_so_far_is_ranked_as_everywhere(messages: list[str]) -> None:
     lines = progress(steps=None)
-    for trial_name, accuracy, drift, step in (
-        ("t0000", 0.6, 0.3, 4),
-        ("t0001", 0.6, 0.1, 8),  # as accurate, and it drifted less
-        ("t0002", 0.6, 0.2, 2),
+    for trial_name, accuracy, step, changes in (
+        ("t0000", 0.6, 4, {"chosen_gain": -0.3}),
+        ("t0001", 0.6, 8, {"chosen_gain": -0.1}),  # as accurate, and its chosen answers lost less
+        ("t0002", 0.6, 2, {"chosen_gain": -0.2}),
+        ("t0003", 0.9, 2, {"violations": {"moved": 0.4}}),  # it did nothing
     ):
-        metrics = {"accuracy": accuracy, "drift": drift, "global_step": step, "loss": 0.5}
+        metrics = evaluated(accuracy, step, **changes)
         lines.on_event(event("evaluated", trial=trial_name, metrics=metrics))
     assert [message.rpartition("best ")[2] for message in messages] == [
         "0.600 t0000 step 4",
+        "0.600 t0001 step 8",
         "0.600 t0001 step 8",
         "0.600 t0001 step 8",
     ]
@@ -173,7 +181,7 @@ def test_the_best_so_far_is_ranked_as_everywhere(messages: list[str]) -> None:
 
 def test_progress_without_a_known_number_of_steps(messages: list[str]) -> None:
     lines = progress(steps=None)
-    metrics = {"accuracy": 0.6, "drift": 0.2, "global_step": 4, "loss": 0.5}
+    metrics = evaluated(0.6, 4)
     lines.on_event(event("evaluated", metrics=metrics))
     assert "t0000 step 4   " in messages[0]
 

@@ -33,7 +33,7 @@ def candidate(trial: str, right: int, drift: float, step: int = 10, **changes) -
     """Return a candidate that is right on the first `right` of 100 pairs."""
     scores = (np.arange(PAIRS) < right).astype(np.float64)
     changes = {"checks": check_guardrails({}, GuardrailSettings()), **changes}
-    return Candidate(trial, step, 0, {}, scores, drift, **changes)
+    return Candidate(trial, step, 0, {}, scores, -drift, drift, **changes)
 
 
 def answering(*long_winded: str):

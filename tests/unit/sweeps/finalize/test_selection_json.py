@@ -72,7 +72,7 @@ def test_all_keys_with_a_winner(paths: SweepPaths) -> None:
     assert selection["confirmation"] == []
     assert selection["pareto"] == [
         {"trial": t, "step": 8, "accuracy": a, "drift": pytest.approx(d)}
-        for t, a, d in (("t0001", 0.75, 0.4), ("t0002", 0.5, 0.1))
+        for t, a, d in (("t0001", 0.75, 0.4), ("t0002", 0.55, 0.1))
     ]
     assert selection["final_opened"] == [
         {"when": "2026-01-01", "why": f"t0001 at step 8 by {REWARD}", "forced": False}
@@ -92,7 +92,7 @@ def test_scores_are_of_the_winner_and_of_the_reference(paths: SweepPaths) -> Non
         assert selection["reference"][split] == split_scores(outcomes.as_reference, REWARD)
     second = selection["runner_up"]
     assert (second["trial"], second["step"]) == ("t0002", 8)
-    assert second["select"] == split_scores(scored_pairs(30, 0.1, 2), REWARD, groups=groups)
+    assert second["select"] == split_scores(scored_pairs(33, 0.1, 2), REWARD, groups=groups)
 
 
 def test_the_path_is_that_of_best_once_it_holds_the_winner(paths: SweepPaths) -> None:

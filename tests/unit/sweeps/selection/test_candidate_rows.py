@@ -21,7 +21,7 @@ REFERENCE = np.full(PAIRS, 0.5)
 def candidate(trial: str, right: int, ties: int = 0, **changes) -> Candidate:
     """Return a candidate that is right on the first pairs and tied on the next ones, of 40."""
     scores = np.array([1.0] * right + [0.5] * ties + [0.0] * (PAIRS - right - ties))
-    fields = {"seed": 3, "point": {"beta": 0.1}, "drift": 0.25, **changes}
+    fields = {"seed": 3, "point": {"beta": 0.1}, "drift": 0.25, "chosen_gain": -0.25, **changes}
     return Candidate(trial, 8, scores=scores, **fields)
 
 
@@ -34,7 +34,7 @@ def rows_of(candidates: list[Candidate], groups: Groups = ALONE) -> list[dict]:
 
 
 def test_a_row_by_hand() -> None:
-    row = rows_of(THREE)[1]
+    row = rows_of(THREE)[0]
     against = row.pop("against")
     assert row == {
         "trial": "t0001",
@@ -45,7 +45,10 @@ def test_a_row_by_hand() -> None:
         "counts": {"correct": 26, "ties": 4, "total": 40},
         # residuals .3, −.2, −.7: √((26 · .09 + 4 · .04 + 10 · .49) · 40/39) / 40
         "standard_error": pytest.approx(0.0688737, abs=1e-6),
+        "chosen_gain": -0.25,
         "drift": 0.25,
+        "violations": {},
+        "eligible": True,
         "guardrails": {},
         "admissible": True,
         "shortlisted": True,
@@ -55,17 +58,17 @@ def test_a_row_by_hand() -> None:
     assert against["reference"]["difference"] == pytest.approx(0.2)
 
 
-def test_rows_are_best_first_with_what_excludes_them() -> None:
+def test_rows_are_best_first_and_what_is_excluded_comes_last() -> None:
     rows = rows_of(THREE)
-    assert [row["trial"] for row in rows] == ["t0000", "t0001", "t0002"]
-    assert [row["admissible"] for row in rows] == [False, True, True]
-    assert [row["shortlisted"] for row in rows] == [False, True, False]
-    assert rows[0]["guardrails"] == {"drift_chosen": {"value": 1.5, "limit": 1.0, "passed": False}}
+    assert [row["trial"] for row in rows] == ["t0001", "t0002", "t0000"]
+    assert [row["admissible"] for row in rows] == [True, True, False]
+    assert [row["shortlisted"] for row in rows] == [True, False, False]
+    assert rows[2]["guardrails"] == {"drift_chosen": {"value": 1.5, "limit": 1.0, "passed": False}}
 
 
 def test_p_values_are_corrected_for_the_number_of_candidates() -> None:
     rows = rows_of(THREE)
-    ranked = [THREE[1], THREE[2], THREE[0]]
+    ranked = [THREE[2], THREE[0], THREE[1]]
     for name, other in (("best", THREE[2].scores), ("reference", REFERENCE)):
         comparisons = compare(np.stack([c.scores for c in ranked]) - other, ALONE)
         corrected = holm([c.p_value for c in comparisons])

@@ -43,8 +43,10 @@ def store_outcomes(paths: SweepPaths, trial: str, step: int, outcomes: Outcomes)
     paths.store.write(paths.outcome(trial, step), write_outcomes(outcomes, {"step": step}))
 
 
-@pytest.mark.parametrize("objective", [REWARD, TOKEN])
-def test_a_candidate_has_the_numbers_of_its_outcomes(paths: SweepPaths, objective: str) -> None:
+@pytest.mark.parametrize(("objective", "right"), [(REWARD, 55), (TOKEN, 58)])
+def test_a_candidate_has_the_numbers_of_its_outcomes(
+    paths: SweepPaths, objective: str, right: int
+) -> None:
     settings = SelectionSettings(objective=objective)
     record = replace(records_of(paths)[0], seed=7)
     [candidate] = CandidateReader(paths, settings).candidates([record])
@@ -53,7 +55,9 @@ def test_a_candidate_has_the_numbers_of_its_outcomes(paths: SweepPaths, objectiv
     assert candidate.point == {"beta": 0.1}
     assert candidate.scores.tolist() == pair_scores(outcomes, objective).tolist()
     assert candidate.accuracy == outcomes.count(objective).accuracy
-    assert candidate.drift == pytest.approx(1.5)
+    assert candidate.drift == candidate.chosen_gain == pytest.approx(1.5)
+    # 60 pairs moved, of which half and one must; more are right than wrong, by one at least.
+    assert candidate.violations == {"moved": -29 / 60, "accuracy": (1 - (2 * right - 60)) / 60}
     values = offline_values(outcomes, objective)
     assert candidate.checks == check_guardrails(values, settings.guardrails)
     assert candidate.checks["drift_chosen"] == Check(pytest.approx(1.5), 1.0, False, "exclude")
@@ -86,7 +90,9 @@ def test_each_evaluation_is_read_once(paths: SweepPaths, monkeypatch: pytest.Mon
     first, again = reader.candidates(records), reader.candidates(records[::-1])
     assert reader.finalists(records)
     assert again == first[::-1], "the same objects"
-    assert sorted(read) == sorted([paths.split("select"), *(paths.outcome(t, 8) for t in TRIALS)])
+    assert sorted(read) == sorted(
+        [paths.prepared, paths.split("select"), *(paths.outcome(t, 8) for t in TRIALS)]
+    )
 
 
 def test_the_best_points_of_the_search_are_the_finalists(paths: SweepPaths) -> None:

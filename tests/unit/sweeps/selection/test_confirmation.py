@@ -27,7 +27,7 @@ def candidate(trial: str, step: int, correct: int, drift: float = 0.1, **changes
     scores = (np.arange(PAIRS) < correct).astype(float)
     searched, _, number = trial.partition("-s")
     fields = {"seed": 100 + int(number or 0), "point": {"beta": BETA.get(searched, 0.1)}, **changes}
-    return Candidate(trial, step, scores=scores, drift=drift, **fields)
+    return Candidate(trial, step, scores=scores, chosen_gain=-drift, drift=drift, **fields)
 
 
 def record(trial: str, **changes: Any) -> TrialRecord:
@@ -82,9 +82,9 @@ def test_what_guardrails_exclude_is_not_trained_again() -> None:
     assert keys(top(3, best)) == keys(top())
 
 
-def test_a_less_drifting_point_within_one_standard_error_comes_first() -> None:
-    calm = candidate("t0009", 8, 37, drift=0.01, point={"beta": 0.9})
-    assert keys(top(2, calm)) == [("t0009", 8), ("t0000", 8)]
+def test_of_equally_accurate_points_the_one_whose_chosen_answers_gained_most_comes_first() -> None:
+    gained = candidate("t0009", 8, 38, drift=0.01, point={"beta": 0.9})
+    assert keys(top(2, gained)) == [("t0009", 8), ("t0000", 8)]
 
 
 def test_the_mean_at_the_same_step_decides_whatever_the_search_scored() -> None:

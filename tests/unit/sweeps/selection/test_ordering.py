@@ -7,7 +7,6 @@ import subprocess
 import sys
 from dataclasses import replace
 
-import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -26,24 +25,25 @@ from sweeps.selection.ordering import (
     rank_key,
     ranked,
 )
-from tests.support.records import LIKELIHOOD, REWARD, TOKEN, evaluation, outcomes, trial
+from tests.support.records import LIKELIHOOD, REWARD, TOKEN, evaluation, trial
 
 # Best first; each differs from the next in one number only.
 BY_HAND = [
-    ScoredCheckpoint("t0003", 8, 0.7, 0.5),
-    ScoredCheckpoint("t0003", 8, 0.6, 0.1),
-    ScoredCheckpoint("t0001", 4, 0.6, 0.2),
-    ScoredCheckpoint("t0000", 8, 0.6, 0.2),
-    ScoredCheckpoint("t0002", 8, 0.6, 0.2),
+    ScoredCheckpoint("t0003", 8, 0.7, -0.5, 0.5),
+    ScoredCheckpoint("t0003", 8, 0.6, 0.1, 0.5),
+    ScoredCheckpoint("t0001", 4, 0.6, -0.2, 0.5),
+    ScoredCheckpoint("t0000", 8, 0.6, -0.2, 0.5),
+    ScoredCheckpoint("t0002", 8, 0.6, -0.2, 0.5),
+    ScoredCheckpoint("t0000", 2, 0.9, 0.3, 0.5, {"moved": 0.1, "accuracy": -0.4}),
 ]
 
 
-def test_accuracy_then_drift_then_the_step_then_the_name() -> None:
+def test_what_can_win_then_accuracy_then_the_gain_of_chosen_answers_then_step_and_name() -> None:
     for order in itertools.permutations(BY_HAND):
         assert ranked(order) == BY_HAND
         assert best_of(order) == BY_HAND[0]
     assert preference_key(BY_HAND[0]) == (0.5, 8, "t0003")
-    assert rank_key(BY_HAND[0]) == (-0.7, 0.5, 8, "t0003")
+    assert rank_key(BY_HAND[0]) == (False, -0.7, 0.5, 8, "t0003")
 
 
 def test_nothing_has_no_best() -> None:
@@ -60,17 +60,11 @@ def test_the_best_so_far_changes_for_a_better_one_only() -> None:
     assert best_so_far(BY_HAND[1], BY_HAND[2]) is BY_HAND[1]
 
 
-def test_numbers_of_a_checkpoint_from_its_outcomes() -> None:
-    scored = ScoredCheckpoint.from_outcomes("t0000", 4, outcomes(), REWARD)
-    assert (scored.trial, scored.step, scored.accuracy) == ("t0000", 4, 0.7)  # (3 + 1/2) / 5
-    assert scored.drift == pytest.approx(0.125)  # of the rejected answers, 2 nats in 16 tokens
-    assert ScoredCheckpoint.from_outcomes("t0000", 4, outcomes(), TOKEN).accuracy == 0.4
-
-
 def test_the_highest_accuracy_is_best_even_before_the_last_step() -> None:
     early = trial("t0000", evaluation(4, 15), evaluation(8, 12))
     later = trial("t0001", evaluation(4, 11), evaluation(8, 14))
-    assert best_checkpoint([later, early], REWARD) == ScoredCheckpoint("t0000", 4, 0.75, 0.04)
+    best = ScoredCheckpoint("t0000", 4, 0.75, -0.04, 0.04)
+    assert best_checkpoint([later, early], REWARD) == best
 
 
 def test_two_ties_are_worth_one_correct_pair() -> None:
@@ -91,18 +85,18 @@ def test_a_trial_that_failed_later_can_still_be_the_best() -> None:
     assert best_trial(failed, trial("t0001", evaluation(4, 12))) == "t0000"
 
 
-def test_the_best_evaluation_is_accurate_then_close_to_the_reference_then_early() -> None:
-    def at(step: int, correct: int, chosen: float, rejected: float) -> EvaluationRecord:
+def test_the_best_evaluation_can_win_is_accurate_gained_most_and_is_early() -> None:
+    def at(step: int, correct: int, chosen: float, **violations: float) -> EvaluationRecord:
         counts = {REWARD: {"correct": correct, "ties": 0, "total": 10}}
-        health = {"drift_chosen": chosen, "drift_rejected": rejected}
-        return EvaluationRecord(step, 0.5, counts, {}, health)
+        health = {"drift_chosen": chosen, "drift_rejected": 0.0}
+        return EvaluationRecord(step, 0.5, counts, {}, health, violations)
 
-    worse, far = at(4, 6, 0.0, 0.0), at(8, 7, -0.2, -0.3)
-    near, later = at(12, 7, 0.1, -0.25), at(16, 7, -0.25, 0.1)
-    assert (far.drift, near.drift) == (0.3, 0.25)
-    for order in ([worse, far, near, later], [later, near, far, worse]):
-        assert best_evaluation(trial("t0000", *order), REWARD) is near
+    unmoved, worse, fallen = at(2, 9, 0.0, moved=0.2), at(4, 6, 0.3), at(8, 7, -0.3)
+    gained, later = at(12, 7, 0.1, moved=-0.1, accuracy=0.0), at(16, 7, 0.1)
+    for order in ([unmoved, worse, fallen, gained, later], [later, gained, fallen, worse, unmoved]):
+        assert best_evaluation(trial("t0000", *order), REWARD) is gained
         assert best_accuracy(trial("t0000", *order), REWARD) == 0.7
+    assert best_accuracy(trial("t0000", unmoved), REWARD) == 0.9, "what there is to report"
 
 
 def best_trial(*records, objective: str = REWARD) -> str | None:

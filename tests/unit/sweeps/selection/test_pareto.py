@@ -14,7 +14,7 @@ from sweeps.selection.rule import Candidate
 
 def candidate(trial: str, correct: int, drift: float, step: int = 4) -> Candidate:
     """Of ten pairs."""
-    return Candidate(trial, step, 0, {}, (np.arange(10) < correct).astype(float), drift)
+    return Candidate(trial, step, 0, {}, (np.arange(10) < correct).astype(float), 0.0, drift)
 
 
 def test_by_hand() -> None:

@@ -181,10 +181,10 @@ def test_what_tune_lost_is_recorded(running: Running) -> None:
 def test_only_what_can_win_or_go_on_stays_on_disk(running: Running) -> None:
     best = running.train(0, BEST)
     running.callback.end(best, "finished")
-    worst = running.train(1, WORST)
+    worst = running.train(1, WORST, upto=STEPS[1])  # at neither step better than a coin
     store, paths = running.paths.store, running.paths
-    assert paths.checkpoint_steps("t0001")[-2:] == list(STEPS[-2:]), "it may still go on"
-    running.callback.end(worst, "finished")
+    assert paths.checkpoint_steps("t0001") == list(STEPS[:2]), "it may still go on"
+    running.callback.end(worst, "stopped")
     assert not store.exists(f"{paths.checkpoints}/t0001"), "it cannot win any more"
     assert STEPS[-1] in paths.checkpoint_steps("t0000")
     underway = running.train(2, WORST, upto=STEPS[1])

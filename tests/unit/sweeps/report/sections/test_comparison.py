@@ -53,7 +53,17 @@ def test_before_the_end_the_best_so_far_is_compared_with_the_reference(ended: Re
     assert rows[1]["reward"] == "50.0 %", "the reference ties with itself"
 
 
-def test_the_shortlist_has_paired_differences(ended: ReportData) -> None:
+@pytest.fixture
+def with_shortlist(ended: ReportData) -> ReportData:
+    """Return a report whose two best candidates are on the shortlist, the winner first."""
+    first, second, *others = ended.selection["candidates"]
+    candidates = [first, {**second, "shortlisted": True}, *others]
+    winner = {**ended.selection["winner"], "trial": first["trial"], "step": first["step"]}
+    return replace(ended, selection={**ended.selection, "candidates": candidates, "winner": winner})
+
+
+def test_the_shortlist_has_paired_differences(with_shortlist: ReportData) -> None:
+    ended = with_shortlist
     by_caption = tables(comparison_section(ended))
     [caption] = [c for c in by_caption if c.startswith("Shortlist of ")]
     shortlist = [c for c in ended.selection["candidates"] if c["shortlisted"]]
@@ -71,9 +81,11 @@ def test_the_shortlist_has_paired_differences(ended: ReportData) -> None:
     assert second["points against best"] == formatting.signed_points(difference["difference"])
 
 
-def test_a_long_shortlist_is_cut(ended: ReportData, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_long_shortlist_is_cut(
+    with_shortlist: ReportData, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr("sweeps.report.sections.comparison._MOST_SHORTLISTED", 1)
-    by_caption = tables(comparison_section(ended))
+    by_caption = tables(comparison_section(with_shortlist))
     [table] = [t for caption, t in by_caption.items() if caption.startswith("Shortlist of ")]
     assert len(table.rows) == 1
 
