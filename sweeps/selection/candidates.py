@@ -24,7 +24,7 @@ from sweeps.selection.statistics import Groups
 
 @dataclass(frozen=True)
 class CandidateRules:
-    """What decides, from held-out pairs alone, whether a checkpoint can win and how it is ranked."""
+    """The rules that decide from held-out pairs whether a checkpoint can win and how it is ranked."""
 
     settings: SelectionSettings
     threshold: float

@@ -61,10 +61,16 @@ def violations(outcomes: Outcomes, objective: str, threshold: float) -> dict[str
 
 
 def moved_scores(outcomes: Outcomes, objective: str, threshold: float) -> Floats:
-    """Return the score of each pair, in the order of ids, as a verdict counts it; (pairs,).
+    """Return the score of each pair as a verdict counts it.
 
-    A pair that the policy moved by no more than `threshold` nats has the untouched model's score,
-    which for rewards is ½. Beyond it the score is 1 for a pair that is right and 0 for a wrong one.
+    Args:
+        outcomes: Outcomes of every pair of a split.
+        objective: Name of the accuracy that the sweep maximizes.
+        threshold: τ in nats.
+
+    Returns:
+        Scores in the order of ids, (pairs,). A pair that the policy moved by no more than τ has the
+        untouched model's score, which for rewards is ½; beyond it 1 is right and 0 is wrong.
     """
     order = np.argsort(np.array(outcomes.ids, dtype=str))
     own, reference = outcomes.signs(objective), outcomes.as_reference.signs(objective)
