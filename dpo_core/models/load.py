@@ -45,6 +45,15 @@ def local_path(path: str) -> str:
     return str(packaged_model(path)) if path.startswith(PREFIX) else path
 
 
+def model_folder(settings: ModelSettings) -> Path:
+    """Return the directory with the model's files; one on a hub is fetched into the hub's cache.
+
+    Raises ModelError when it cannot be fetched.
+    """
+    path = Path(local_path(settings.path))
+    return path if path.is_dir() else Path(_snapshot(settings))
+
+
 def load_tokenizer(settings: ModelSettings) -> PreTrainedTokenizerBase:
     """Load the model's tokenizer; without a pad token it pads with the end token.
 
@@ -121,9 +130,7 @@ def weights_fingerprint(settings: ModelSettings) -> str:
 
     Raises ModelError when the model has no safetensors file, or cannot be fetched.
     """
-    path = Path(local_path(settings.path))
-    if not path.is_dir():
-        path = Path(_snapshot(settings))
+    path = model_folder(settings)
     digest = hashlib.sha256()
     files = [*path.glob("*.safetensors"), path / "config.json"]
     if len(files) < 2:
