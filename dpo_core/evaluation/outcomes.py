@@ -24,9 +24,9 @@ Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
 
 OBJECTIVES = ("reward_accuracy", "token_reward_accuracy", "likelihood_accuracy")
-# Sums within this many nats are equal: the float noise of the same weights under other kernels or
-# thread counts. bf16 keeps 8 bits, so its noise is larger.
-TIE_NATS = {"float32": 1e-4, "bfloat16": 1e-2, "float16": 1e-2}
+# Sums within this many nats are equal: the noise of float32 for the same weights under other kernels
+# or thread counts. That of lower precision is no tie; it is measured, and decides what has moved.
+TIE_NATS = 1e-4
 
 
 @dataclass(frozen=True)
@@ -66,7 +66,7 @@ class Outcomes:
     ref_rejected_logp: Floats
     chosen_tokens: Ints
     rejected_tokens: Ints
-    tie_nats: float = TIE_NATS["float32"]
+    tie_nats: float = TIE_NATS
 
     def __post_init__(self) -> None:
         for name in NUMBER_COLUMNS:
@@ -149,16 +149,13 @@ NUMBER_COLUMNS = (
 )
 
 
-def build_outcomes(
-    pairs: Sequence[EncodedPair], policy: Columns, reference: Columns, dtype: str
-) -> Outcomes:
+def build_outcomes(pairs: Sequence[EncodedPair], policy: Columns, reference: Columns) -> Outcomes:
     """Build outcomes from the columns of policy and reference.
 
     Args:
         pairs: The pairs that were scored.
         policy: Columns under the policy, (pairs,) each, in the order of `pairs`.
-        reference: Columns under the reference.
-        dtype: The dtype of compute, which decides what counts as a tie.
+        reference: Columns under the reference, computed in the same precision.
 
     Returns:
         The outcomes, in float64.
@@ -171,7 +168,6 @@ def build_outcomes(
         ref_rejected_logp=reference["rejected"].astype(np.float64),
         chosen_tokens=policy["chosen_tokens"].astype(np.int64),
         rejected_tokens=policy["rejected_tokens"].astype(np.int64),
-        tie_nats=TIE_NATS[dtype],
     )
 
 

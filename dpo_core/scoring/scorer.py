@@ -11,6 +11,7 @@ import torch
 from dpo_core.encoding.token_table import EncodedPair
 from dpo_core.models.load import autocast, load_model
 from dpo_core.scoring.logprobs import score_pairs
+from dpo_core.scoring.precision import scoring_precision
 from dpo_core.scoring.prompt_sharing import why_not_shared
 from dpo_core.scoring.reference_cache import Columns
 from dpo_core.settings import DEFAULT_ROW_TOKENS, ModelSettings
@@ -38,10 +39,10 @@ class Scorer:
         """Load the model at the first use."""
         return load_model(self.settings, self.device)
 
-    def __call__(self, pairs: Sequence[EncodedPair]) -> Columns:
-        """Score `pairs` in the precision of the settings."""
+    def __call__(self, pairs: Sequence[EncodedPair], dtype: str = "") -> Columns:
+        """Score `pairs` in `dtype`: "float32", or that of the settings, which is the default."""
         model = self.model
-        with autocast(self.settings, self.device):
+        with scoring_precision(model, self.settings, dtype):
             return score_pairs(model, pairs, self.row_tokens, self.shared).numpy()
 
     def why_not_shared(self, pairs: Sequence[EncodedPair]) -> str | None:

@@ -41,6 +41,7 @@ from dpo_core.hyperparams import DPOHyperparams
 from dpo_core.models.load import autocast, lora_config
 from dpo_core.ops.fused_lora import fuse_lora
 from dpo_core.scoring.logprobs import PairLogps, row_logps, score_rows, stack
+from dpo_core.scoring.precision import scoring_precision
 from dpo_core.scoring.reference_cache import COLUMNS, Columns
 from dpo_core.settings import DEFAULT_ROW_TOKENS, ModelSettings, TrainingSettings
 from dpo_core.training import checkpoints
@@ -219,7 +220,8 @@ class SharedPromptDPOTrainer(DPOTrainer):  # type: ignore[misc]
         """
         device = self.args.device
         row = build_row([pairs[i] for i in members], members).to(device)
-        with self.compute_loss_context_manager():
+        # Accelerate's autocast covers the model, but not the head, which comes after it.
+        with self.compute_loss_context_manager(), autocast(self.model_settings, str(device)):
             policy = row_logps(model, row, self.data.shared)
         reference = _reference_logps(self.data.train_reference, indices[list(members)]).to(device)
         return dpo_losses(preference_score(policy, reference, self.point, self.loss_beta))
@@ -232,7 +234,7 @@ class SharedPromptDPOTrainer(DPOTrainer):  # type: ignore[misc]
         rank, world = rank_and_world()
         # Rows are packed before ranks share them out: one worker and many run the same rows.
         rows = pack_rows(self.data.select, self.row_tokens)
-        with autocast(self.model_settings, str(self.args.device)):
+        with scoring_precision(self.model, self.model_settings, self.data.score_dtype):
             local = score_rows(self.model, rows[rank::world], self.data.shared)
         logps = stack(gather_dicts(local), len(self.data.select)).numpy()
         if not (np.isfinite(logps["chosen"]).all() and np.isfinite(logps["rejected"]).all()):
@@ -240,9 +242,7 @@ class SharedPromptDPOTrainer(DPOTrainer):  # type: ignore[misc]
             raise TrialFailed(
                 "nan", f"the policy's log-probabilities are no numbers at step {step}"
             )
-        return build_outcomes(
-            self.data.select, logps, self.data.select_reference, self.model_settings.dtype
-        )
+        return build_outcomes(self.data.select, logps, self.data.select_reference)
 
     def floating_point_ops(self, _inputs: object) -> int:
         """Return 0: Transformers' estimate would read token columns, which a step has not."""

@@ -22,3 +22,4 @@ class TrialData:
     select_reference: Columns
     shared: bool = True  # whether prompts are computed once per pair; see `prompt_sharing`
     weights: Mapping[str, float] = field(default_factory=dict)  # by source; empty: as it has pairs
+    score_dtype: str = ""  # of `select_reference`; empty: the model's dtype

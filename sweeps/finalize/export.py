@@ -136,9 +136,10 @@ def score_model(paths: SweepPaths, settings: ModelSettings, split: str) -> Outco
     from dpo_core.scoring.scorer import Scorer
 
     prepared, pairs = Prepared.read(paths), read_encoded(paths, split)
-    policy = Scorer(settings, prepared.row_tokens, prepared.not_shared is None)(pairs)
+    scorer = Scorer(settings, prepared.row_tokens, prepared.not_shared is None)
+    policy = scorer(pairs, prepared.score_dtype)
     reference = read_reference(paths, prepared, split, pairs)
-    return build_outcomes(pairs, policy, reference, settings.dtype)
+    return build_outcomes(pairs, policy, reference)
 
 
 def final_outcomes(paths: SweepPaths, trial: str, step: int) -> Outcomes | None:

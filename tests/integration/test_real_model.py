@@ -72,6 +72,6 @@ def test_prompts_are_shared_exactly(pairs: list[Any]) -> None:
 def test_untouched_it_scores_exactly_one_half(pairs: list[Any]) -> None:
     reference = score_pairs(load_model(SETTINGS), pairs, 512).numpy()
     again = score_pairs(load_model(SETTINGS), pairs, 512).numpy()
-    outcomes = build_outcomes(pairs, again, reference, "float32")
+    outcomes = build_outcomes(pairs, again, reference)
     assert outcomes.count("reward_accuracy").accuracy == 0.5
     assert outcomes.count("reward_accuracy").ties == len(pairs)

@@ -26,7 +26,8 @@ from dpo_core.evaluation.outcomes import Count
 from dpo_core.hyperparams import DPOHyperparams
 from dpo_core.models.load import autocast, load_model, lora_config
 from dpo_core.preferences import PreferencePair
-from dpo_core.scoring.logprobs import score_pairs
+from dpo_core.scoring.logprobs import row_logps, score_pairs
+from dpo_core.scoring.precision import scoring_precision
 from dpo_core.settings import LoraSettings, ModelSettings, TrainingSettings
 from dpo_core.training.checkpoints import write_manifest
 from dpo_core.training.evaluation_callback import Evaluation
@@ -269,6 +270,68 @@ def test_in_bfloat16_too_an_untouched_policy_ties(
     )
     assert trial.evaluations[0].outcomes.count("reward_accuracy") == Count(0, 10, 10)
     assert trial.losses == pytest.approx([math.log(2)], abs=0.02)
+
+
+@ADAPTERS
+@pytest.mark.parametrize("shared", [True, False])
+def test_training_computes_the_log_probs_that_scoring_does(
+    adapter: LoraSettings | None, shared: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Or a policy would be trained from one starting point and scored from another."""
+    settings = ModelSettings(
+        path=str(save_toy_model(tmp_path / "toy")), adapter=adapter, dtype="bfloat16"
+    )
+    model = load_model(settings)
+    trained: list[torch.Tensor] = []
+    scored: list[torch.Tensor] = []
+
+    def both(policy: Any, row: Any, shared: bool) -> Any:
+        with torch.no_grad(), scoring_precision(policy, settings, "bfloat16"):
+            scored.append(row_logps(policy, row, shared).chosen)
+        logps = row_logps(policy, row, shared)
+        trained.append(logps.chosen.detach())
+        return logps
+
+    monkeypatch.setattr("dpo_core.training.trainer.row_logps", both)
+    data = replace(toy_data(model), shared=shared)
+    run(tmp_path, model=model, adapter=adapter, dtype="bfloat16", data=data)
+    assert len(trained) >= 4
+    for mine, theirs in zip(trained, scored, strict=True):
+        assert torch.equal(mine, theirs)
+
+
+@ADAPTERS
+def test_select_is_scored_in_float32_while_training_computes_in_bfloat16(
+    adapter: LoraSettings | None, tmp_path: Path
+) -> None:
+    settings = ModelSettings(
+        path=str(save_toy_model(tmp_path / "toy")), adapter=adapter, dtype="bfloat16"
+    )
+    model = load_model(settings)
+    data = toy_data(model)
+    with scoring_precision(model, settings, "float32"):
+        reference = score_pairs(model, data.select, ROW_TOKENS).numpy()
+    data = replace(data, select_reference=reference, score_dtype="float32")
+    seen: list[tuple[np.ndarray[Any, Any], torch.Tensor]] = []
+
+    def on_evaluation(evaluation: Evaluation) -> None:
+        whole = copy.deepcopy(model).float()  # under its adapter, where it has one
+        whole.__dict__.pop("forward", None)  # of Accelerate
+        seen.append((evaluation.outcomes.chosen_logp, score_pairs(whole, data.select, ROW_TOKENS)))
+
+    train(
+        model,
+        toy_tokenizer(),
+        data,
+        POINT,
+        model_settings=settings,
+        training=TrainingSettings(max_steps=2, evaluations=2, row_tokens=ROW_TOKENS),
+        seed=0,
+        workdir=tmp_path,
+        on_evaluation=on_evaluation,
+    )
+    for scored, expected in seen:
+        assert scored == pytest.approx(expected.chosen.numpy(), abs=1e-4)
 
 
 @ADAPTERS
