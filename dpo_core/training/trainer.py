@@ -42,12 +42,13 @@ from dpo_core.models.load import autocast, lora_config
 from dpo_core.ops.fused_lora import fuse_lora
 from dpo_core.scoring.logprobs import PairLogps, row_logps, score_rows, stack
 from dpo_core.scoring.precision import scoring_precision
+from dpo_core.scoring.preference_score import preference_score
 from dpo_core.scoring.reference_cache import COLUMNS, Columns
 from dpo_core.settings import DEFAULT_ROW_TOKENS, ModelSettings, TrainingSettings
 from dpo_core.training import checkpoints
 from dpo_core.training.batch_order import batch_order, weighted_order
 from dpo_core.training.evaluation_callback import EvaluationCallback, OnEvaluation, OnStep
-from dpo_core.training.loss import dpo_losses, preference_score
+from dpo_core.training.loss import dpo_losses
 from dpo_core.training.ranks import gather_dicts, rank_and_world
 from dpo_core.training.trial_data import TrialData
 

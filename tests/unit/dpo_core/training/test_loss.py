@@ -10,7 +10,8 @@ import torch
 
 from dpo_core.hyperparams import LENGTH_NORMS, DPOHyperparams
 from dpo_core.scoring.logprobs import PairLogps
-from dpo_core.training.loss import dpo_losses, preference_score
+from dpo_core.scoring.preference_score import preference_score
+from dpo_core.training.loss import dpo_losses
 
 # One pair: the chosen answer has 4 tokens, the rejected one 2, so the shared length is 2.
 #                      chosen  rejected   chosen's first 2   rejected's first 2
