@@ -9,6 +9,7 @@ import logging
 from collections.abc import Mapping, Sequence
 from typing import Any, Final, Literal
 
+from rich.console import Group
 from rich.markup import escape
 from rich.panel import Panel
 from rich.table import Table
@@ -22,9 +23,13 @@ from sweeps.run_dir.json_types import (
     SplitScoresJson,
     WinnerJson,
 )
+from sweeps.selection.effect import effect_sentences
+from sweeps.selection.eligibility import VIOLATIONS_IN_WORDS
 from sweeps.selection.guardrails import describe_failed_check
 from sweeps.selection.leaderboard import searched_trial, winner_first, winner_label
 from sweeps.selection.ordering import ScoredCheckpoint, best_so_far
+from sweeps.selection.trial_counts import trials_in_words
+from sweeps.selection.verdict import role_of_choice
 from sweeps.trials.events import TrialEvent
 
 log = logging.getLogger("dpo_sweeps")
@@ -77,18 +82,18 @@ def show_value(value: object) -> str:
 
 
 def leaderboard(selection: SelectionJson, rows: int = 20) -> Table:
-    """Return the table of the trials: the winner's first and marked, the others best first.
+    """Return the table of the search's trials: the winner's first and marked, the others best first.
 
-    A row shows its trial's best checkpoint; the winner may be an earlier one that drifted less.
+    A row shows its trial's best checkpoint; the winner may be another one of that trial.
     """
     candidates = selection["candidates"]
     exclusions: dict[tuple[str, int | None], list[str]] = {
         (c["trial"], c["step"]): _exclusions(c, selection) for c in candidates
     }
-    chosen = selection["winner"]
+    chosen, word = selection["winner"], selection["verdict"]["word"]
     trials = winner_first(selection["trials"], chosen and chosen["trial"])
     names = list(dict.fromkeys(name for t in trials for name in t["point"]))
-    table = Table(title=f"{len(trials)} trials by {selection['objective']} on the select split")
+    table = Table(title=f"{_trials(selection)}, by {selection['objective']} on the select split")
     for column in ("trial", "accuracy", "step", *names, "drift", "status"):
         table.add_column(column, justify="left" if column in ("trial", "status") else "right")
     for trial in trials[:rows]:
@@ -101,7 +106,8 @@ def leaderboard(selection: SelectionJson, rows: int = 20) -> Table:
         step = "-" if trial["step"] is None else str(trial["step"])
         style = None
         if chosen and trial["trial"] == searched_trial(chosen["trial"]):
-            status = f"{winner_label(chosen['trial'], chosen['step'])}; {status}"
+            label = winner_label(chosen["trial"], chosen["step"], role_of_choice(word))
+            status = f"{label}; {status}"
             style = "bold"
         table.add_row(trial["trial"], accuracy, step, *values, drift, escape(status), style=style)
     return table
@@ -110,8 +116,9 @@ def leaderboard(selection: SelectionJson, rows: int = 20) -> Table:
 def winner(selection: SelectionJson) -> Panel:
     """Return a box with the winner's scores beside the reference's and the incumbent's.
 
-    Below them stands each guardrail that it breaks and that only warns. Needs a selection with a
-    winner.
+    Below them stand what it did to the held-out pairs and each guardrail that it breaks and that
+    only warns. It is called a winner where it is better than what it is compared with. Needs a
+    selection with a winner.
     """
     chosen, incumbent = _winner_of(selection), selection["incumbent"]
     table = Table.grid(padding=(0, 3))
@@ -123,12 +130,11 @@ def winner(selection: SelectionJson) -> Panel:
     splits = [split for split in SCORED_SPLITS if split in selection]
     for split in splits:
         score = selection[split]
-        low, high = score["interval"]
         table.add_row(
             split,
             f"{score['correct']} + ½·{score['ties']} of {score['total']}",
             f"{score['accuracy']:.3f}",
-            f"{low:.3f} to {high:.3f}",
+            _interval(score),
             *(f"{scores[split]['accuracy']:.3f}" for _, scores in others),
         )
     table.add_row()
@@ -137,11 +143,16 @@ def winner(selection: SelectionJson) -> Panel:
     for name, *accuracies in zip(OBJECTIVES, *columns, strict=True):
         own, *rest = map(_three_digits, accuracies)
         table.add_row(last, name, own, "", *rest)
-    for line in warnings(selection):
-        table.add_row("warning", line)
-    title = f"winner: {chosen['trial']} at step {chosen['step']}   {show_point(chosen['point'])}"
+    effect = selection["verdict"].get("effect")
+    lines = [("effect", line) for line in effect_sentences(effect)] if effect else []
+    lines += [("warning", line) for line in warnings(selection)]
+    role = role_of_choice(selection["verdict"]["word"])
+    title = f"{role}: {chosen['trial']} at step {chosen['step']}   {show_point(chosen['point'])}"
     subtitle = escape(chosen["path"]) if chosen["path"] else None
-    return Panel(table, title=title, subtitle=subtitle, expand=False)
+    notes = Table.grid(padding=(0, 3))
+    for kind, line in lines:
+        notes.add_row(kind, line)
+    return Panel(Group(table, notes), title=title, subtitle=subtitle, expand=False)
 
 
 def confirmation(selection: SelectionJson) -> Table | None:
@@ -167,12 +178,22 @@ def confirmation(selection: SelectionJson) -> Table | None:
     return table
 
 
+def _trials(selection: SelectionJson) -> str:
+    counts = selection.get("trial_counts")
+    return trials_in_words(**counts) if counts else trials_in_words(len(selection["trials"]), 0)
+
+
 def _exclusions(candidate: CandidateJson, selection: SelectionJson) -> list[str]:
+    """Return what keeps a candidate from winning, by name."""
     limits = selection["guardrails"]
+    violations = candidate.get("violations", {})
     return [
-        name
-        for name, check in candidate["guardrails"].items()
-        if check["passed"] is False and limits[name]["action"] == "exclude"
+        *(VIOLATIONS_IN_WORDS[name] for name, number in violations.items() if number > 0),
+        *(
+            name
+            for name, check in candidate["guardrails"].items()
+            if check["passed"] is False and limits[name]["action"] == "exclude"
+        ),
     ]
 
 
@@ -196,6 +217,11 @@ def _winner_of(selection: SelectionJson) -> WinnerJson:
     if chosen is None:
         raise ValueError(f"{selection['sweep']} has no winner")
     return chosen
+
+
+def _interval(scores: ScoresJson) -> str:
+    interval = scores["interval"]
+    return "-" if interval is None else f"{interval[0]:.3f} to {interval[1]:.3f}"
 
 
 def _accuracies(scores: ScoresJson) -> tuple[float, float, float]:
@@ -233,9 +259,13 @@ def nights(rows: Sequence[NightRow]) -> Table:
 
 
 def failures(selection: SelectionJson) -> str | None:
-    """Return one sentence when some trials failed, else None."""
-    failed = [t for t in selection["trials"] if t["status"] == "failed"]
+    """Return one sentence when some trials failed, of the search or of the confirmation, else None."""
+    of_search = [t for t in selection["trials"] if t["status"] == "failed"]
+    of_confirmation = (t for point in selection["confirmation"] for t in point["missing"])
+    failed = [*of_search, *of_confirmation]
     if not failed:
         return None
     reasons = "; ".join(f"{t['trial']}: {t['reason']} ({t['detail']})" for t in failed)
-    return f"{len(failed)} of {len(selection['trials'])} trials failed: {reasons}"
+    counts = selection.get("trial_counts")
+    total = counts["search"] + counts["confirmation"] if counts else len(selection["trials"])
+    return f"{counts['failed'] if counts else len(failed)} of {total} trials failed: {reasons}"

@@ -62,7 +62,7 @@ def choose_winner(
     if call is not None and incumbent and candidates:
         score_incumbent(paths, incumbent, "select", call)
     confirmations = confirmed(reader.finalists(records), candidates, records)
-    eligible, choice = choose_with_answers(
+    pool, choice = choose_with_answers(
         eligible_candidates(confirmations, candidates, records),
         reader.groups,
         config.selection.guardrails,
@@ -71,7 +71,7 @@ def choose_winner(
         else _generated_answers(config, paths, incumbent, call),
     )
     return SelectionInputs(
-        records, candidates, confirmations, eligible, choice, reader.groups, incumbent
+        records, candidates, confirmations, pool, choice, reader.rules, incumbent
     )
 
 

@@ -6,6 +6,7 @@ import json
 
 from sweeps.run_dir.json_types import ScoresJson, SelectionJson
 from sweeps.run_dir.paths import SweepPaths
+from sweeps.selection.effect import effect_sentences
 
 
 def write_card(paths: SweepPaths, selection: SelectionJson) -> None:
@@ -35,6 +36,7 @@ Tuned from `{base}` with Direct Preference Optimization (arXiv:2305.18290) by dp
 of {len(selection["trials"])} trials by {selection["objective"]} on held-out pairs.
 
 **{selection["verdict"]["sentence"]}.**
+{_effect(selection)}
 
 | split | {selection["objective"]} | untouched model |
 |---|---|---|
@@ -49,13 +51,19 @@ afterwards. An untouched model scores one half on rewards by definition.
 """
 
 
+def _effect(selection: SelectionJson) -> str:
+    effect = selection["verdict"].get("effect")
+    return "".join(f"\n- {sentence}" for sentence in effect_sentences(effect)) if effect else ""
+
+
 def _row(split: str, scores: ScoresJson, reference: ScoresJson) -> str:
     return f"| {split} | {_format_scores(scores)} | {_format_scores(reference)} |"
 
 
 def _format_scores(scores: ScoresJson) -> str:
-    low, high = scores["interval"]
+    interval = scores["interval"]
+    bounds = f"{interval[0]:.3f} to {interval[1]:.3f}; " if interval else ""
     return (
-        f"{scores['accuracy']:.3f} ({low:.3f} to {high:.3f}; {scores['correct']} correct, "
+        f"{scores['accuracy']:.3f} ({bounds}{scores['correct']} correct, "
         f"{scores['ties']} ties of {scores['total']})"
     )

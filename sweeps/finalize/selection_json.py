@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TypedDict
 
+from dpo_core.evaluation.held_out_loss import held_out_loss
 from dpo_core.evaluation.outcomes import Floats, Outcomes
+from dpo_core.hyperparams import DPOHyperparams
 from sweeps.config.schema import SweepConfig
 from sweeps.config.selection import GuardrailSettings
 from sweeps.finalize.export import exported
 from sweeps.finalize.final_split import read_openings
 from sweeps.finalize.incumbent import Incumbent
+from sweeps.run_dir.answers import checkpoint_name, differing_answers, read_answers
 from sweeps.run_dir.json_types import (
     GuardrailJson,
     IncumbentJson,
@@ -28,13 +30,16 @@ from sweeps.run_dir.outcome_files import read_outcomes_of
 from sweeps.run_dir.paths import SweepPaths
 from sweeps.run_dir.prepared import read_labels
 from sweeps.selection.candidate_rows import candidate_rows
-from sweeps.selection.candidates import read_groups
+from sweeps.selection.candidates import CandidateRules, read_groups
 from sweeps.selection.confirmation import Confirmation
+from sweeps.selection.effect import Effect, measure_effect
+from sweeps.selection.eligibility import moved_scores
 from sweeps.selection.leaderboard import trial_rows
 from sweeps.selection.pareto import pareto_rows
 from sweeps.selection.rule import Candidate, Choice, runner_up
-from sweeps.selection.split_scores import pair_scores, split_scores
-from sweeps.selection.statistics import Groups, compare
+from sweeps.selection.split_scores import pair_scores, reference_scores, split_scores
+from sweeps.selection.statistics import compare
+from sweeps.selection.trial_counts import count_trials
 from sweeps.selection.verdict import (
     INCUMBENT,
     REFERENCE,
@@ -52,17 +57,31 @@ class SelectionInputs:
     candidates: Sequence[Candidate]
     """All checkpoints that were evaluated."""
     confirmations: Sequence[Confirmation]
-    eligible: Sequence[Candidate]
+    pool: Sequence[Candidate]
     """The candidates among which the winner was chosen, with the checks on their answers."""
     choice: Choice
-    groups: Groups
-    """Prompt groups of the select split."""
+    rules: CandidateRules
     incumbent: Incumbent | None
+
+    @property
+    def confirmed(self) -> bool | None:
+        """Return whether the winner is one of the points trained again; None where none was."""
+        winner = self.choice.winner
+        if winner is None or not self.confirmations:
+            return None
+        return SweepPaths.confirms(winner.trial) is not None
 
     @property
     def against(self) -> str:
         """Return what the winner is compared with."""
         return INCUMBENT if self.incumbent else REFERENCE
+
+
+class _Conditions(TypedDict):
+    """What a verdict depends on beside the final pairs."""
+
+    threshold: float
+    confirmed: bool | None
 
 
 class _WinnerScores(TypedDict, total=False):
@@ -89,7 +108,7 @@ def selection_json(
     """
     objective, winner = config.selection.objective, inputs.choice.winner
     outcomes = _winner_outcomes(paths, winner, objective) if winner else {}
-    checked = _add_checks_of_eligible(inputs)
+    checked = _add_checks_of_pool(inputs)
     others = _others_on_select(paths, inputs, objective)
     return {
         "sweep": paths.sweep_id,
@@ -102,11 +121,12 @@ def selection_json(
         **_winner_scores(paths, outcomes, objective),
         "runner_up": _runner_up(paths, inputs, objective),
         "guardrails": _guardrail_rows(config.selection.guardrails),
-        "candidates": candidate_rows(checked, inputs.choice, inputs.groups, others),
+        "candidates": candidate_rows(checked, inputs.choice, inputs.rules.groups, others),
         "pareto": pareto_rows(candidate for candidate in checked if candidate.admissible),
         "confirmation": [confirmation.row() for confirmation in inputs.confirmations],
         "final_opened": [o.as_dict() for o in read_openings(paths.store, paths.final_opened)],
         "trials": trial_rows(searched(inputs.records), objective),
+        "trial_counts": count_trials(inputs.records),
     }
 
 
@@ -122,9 +142,9 @@ def _guardrail_rows(settings: GuardrailSettings) -> dict[str, GuardrailJson]:
     }
 
 
-def _add_checks_of_eligible(inputs: SelectionInputs) -> list[Candidate]:
-    """Return all candidates, the eligible ones with the checks on their generated answers."""
-    checks = {c.checkpoint: c.checks for c in inputs.eligible}
+def _add_checks_of_pool(inputs: SelectionInputs) -> list[Candidate]:
+    """Return all candidates, those of the pool with the checks on their generated answers."""
+    checks = {c.checkpoint: c.checks for c in inputs.pool}
     return [replace(c, checks=checks.get(c.checkpoint, c.checks)) for c in inputs.candidates]
 
 
@@ -154,15 +174,16 @@ def _others_on_select(
 def _verdict(
     paths: SweepPaths, inputs: SelectionInputs, final: Outcomes | None, objective: str
 ) -> VerdictJson:
-    winner = inputs.choice.winner
+    winner, threshold = inputs.choice.winner, inputs.rules.threshold
+    about: _Conditions = {"threshold": threshold, "confirmed": inputs.confirmed}
     if winner is None:
-        excluded = Counter(
-            name for c in inputs.eligible for name, check in c.checks.items() if check.excludes
-        )
-        return verdict_without_winner(len(inputs.eligible), excluded, inputs.against).as_dict()
+        verdict = verdict_without_winner(inputs.pool, threshold, inputs.against)
+        return {**verdict.as_dict(), **about, "effect": None}
     if final is None:
-        return _verdict_before_final(paths, winner, inputs.against)
-    return _verdict_on_final(paths, inputs, winner, final, objective).as_dict()
+        return {**_verdict_before_final(paths, winner, inputs.against), **about, "effect": None}
+    verdict = _verdict_on_final(paths, inputs, winner, final, objective)
+    effect = _effect(paths, inputs, winner, final)
+    return {**verdict.as_dict(), **about, "effect": effect.as_dict()}
 
 
 def _verdict_before_final(paths: SweepPaths, winner: Candidate, against: str) -> VerdictJson:
@@ -185,13 +206,34 @@ def _verdict_on_final(
     final: Outcomes,
     objective: str,
 ) -> Verdict:
-    other = final.as_reference
+    other, threshold = final.as_reference, inputs.rules.threshold
     if inputs.incumbent:
         other = read_outcomes_of(paths, paths.incumbent_outcome("final"))
-    difference = pair_scores(final, objective) - pair_scores(other, objective)
+    one, another = (moved_scores(each, objective, threshold) for each in (final, other))
+    difference = one - another
     [comparison] = compare(difference[None], read_groups(paths, "final"))
     openings = len(read_openings(paths.store, paths.final_opened))
-    return verdict_on_final(comparison, winner.name, len(difference), inputs.against, openings)
+    return verdict_on_final(
+        comparison,
+        winner.name,
+        len(difference),
+        inputs.against,
+        openings,
+        threshold=threshold,
+        confirmed=inputs.confirmed,
+    )
+
+
+def _effect(
+    paths: SweepPaths, inputs: SelectionInputs, winner: Candidate, final: Outcomes
+) -> Effect:
+    """Measure what the winner did to the final pairs, at the β that it was trained with."""
+    record = next(r for r in inputs.records if r.trial == winner.trial)
+    point = DPOHyperparams.from_point(record.point)
+    loss = None if record.loss_beta is None else held_out_loss(final, point, record.loss_beta)
+    name = checkpoint_name(winner.checkpoint)
+    differ = differing_answers(read_answers(paths), name, REFERENCE)
+    return measure_effect(final, inputs.rules.threshold, loss, differ)
 
 
 def _winner_row(paths: SweepPaths, winner: Candidate) -> WinnerJson:
@@ -211,7 +253,7 @@ def _winner_scores(
     if not outcomes:
         return {}
     scores = _by_split(outcomes, lambda split, o: _scores(paths, split, o, objective))
-    reference = _by_split(outcomes, lambda _, o: split_scores(o.as_reference, objective))
+    reference = _by_split(outcomes, lambda _, o: reference_scores(o, objective))
     return {**scores, "reference": reference}
 
 
@@ -232,7 +274,7 @@ def _incumbent_scores(
 
 
 def _runner_up(paths: SweepPaths, inputs: SelectionInputs, objective: str) -> RunnerUpJson | None:
-    second = runner_up(inputs.choice, inputs.eligible, inputs.groups)
+    second = runner_up(inputs.choice, inputs.pool, inputs.rules.groups)
     if second is None:
         return None
     outcomes = read_outcomes_of(paths, paths.outcome(*second.checkpoint))

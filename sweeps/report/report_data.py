@@ -35,6 +35,7 @@ from sweeps.search.pending_trials import read_point
 from sweeps.selection.candidates import CandidateRules
 from sweeps.selection.leaderboard import trial_rows
 from sweeps.selection.ordering import best_checkpoint
+from sweeps.selection.verdict import role_of_choice
 
 _MOST_WORST_PAIRS = 3
 OPEN = "open"
@@ -129,7 +130,7 @@ class ReportData:
     def highlighted_label(self) -> str:
         """Return what the report calls the highlighted checkpoint."""
         if self.selection.get("winner"):
-            return "winner"
+            return role_of_choice((self.selection.get("verdict") or {}).get("word"))
         return "best so far" if self.running else "most accurate, not selected"
 
     @property

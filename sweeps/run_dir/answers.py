@@ -39,3 +39,21 @@ def answer_tokens(answers: AnswersJson, author: str) -> list[Sequence[int]] | No
     """Return the token ids of each answer; None when `author` has not answered."""
     rows = answers["by"].get(author)
     return None if rows is None else [row["tokens"] for row in rows]
+
+
+def differing_answers(answers: AnswersJson, author: str, other: str) -> float | None:
+    """Return the share of prompts to which two models give other texts.
+
+    Args:
+        answers: The content of answers.json.
+        author: Name of the one model.
+        other: Name of the other.
+
+    Returns:
+        A share in [0, 1]; None when either of them has not answered.
+    """
+    rows, others = answers["by"].get(author), answers["by"].get(other)
+    if not rows or not others:
+        return None
+    pairs = list(zip(rows, others, strict=False))
+    return sum(one["text"] != another["text"] for one, another in pairs) / len(pairs)

@@ -51,8 +51,26 @@ class AnswersJson(TypedDict):
     by: Mapping[str, Sequence[AnswerJson]]
 
 
+class EffectJson(TypedDict):
+    """What a policy did to the pairs of a split; see `sweeps.selection.effect`."""
+
+    pairs: int
+    moved: float
+    median_margin: float
+    mean_margin: float
+    chosen_gain: float
+    rejected_gain: float
+    order_changed: float
+    held_out_loss: float | None
+    answers_differ: float | None
+
+
 class VerdictJson(TypedDict):
-    """The result on the final split; `difference` and `interval` are in shares of pairs."""
+    """The result on the final split; `difference` and `interval` are in shares of pairs.
+
+    `threshold` is the margin in nats beyond which a pair counts, `effect` what the winner did to the
+    final pairs, `confirmed` whether the winner is one of the points trained again, where some were.
+    """
 
     word: str | None
     sentence: str
@@ -60,6 +78,17 @@ class VerdictJson(TypedDict):
     difference: float | None
     interval: Sequence[float] | None
     p_value: float | None
+    threshold: NotRequired[float]
+    effect: NotRequired[EffectJson | None]
+    confirmed: NotRequired[bool | None]
+
+
+class TrialCountsJson(TypedDict):
+    """The number of ended trials; `failed` are those of the search and of the confirmation."""
+
+    search: int
+    confirmation: int
+    failed: int
 
 
 class WinnerJson(TypedDict):
@@ -73,14 +102,17 @@ class WinnerJson(TypedDict):
 
 
 class ScoresJson(TypedDict):
-    """Accuracy of one policy on one split: counts of pairs, shares in [0, 1]."""
+    """Accuracy of one policy on one split: counts of pairs, shares in [0, 1].
+
+    `interval` is null where the accuracy is the same for any pairs: the untouched model's by rewards.
+    """
 
     objective: str
     correct: int
     ties: int
     total: int
     accuracy: float
-    interval: Sequence[float]
+    interval: Sequence[float] | None
     reward_accuracy: float
     token_reward_accuracy: float
     likelihood_accuracy: float
@@ -228,6 +260,7 @@ class SelectionJson(TypedDict):
     confirmation: Sequence[ConfirmationJson]
     final_opened: NotRequired[Sequence[OpeningJson]]
     trials: Sequence[TrialJson]
+    trial_counts: NotRequired[TrialCountsJson]
 
 
 class CodeJson(TypedDict):

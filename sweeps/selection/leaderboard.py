@@ -34,9 +34,18 @@ def searched_trial(trial: str) -> str:
     return SweepPaths.confirms(trial) or trial
 
 
-def winner_label(trial: str, step: int) -> str:
-    """Return how the winner's row is marked, given the winner's trial and step."""
-    label = "winner" if searched_trial(trial) == trial else f"winner as {trial}"
+def winner_label(trial: str, step: int, role: str) -> str:
+    """Return how the row of the chosen checkpoint is marked.
+
+    Args:
+        trial: Its trial.
+        step: Its step.
+        role: What it is called, `verdict.role_of_choice`.
+
+    Returns:
+        The mark, with the trial where that is another one than the row's.
+    """
+    label = role if searched_trial(trial) == trial else f"{role} as {trial}"
     return f"{label}, step {step}"
 
 

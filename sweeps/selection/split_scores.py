@@ -57,3 +57,17 @@ def split_scores(
         "by": label_slices(outcomes, objective, labels or {}),
         "health": drift_and_displacement(outcomes),
     }
+
+
+def reference_scores(outcomes: Outcomes, objective: str) -> ScoresJson:
+    """Summarize one split under the untouched model; by rewards its accuracy is a constant ½.
+
+    Args:
+        outcomes: Outcomes of any policy on every pair of the split.
+        objective: Name of the accuracy that the sweep maximizes.
+
+    Returns:
+        What `split_scores` returns, without an interval where all pairs tie.
+    """
+    scores = split_scores(outcomes.as_reference, objective)
+    return {**scores, "interval": None} if scores["ties"] == scores["total"] else scores

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from sweeps.run_dir.json_types import VerdictJson
+from sweeps.selection.eligibility import MOVED
+from sweeps.selection.rule import Candidate
 from sweeps.selection.statistics import CONFIDENCE, Comparison
 
 BETTER, SAME, WORSE = "better", "not distinguishable", "worse"
@@ -45,7 +48,14 @@ def verdict_word(comparison: Comparison) -> str:
 
 
 def verdict_on_final(
-    comparison: Comparison, name: str, pairs: int, against: str, openings: int = 1
+    comparison: Comparison,
+    name: str,
+    pairs: int,
+    against: str,
+    openings: int = 1,
+    *,
+    threshold: float = 0.0,
+    confirmed: bool | None = None,
 ) -> Verdict:
     """Decide whether the winner is better than what it is compared with.
 
@@ -56,6 +66,8 @@ def verdict_on_final(
         against: What the winner is compared with.
         openings: How many times the final split was opened. Each time is one more chance to find
             a difference, so the p-value is multiplied by it (Bonferroni).
+        threshold: τ, the margin in nats beyond which a pair counts.
+        confirmed: Whether the winner is one of the points trained again; None where none was.
 
     Returns:
         The verdict, with the corrected p-value.
@@ -67,6 +79,7 @@ def verdict_on_final(
     numbers = (
         f"{100 * corrected.difference:+.1f} points on {pairs} final pairs, "
         f"95 % interval {low:+.1f} to {high:+.1f}, {_format_p_value(corrected.p_value)}{repeated}"
+        f"{_conditions(threshold, confirmed)}"
     )
     sentences = {
         BETTER: f"{name} is better than the {against}: {numbers}",
@@ -76,26 +89,56 @@ def verdict_on_final(
     return Verdict(word, sentences[word], against, corrected)
 
 
-def verdict_without_winner(candidates: int, excluded: Mapping[str, int], against: str) -> Verdict:
+def verdict_without_winner(
+    candidates: Sequence[Candidate], threshold: float, against: str
+) -> Verdict:
     """Explain why there is no winner.
 
     Args:
-        candidates: How many candidates there were.
-        excluded: How many of them each guardrail excluded, by its name.
+        candidates: All candidates, with their checks.
+        threshold: τ, the margin in nats beyond which a pair counts as moved.
         against: What a winner would have been compared with.
 
     Returns:
         A verdict without numbers.
     """
+    return Verdict(NOTHING, _why_no_winner(candidates, threshold, against), against)
+
+
+def _why_no_winner(candidates: Sequence[Candidate], threshold: float, against: str) -> str:
     if not candidates:
-        return Verdict(NOTHING, "no trial was ever evaluated", against)
+        return "no trial was ever evaluated"
+    count = f"{len(candidates)} candidate{'' if len(candidates) == 1 else 's'}"
+    if all(c.violations.get(MOVED, 0) > 0 for c in candidates):
+        return (
+            f"no trial moved the model, so keep the {against}: none of {count} changed the odds of "
+            f"more than half of the select pairs by more than {threshold:.3g} nats; raise the "
+            "learning rates or training.max_steps"
+        )
+    eligible = [c for c in candidates if c.eligible]
+    if not eligible:
+        return (
+            f"no trial ranks held-out pairs better than the untouched model, so keep the {against}: "
+            f"none of {count} that moved it is right more often than wrong; try lower learning "
+            "rates or more steps, and read what the audit says of the pairs"
+        )
+    excluded = Counter(name for c in eligible for name, check in c.checks.items() if check.excludes)
     counts = ", ".join(f"{name} {count}" for name, count in excluded.items())
-    return Verdict(
-        NOTHING,
-        f"none of {candidates} candidates is admissible, so keep the {against}; "
-        f"excluded by guardrails: {counts}",
-        against,
+    return (
+        f"none of {len(eligible)} candidates that moved the model is admissible, so keep the "
+        f"{against}; excluded by guardrails: {counts}"
     )
+
+
+def role_of_choice(word: str | None) -> str:
+    """Return what readers call the chosen checkpoint: a winner only where it is better."""
+    return "winner" if word == BETTER else "selected checkpoint"
+
+
+def _conditions(threshold: float, confirmed: bool | None) -> str:
+    counted = f"; a pair counts where its odds moved by more than {threshold:.3g} nats"
+    unconfirmed = "; it is unconfirmed, as none of the points that were trained again can win"
+    return (counted if threshold else "") + (unconfirmed if confirmed is False else "")
 
 
 def _format_p_value(p_value: float) -> str:

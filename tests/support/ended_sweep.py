@@ -19,6 +19,7 @@ from sweeps.run_dir.paths import SweepPaths
 from sweeps.run_dir.prepared import Prepared
 
 REWARD, TOKEN, _ = OBJECTIVES
+POINT = {"beta": 0.1, "learning_rate": 1e-5}
 PREPARED = Prepared("d" * 64, "e" * 64, "f" * 64, {}, {}, {})
 PAIRS = 60
 # trial: pairs right on select, drift in nats per token; the most accurate first
@@ -80,4 +81,4 @@ def record_of(trial: str, outcomes: Outcomes, drift: float) -> TrialRecord:
     }
     health = {"drift_chosen": drift, "drift_rejected": 0.0}
     evaluation = EvaluationRecord(8, 0.5, counts, {}, health)
-    return TrialRecord(trial, {"beta": 0.1}, "finished", 0, (evaluation,))
+    return TrialRecord(trial, POINT, "finished", 0, (evaluation,), loss_beta=0.1)

@@ -122,7 +122,7 @@ class ScriptedSweep:
         ]
         reference = [-2.0 * n + rng.normal(0, 1, len(pairs)) for n in lengths]
         miss = abs(math.log10(point["learning_rate"] / 1e-5)) + abs(math.log10(point["beta"] / 0.1))
-        skill = (1.2 - 0.8 * miss) * math.sqrt(step / STEPS[-1])
+        skill = (1.8 - 0.8 * miss) * math.sqrt(step / STEPS[-1])
         drift = -0.02 * step / STEPS[-1] * point["learning_rate"] / 1e-5
         chosen = drift * lengths[0] + skill + rng.normal(0, 2, len(pairs))
         rejected = 2 * drift * lengths[1] + rng.normal(0, 2, len(pairs))

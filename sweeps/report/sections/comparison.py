@@ -24,7 +24,7 @@ from sweeps.report.plots import bars_and_intervals, text_plots
 from sweeps.report.plots.bars_and_intervals import Interval
 from sweeps.report.report_data import ReportData
 from sweeps.run_dir.json_types import CandidateJson, DifferenceJson, ScoresJson, SplitScoresJson
-from sweeps.selection.split_scores import split_scores
+from sweeps.selection.split_scores import reference_scores, split_scores
 
 _MOST_SHORTLISTED = 20
 _SHORTLIST_NOTE = Text(
@@ -48,7 +48,7 @@ def comparison_section(data: ReportData) -> Section:
     policies = _scored_policies(data)
     if not policies:
         return Section("compared", "Comparison", (NOTHING_EVALUATED,))
-    blocks: list[Block] = [_plot(data.objective, policies), _table(data.objective, policies)]
+    blocks: list[Block] = [_plot(data.objective, policies), _table(data, policies)]
     shortlist = [c for c in data.selection.get("candidates") or [] if c["shortlisted"]]
     if shortlist:
         blocks += [_shortlist(data, shortlist), _SHORTLIST_NOTE]
@@ -62,13 +62,13 @@ def _scored_policies(data: ReportData) -> list[_PolicyScores]:
         outcomes = data.outcomes.get("select")
         if outcomes is None:
             return []
-        so_far = {data.highlighted_label: outcomes, "reference": outcomes.as_reference}
+        scores = split_scores(outcomes, data.objective)
         return [
-            _PolicyScores(policy, "select", split_scores(of_policy, data.objective))
-            for policy, of_policy in so_far.items()
+            _PolicyScores(data.highlighted_label, "select", scores),
+            _PolicyScores("reference", "select", reference_scores(outcomes, data.objective)),
         ]
     policies: dict[str, SplitScoresJson | None] = {
-        "winner": cast("SplitScoresJson", selection),
+        data.highlighted_label: cast("SplitScoresJson", selection),
         "runner-up": selection.get("runner_up"),
         "incumbent": selection.get("incumbent"),
         "reference": selection.get("reference"),
@@ -95,17 +95,17 @@ def _plot(objective: str, policies: Sequence[_PolicyScores]) -> Plot:
 
 def _interval(policy: _PolicyScores) -> Interval:
     accuracy, bounds = policy.scores["accuracy"], policy.scores.get("interval")
+    label = f"{policy.policy}, {policy.split}: {formatting.percent(accuracy)}"
     return Interval(
         policy.policy,
         policy.split,
         accuracy,
         (bounds[0], bounds[1]) if bounds else None,
-        f"{policy.policy}, {policy.split}: {formatting.percent(accuracy)} "
-        f"({formatting.percent_interval(bounds)})",
+        f"{label} ({formatting.percent_interval(bounds)})" if bounds else label,
     )
 
 
-def _table(objective: str, policies: Sequence[_PolicyScores]) -> Table:
+def _table(data: ReportData, policies: Sequence[_PolicyScores]) -> Table:
     columns = [
         Column("policy"),
         Column("split"),
@@ -115,9 +115,11 @@ def _table(objective: str, policies: Sequence[_PolicyScores]) -> Table:
         number("drift of chosen"),
         number("displaced"),
     ]
-    rows = [Row(_cells(policy), marked=policy.policy == "winner") for policy in policies]
+    rows = [
+        Row(_cells(policy), marked=policy.policy == data.highlighted_label) for policy in policies
+    ]
     return table(
-        f"All three accuracies; counts and intervals are those of {objective}", columns, rows
+        f"All three accuracies; counts and intervals are those of {data.objective}", columns, rows
     )
 
 

@@ -21,8 +21,14 @@ BEST_SHARE = 0.25
 """Share of the trials that count as good. The usual tenth of few trials would be one or two of them."""
 
 
-def importance_section(data: ReportData) -> Section:
-    """Plot the importance of each hyperparameter, or say that there are too few trials for it."""
+def importance_section(data: ReportData) -> Section | None:
+    """Plot the importance of each hyperparameter, or say that there are too few trials for it.
+
+    There is no such section where no trial moved the model: its accuracies say nothing.
+    """
+    candidates = data.selection.get("candidates") or ()
+    if candidates and not any(candidate.get("eligible", True) for candidate in candidates):
+        return None
     shares = importance(data.config.search_space, searched(data.records), data.objective)
     if shares is None:
         text = (

@@ -11,8 +11,9 @@ from sweeps.report.report_data import OPEN, ReportData
 from sweeps.run_dir.json_types import SelectionJson, TrialJson
 from sweeps.selection.leaderboard import searched_trial, winner_first, winner_label
 from sweeps.selection.statistics import wilson_interval
+from sweeps.selection.verdict import role_of_choice
 
-_RANKS = ("excluded", "admissible", "shortlisted")
+_RANKS = ("excluded", "can win", "shortlisted")
 
 
 def leaderboard_section(data: ReportData) -> Section:
@@ -42,13 +43,13 @@ def leaderboard_section(data: ReportData) -> Section:
         for row in winner_first(data.leaderboard, winner["trial"] if winner else None)
     ]
     trials = formatting.counted(len(rows), "trial")
-    first = ", the winner first" if winner else ""
+    first = f", the {data.highlighted_label} first" if winner else ""
     caption = f"{trials} ordered by {data.objective}{first}, each with its best checkpoint"
     note = Text(
         "Accuracies are measured on the select split, which the winner is selected on too, so the "
-        "highest one is optimistic. The winner is the checkpoint that drifted least among those "
-        "that are not distinguishable from the most accurate one. Drift from the reference is in "
-        "nats per token.",
+        "highest one is optimistic. Only checkpoints that moved the model can win; among those "
+        "within a fifth of a standard error of the most accurate one, the one is selected whose "
+        "chosen answers gained most in likelihood. Drift from the reference is in nats per token.",
         "note",
     )
     return Section("leaderboard", "Leaderboard", (note, table(caption, columns, rows)))
@@ -73,11 +74,13 @@ def _selection_ranks(selection: SelectionJson) -> dict[str, str]:
     ranks: dict[str, str] = {}
     for candidate in selection.get("candidates") or []:
         trial = candidate["trial"]
-        rank = _RANKS[bool(candidate["admissible"]) + bool(candidate["shortlisted"])]
+        can_win = candidate["admissible"] and candidate.get("eligible", True)
+        rank = _RANKS[bool(can_win) + bool(candidate["shortlisted"])]
         ranks[trial] = max(rank, ranks.get(trial, _RANKS[0]), key=_RANKS.index)
     winner = selection.get("winner")
     if winner and ranks:
-        label = winner_label(winner["trial"], winner["step"])
+        word = (selection.get("verdict") or {}).get("word")
+        label = winner_label(winner["trial"], winner["step"], role_of_choice(word))
         ranks[searched_trial(winner["trial"])] = label
     return ranks
 

@@ -8,7 +8,10 @@ from collections.abc import Iterator, Sequence
 from sweeps.report import formatting
 from sweeps.report.blocks import Block, Facts, Section, Text
 from sweeps.report.report_data import ReportData
+from sweeps.run_dir.json_types import SelectionJson
 from sweeps.run_dir.ledger import FAILED, TrialRecord
+from sweeps.selection.effect import effect_sentences
+from sweeps.selection.trial_counts import count_trials, trials_in_words
 from sweeps.selection.verdict import BETTER, NOTHING, WORSE
 
 
@@ -33,7 +36,11 @@ def verdict_tone(data: ReportData) -> str:
 def verdict_section(data: ReportData) -> Section:
     """Show the winner and the numbers of the verdict, and warn of failed or later trials."""
     blocks: list[Block] = [Facts(tuple(_facts(data)))]
-    if not data.running and len(data.ended_trials) > len(data.selection.get("trials", [])):
+    effect = (data.selection.get("verdict") or {}).get("effect")
+    if effect:
+        sentences = (f"{each[0].upper()}{each[1:]}." for each in effect_sentences(effect))
+        blocks.append(Text(" ".join(sentences)))
+    if not data.running and len(data.ended_trials) > _selected_trials(data.selection):
         warning = (
             "The ledger has more trials than selection.json: the winner was selected before they "
             "ended."
@@ -84,10 +91,20 @@ def _facts(data: ReportData) -> Iterator[tuple[str, str]]:
         yield "p-value", formatting.p_value(p_value)
 
 
+def _selected_trials(selection: SelectionJson) -> int:
+    """Return how many trials had ended when the winner was selected."""
+    counts = selection.get("trial_counts")
+    if counts:
+        return counts["search"] + counts["confirmation"]
+    # An older version counted the trials of the search alone.
+    confirming = sum(len(point["trials"]) for point in selection.get("confirmation") or ())
+    return len(selection.get("trials", ())) + confirming
+
+
 def _trial_counts(data: ReportData) -> str:
-    counts = Counter(record.status for record in data.records)
-    by_status = ", ".join(f"{count} {status}" for status, count in counts.items())
-    return f"{by_status or 'none'}; {data.config.search.trials} planned"
+    words = trials_in_words(**count_trials(data.ended_trials))
+    open_trials = f", {len(data.open_trials)} open" if data.open_trials else ""
+    return f"{words}{open_trials}; {data.config.search.trials} of the search planned"
 
 
 def _failures(failed: Sequence[TrialRecord]) -> str:

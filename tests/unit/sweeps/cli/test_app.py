@@ -215,7 +215,7 @@ def test_best(call, ended: Path) -> None:
     assert (code, err) == (0, "")
     assert out.startswith("t0001 at step 8 is better than the reference\n"), "the verdict is first"
     assert "winner: t0001 at step 8" in out
-    assert "3 trials by reward_accuracy" in out
+    assert "3 trials, by reward_accuracy" in out
     assert "t0002: nan ([red]loss[/red] is nan at [/x])" in " ".join(out.split())
 
 

@@ -29,7 +29,7 @@ def event(kind: str, **changes) -> TrialEvent:
 def test_the_leaderboard_is_best_first() -> None:
     shown = text_of(leaderboard(a_selection()))
     lines = shown.splitlines()
-    assert f"3 trials by {REWARD} on the select split" in shown
+    assert f"3 trials, by {REWARD} on the select split" in shown
     order = [next(i for i, line in enumerate(lines) if t in line) for t in ("t0001", "t0000")]
     assert order == sorted(order)
     assert all(part in lines[order[0]] for part in ("0.750", "8", "0.123", "2.5e-06", "-0.080"))

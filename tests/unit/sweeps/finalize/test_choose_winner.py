@@ -146,7 +146,7 @@ def test_a_candidate_that_would_win_is_asked_and_its_answers_are_checked(paths: 
     assert models.asked == ["reference", "t0001-step-000008", "t0002-step-000008"]
     assert inputs.choice.winner is not None
     assert inputs.choice.winner.trial == "t0002", "t0001 answers three times as long"
-    checks = {c.trial: c.checks["length_growth"].value for c in inputs.eligible}
+    checks = {c.trial: c.checks["length_growth"].value for c in inputs.pool}
     assert checks == {"t0000": None, "t0001": 3.0, "t0002": 1.0}
 
 
@@ -155,7 +155,7 @@ def test_stored_answers_give_the_same_choice_and_nothing_is_written(paths: Sweep
     before = files_of(paths)
     stored = winner_of(paths, None)
     assert files_of(paths) == before
-    assert [c.checks for c in stored.eligible] == [c.checks for c in generated.eligible]
+    assert [c.checks for c in stored.pool] == [c.checks for c in generated.pool]
     assert stored.choice.winner is not None
     assert stored.choice.winner.checkpoint == ("t0002", 8)
 
@@ -164,7 +164,7 @@ def test_without_stored_answers_their_checks_stay_open(paths: SweepPaths) -> Non
     inputs = winner_of(paths, None)
     assert inputs.choice.winner is not None
     assert inputs.choice.winner.trial == "t0001"
-    assert {c.checks["length_growth"].passed for c in inputs.eligible} == {None}
+    assert {c.checks["length_growth"].passed for c in inputs.pool} == {None}
 
 
 def test_nobody_is_asked_when_no_answers_are_sampled(paths: SweepPaths) -> None:
@@ -210,7 +210,7 @@ def test_confirmed_points_are_chosen_by_their_means(paths: SweepPaths) -> None:
     config = replayed_config(paths, ["selection.confirm={top: 2, seeds: 1}"])
     inputs = choose_winner(config, paths, records, None)
     assert [c.original.trial for c in inputs.confirmations] == ["t0002", "t0001"]
-    assert [c.trial for c in inputs.eligible] == ["t0002-s1", "t0001-s1"]
+    assert [c.trial for c in inputs.pool] == ["t0002-s1", "t0001-s1"]
     assert inputs.choice.winner is not None
     assert inputs.choice.winner.checkpoint == ("t0002-s1", 8)
     assert len(inputs.candidates) == 5

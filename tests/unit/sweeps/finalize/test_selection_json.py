@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from pathlib import Path
 from typing import Any
 
@@ -18,13 +19,14 @@ from sweeps.run_dir.paths import SweepPaths
 from sweeps.selection.candidates import CandidateReader
 from sweeps.selection.leaderboard import trial_rows
 from sweeps.selection.rule import choose
-from sweeps.selection.split_scores import split_scores
+from sweeps.selection.split_scores import reference_scores, split_scores
 from sweeps.selection.statistics import Groups
 from tests.support.ended_sweep import PAIRS, REWARD, TOKEN, scored_pairs, write_ended_sweep
 
 KEYS = {
     *("sweep", "folder", "base_model", "objective", "verdict", "winner", "incumbent", "runner_up"),
     *("guardrails", "candidates", "pareto", "confirmation", "final_opened", "trials"),
+    "trial_counts",
 }
 INCUMBENT = Incumbent("production", "/models/production")
 
@@ -44,7 +46,7 @@ def content(
     )
     candidates = reader.candidates(records)
     choice = choose(candidates, reader.groups)
-    inputs = SelectionInputs(records, candidates, [], candidates, choice, reader.groups, incumbent)
+    inputs = SelectionInputs(records, candidates, [], candidates, choice, reader.rules, incumbent)
     selection = selection_json(config, paths, inputs)
     json.dumps(selection, allow_nan=False)
     return selection
@@ -63,7 +65,7 @@ def test_all_keys_with_a_winner(paths: SweepPaths) -> None:
     assert (selection["base_model"], selection["objective"]) == ("anywhere", REWARD)
     assert selection["winner"] == {
         "trial": "t0001",
-        "point": {"beta": 0.1},
+        "point": {"beta": 0.1, "learning_rate": 1e-5},
         "step": 8,
         "seed": 0,
         "path": None,  # best/ does not hold it
@@ -89,7 +91,7 @@ def test_scores_are_of_the_winner_and_of_the_reference(paths: SweepPaths) -> Non
         ("final", scored_pairs(45, 0.4, 9)),
     ):
         assert selection[split] == split_scores(outcomes, REWARD, groups=groups)
-        assert selection["reference"][split] == split_scores(outcomes.as_reference, REWARD)
+        assert selection["reference"][split] == reference_scores(outcomes, REWARD)
     second = selection["runner_up"]
     assert (second["trial"], second["step"]) == ("t0002", 8)
     assert second["select"] == split_scores(scored_pairs(33, 0.1, 2), REWARD, groups=groups)
@@ -116,6 +118,9 @@ def test_before_final_was_opened_the_verdict_has_no_word(paths: SweepPaths) -> N
         "difference": None,
         "interval": None,
         "p_value": None,
+        "threshold": 0.1,
+        "effect": None,
+        "confirmed": None,
     }
     paths.store.write(f"{paths.checkpoint('t0001', 8)}/manifest.json", b"{}")
     assert content(paths, *overrides)["verdict"]["sentence"] == f"{sentence}which takes --write"
@@ -126,7 +131,7 @@ def test_each_opening_of_final_counts(paths: SweepPaths) -> None:
     open_final(paths.store, paths.final_opened, "t0000 at step 8", "2026-01-02", force=True)
     twice = content(paths)["verdict"]
     assert twice["p_value"] == pytest.approx(2 * once["p_value"])
-    assert twice["sentence"].endswith("final opened 2 times")
+    assert "final opened 2 times;" in twice["sentence"]
 
 
 def test_the_incumbent_stands_beside_the_winner(paths: SweepPaths) -> None:
@@ -157,7 +162,7 @@ def test_without_a_winner_there_are_no_scores(paths: SweepPaths) -> None:
     assert [selection[key] for key in ("winner", "runner_up", "incumbent")] == [None] * 3
     assert selection["pareto"] == []
     assert selection["verdict"]["sentence"] == (
-        "none of 3 candidates is admissible, so keep the incumbent; "
+        "none of 3 candidates that moved the model is admissible, so keep the incumbent; "
         "excluded by guardrails: drift_chosen 3"
     )
 
@@ -174,3 +179,32 @@ def test_final_is_opened_for_a_checkpoint_and_an_objective(paths: SweepPaths) ->
     reader = CandidateReader(paths, replayed_config(paths, ()).selection)
     [first, *_] = reader.candidates(ledger.read(paths.store, paths.ledger))
     assert why_opened(first, REWARD) == "t0000 at step 8 by reward_accuracy"
+
+
+def test_the_verdict_has_what_the_winner_did_to_the_final_pairs(paths: SweepPaths) -> None:
+    write_answers(paths, reference=["a", "b"], **{"t0001-step-000008": ["a", "c"]})
+    verdict = content(paths)["verdict"]
+    assert (verdict["threshold"], verdict["confirmed"]) == (0.1, None)
+    effect = verdict["effect"]
+    assert (effect["pairs"], effect["moved"]) == (PAIRS, 1.0)
+    assert (effect["median_margin"], effect["mean_margin"]) == (1.0, 0.5)
+    assert effect["chosen_gain"] == pytest.approx(0.4)
+    assert effect["answers_differ"] == 0.5
+    # margins of 1 nat for 45 pairs and −1 for 15, at β = 0.1
+    loss = 0.75 * math.log1p(math.exp(-0.1)) + 0.25 * math.log1p(math.exp(0.1))
+    assert effect["held_out_loss"] == pytest.approx(loss)
+
+
+def test_pairs_that_the_winner_did_not_move_count_half(paths: SweepPaths) -> None:
+    """A threshold above every margin: nothing moved on final, so there is no gain to show."""
+    prepared = json.loads(paths.store.read(paths.prepared))
+    paths.store.write(paths.prepared, json.dumps({**prepared, "margin_noise": 0.5}).encode())
+    selection = content(paths)
+    assert selection["winner"] is None, "margins of one nat are below three times the noise"
+    assert "no trial moved the model" in selection["verdict"]["sentence"]
+    assert selection["verdict"]["threshold"] == 1.5
+
+
+def write_answers(paths: SweepPaths, **texts: list[str]) -> None:
+    by = {author: [{"text": t, "tokens": [1]} for t in each] for author, each in texts.items()}
+    paths.store.write(paths.answers, json.dumps({"by": by}).encode())

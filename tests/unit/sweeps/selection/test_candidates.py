@@ -52,7 +52,7 @@ def test_a_candidate_has_the_numbers_of_its_outcomes(
     [candidate] = CandidateReader(paths, settings).candidates([record])
     outcomes = scored_pairs(*TRIALS["t0000"], seed=0)
     assert (candidate.trial, candidate.step, candidate.seed) == ("t0000", 8, 7)
-    assert candidate.point == {"beta": 0.1}
+    assert candidate.point == {"beta": 0.1, "learning_rate": 1e-5}
     assert candidate.scores.tolist() == pair_scores(outcomes, objective).tolist()
     assert candidate.accuracy == outcomes.count(objective).accuracy
     assert candidate.drift == candidate.chosen_gain == pytest.approx(1.5)

@@ -70,8 +70,8 @@ def test_the_winner_comes_first_and_the_others_keep_their_order() -> None:
 
 
 def test_the_label_of_the_winner_names_the_trial_with_the_new_seed() -> None:
-    assert winner_label("t0001", 8) == "winner, step 8"
-    assert winner_label("t0001-s2", 8) == "winner as t0001-s2, step 8"
+    assert winner_label("t0001", 8, "winner") == "winner, step 8"
+    assert winner_label("t0001-s2", 8, "choice") == "choice as t0001-s2, step 8"
 
 
 def test_a_row_of_the_leaderboard() -> None:

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 
+from sweeps.selection.guardrails import Check
+from sweeps.selection.rule import Candidate
 from sweeps.selection.statistics import CONFIDENCE, Comparison
 from sweeps.selection.verdict import (
     BETTER,
     NOTHING,
     SAME,
     WORSE,
+    role_of_choice,
     verdict_on_final,
     verdict_without_winner,
     verdict_word,
@@ -49,12 +53,66 @@ def test_a_verdict_in_words() -> None:
     )
     assert (third.word, third.comparison.p_value) == (SAME, pytest.approx(0.06))
     assert third.sentence.endswith("p = 0.060, final opened 3 times")
-    nothing = verdict_without_winner(6, {"drift_chosen": 6, "repetition": 1}, "reference")
-    assert nothing.sentence == (
-        "none of 6 candidates is admissible, so keep the reference; "
-        "excluded by guardrails: drift_chosen 6, repetition 1"
+
+
+def test_the_verdict_says_what_a_pair_needs_to_count_and_what_was_not_confirmed() -> None:
+    comparison = Comparison(0.0312, (0.01, 0.0525), 0.0004)
+    end = "; a pair counts where its odds moved by more than 0.1 nats"
+    for confirmed in (None, True):
+        verdict = verdict_on_final(
+            comparison, "t0001 at step 8", 412, "reference", threshold=0.1, confirmed=confirmed
+        )
+        assert verdict.sentence.endswith(f"p < 0.001{end}")
+    verdict = verdict_on_final(
+        comparison, "t0001 at step 8", 412, "reference", threshold=0.1, confirmed=False
     )
-    assert (nothing.word, nothing.against, nothing.comparison) == (NOTHING, "reference", None)
+    assert verdict.sentence.endswith(
+        f"{end}; it is unconfirmed, as none of the points that were trained again can win"
+    )
+
+
+def candidate(moved: float, accuracy: float, *broken: str) -> Candidate:
+    checks = {name: Check(9.0, 1.0, False, "exclude") for name in broken}
+    violations = {"moved": moved, "accuracy": accuracy}
+    return Candidate("t0000", 8, 0, {}, np.ones(4), 0.0, 0.0, violations, checks)
+
+
+@pytest.mark.parametrize(
+    ("candidates", "sentence"),
+    [
+        (
+            [candidate(0.2, -0.4), candidate(0.1, 0.1, "drift_chosen")],
+            "no trial moved the model, so keep the reference: none of 2 candidates changed the odds "
+            "of more than half of the select pairs by more than 0.1 nats; raise the learning rates "
+            "or training.max_steps",
+        ),
+        (
+            [candidate(0.2, -0.4), candidate(-0.1, 0.1)],
+            "no trial ranks held-out pairs better than the untouched model, so keep the reference: "
+            "none of 2 candidates that moved it is right more often than wrong; try lower learning "
+            "rates or more steps, and read what the audit says of the pairs",
+        ),
+        (
+            [
+                candidate(-0.2, -0.4, "drift_chosen", "repetition"),
+                candidate(0.0, 0.0, "drift_chosen"),
+                candidate(0.2, -0.4),
+            ],
+            "none of 2 candidates that moved the model is admissible, so keep the reference; "
+            "excluded by guardrails: drift_chosen 2, repetition 1",
+        ),
+        ([], "no trial was ever evaluated"),
+    ],
+)
+def test_why_there_is_no_winner(candidates: list[Candidate], sentence: str) -> None:
+    verdict = verdict_without_winner(candidates, 0.1, "reference")
+    assert verdict.sentence == sentence
+    assert (verdict.word, verdict.against, verdict.comparison) == (NOTHING, "reference", None)
+
+
+def test_only_what_is_better_is_called_a_winner() -> None:
+    words = (BETTER, SAME, WORSE, NOTHING, None)
+    assert [role_of_choice(word) for word in words] == ["winner", *["selected checkpoint"] * 4]
 
 
 def test_a_verdict_as_selection_json_holds_it() -> None:
@@ -87,7 +145,7 @@ def test_the_p_value_in_words(p_value: float, openings: int, end: str) -> None:
 
 
 def test_without_an_evaluation_there_is_nothing_to_exclude() -> None:
-    verdict = verdict_without_winner(0, {}, "incumbent")
+    verdict = verdict_without_winner([], 0.1, "incumbent")
     assert verdict.as_dict() == {
         "word": "no admissible candidate",
         "sentence": "no trial was ever evaluated",

@@ -44,6 +44,7 @@ def guarded(ended: ReportData) -> ReportData:
     ]
     selection = {
         "winner": {"trial": "t0000", "step": 10},
+        "verdict": {"word": "better"},
         "guardrails": LIMITS,
         "candidates": candidates,
     }

@@ -54,7 +54,7 @@ def test_each_trial_is_ranked_by_its_best_candidate(ended: ReportData) -> None:
     [board] = tables(leaderboard_section(replace(ended, selection=selection))).values()
     ranks = {row["trial"]: row["selection"] for row in cells_by_column(board)}
     assert [ranks[f"t000{n}"] for n in range(4)] == [
-        "shortlisted", "admissible", "excluded", formatting.MISSING,
+        "shortlisted", "can win", "excluded", formatting.MISSING,
     ]  # fmt: skip
 
 

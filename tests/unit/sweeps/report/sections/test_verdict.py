@@ -62,30 +62,58 @@ def test_the_winner_and_the_numbers_of_the_verdict_are_shown(ended: ReportData) 
     shown = facts(verdict_section(with_selection(ended, verdict=verdict)))
     winner = ended.selection["winner"]
     assert winner is not None
-    assert shown["winner"] == f"{winner['trial']}, step {winner['step']}"
+    assert shown["selected checkpoint"] == f"{winner['trial']}, step {winner['step']}"
+    better = facts(verdict_section(with_selection(ended, verdict={**verdict, "word": "better"})))
+    assert better["winner"] == shown["selected checkpoint"]
     assert shown["hyperparameters"].startswith("beta ")
     assert shown["objective"] == "reward_accuracy"
-    assert shown["trials"] == "10 finished, 1 failed; 12 planned"
+    assert shown["trials"] == "11 trials, 1 failed; 12 of the search planned"
     assert shown["gain over the incumbent"] == "+10.0 points"
     assert shown["95 % interval of the gain"] == "−1.0 to +21.0 points"
     assert shown["p-value"] == "0.200"
 
 
+def test_what_the_winner_did_to_the_final_pairs_is_said(ended: ReportData) -> None:
+    effect = ended.selection["verdict"]["effect"]
+    [words, _] = texts(verdict_section(ended))
+    assert words.startswith("The odds of the preferred answer ")
+    assert f"the mean margin is {effect['mean_margin']:+.2f} nats" in words
+
+
 def test_failed_trials_are_counted_by_their_reasons(ended: ReportData) -> None:
-    [warning] = texts(verdict_section(ended))
+    [_, warning] = texts(verdict_section(ended))
     assert warning == ("1 trial failed: nan (1). The last one was t0010: loss is nan at step 3")
     failed = ended.ended_trials[-1]
     more = [*ended.ended_trials, *(replace(failed, trial=f"t9{n}", reason="oom") for n in (1, 2))]
-    [warning] = texts(
-        verdict_section(with_selection(replace(ended, ended_trials=more), trials=more))
+    counts = {"search": 13, "confirmation": 0, "failed": 3}
+    section = verdict_section(
+        with_selection(replace(ended, ended_trials=more), trial_counts=counts)
     )
+    [_, warning] = texts(section)
     assert warning.startswith("3 trials failed: oom (2), nan (1). The last one was t92: ")
 
 
 def test_trials_that_ended_after_the_selection_are_pointed_out(ended: ReportData) -> None:
-    fewer = ended.selection["trials"][:-1]
-    warning = texts(verdict_section(with_selection(ended, trials=fewer)))[0]
+    fewer = {"search": 10, "confirmation": 0, "failed": 0}
+    warning = texts(verdict_section(with_selection(ended, trial_counts=fewer)))[1]
     assert warning.startswith("The ledger has more trials than selection.json")
+
+
+@pytest.mark.parametrize("is_old", [False, True])
+def test_trials_that_confirm_are_no_later_trials(ended: ReportData, is_old: bool) -> None:
+    """The ledger holds them too; an older selection.json counted those of the search alone."""
+    again = replace(ended.ended_trials[0], trial="t0000-s1", confirms="t0000")
+    data = replace(ended, ended_trials=[*ended.ended_trials, again])
+    counts = {"search": 11, "confirmation": 1, "failed": 1}
+    confirmation = [{"trials": ["t0000-s1"]}]
+    selected = with_selection(
+        data, confirmation=confirmation, trial_counts=None if is_old else counts
+    )
+    section = verdict_section(selected)
+    assert not any("selected before" in text for text in texts(section))
+    assert facts(section)["trials"].startswith(
+        "12 trials: 11 of the search and 1 of the confirmation, 1 failed"
+    )
 
 
 def test_before_the_end_the_sentence_tells_the_progress(tmp_path: Path) -> None:

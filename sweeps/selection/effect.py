@@ -1,0 +1,123 @@
+"""What a policy did to held-out pairs: how much their odds moved, not only in which direction. Pure."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+
+from dpo_core.evaluation.outcomes import Outcomes
+from sweeps.run_dir.json_types import EffectJson
+from sweeps.selection.eligibility import MARGIN, is_moved
+
+_LN_2 = math.log(2)
+_MOST_NATS = 6.9  # larger factors are only said to be above a thousand
+
+
+@dataclass(frozen=True)
+class Effect:
+    """The difference between a policy and the untouched model on one split."""
+
+    pairs: int
+    moved: float
+    """Share of pairs whose margin is beyond τ, in [0, 1]."""
+    median_margin: float
+    """Median of h = Δ_w − Δ_l in nats: the odds of the preferred answer changed by exp(h)."""
+    mean_margin: float
+    """Mean of h in nats."""
+    chosen_gain: float
+    """What chosen answers gained in log-prob, ΣΔ_w / Σ|y_w|: nats per token."""
+    rejected_gain: float
+    """The same for rejected answers."""
+    order_changed: float
+    """Share of pairs of which the policy likes the other answer better than the untouched model."""
+    held_out_loss: float | None
+    """Mean loss in nats at the β of the trial; None where outcomes do not tell it."""
+    answers_differ: float | None
+    """Share of sampled answers that differ from the untouched model's; None without answers."""
+
+    def as_dict(self) -> EffectJson:
+        """Return the effect as selection.json holds it."""
+        return {
+            "pairs": self.pairs,
+            "moved": self.moved,
+            "median_margin": self.median_margin,
+            "mean_margin": self.mean_margin,
+            "chosen_gain": self.chosen_gain,
+            "rejected_gain": self.rejected_gain,
+            "order_changed": self.order_changed,
+            "held_out_loss": self.held_out_loss,
+            "answers_differ": self.answers_differ,
+        }
+
+
+def measure_effect(
+    outcomes: Outcomes,
+    threshold: float,
+    held_out_loss: float | None = None,
+    answers_differ: float | None = None,
+) -> Effect:
+    """Measure what a policy did to the pairs of a split.
+
+    Args:
+        outcomes: Outcomes of every pair of the split.
+        threshold: τ in nats.
+        held_out_loss: Mean loss of the pairs at the β of the trial, nats.
+        answers_differ: Share of sampled answers that differ from the untouched model's.
+
+    Returns:
+        The effect.
+    """
+    margins = outcomes.margins(MARGIN)
+    before = np.sign(outcomes.ref_chosen_logp - outcomes.ref_rejected_logp)
+    after = np.sign(outcomes.chosen_logp - outcomes.rejected_logp)
+    return Effect(
+        pairs=len(outcomes.ids),
+        moved=float(is_moved(outcomes, threshold).mean()),
+        median_margin=float(np.median(margins)),
+        mean_margin=float(margins.mean()),
+        chosen_gain=float(outcomes.chosen_gain.sum() / outcomes.chosen_tokens.sum()),
+        rejected_gain=float(outcomes.rejected_gain.sum() / outcomes.rejected_tokens.sum()),
+        order_changed=float((before != after).mean()),
+        held_out_loss=held_out_loss,
+        answers_differ=answers_differ,
+    )
+
+
+def effect_sentences(effect: EffectJson) -> Iterator[str]:
+    """Say an effect in words, one sentence at a time."""
+    grew = "grew" if effect["median_margin"] >= 0 else "shrank"
+    yield (
+        f"the odds of the preferred answer {grew} {odds_factor(effect['median_margin'])} in the "
+        f"median pair, and the mean margin is {effect['mean_margin']:+.2f} nats; "
+        f"{100 * effect['order_changed']:.0f} % of pairs changed their order of likelihood"
+    )
+    yield _chosen_answers(effect)
+    loss = effect["held_out_loss"]
+    if loss is not None and loss > _LN_2:
+        yield (
+            f"the held-out loss at the trial's own beta is {loss:.3f}, above the {_LN_2:.3f} of the "
+            "untouched model: where the policy is wrong, it is wrong by much"
+        )
+    differ = effect["answers_differ"]
+    if differ is not None:
+        yield f"{100 * differ:.0f} % of sampled answers differ from the untouched model's"
+
+
+def odds_factor(nats: float) -> str:
+    """Return by what factor odds changed, whatever the direction, in words."""
+    if not abs(nats) <= _MOST_NATS:
+        return "more than 1,000-fold"
+    return f"{math.exp(abs(nats)):.3g}-fold"
+
+
+def _chosen_answers(effect: EffectJson) -> str:
+    gain = effect["chosen_gain"]
+    if gain >= 0:
+        return f"chosen answers gained {gain:.3f} nats a token"
+    return (
+        f"chosen answers lost {-gain:.3f} nats a token: the policy writes the preferred answers less "
+        "readily than the untouched model does, and ranks them higher because rejected ones lost more"
+    )
