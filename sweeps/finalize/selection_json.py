@@ -78,7 +78,7 @@ class SelectionInputs:
 
 
 class _Conditions(TypedDict):
-    """What a verdict depends on beside the final pairs."""
+    """Conditions of a verdict beside the final pairs."""
 
     threshold: float
     confirmed: bool | None

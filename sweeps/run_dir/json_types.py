@@ -52,7 +52,7 @@ class AnswersJson(TypedDict):
 
 
 class EffectJson(TypedDict):
-    """What a policy did to the pairs of a split; see `sweeps.selection.effect`."""
+    """The effect of a policy on the pairs of a split; see `sweeps.selection.effect`."""
 
     pairs: int
     moved: float

@@ -1,4 +1,4 @@
-"""What a policy did to held-out pairs: how much their odds moved, not only in which direction. Pure."""
+"""The effect of a policy on held-out pairs: how much their odds moved, not the direction alone. Pure."""
 
 from __future__ import annotations
 
