@@ -5,70 +5,67 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from dpo_core.evaluation.outcomes import Outcomes
+import numpy as np
 
-NGRAM = 3
+from dpo_core.evaluation.outcomes import Floats, Ints, Outcomes
+
+NGRAM = 6
+TAIL = 24
+SHARE = 0.75
 
 
 def drift_and_displacement(outcomes: Outcomes) -> dict[str, Any]:
     """Measure how far the policy moved from the reference on held-out pairs.
 
-    Drift is mean (log π − log π_ref) per held-out token, chosen and rejected apart. It is not
-    KL(π‖π_ref), which needs samples from the policy. Displacement (arXiv:2410.08847) is the share
-    of pairs whose margin grew while the chosen answer itself became less likely.
+    Drift is Σ(log π − log π_ref) / Σ tokens over the pairs, chosen and rejected answers apart. It is
+    not KL(π‖π_ref), which needs samples from the policy. In a drift, answers that rose and answers
+    that fell cancel out; the distance is Σ|log π − log π_ref| / Σ tokens, where they do not.
+    Displacement (arXiv:2410.08847) is the share of pairs whose margin grew while the chosen answer
+    itself became less likely.
 
-    Returns `drift_chosen` and `drift_rejected` in nats per token, `displaced` as a share in [0, 1],
-    and `mean_margin` in nats.
+    Returns `drift_chosen`, `drift_rejected`, `distance_chosen` and `distance_rejected` in nats per
+    token, `displaced` as a share in [0, 1], and `mean_margin` in nats.
     """
+    chosen, rejected = outcomes.chosen_gain, outcomes.rejected_gain
     grown = outcomes.margins("reward_accuracy") > outcomes.tie_nats
-    fallen = outcomes.chosen_gain < -outcomes.tie_nats
+    fallen = chosen < -outcomes.tie_nats
     return {
-        "drift_chosen": _per_token(outcomes.chosen_gain.sum(), outcomes.chosen_tokens.sum()),
-        "drift_rejected": _per_token(outcomes.rejected_gain.sum(), outcomes.rejected_tokens.sum()),
+        "drift_chosen": _per_token(chosen, outcomes.chosen_tokens),
+        "drift_rejected": _per_token(rejected, outcomes.rejected_tokens),
+        "distance_chosen": _per_token(np.abs(chosen), outcomes.chosen_tokens),
+        "distance_rejected": _per_token(np.abs(rejected), outcomes.rejected_tokens),
         "displaced": float((grown & fallen).mean()),
         "mean_margin": float(outcomes.margins("reward_accuracy").mean()),
     }
 
 
-def largest_drift(drift: Mapping[str, float]) -> float:
-    """Return the larger drift of chosen and rejected answers without its sign, nats per token.
+def largest_drift(health: Mapping[str, float]) -> float:
+    """Return how far chosen or rejected answers moved, whichever moved more, in nats per token.
 
-    `drift` is what `drift_and_displacement` returned.
+    `health` is what `drift_and_displacement` returned; a record of an earlier version has no
+    distances, and its signed drifts stand in for them.
     """
-    return float(max(abs(drift["drift_chosen"]), abs(drift["drift_rejected"])))
+    sides = ("chosen", "rejected")
+    moved = [abs(health.get(f"distance_{s}", health.get(f"drift_{s}", 0.0))) for s in sides]
+    return float(np.max(moved))  # NaN if either is
 
 
-def repeated_ngrams(tokens: Sequence[int], n: int = NGRAM) -> float:
-    """Return the share of an answer's n-grams that repeat earlier ones, in [0, 1); 0 for none."""
-    ngrams = [tuple(tokens[start : start + n]) for start in range(len(tokens) - n + 1)]
-    return 1 - len(set(ngrams)) / len(ngrams) if ngrams else 0.0
+def loops(tokens: Sequence[int]) -> bool:
+    """Return whether an answer ends in a loop, or says nothing at all.
 
-
-def length_and_repetition(
-    policy_answers: Sequence[Sequence[int]], reference_answers: Sequence[Sequence[int]]
-) -> dict[str, float]:
-    """Compare the tokens of a policy's answers with the reference's to the same prompts.
-
-    Returns `length_growth`, how many times as long they are on average, and `repetition`, by how
-    much the mean share of repeated n-grams is larger.
+    It loops when at least three quarters of the last n-grams stood in it before. A loop that the
+    model left in time, and a phrase that comes twice, are none.
     """
-    policy_tokens, reference_tokens = (
-        _mean([len(tokens) for tokens in answers])
-        for answers in (policy_answers, reference_answers)
-    )
-    policy_repeats, reference_repeats = (
-        _mean([repeated_ngrams(tokens) for tokens in answers])
-        for answers in (policy_answers, reference_answers)
-    )
-    return {
-        "length_growth": policy_tokens / max(1.0, reference_tokens),
-        "repetition": policy_repeats - reference_repeats,
-    }
+    if not tokens:
+        return True
+    ngrams = [tuple(tokens[start : start + NGRAM]) for start in range(len(tokens) - NGRAM + 1)]
+    first: dict[tuple[int, ...], int] = {}
+    repeated = []
+    for start, ngram in enumerate(ngrams):
+        repeated.append(first.setdefault(ngram, start) < start)
+    tail = repeated[-TAIL:]
+    return len(tail) == TAIL and sum(tail) >= SHARE * TAIL
 
 
-def _mean(values: Sequence[float]) -> float:
-    return sum(values) / len(values)
-
-
-def _per_token(nats: float, tokens: int) -> float:
-    return float(nats / max(1, tokens))
+def _per_token(nats: Floats, tokens: Ints) -> float:
+    return float(nats.sum() / max(1, tokens.sum()))

@@ -39,7 +39,7 @@ def generate(
         model: The model that answers.
         tokenizer: Its tokenizer, with a pad token.
         prompts: Token ids of each prompt, at least one prompt.
-        max_new_tokens: The most tokens of an answer.
+        max_new_tokens: The most tokens of an answer; fewer where the model's context ends before.
         temperature: 0 for greedy decoding; else the temperature of sampling.
         seed: The seed of sampling.
 
@@ -47,6 +47,9 @@ def generate(
         The answers, in the order of the prompts.
     """
     longest, device = max(map(len, prompts)), next(model.parameters()).device
+    context = getattr(model.config, "max_position_embeddings", None)
+    if context is not None:
+        max_new_tokens = max(1, min(max_new_tokens, context - longest))
     pads = [longest - len(prompt) for prompt in prompts]  # on the left: answers begin together
     ids = [[tokenizer.pad_token_id] * pad + list(p) for pad, p in zip(pads, prompts, strict=True)]
     mask = [[0] * pad + [1] * (longest - pad) for pad in pads]

@@ -5,7 +5,7 @@ Tested in tests/unit/sweeps/config/test_load.py.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Literal
 
 from pydantic import Field, model_validator
@@ -23,6 +23,10 @@ class Guardrail(Settings):
     """`exclude`: a candidate over the limit cannot win; `warn`: a warning says so."""
 
 
+_EARLIER_NAMES = {"length_controlled_loss": "length_bias", "repetition": "loops"}
+"""Guardrails of earlier versions, by what stands in their stead. Their limits mean something else."""
+
+
 class GuardrailSettings(Settings):
     """The guardrails by name; a key that is left out of one keeps its default."""
 
@@ -32,19 +36,19 @@ class GuardrailSettings(Settings):
     """The same for rejected answers, which DPO pushes down."""
     displaced: Guardrail = Guardrail(limit=0.5, action="warn")
     """Share of pairs whose margin grew while the chosen answer became less likely."""
-    length_controlled_loss: Guardrail = Guardrail(limit=0.0)
-    """Length-controlled accuracy of the reference minus the candidate's."""
-    length_growth: Guardrail = Guardrail(limit=1.5)
+    length_bias: Guardrail = Guardrail(limit=0.5)
+    """Lower 95 % bound of the share of wrong pairs, where the chosen answer is longer or shorter."""
+    length_growth: Guardrail = Guardrail(limit=1.3)
     """Length of generated answers over that of the reference's."""
-    repetition: Guardrail = Guardrail(limit=0.2)
-    """Share of repeated 3-grams in generated answers, above the reference's."""
+    loops: Guardrail = Guardrail(limit=0.1)
+    """Share of generated answers that end in a loop, above the reference's."""
 
     @model_validator(mode="before")
     @classmethod
     def _complete(cls, settings: object) -> object:
         if not isinstance(settings, Mapping):
             return settings
-        return {name: cls._with_defaults(name, value) for name, value in settings.items()}
+        return {name: cls._with_defaults(name, value) for name, value in _renamed(settings)}
 
     @classmethod
     def _with_defaults(cls, name: str, value: object) -> object:
@@ -57,6 +61,15 @@ class GuardrailSettings(Settings):
     def named(self) -> dict[str, Guardrail]:
         """The guardrails by name."""
         return {name: getattr(self, name) for name in type(self).model_fields}
+
+
+def _renamed(guardrails: Mapping[str, object]) -> Iterator[tuple[str, object]]:
+    """Yield the settings of each guardrail; those with an earlier name keep their action alone."""
+    for name, value in guardrails.items():
+        if name not in _EARLIER_NAMES or not isinstance(value, Mapping):
+            yield name, value
+        elif _EARLIER_NAMES[name] not in guardrails:
+            yield _EARLIER_NAMES[name], {key: value[key] for key in value if key != "limit"}
 
 
 class ConfirmSettings(Settings):
@@ -82,10 +95,10 @@ class SelectionSettings(Settings):
     """Nats by which the odds of a pair's preferred answer must move for the pair to count."""
     incumbent: str | None = Field(None, min_length=1)
     """The exported model or other sweep's folder that the winner is compared with."""
-    sample_prompts: int = Field(8, ge=0)
+    sample_prompts: int = Field(64, ge=0)
     """Number of select prompts that candidates answer, for guardrails and report; 0: none."""
-    sample_tokens: int = Field(128, ge=1)
-    """Length in tokens at which an answer is cut; it then counts as that long."""
+    sample_tokens: int = Field(512, ge=1)
+    """Length in tokens at which an answer is cut; how long it would have become is then unknown."""
     keep_checkpoints: int = Field(3, ge=1)
     """Number of best checkpoints that stay on disk: when the answers of one exclude it, the next can
     win."""

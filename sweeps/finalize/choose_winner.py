@@ -13,7 +13,7 @@ from sweeps.finalize.incumbent import Incumbent, find_incumbent, is_scored, scor
 from sweeps.finalize.sample_answers import answer_with
 from sweeps.finalize.selection_json import SelectionInputs
 from sweeps.ray_runtime.remote_call import RemoteCall
-from sweeps.run_dir.answers import answer_tokens, checkpoint_name, read_answers, reusable_answers
+from sweeps.run_dir.answers import checkpoint_name, prompt_groups, read_answers, reusable_answers
 from sweeps.run_dir.json_types import AnswersJson
 from sweeps.run_dir.ledger import TrialRecord
 from sweeps.run_dir.paths import SweepPaths
@@ -131,7 +131,7 @@ def _generated_answers(
         if not config.selection.sample_prompts:
             return {"by": {}}
         if checkpoint_name(candidate.checkpoint) not in reusable_answers(paths)["by"]:
-            log.info(f"{candidate.name} answers {config.selection.sample_prompts} prompts")
+            log.info(f"{candidate.name} answers prompts of the select split")
         return answer_with(config, paths, candidate.checkpoint, incumbent, call)
 
     return get_answers
@@ -140,11 +140,12 @@ def _generated_answers(
 def _check_answers(
     candidate: Candidate, answers: AnswersJson, guardrails: GuardrailSettings
 ) -> Candidate:
-    tokens = answer_tokens(answers, checkpoint_name(candidate.checkpoint))
-    reference_tokens = answer_tokens(answers, REFERENCE)
-    if tokens is None or reference_tokens is None:
+    own = answers["by"].get(checkpoint_name(candidate.checkpoint))
+    of_reference = answers["by"].get(REFERENCE)
+    if own is None or of_reference is None:
         return candidate
-    checks = add_answer_checks(candidate.checks, tokens, reference_tokens, guardrails)
+    groups = Groups.of(prompt_groups(answers))
+    checks = add_answer_checks(candidate.checks, own, of_reference, groups, guardrails)
     return replace(candidate, checks=checks)
 
 

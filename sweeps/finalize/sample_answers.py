@@ -10,7 +10,8 @@ from __future__ import annotations
 
 import json
 import tempfile
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -18,7 +19,7 @@ from dpo_core.encoding.token_table import TokenIds
 from dpo_core.preferences.split import group_draw
 from sweeps.config.schema import SweepConfig
 from sweeps.finalize.incumbent import Incumbent
-from sweeps.ray_runtime.remote_call import RemoteCall
+from sweeps.ray_runtime.remote_call import RemoteCall, call_in_shares
 from sweeps.run_dir.answers import checkpoint_name, reusable_answers
 from sweeps.run_dir.config_file import read_config
 from sweeps.run_dir.json_types import AnswerJson, AnswersJson, PromptJson
@@ -31,7 +32,8 @@ if TYPE_CHECKING:
 
     from dpo_core.models.load import CausalModel
 
-_BATCH = 16
+BATCH = 16
+"""Prompts that are answered together. Batches do not depend on the number of workers."""
 
 
 def answer_with(
@@ -51,7 +53,7 @@ def answer_with(
         paths: The run directory, to which new answers are written.
         checkpoint: Trial and step.
         incumbent: The incumbent, which answers too.
-        call: Runs the models on a worker.
+        call: Runs the models on a worker; called in threads, for all workers at once.
 
     Returns:
         The content of answers.json.
@@ -71,8 +73,14 @@ def answer_with(
     missing = [author for author in authors if author not in usable]
     if not missing:
         return stored
-    new = call(_answer_remotely, paths.ref, missing, checkpoint, incumbent, prompt_tokens, limit)
-    answers["by"] = {**usable, **new}
+    batches = _batches(prompt_tokens)
+
+    def answer_share(share: int, shares: int) -> dict[str, list[AnswerJson]]:
+        own = [[prompt_tokens[i] for i in batch] for batch in batches[share::shares]]
+        return call(_answer_remotely, paths.ref, missing, checkpoint, incumbent, own, limit)
+
+    of_shares = call_in_shares(config, len(batches), answer_share)
+    answers["by"] = {**usable, **_in_order_of_prompts(of_shares, batches)}
     paths.store.write(paths.answers, json.dumps(answers, ensure_ascii=False).encode())
     return answers
 
@@ -80,7 +88,10 @@ def answer_with(
 def sample_prompts(
     config: SweepConfig, paths: SweepPaths
 ) -> tuple[list[PromptJson], list[TokenIds]]:
-    """Sample prompts of the select split, one of each of `sample_prompts` prompt groups.
+    """Sample `sample_prompts` prompts of the select split, or all if it has no more.
+
+    As many prompt groups as possible are in the sample: a second prompt of a group comes after the
+    first ones of all groups.
 
     Args:
         config: Config of the sweep; its seed decides the sample, whatever the order of the pairs.
@@ -89,16 +100,40 @@ def sample_prompts(
     Returns:
         Rows with id, group and prompt as people read it; and the token ids of each prompt.
     """
-    rows = read_split(paths, "select")
-    rows.sort(key=lambda row: str(row["id"]), reverse=True)
-    first_of_group = {row["group"]: row for row in rows}
-    order = sorted(first_of_group, key=lambda group: group_draw(config.seed, f"sample {group}"))
-    sampled = [first_of_group[group] for group in order[: config.selection.sample_prompts]]
     encoded = {pair.id: pair.prompt for pair in read_encoded(paths, "select")}
+    rows = sorted(read_split(paths, "select"), key=lambda row: str(row["id"]), reverse=True)
+    by_prompt = {encoded[row["id"]]: row for row in rows}  # a prompt may have several pairs
+    earlier: Counter[str] = Counter()
+    order = []
+    for row in sorted(by_prompt.values(), key=lambda row: str(row["id"])):
+        draw = group_draw(config.seed, f"sample {row['group']}")
+        order.append((earlier[row["group"]], draw, row))
+        earlier[row["group"]] += 1
+    order.sort(key=lambda each: each[:2])
+    sampled = [row for _, _, row in order[: config.selection.sample_prompts]]
     prompts: list[PromptJson] = [
         {"id": row["id"], "group": row["group"], "prompt": row["prompt"]} for row in sampled
     ]
     return prompts, [encoded[row["id"]] for row in sampled]
+
+
+def _batches(prompts: Sequence[TokenIds]) -> list[list[int]]:
+    """Return the numbers of the prompts that are answered together: those of similar length."""
+    order = sorted(range(len(prompts)), key=lambda number: len(prompts[number]))
+    return [order[start : start + BATCH] for start in range(0, len(order), BATCH)]
+
+
+def _in_order_of_prompts(
+    of_shares: Sequence[Mapping[str, Sequence[AnswerJson]]], batches: Sequence[Sequence[int]]
+) -> dict[str, list[AnswerJson]]:
+    """Return each author's answers in the order of the prompts, from those of the shares."""
+    shares = len(of_shares)
+    ordered: dict[str, dict[int, AnswerJson]] = {}
+    for share, by_author in enumerate(of_shares):
+        numbers = [number for batch in batches[share::shares] for number in batch]
+        for author, answers in by_author.items():
+            ordered.setdefault(author, {}).update(zip(numbers, answers, strict=True))
+    return {author: [rows[number] for number in sorted(rows)] for author, rows in ordered.items()}
 
 
 def _answer_remotely(
@@ -106,10 +141,10 @@ def _answer_remotely(
     authors: Sequence[str],
     checkpoint: CheckpointKey,
     incumbent: Incumbent | None,
-    prompts: Sequence[TokenIds],
+    batches: Sequence[Sequence[TokenIds]],
     max_new_tokens: int,
 ) -> dict[str, list[AnswerJson]]:
-    """Load one author after the other and have it answer; runs on a worker."""
+    """Load one author after the other and have it answer batches of prompts; runs on a worker."""
     from dpo_core.models.load import load_model, load_tokenizer, silence_libraries
     from dpo_core.scoring.scorer import best_device
 
@@ -127,7 +162,7 @@ def _answer_remotely(
                 model = load_model(incumbent.settings(config.model, Path(scratch)), device)
             else:
                 model = _load_checkpoint(config, paths, checkpoint, Path(scratch), device)
-            answers[author] = _generate(config, model, tokenizer, prompts, max_new_tokens)
+            answers[author] = _generate(config, model, tokenizer, batches, max_new_tokens)
     return answers
 
 
@@ -154,16 +189,17 @@ def _generate(
     config: SweepConfig,
     model: CausalModel,
     tokenizer: PreTrainedTokenizerBase,
-    prompts: Sequence[TokenIds],
+    batches: Sequence[Sequence[TokenIds]],
     max_new_tokens: int,
 ) -> list[AnswerJson]:
-    """Generate greedily, in batches: a checkpoint always gives the same answers."""
+    """Generate greedily, batch by batch: a checkpoint always gives the same answers."""
     from dpo_core.models.generation import generate
     from dpo_core.models.load import autocast
 
-    answers = []
     with autocast(config.model, next(model.parameters()).device.type):
-        for start in range(0, len(prompts), _BATCH):
-            batch = prompts[start : start + _BATCH]
-            answers += generate(model, tokenizer, batch, max_new_tokens)
+        answers = [
+            answer
+            for batch in batches
+            for answer in generate(model, tokenizer, batch, max_new_tokens)
+        ]
     return [{"text": a.text, "tokens": list(a.tokens), "ended": a.ended} for a in answers]

@@ -9,7 +9,6 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor, as_completed
 from typing import TYPE_CHECKING
 
 from dpo_core.encoding import encode
@@ -24,6 +23,7 @@ from dpo_core.preferences import PairTable, PreferenceSplits, chat_prompt
 from dpo_core.preferences.messages import Turns
 from dpo_core.storage.store import Store
 from sweeps.config.schema import SweepConfig
+from sweeps.ray_runtime.remote_call import call_in_shares
 from sweeps.run_dir.paths import SPLITS
 
 if TYPE_CHECKING:
@@ -44,18 +44,7 @@ def generate_on_workers(
             `share` (from 0) and `shares`; what the first of the calls raises is raised.
     """
     unanswered = sum(PairTable.of(getattr(splits, split)).unanswered_count for split in SPLITS)
-    workers = config.search.concurrent * config.resources.workers
-    shares = min(workers, math.ceil(unanswered / PAIRS_PER_PART))
-    if not shares:
-        return
-    pool = ThreadPoolExecutor(shares)
-    try:
-        futures = [pool.submit(generate_share, share, shares) for share in range(shares)]
-        for future in as_completed(futures):
-            future.result()
-    finally:
-        # Nobody waits for the others when one failed, or when the sweep is interrupted.
-        pool.shutdown(wait=False, cancel_futures=True)
+    call_in_shares(config, math.ceil(unanswered / PAIRS_PER_PART), generate_share)
 
 
 class GoldenAnswers:

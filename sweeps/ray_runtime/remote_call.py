@@ -7,6 +7,7 @@ imports and the same GPU as they do. On a lane it finds both.
 from __future__ import annotations
 
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor, as_completed
 from typing import Protocol, TypeVar, TypeVarTuple, cast
 
 from dpo_core.errors import UserError
@@ -65,6 +66,32 @@ class CallOnLane:
             return self.lanes.call(function, *args)
         except ray.exceptions.RayActorError:
             return self.in_task(function, *args)
+
+
+def call_in_shares(config: SweepConfig, parts: int, do_share: Callable[[int, int], T]) -> list[T]:
+    """Do the parts of some work in shares, on as many workers as trials may use at once.
+
+    Args:
+        config: The sweep.
+        parts: How many parts the work has; there are no more shares than parts.
+        do_share: Does one share on a worker. It is called in threads, with `share` (from 0) and
+            `shares`; what the first of the calls raises is raised.
+
+    Returns:
+        What each share returned, in their order.
+    """
+    shares = min(config.search.concurrent * config.resources.workers, parts)
+    if shares < 2:
+        return [do_share(0, 1)] if shares else []
+    pool = ThreadPoolExecutor(shares)
+    try:
+        futures = [pool.submit(do_share, share, shares) for share in range(shares)]
+        for future in as_completed(futures):
+            future.result()
+        return [future.result() for future in futures]
+    finally:
+        # Nobody waits for the others when one failed, or when the sweep is interrupted.
+        pool.shutdown(wait=False, cancel_futures=True)
 
 
 def remote_call_for(config: SweepConfig, lanes: LaneClient | None = None) -> RemoteCall:

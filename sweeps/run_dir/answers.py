@@ -7,8 +7,6 @@ Tested in tests/unit/sweeps/finalize/test_sample_answers.py.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 from sweeps.run_dir import json_files
 from sweeps.run_dir.json_types import AnswersJson
 from sweeps.run_dir.paths import CheckpointKey, SweepPaths, step_name
@@ -35,10 +33,11 @@ def reusable_answers(paths: SweepPaths) -> AnswersJson:
     return answers or {"by": {}}
 
 
-def answer_tokens(answers: AnswersJson, author: str) -> list[Sequence[int]] | None:
-    """Return the token ids of each answer; None when `author` has not answered."""
-    rows = answers["by"].get(author)
-    return None if rows is None else [row["tokens"] for row in rows]
+def prompt_groups(answers: AnswersJson) -> list[str]:
+    """Return the name of each answered prompt's group; its number where none is stored."""
+    count = max(map(len, answers["by"].values()), default=0)
+    names = [prompt.get("group") for prompt in answers.get("prompts", [])] or [None] * count
+    return [str(number) if name is None else name for number, name in enumerate(names)]
 
 
 def differing_answers(answers: AnswersJson, author: str, other: str) -> float | None:

@@ -127,6 +127,7 @@ class CheckJson(TypedDict):
     value: float | None
     limit: float
     passed: bool | None
+    note: NotRequired[str]
 
 
 class DifferenceJson(TypedDict):

@@ -15,7 +15,7 @@ from sweeps.run_dir.paths import CheckpointKey, SweepPaths
 from sweeps.run_dir.prepared import Prepared, read_split
 from sweeps.selection.confirmation import finalists
 from sweeps.selection.eligibility import GUARDRAILS, margin_threshold, violations
-from sweeps.selection.guardrails import Check, check_guardrails, offline_values
+from sweeps.selection.guardrails import Check, check_outcomes, guardrail_violation
 from sweeps.selection.ordering import ScoredCheckpoint
 from sweeps.selection.rule import Candidate
 from sweeps.selection.split_scores import pair_scores
@@ -48,17 +48,17 @@ class CandidateRules:
 
     def checks(self, outcomes: Outcomes) -> dict[str, Check]:
         """Check every guardrail that held-out pairs decide."""
-        values = offline_values(outcomes, self.settings.objective)
-        return check_guardrails(values, self.settings.guardrails)
+        settings = self.settings
+        return check_outcomes(outcomes, settings.objective, self.groups, settings.guardrails)
 
     def violations(self, outcomes: Outcomes) -> dict[str, float]:
         """Return what keeps a checkpoint from being eligible; see `eligibility.violations`."""
         return violations(outcomes, self.settings.objective, self.threshold)
 
     def all_violations(self, outcomes: Outcomes) -> dict[str, float]:
-        """Return what keeps a checkpoint from winning: also the number of excluding guardrails."""
-        excluding = sum(check.excludes for check in self.checks(outcomes).values())
-        return {**self.violations(outcomes), GUARDRAILS: float(excluding)}
+        """Return what keeps a checkpoint from winning: also how far it is over a guardrail's limit."""
+        over = guardrail_violation(self.checks(outcomes))
+        return {**self.violations(outcomes), GUARDRAILS: over}
 
     def scored(self, trial: str, step: int, outcomes: Outcomes) -> ScoredCheckpoint:
         """Compute the numbers by which a checkpoint is ranked.

@@ -19,8 +19,8 @@ pytestmark = pytest.mark.integration
 LIMITS = {
     "drift_chosen": {"limit": 0.7},
     "drift_rejected": {"limit": 0.7},
-    "length_controlled_loss": {"action": "warn"},
-    "repetition": {"action": "warn"},
+    "length_bias": {"action": "warn"},
+    "loops": {"action": "warn"},
 }
 
 
@@ -68,9 +68,12 @@ def test_the_winner_and_the_reference_answered_and_nobody_else(chosen: dict[str,
     for rows in answers["by"].values():
         assert [0 < len(row["tokens"]) <= 8 or row["ended"] for row in rows] == [True] * 3
     [row] = [c for c in chosen["selection"]["candidates"] if c["admissible"]]
-    longer = sum(len(a["tokens"]) for a in answers["by"][winner])
-    before = sum(len(a["tokens"]) for a in answers["by"]["reference"])
-    assert row["guardrails"]["length_growth"]["value"] == pytest.approx(longer / before)
+    lengths = {
+        author: sum(len(a["tokens"]) for a in rows) / (sum(a["ended"] for a in rows) + 0.5)
+        for author, rows in answers["by"].items()
+    }
+    growth = lengths[winner] / lengths["reference"]
+    assert row["guardrails"]["length_growth"]["value"] == pytest.approx(growth)
 
 
 def test_final_was_opened_once_for_the_winner(chosen: dict[str, Any]) -> None:

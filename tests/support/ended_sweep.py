@@ -59,7 +59,7 @@ def write_ended_sweep(folder: Path) -> SweepPaths:
         paths.store.write(
             paths.split(split), "".join(json.dumps(row) + "\n" for row in rows).encode()
         )
-        encoded = (EncodedPair(row["id"], (1,), (2,), (3,)) for row in rows)
+        encoded = (EncodedPair(row["id"], (1, i // 2), (2,), (3,)) for i, row in enumerate(rows))
         with paths.store.writing(paths.encoded(split)) as file:
             TokenTable.write(encoded, file)
     paths.store.write(paths.prepared, json.dumps(asdict(PREPARED)).encode())

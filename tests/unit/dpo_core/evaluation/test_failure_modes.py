@@ -10,8 +10,7 @@ import pytest
 from dpo_core.evaluation.failure_modes import (
     drift_and_displacement,
     largest_drift,
-    length_and_repetition,
-    repeated_ngrams,
+    loops,
 )
 from dpo_core.evaluation.outcomes import Outcomes
 
@@ -39,6 +38,8 @@ def test_drift_and_displacement_by_hand() -> None:
     assert drift_and_displacement(scored(GAINS, TOKENS)) == {
         "drift_chosen": pytest.approx(-4 / 20),  # (−2 + 1 − 3 + 0) / (10 + 4 + 4 + 2)
         "drift_rejected": pytest.approx(-8 / 20),  # (−6 − 1 + 0 − 1) / (4 + 4 + 8 + 4)
+        "distance_chosen": pytest.approx(6 / 20),  # (2 + 1 + 3 + 0) / 20
+        "distance_rejected": pytest.approx(8 / 20),  # (6 + 1 + 0 + 1) / 20
         "displaced": 0.25,
         "mean_margin": pytest.approx(1.0),  # (4 + 2 − 3 + 1) / 4
     }
@@ -48,6 +49,8 @@ def test_an_untouched_policy_has_not_drifted() -> None:
     assert drift_and_displacement(scored(GAINS, TOKENS).as_reference) == {
         "drift_chosen": 0.0,
         "drift_rejected": 0.0,
+        "distance_chosen": 0.0,
+        "distance_rejected": 0.0,
         "displaced": 0.0,
         "mean_margin": 0.0,
     }
@@ -77,46 +80,56 @@ def test_drift_is_divided_by_a_single_token_and_not_by_none() -> None:
     assert drift_and_displacement(scored([(-3.0, 2.0)], [(1, 1)])) == {
         "drift_chosen": -3.0,
         "drift_rejected": 2.0,
+        "distance_chosen": 3.0,
+        "distance_rejected": 2.0,
         "displaced": 0.0,
         "mean_margin": -5.0,
     }
     assert drift_and_displacement(scored([(-3.0, 2.0)], [(0, 0)]))["drift_chosen"] == -3.0
 
 
+def test_answers_that_move_both_ways_have_moved() -> None:
+    health = drift_and_displacement(scored([(30.0, -3.0), (-30.0, 3.0)], [(10, 10), (10, 10)]))
+    assert health["drift_chosen"] == health["drift_rejected"] == 0.0
+    assert (health["distance_chosen"], health["distance_rejected"]) == (3.0, 0.3)
+    assert largest_drift(health) == 3.0
+
+
 @pytest.mark.parametrize(
-    ("chosen", "rejected", "largest"),
-    [(-0.3, 0.2, 0.3), (0.1, -0.4, 0.4), (0.5, 0.2, 0.5), (-0.1, 0.2, 0.2)],
+    ("chosen", "rejected", "largest"), [(0.3, 0.2, 0.3), (0.1, 0.4, 0.4), (0.5, 0.5, 0.5)]
 )
 def test_the_largest_drift_has_no_sign(chosen: float, rejected: float, largest: float) -> None:
+    health = {"distance_chosen": chosen, "distance_rejected": rejected}
+    assert largest_drift(health) == largest
+
+
+@pytest.mark.parametrize(
+    ("chosen", "rejected", "largest"), [(-0.3, 0.2, 0.3), (0.1, -0.4, 0.4), (-0.1, 0.2, 0.2)]
+)
+def test_an_earlier_record_has_signed_drifts_alone(
+    chosen: float, rejected: float, largest: float
+) -> None:
     assert largest_drift({"drift_chosen": chosen, "drift_rejected": rejected}) == largest
 
 
+PHRASE = [5, 6, 7, 8, 9, 10, 11, 12]
+VARIED = list(range(100, 200))
+
+
 @pytest.mark.parametrize(
-    ("tokens", "share"),
+    ("tokens", "is_loop"),
     [
-        ([1, 2, 3, 4, 5], 0.0),
-        ([1, 1, 1, 1, 1], 2 / 3),  # three 3-grams, one distinct
-        ([1, 2, 3, 1, 2, 3], 1 / 4),  # 123 231 312 123
-        ([1, 2], 0.0),  # too short for any
-        ([], 0.0),
+        (VARIED, False),
+        (VARIED + PHRASE * 8, True),  # the tail repeats
+        (PHRASE * 8, True),  # nothing but the loop
+        ([7] * 64, True),
+        (PHRASE * 8 + VARIED, False),  # it left the loop
+        (VARIED + PHRASE * 2, False),  # a phrase comes twice
+        (PHRASE + VARIED + PHRASE, False),
+        (VARIED[:50] * 2, True),  # the whole answer again
+        (PHRASE[:3], False),  # too short to repeat anything
+        ([], True),  # an empty answer is no better than a loop
     ],
 )
-def test_repeated_ngrams_by_hand(tokens: list[int], share: float) -> None:
-    assert repeated_ngrams(tokens) == pytest.approx(share)
-
-
-def test_generated_answers_are_held_against_the_references() -> None:
-    growth = length_and_repetition([[1, 1, 1, 1, 1], [1, 2, 3]], [[1, 2], [3, 4]])
-    assert growth == {
-        "length_growth": 2.0,  # 8 tokens against 4
-        "repetition": pytest.approx(1 / 3),  # (2/3 + 0) / 2 − 0
-    }
-
-
-def test_repetition_counts_against_what_the_reference_repeats() -> None:
-    growth = length_and_repetition([[1, 2, 3, 1, 2, 3]], [[1, 1, 1, 1, 1]])
-    assert growth["repetition"] == pytest.approx(1 / 4 - 2 / 3)
-
-
-def test_a_reference_that_says_nothing_divides_by_no_zero() -> None:
-    assert length_and_repetition([[1, 2, 3]], [[]])["length_growth"] == 3.0
+def test_an_answer_loops_when_its_tail_repeats(tokens: list[int], is_loop: bool) -> None:
+    assert loops(tokens) is is_loop

@@ -20,3 +20,13 @@ def test_generation_is_batched_and_seeded() -> None:
     hot = [generate(model, tokenizer, prompts, 8, temperature=1.0, seed=s) for s in (1, 1, 2)]
     assert hot[0] == hot[1] != hot[2]
     assert torch.equal(torch.get_rng_state(), state)
+
+
+def test_answers_end_where_the_context_of_the_model_ends() -> None:
+    tokenizer = toy_tokenizer()
+    model = toy_llama(vocab_size=len(tokenizer), max_position_embeddings=24)
+    model.generation_config.eos_token_id = tokenizer.eos_token_id = None
+    prompts = [tuple(range(3, 13)), tuple(range(3, 8))]
+    answers = generate(model, tokenizer, prompts, 100)
+    assert [len(answer.tokens) for answer in answers] == [14, 14], "24 − 10, the longest prompt"
+    assert not any(answer.ended for answer in answers)

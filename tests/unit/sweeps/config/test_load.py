@@ -173,6 +173,16 @@ def test_a_guardrail_keeps_what_is_not_given() -> None:
     assert rails.drift_chosen.limit == 1.0
 
 
+def test_a_guardrail_of_an_earlier_version_keeps_its_action_and_not_its_limit() -> None:
+    earlier = "{length_controlled_loss: {limit: 0.0, action: warn}, repetition: {limit: 0.4}}"
+    rails = parse(SHORT, f"selection.guardrails={earlier}").selection.guardrails
+    assert rails.length_bias.model_dump() == {"limit": 0.5, "action": "warn"}
+    assert rails.loops.model_dump() == {"limit": 0.1, "action": "exclude"}
+    both = "{repetition: {action: warn}, loops: {limit: 0.2}}"
+    rails = parse(SHORT, f"selection.guardrails={both}").selection.guardrails
+    assert rails.loops.model_dump() == {"limit": 0.2, "action": "exclude"}
+
+
 @pytest.mark.parametrize(
     ("override", "expected"),
     [

@@ -37,14 +37,17 @@ def candidate(trial: str, right: int, drift: float, step: int = 10, **changes) -
 
 
 def answering(*long_winded: str):
-    """Return what asks candidates, of which the named trials answer at twice the length, and a log."""
+    """Return what asks candidates, of which the named trials answer at twice the length, and a log.
+
+    There are nine prompts, because one answer shows nothing.
+    """
     asked = []
 
     def ask(candidate: Candidate):
         asked.append(candidate.trial)
-        own = [list(range(20 if candidate.trial in long_winded else 10))]
-        by = {"reference": [list(range(10))], checkpoint_name(candidate.checkpoint): own}
-        return {"by": {whom: [{"tokens": t} for t in tokens] for whom, tokens in by.items()}}
+        own = list(range(20 if candidate.trial in long_winded else 10))
+        by = {"reference": list(range(10)), checkpoint_name(candidate.checkpoint): own}
+        return {"by": {whom: [{"tokens": tokens}] * 9 for whom, tokens in by.items()}}
 
     return ask, asked
 
@@ -61,7 +64,9 @@ def test_only_those_who_would_win_are_asked() -> None:
     ask, asked = answering()
     candidates, winner = chosen(FOUR, ask)
     assert (winner, asked) == ("t0000", ["t0000"])
-    assert candidates["t0000", 10].checks["length_growth"] == Check(1.0, 1.5, True, "exclude")
+    assert candidates["t0000", 10].checks["length_growth"] == Check(
+        1.0, 1.3, True, "exclude", "at least 1.00 (99.5 %); 9 of 9 answers ended, the reference's 9"
+    )
     assert len(candidates) == 4
 
 
@@ -69,8 +74,20 @@ def test_longer_answers_exclude_and_the_next_is_asked() -> None:
     ask, asked = answering("t0000", "t0001")
     candidates, winner = chosen(FOUR, ask)
     assert (winner, asked) == ("t0002", ["t0000", "t0001", "t0002"])
-    assert candidates["t0000", 10].checks["length_growth"] == Check(2.0, 1.5, False, "exclude")
+    check = candidates["t0000", 10].checks["length_growth"]
+    assert (check.value, check.excludes) == (pytest.approx(2.0), True)
     assert not candidates["t0000", 10].admissible
+
+
+def test_longer_answers_to_one_prompt_may_be_chance() -> None:
+    ask, _ = answering("t0000")
+
+    def ask_once(candidate: Candidate):
+        return {"by": {whom: rows[:1] for whom, rows in ask(candidate)["by"].items()}}
+
+    candidates, winner = chosen(FOUR, ask_once)
+    assert winner == "t0000"
+    assert candidates["t0000", 10].checks["length_growth"].value == pytest.approx(2.0)
 
 
 def test_longer_answers_warn_if_the_config_says_so() -> None:
@@ -122,9 +139,12 @@ class Models:
             scored = write_outcomes(scored_pairs(44, 0.2, 5), {"path": incumbent.path})
             self.paths.store.write(self.paths.incumbent_outcome(split), scored)
             return None
-        missing, _, _, prompts, limit = arguments
+        missing, _, _, batches, limit = arguments
         self.asked += missing
-        return {whom: [self._answer(whom, limit) for _ in prompts] for whom in missing}
+        return {
+            whom: [self._answer(whom, limit) for batch in batches for _ in batch]
+            for whom in missing
+        }
 
     def _answer(self, whom: str, limit: int) -> dict[str, Any]:
         count = min(30 if whom in self.longer else 10, limit)
@@ -147,7 +167,7 @@ def test_a_candidate_that_would_win_is_asked_and_its_answers_are_checked(paths: 
     assert inputs.choice.winner is not None
     assert inputs.choice.winner.trial == "t0002", "t0001 answers three times as long"
     checks = {c.trial: c.checks["length_growth"].value for c in inputs.pool}
-    assert checks == {"t0000": None, "t0001": 3.0, "t0002": 1.0}
+    assert checks == {"t0000": None, "t0001": pytest.approx(3.0), "t0002": pytest.approx(1.0)}
 
 
 def test_stored_answers_give_the_same_choice_and_nothing_is_written(paths: SweepPaths) -> None:

@@ -4,11 +4,16 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from threading import Lock
+from typing import Any
 
 import pytest
 
+from dpo_core.encoding.token_table import EncodedPair, TokenTable
+from sweeps.finalize import sample_answers
 from sweeps.finalize.sample_answers import answer_with, sample_prompts
 from sweeps.run_dir.answers import checkpoint_name, read_answers
+from sweeps.run_dir.prepared import read_encoded
 from tests.support.local_calls import Calls, config_of
 
 CHECKPOINT = ("t0000", 4)
@@ -62,4 +67,69 @@ def test_the_sample_does_not_depend_on_the_order_of_the_pairs(
     assert sample_prompts(config_of(paths), paths) == before
     assert sample_prompts(config_of(paths, sample_prompts=2), paths)[0] == before[0][:2]
     everyone = sample_prompts(config_of(paths, sample_prompts=10_000), paths)[0]
-    assert len(everyone) == len({json.loads(line)["group"] for line in lines})
+    assert len(everyone) == len(lines), "every prompt of these pairs is another"
+
+
+def test_second_prompts_of_a_group_come_after_the_first_of_all_groups(
+    prepared, tmp_path: Path
+) -> None:
+    paths = prepared("{rank: 4}", str(tmp_path / "runs"))
+    rows = [json.loads(line) for line in paths.store.read(paths.split("select")).splitlines()]
+    for number, row in enumerate(rows):
+        row["group"] = f"g{number // 3}"
+    content = "".join(json.dumps(row) + "\n" for row in rows)
+    paths.store.write(paths.split("select"), content.encode())
+    sampled = [p["group"] for p in sample_prompts(config_of(paths, sample_prompts=99), paths)[0]]
+    groups = len(set(sampled))
+    assert len(sampled) == len(rows)
+    assert len(set(sampled[:groups])) == groups
+    assert sampled[:groups] != sorted(sampled[:groups]), "the seed draws, not the name"
+
+
+def test_a_prompt_with_several_pairs_is_answered_once(prepared, tmp_path: Path) -> None:
+    paths = prepared("{rank: 4}", str(tmp_path / "runs"))
+    pairs = list(read_encoded(paths, "select"))
+    same = [EncodedPair(p.id, pairs[0].prompt, p.chosen, p.rejected) for p in pairs]
+    with paths.store.writing(paths.encoded("select")) as file:
+        TokenTable.write(iter(same), file)
+    assert len(sample_prompts(config_of(paths, sample_prompts=99), paths)[0]) == 1
+
+
+class OneAtATime(Calls):
+    """Workers are processes of their own; in one process, two models cannot be loaded at once."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.lock = Lock()
+
+    def __call__(self, function: Any, *arguments: Any) -> Any:
+        with self.lock:
+            return super().__call__(function, *arguments)
+
+
+@pytest.mark.parametrize("concurrent", [2, 3, 50])
+def test_answers_are_the_same_whatever_the_number_of_workers(
+    prepared, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, concurrent: int
+) -> None:
+    monkeypatch.setattr(sample_answers, "BATCH", 2)
+    paths = prepared("{rank: 4}", str(tmp_path / "runs"), change=0.3)
+    config, call = config_of(paths, sample_prompts=7), OneAtATime()
+    alone = answer_with(config, paths, CHECKPOINT, None, call)
+    assert call.count == 1
+    paths.store.delete(paths.answers)
+    many = config.model_copy(
+        update={"search": config.search.model_copy(update={"concurrent": concurrent})}
+    )
+    assert answer_with(many, paths, CHECKPOINT, None, call) == alone
+    assert call.count == 1 + min(concurrent, 4), "as many workers as there are batches, at most"
+
+
+def test_answers_are_the_same_whatever_the_batch(
+    prepared, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    paths = prepared("{rank: 4}", str(tmp_path / "runs"), change=0.3)
+    config = config_of(paths, sample_prompts=7)
+    together = answer_with(config, paths, CHECKPOINT, None, Calls())
+    paths.store.delete(paths.answers)
+    monkeypatch.setattr(sample_answers, "BATCH", 1)
+    assert answer_with(config, paths, CHECKPOINT, None, Calls()) == together

@@ -15,7 +15,7 @@ from sweeps.run_dir import ledger
 from sweeps.run_dir.ledger import TrialRecord
 from sweeps.run_dir.paths import SweepPaths
 from sweeps.selection.candidates import CandidateReader, read_groups
-from sweeps.selection.guardrails import Check, check_guardrails, offline_values
+from sweeps.selection.guardrails import Check, check_outcomes
 from sweeps.selection.split_scores import pair_scores
 from tests.support.ended_sweep import (
     PAIRS,
@@ -58,8 +58,8 @@ def test_a_candidate_has_the_numbers_of_its_outcomes(
     assert candidate.drift == candidate.chosen_gain == pytest.approx(1.5)
     # 60 pairs moved, of which half and one must; more are right than wrong, by one at least.
     assert candidate.violations == {"moved": -29 / 60, "accuracy": (1 - (2 * right - 60)) / 60}
-    values = offline_values(outcomes, objective)
-    assert candidate.checks == check_guardrails(values, settings.guardrails)
+    groups = read_groups(paths, "select")
+    assert candidate.checks == check_outcomes(outcomes, objective, groups, settings.guardrails)
     assert candidate.checks["drift_chosen"] == Check(pytest.approx(1.5), 1.0, False, "exclude")
 
 

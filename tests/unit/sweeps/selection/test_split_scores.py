@@ -31,6 +31,8 @@ def test_scores_by_hand() -> None:
         {
             "drift_chosen": -0.05,  # (2 + 3 − 1 − 1 − 4) / 20 tokens
             "drift_rejected": -0.125,  # (−1 + 2 − 2 − 1 + 0) / 16 tokens
+            "distance_chosen": 0.55,  # (2 + 3 + 1 + 1 + 4) / 20 tokens
+            "distance_rejected": 0.375,  # (1 + 2 + 2 + 1 + 0) / 16 tokens
             "displaced": 0.2,  # the third pair: its margin grew, its chosen answer fell
             "mean_margin": 0.2,  # (3 + 1 + 1 + 0 − 4) / 5
         }

@@ -1,0 +1,132 @@
+"""Generated answers of two policies to the same prompts: how much longer, and how many more loop. Pure.
+
+A bound is the lower one at 99.5 %: an unchanged policy passes it in at most one of 200 comparisons.
+Standard errors are those of a jackknife over prompt groups, whose answers are not independent.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from scipy import stats
+
+from dpo_core.evaluation.failure_modes import loops
+from dpo_core.evaluation.outcomes import Floats
+from sweeps.run_dir.json_types import AnswerJson
+from sweeps.selection.statistics import Groups
+
+_CONFIDENCE = 0.995
+_PRIOR_ENDS = (
+    0.5  # answers that end, added to those of each policy: none at all is no infinite length
+)
+
+
+@dataclass(frozen=True)
+class AnswerComparison:
+    """A number of one policy's answers, compared with another's."""
+
+    value: float
+    bound: float
+    """The lower 99.5 % bound of the value; minus infinity where there is only one prompt group."""
+    note: str
+    """The numbers behind the value, for readers."""
+
+
+def compare_lengths(
+    answers: Sequence[AnswerJson], reference_answers: Sequence[AnswerJson], groups: Groups
+) -> AnswerComparison:
+    """Estimate how many times as long the answers are as those of the reference.
+
+    An answer that was cut counts with the tokens that were written, but not as one that ended. So
+    the length of an answer is estimated as all tokens over all ends, which is the mean where every
+    answer ends, and the maximum-likelihood estimate under censoring where answers end at a steady
+    rate.
+
+    Args:
+        answers: The policy's answer to each prompt.
+        reference_answers: The reference's answers to the same prompts.
+        groups: Prompt group of each prompt.
+
+    Returns:
+        The ratio of lengths.
+    """
+    tokens, ends = _columns(answers)
+    reference_tokens, reference_ends = _columns(reference_answers)
+
+    def log_ratio(sums: Floats) -> Floats:
+        return _log_length(sums[0], sums[1]) - _log_length(sums[2], sums[3])
+
+    columns = np.array([tokens, ends, reference_tokens, reference_ends])
+    value, bound = _jackknife(columns, groups, log_ratio)
+    count = len(answers)
+    note = f"at least {math.exp(bound):.2f} (99.5 %); " if math.isfinite(bound) else ""
+    note += f"{ends.sum():.0f} of {count} answers ended, the reference's {reference_ends.sum():.0f}"
+    return AnswerComparison(math.exp(value), math.exp(bound), note)
+
+
+def compare_loops(
+    answers: Sequence[AnswerJson], reference_answers: Sequence[AnswerJson], groups: Groups
+) -> AnswerComparison:
+    """Estimate by how much the share of answers that loop is larger than the reference's.
+
+    Args:
+        answers: The policy's answer to each prompt.
+        reference_answers: The reference's answers to the same prompts.
+        groups: Prompt group of each prompt.
+
+    Returns:
+        The difference of the shares, in [-1, 1].
+    """
+    looping, of_reference = (
+        np.array([loops(answer["tokens"]) for answer in each], dtype=np.float64)
+        for each in (answers, reference_answers)
+    )
+
+    def difference(sums: Floats) -> Floats:
+        quotient: Floats = sums[0] / sums[1]
+        return quotient
+
+    columns = np.array([looping - of_reference, np.ones(len(looping))])
+    value, bound = _jackknife(columns, groups, difference)
+    count = f"{looping.sum():.0f} of {len(looping)}"
+    note = f"{count} answers loop, the reference's {of_reference.sum():.0f}"
+    return AnswerComparison(value, bound, note)
+
+
+def _columns(answers: Sequence[AnswerJson]) -> tuple[Floats, Floats]:
+    """Return the tokens of each answer, and 1 for each that ended; (prompts,) each."""
+    tokens = np.array([len(answer["tokens"]) for answer in answers], dtype=np.float64)
+    ends = np.array([answer.get("ended", True) for answer in answers], dtype=np.float64)
+    return tokens, ends
+
+
+def _log_length(tokens: Floats, ends: Floats) -> Floats:
+    """Return the logarithm of the estimated length of an answer, in tokens; at least that of one."""
+    length: Floats = np.log(np.maximum(tokens, 1.0) / (ends + _PRIOR_ENDS))
+    return length
+
+
+def _jackknife(
+    columns: Floats, groups: Groups, statistic: Callable[[Floats], Floats]
+) -> tuple[float, float]:
+    """Return a statistic of sums over all prompts, and its lower bound.
+
+    Args:
+        columns: What is summed, (columns, prompts).
+        groups: Prompt group of each prompt.
+        statistic: Maps sums, (columns, n), to values, (n,).
+
+    Returns:
+        The value, and its lower 99.5 % bound by Student's t.
+    """
+    sums, count = groups.sums(columns), len(groups.sizes)
+    total = sums.sum(axis=1, keepdims=True)
+    value = float(statistic(total)[0])
+    if count < 2:
+        return value, -math.inf
+    without_one = statistic(total - sums)
+    error = math.sqrt((count - 1) / count * float(((without_one - without_one.mean()) ** 2).sum()))
+    return value, value - float(stats.t.ppf(_CONFIDENCE, count - 1)) * error
