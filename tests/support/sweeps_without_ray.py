@@ -172,6 +172,6 @@ def _score_incumbent(sweep: SweepRef, incumbent: Incumbent, split: str) -> None:
 
 
 def _answer(sweep: SweepRef, missing: list[str], *rest: Any) -> dict[str, Any]:
-    prompts = rest[-2]
+    batches = rest[-2]
     row = {"text": "Ask the pharmacist.", "tokens": [5, 6, 7], "ended": True}
-    return {whom: [row for _ in prompts] for whom in missing}
+    return {whom: [row for batch in batches for _ in batch] for whom in missing}

@@ -141,7 +141,8 @@ class ScriptedSweep:
     def _call(self, function: Any, _: SweepRef, *arguments: Any) -> Any:
         """In place of a worker: what it would answer, export and score."""
         if function is not export_and_score:
-            missing, _, _, prompts, _ = arguments
+            missing, _, _, batches, _ = arguments
+            prompts = [prompt for batch in batches for prompt in batch]
             return {whom: [self._answer(whom, p) for p in prompts] for whom in missing}
         trial, step = arguments
         point = json.loads(self.paths.store.read(self.paths.point(trial)))["point"]
@@ -152,7 +153,7 @@ class ScriptedSweep:
 
     def _answer(self, whom: str, prompt: Sequence[int]) -> dict[str, Any]:
         text = self.answer.format(whom=whom)
-        return {"text": text, "tokens": [len(prompt), *range(10)], "ended": whom == "reference"}
+        return {"text": text, "tokens": [len(prompt), *range(10)], "ended": True}
 
     def _draw(self, rng: random.Random) -> list[dict[str, Any]]:
         def one(_: str, axis: Any) -> Any:
