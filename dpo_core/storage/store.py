@@ -7,6 +7,7 @@ retried; see `dpo_core.storage.retry`.
 
 from __future__ import annotations
 
+import hashlib
 import os
 import shutil
 import tempfile
@@ -82,6 +83,22 @@ class Store:
         except OSError:
             self._refuse_folder(name)  # Arrow's own error has no number that tells the cause
             raise
+
+    @retry_while_unreachable
+    def sha256(self, name: str) -> str:
+        """Return the SHA-256 of a file, read part by part, as hexadecimal digits.
+
+        Raises FileNotFoundError.
+        """
+        digest = hashlib.sha256()
+        try:
+            with self.filesystem.open_input_stream(self._path(name)) as stream:
+                while part := stream.read(_COPIED_BYTES):
+                    digest.update(part)
+        except OSError:
+            self._refuse_folder(name)
+            raise
+        return digest.hexdigest()
 
     @retry_while_unreachable
     def write(self, name: str, content: bytes) -> None:
@@ -261,6 +278,7 @@ class Store:
         partial = target.parent / f"{PARTIAL_PREFIX}{uuid.uuid4().hex}"
         try:
             _copy_tree(folder, partial)
+            _set_usual_modes(partial)
             if target.exists():
                 self.delete(name)
             partial.rename(target)
@@ -278,6 +296,20 @@ def _copy_tree(source: Path, target: Path) -> None:
         source.rename(target)  # the same disk: no copy at all
     except OSError:
         shutil.copytree(source, target)
+
+
+def _set_usual_modes(folder: Path) -> None:
+    """Give every file the mode that a new file gets here, whatever the library that wrote it chose.
+
+    Safetensors writes files that only their owner may read.
+    """
+    probe = folder / f"{PARTIAL_PREFIX}{uuid.uuid4().hex}"
+    probe.touch()
+    mode = probe.stat().st_mode & 0o777
+    probe.unlink()
+    for path in folder.rglob("*"):
+        if path.is_file():
+            path.chmod(mode)
 
 
 def _fsspec(uri: str) -> tuple[pafs.FileSystem, str]:

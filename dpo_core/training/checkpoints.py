@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from safetensors.torch import load_file, save_file
 
-from dpo_core.storage.json_content import DamagedJson, decode_json
+from dpo_core.storage.json_content import DamagedJson, decode_json, encode_json
 
 if TYPE_CHECKING:
     from torch.optim import Optimizer
@@ -49,7 +49,7 @@ def write_manifest(folder: Path, about: Mapping[str, object]) -> None:
     """Write what the checkpoint is, the packages' versions and the digests of its files."""
     files = {p.name: _digest(p) for p in sorted(folder.iterdir()) if p.name != MANIFEST}
     content = {**about, "versions": versions(), "files": files}
-    (folder / MANIFEST).write_text(json.dumps(content, indent=2, sort_keys=True))
+    (folder / MANIFEST).write_bytes(encode_json(content))
 
 
 def read_manifest(folder: Path) -> dict[str, Any]:

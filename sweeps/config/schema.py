@@ -18,6 +18,7 @@ from dpo_core.hyperparams import HYPERPARAM_NAMES, DPOHyperparams
 from dpo_core.settings import DataSettings, ModelSettings, Settings, TrainingSettings
 from search_spaces import Axis, LogUniform, Space, SpaceError, Uniform, load_space
 from search_spaces.axes import Scalar
+from sweeps.config.export import ExportSettings
 from sweeps.config.nightly import NightSettings
 from sweeps.config.selection import ConfirmSettings, SelectionSettings
 from sweeps.config.study import check_study_url
@@ -101,6 +102,7 @@ class SweepConfig(Settings):
     search: SearchSettings = SearchSettings()
     selection: SelectionSettings = Field(SelectionSettings(), validate_default=True)
     """The presets for work confirm 3 points with 3 seeds, unless `confirm` is given."""
+    export: ExportSettings = ExportSettings()
     trackers: TrackerSettings = TrackerSettings()
     nightly: NightSettings = NightSettings()
 
@@ -137,6 +139,10 @@ class SweepConfig(Settings):
         if self.search.sampler == "gp" and self.search_space.is_conditional:
             raise ValueError(
                 "search.sampler: gp cannot search branches; use tpe, or one flat space"
+            )
+        if self.export.dtype is None and self.model.adapter is None:
+            raise ValueError(
+                "export.dtype: null stores the adapter alone, and model.adapter is null; use auto"
             )
         rest = self.training.batch_pairs % self.resources.workers
         if rest:

@@ -6,7 +6,6 @@ records when it happened, for which checkpoint, and whether it was forced.
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 
 from dpo_core.errors import UserError
@@ -65,4 +64,4 @@ def open_final(store: Store, name: str, why: str, when: str, *, force: bool = Fa
             "--open-final-again`, which is recorded"
         )
     rows = [opening.as_dict() for opening in [*openings, Opening(when, why, forced=bool(openings))]]
-    store.write(name, json.dumps(rows, indent=2).encode())
+    json_files.FINAL_OPENED.write(store, name, rows)

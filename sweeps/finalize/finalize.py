@@ -5,7 +5,6 @@ The rules are pure and stand in `sweeps.selection`; what runs models and writes 
 
 from __future__ import annotations
 
-import json
 import logging
 from collections.abc import Sequence
 from datetime import UTC, datetime
@@ -18,6 +17,7 @@ from sweeps.finalize.incumbent import score_incumbent
 from sweeps.finalize.model_card import write_card
 from sweeps.finalize.selection_json import selection_json, why_opened
 from sweeps.ray_runtime.remote_call import RemoteCall
+from sweeps.run_dir import json_files
 from sweeps.run_dir.json_types import SelectionJson
 from sweeps.run_dir.ledger import TrialRecord
 from sweeps.run_dir.paths import SweepPaths
@@ -77,4 +77,4 @@ def _write_selection(paths: SweepPaths, selection: SelectionJson) -> None:
     """Write selection.json last, and the model card before it when there is a winner."""
     if selection["winner"] is not None:
         write_card(paths, selection)
-    paths.store.write(paths.selection, json.dumps(selection, indent=2, allow_nan=False).encode())
+    json_files.SELECTION.write(paths.store, paths.selection, selection)

@@ -8,7 +8,6 @@ the select split, because final is opened for scores alone.
 
 from __future__ import annotations
 
-import json
 import tempfile
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -20,6 +19,7 @@ from dpo_core.preferences.split import group_draw
 from sweeps.config.schema import SweepConfig
 from sweeps.finalize.incumbent import Incumbent
 from sweeps.ray_runtime.remote_call import RemoteCall, call_in_shares
+from sweeps.run_dir import json_files
 from sweeps.run_dir.answers import checkpoint_name, reusable_answers
 from sweeps.run_dir.config_file import read_config
 from sweeps.run_dir.json_types import AnswerJson, AnswersJson, PromptJson
@@ -81,7 +81,7 @@ def answer_with(
 
     of_shares = call_in_shares(config, len(batches), answer_share)
     answers["by"] = {**usable, **_in_order_of_prompts(of_shares, batches)}
-    paths.store.write(paths.answers, json.dumps(answers, ensure_ascii=False).encode())
+    json_files.ANSWERS.write(paths.store, paths.answers, answers)
     return answers
 
 

@@ -8,12 +8,10 @@ Tested in tests/unit/sweeps/nightly/test_run_night.py.
 
 from __future__ import annotations
 
-import json
 import logging
 from datetime import UTC, datetime
 
 from dpo_core.errors import SettingsError
-from dpo_core.storage.store import Store
 from sweeps.run_dir import json_files
 from sweeps.run_dir.json_types import NightJson, PointerJson, SelectionJson
 from sweeps.run_dir.paths import NightPaths, SweepPaths
@@ -55,7 +53,7 @@ def move_latest(nights: NightPaths, about: NightJson, selection: SelectionJson) 
             "folder": selection["folder"],
             "path": winner and winner["path"],
         }
-        write_json(nights.storage, nights.latest, pointer)
+        json_files.LATEST.write(nights.storage, nights.latest, pointer)
 
 
 def promote(nights: NightPaths, about: NightJson, selection: SelectionJson) -> bool:
@@ -82,19 +80,8 @@ def promote(nights: NightPaths, about: NightJson, selection: SelectionJson) -> b
         log.info("the incumbent has changed since the night began, so it stays")
         return False
     pointer = {"night": about["night"], "sweep": about["sweep"], **winner, "since": now()}
-    write_json(nights.storage, nights.incumbent, pointer)
+    json_files.INCUMBENT.write(nights.storage, nights.incumbent, pointer)
     return True
-
-
-def write_json(store: Store, name: str, content: object) -> None:
-    """Replace a JSON file whole.
-
-    Args:
-        store: the folder or bucket.
-        name: the file's name there.
-        content: anything that JSON has; NaN is refused.
-    """
-    store.write(name, json.dumps(content, indent=2, allow_nan=False).encode())
 
 
 def now() -> str:

@@ -22,7 +22,6 @@ from sweeps.nightly.pointers import (
     now,
     promote,
     read_incumbent,
-    write_json,
 )
 from sweeps.nightly.trend import night_row, trend
 from sweeps.nightly.webhook import notify
@@ -126,7 +125,7 @@ def _begin(config: SweepConfig, nights: NightPaths, night: date) -> SweepConfig:
         "incumbent": incumbent,
         "control": _write_control(config, paths, incumbent),
     }
-    write_json(paths.store, paths.night, about)
+    json_files.NIGHT.write(paths.store, paths.night, about)
     if incumbent is None:
         return config
     selection = config.selection.model_copy(update={"incumbent": incumbent["path"]})
@@ -150,7 +149,7 @@ def _write_control(
         return None
     trial = paths.trial_name(0)
     row = {"trial": trial, "point": incumbent["point"], "seed": config.seed}
-    write_json(paths.store, paths.point(trial), row)
+    json_files.POINT.write(paths.store, paths.point(trial), row)
     return trial
 
 
@@ -180,7 +179,7 @@ def _finish(nights: NightPaths, night: date) -> NightJson:
     about["verdict"] = selection["verdict"]["word"]
     about["promoted"] = promote(nights, about, selection)
     about["told"] = False
-    write_json(paths.store, paths.night, about)
+    json_files.NIGHT.write(paths.store, paths.night, about)
     return about
 
 
@@ -189,11 +188,11 @@ def _publish(nights: NightPaths, night: date, about: NightJson) -> Night:
     paths = nights.sweep(night)
     selection, rows = read_selection(paths), trend(_rows(nights))
     if rows != json_files.TREND.rebuildable(paths.store, paths.trend):
-        write_json(paths.store, paths.trend, rows)
+        json_files.TREND.write(paths.store, paths.trend, rows)
         try_write_report(paths)  # again, with tonight among the nights
     if not about["told"] and notify(night_message(rows, about["night"], selection)):
         about["told"] = True
-        write_json(paths.store, paths.night, about)
+        json_files.NIGHT.write(paths.store, paths.night, about)
     return Night(about, selection, rows)
 
 

@@ -8,7 +8,6 @@ Tested in tests/integration/test_pipeline.py and tests/unit/sweeps/run_dir/test_
 
 from __future__ import annotations
 
-import json
 import shutil
 import tempfile
 from dataclasses import asdict, dataclass, fields
@@ -121,7 +120,7 @@ def _prepare_on_worker(sweep: SweepRef, reading: ReadingReport) -> dict[str, Any
     passes = {s: reference_columns(config, paths, tokens[s], hashes, scorer) for s in SPLITS}
     findings += reference_pass_findings(config, splits, tokens, passes["train"][1])
     audit_content = build_audit(splits, tokens, findings, reading)
-    paths.store.write(paths.audit, json.dumps(audit_content, ensure_ascii=False, indent=2).encode())
+    json_files.AUDIT.write(paths.store, paths.audit, audit_content)
     prepared = Prepared(
         weights_sha256=hashes["weights_sha256"],
         tokenizer_sha256=hashes["tokenizer_sha256"],
@@ -136,7 +135,7 @@ def _prepare_on_worker(sweep: SweepRef, reading: ReadingReport) -> dict[str, Any
         findings=audit_content["findings"],
     )
     content = {f.name: getattr(prepared, f.name) for f in fields(prepared)}
-    paths.store.write(paths.prepared, json.dumps(content, indent=2).encode())
+    json_files.PREPARED.write(paths.store, paths.prepared, content)
     return asdict(prepared)
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from functools import partial
 from typing import TYPE_CHECKING
@@ -120,7 +119,7 @@ def _sharing_verdict(
     if stored is not None:
         return stored["why_not"]
     verdict: str | None = scorer.why_not_shared(pairs)
-    paths.reference_cache.write(name, json.dumps({"why_not": verdict}).encode())
+    json_files.SHARING.write(paths.reference_cache, name, {"why_not": verdict})
     return verdict
 
 

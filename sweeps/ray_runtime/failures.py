@@ -6,7 +6,6 @@ survivors see errors too, but the trial may go on from its checkpoint.
 
 from __future__ import annotations
 
-import json
 import re
 import traceback
 from typing import TypedDict
@@ -104,4 +103,4 @@ def record_failure(paths: SweepPaths, trial: str, error: Exception) -> None:
         "detail": detail,
         "traceback": redact(traceback.format_exc()),
     }
-    paths.store.write(paths.failure(trial), json.dumps(failure, indent=2).encode())
+    json_files.FAILURE.write(paths.store, paths.failure(trial), failure)

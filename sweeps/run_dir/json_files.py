@@ -1,4 +1,7 @@
-"""One reader for every JSON file of a run directory and of the nights, in three modes.
+"""One reader and one writer for every JSON file of a run directory and of the nights.
+
+Files are written with a digest of what they hold, which every reading checks; see
+`dpo_core.storage.json_content`. They are read in three modes.
 
 `required` and `optional` refuse a damaged file in one line that names the file, what is wrong with it
 and the way out, which differs by file; `optional` returns None where there is no file. `rebuildable`
@@ -13,7 +16,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from dpo_core.errors import UserError
-from dpo_core.storage.json_content import DamagedJson, decode_json
+from dpo_core.storage.json_content import DamagedJson, decode_json, encode_json
 from dpo_core.storage.store import Store
 
 log = logging.getLogger("dpo_sweeps")
@@ -32,6 +35,24 @@ class JsonFile:
     keys: tuple[str, ...] = ()
     """What its readers rely on, in the object or in each object of the list."""
     is_list: bool = False
+    indent: int | None = 2
+    """Spaces of a level; None where a file holds many numbers, which then stand in one line."""
+    allow_nan: bool = True
+    """Whether it may hold NaN, which other programs than Python do not read."""
+
+    def write(self, store: Store, name: str, content: object) -> None:
+        """Replace the file whole.
+
+        Args:
+            store: The folder or bucket.
+            name: The file's name there.
+            content: An object, or a list of objects.
+        """
+        store.write(name, self.encode(content))
+
+    def encode(self, content: object) -> bytes:
+        """Return the file's bytes for what it is to hold."""
+        return encode_json(content, indent=self.indent, allow_nan=self.allow_nan)
 
     def required(self, store: Store, name: str) -> Any:
         """Return what the file holds. Raises DamagedFile when it is missing or damaged."""
@@ -118,7 +139,7 @@ CHECKPOINT_MANIFEST = JsonFile(
 )
 FAILURE = JsonFile(f"delete it, and {_RESUME} runs the trial again", keys=("reason", "detail"))
 NODE = JsonFile("delete it, and the report leaves this node out", keys=("host",))
-ANSWERS = JsonFile(f"{_RESUME} has the prompts answered again", keys=("by",))
+ANSWERS = JsonFile(f"{_RESUME} has the prompts answered again", keys=("by",), indent=None)
 FINAL_OPENED = JsonFile(
     "so nobody knows what final was opened for: restore it from a copy, or delete it, and "
     f"{_RESUME} begins it anew",
@@ -128,8 +149,10 @@ FINAL_OPENED = JsonFile(
 SELECTION = JsonFile(
     f"{_RESUME} writes it again",
     keys=("sweep", "folder", "objective", "verdict", "winner", "trials"),
+    allow_nan=False,
 )
 EXPORTED = JsonFile(f"{_RESUME} exports the winner again", keys=("trial", "step"))
+EXPORTED_COPY = JsonFile("copy the model again with `dpo-sweeps export`", keys=("trial", "step"))
 AUDIT = JsonFile(
     f"{_RESUME} audits the data again; or delete it, and the report leaves the audit out",
     keys=("findings",),
@@ -137,21 +160,28 @@ AUDIT = JsonFile(
 NIGHT = JsonFile(
     "restore it from a copy; or rename the folder {folder}, and the night begins anew",
     keys=("night", "sweep", "incumbent", "control", "code", "workers", "gpus_per_worker"),
+    allow_nan=False,
 )
 WARM_START = JsonFile(
     "restore it from a copy; or delete it, and the search goes on without the earlier nights",
     keys=("sweep", "weights_sha256", "records"),
     is_list=True,
+    indent=None,
+    allow_nan=False,
 )
 TREND = JsonFile(
     "delete it, and the report leaves the nights out; the next `dpo-sweeps nightly` writes it again",
     keys=("night", "sweep", "verdict"),
     is_list=True,
+    allow_nan=False,
 )
-LATEST = JsonFile("delete it, and the next night writes it again", keys=("night", "sweep"))
+LATEST = JsonFile(
+    "delete it, and the next night writes it again", keys=("night", "sweep"), allow_nan=False
+)
 INCUMBENT = JsonFile(
     "restore it from a copy; or delete it to go on without an incumbent",
     keys=("night", "sweep", "trial", "step", "point", "path"),
+    allow_nan=False,
 )
 SHARING = JsonFile("delete it, and it is measured again", keys=("why_not",))
 LOCK_NOTE = JsonFile("delete it", keys=("holder",))

@@ -95,7 +95,7 @@ def collect(
 def write(paths: SweepPaths, nights: Sequence[EarlierNight]) -> None:
     """Write the trials of earlier nights into tonight's folder."""
     rows = [asdict(night) for night in nights]
-    paths.store.write(paths.warm_start, json.dumps(rows, allow_nan=False).encode())
+    json_files.WARM_START.write(paths.store, paths.warm_start, rows)
 
 
 def read(paths: SweepPaths, weights_sha256: str) -> list[TrialRecord]:

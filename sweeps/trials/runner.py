@@ -6,7 +6,6 @@ the first one stopped. Tested in tests/integration/test_sweep.py and test_soak.p
 
 from __future__ import annotations
 
-import json
 import time
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
@@ -18,6 +17,7 @@ from sweeps.config.schema import SweepConfig
 from sweeps.ray_runtime.connect import keep_secrets_in_driver
 from sweeps.ray_runtime.lane_client import LaneClient
 from sweeps.ray_runtime.resources import driver_bundle
+from sweeps.run_dir import json_files
 from sweeps.run_dir.json_types import Point
 from sweeps.run_dir.ledger import TrialRecord, searched
 from sweeps.run_dir.paths import SweepPaths
@@ -220,4 +220,4 @@ def _scheduler(config: SweepConfig, paths: SweepPaths) -> TrialScheduler | None:
 
 
 def _write_point(paths: SweepPaths, drawn: DrawnPoint) -> None:
-    paths.store.write(paths.point(drawn.trial), json.dumps(drawn.as_dict()).encode())
+    json_files.POINT.write(paths.store, paths.point(drawn.trial), drawn.as_dict())

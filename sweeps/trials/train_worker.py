@@ -6,7 +6,6 @@ Ray gets the report: what was reported exists. Tested in tests/integration/test_
 
 from __future__ import annotations
 
-import json
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
@@ -19,6 +18,7 @@ from dpo_core.storage.private_tmp import private_tmp_folder
 from dpo_core.storage.retry import full_disk_as_storage_error
 from sweeps.ray_runtime.lane_client import Cancelled, rank
 from sweeps.ray_runtime.lane_messages import EvaluationMetrics, TrialJob
+from sweeps.run_dir import json_files
 from sweeps.run_dir.config_file import read_config
 from sweeps.run_dir.outcome_files import stored_evaluations
 from sweeps.run_dir.paths import SweepPaths
@@ -170,7 +170,7 @@ class _Reporter:
 def write_node_description(paths: SweepPaths) -> None:
     """Write down the hardware of this node: seconds mean little without it."""
     hardware = describe_hardware()
-    paths.store.write(paths.node(hardware["host"]), json.dumps(hardware).encode())
+    json_files.NODE.write(paths.store, paths.node(hardware["host"]), hardware)
 
 
 def _read_trial_data(paths: SweepPaths, prepared: Prepared, weights: dict[str, float]) -> TrialData:

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 import yaml
 
+from dpo_core.storage.json_content import decode_json
 from tests.support.driving import write_sweep
 from tests.support.in_process import PLACES, command, sweeps_run
 from tests.support.whole_sweeps import selection_of
@@ -58,7 +59,7 @@ def test_what_drifted_too_far_is_excluded(chosen: dict[str, Any]) -> None:
 
 
 def test_the_winner_and_the_reference_answered_and_nobody_else(chosen: dict[str, Any]) -> None:
-    answers = json.loads((chosen["folder"] / "answers.json").read_text())
+    answers = decode_json((chosen["folder"] / "answers.json").read_bytes())
     winner = f"{chosen['selection']['winner']['trial']}-step-000008"
     assert set(answers["by"]) == {"reference", winner}
     lines = (chosen["folder"] / "splits" / "select.jsonl").read_text().splitlines()
@@ -112,13 +113,13 @@ def test_a_second_look_at_final_is_refused_then_recorded(chosen: dict[str, Any])
     assert refused.returncode == 2
     assert "the final split was opened on" in refused.stderr
     assert "Traceback" not in refused.stderr
-    assert json.loads((folder / "selection.json").read_text()) == chosen["selection"]
+    assert decode_json((folder / "selection.json").read_bytes()) == chosen["selection"]
 
     words = ("--set", loose, "--write", "--open-final-again", "--json")
     told = json.loads(command("select", str(folder), *words).stdout)
     assert told["objective"] == "token_reward_accuracy"
     assert [o["forced"] for o in told["final_opened"]] == [False, True]
-    assert json.loads((folder / "selection.json").read_text()) == told
+    assert decode_json((folder / "selection.json").read_bytes()) == told
     assert yaml.safe_load((folder / "config.yaml").read_text())["selection"]["objective"] == (
         "token_reward_accuracy"
     )

@@ -16,6 +16,7 @@ import optuna
 import pytest
 
 from dpo_core.evaluation.outcomes import read_outcomes
+from dpo_core.storage.json_content import decode_json
 from sweeps.run_dir import ledger
 from sweeps.run_dir.paths import SweepPaths
 from sweeps.selection.confirmation import new_seeds
@@ -54,7 +55,7 @@ def resumed(
     wait_for(lambda: list(sweep.glob("checkpoints/t0000/step-000050/manifest.json")))
     first.send_signal(signal.SIGTERM)
     ended = end_of(first)
-    drawn = json.loads((sweep / "trials/t0000.json").read_text())
+    drawn = decode_json((sweep / "trials/t0000.json").read_bytes())
     failed_by_then = records_in(sweep)
 
     second = start("resume", str(sweep))

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
+from dpo_core.storage.json_content import decode_json
 from tests.support.driving import records_in, wait_for, write_sweep
 
 pytestmark = [pytest.mark.ray, pytest.mark.integration, pytest.mark.slow]
@@ -51,5 +51,5 @@ def test_a_job_that_ray_job_stop_ended_is_resumed_by_another(
     assert points[0] != points[1], (
         "a resumed sweep draws on; it does not draw its first point again"
     )
-    selection = json.loads((folder / "selection.json").read_text())
+    selection = decode_json((folder / "selection.json").read_bytes())
     assert selection["winner"]["trial"] in ("t0000", "t0001")

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from dpo_core.storage.json_content import decode_json
 from dpo_core.storage.store import Store
 from sweeps.cli import app as cli
 from sweeps.jobs.client import Job, Jobs, JobsError
@@ -91,7 +92,7 @@ def test_submit_look_stop_and_go_on(ray_cluster: str, submitted: Path, call: Cal
 
     code, out, _ = call("best", "night", *at, "--json")
     assert code == 0
-    assert json.loads(out) == json.loads((folder / "selection.json").read_text())
+    assert decode_json(out) == decode_json((folder / "selection.json").read_bytes())
     listed = json.loads(call("list", *at, "--json")[1])
     assert [(row["job"], row["status"]) for row in listed if row["sweep"] == "night"] == [
         ("night", "stopped"),

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import json
 import shutil
 import signal
 from pathlib import Path
@@ -11,6 +10,7 @@ from pathlib import Path
 import psutil
 import pytest
 
+from dpo_core.storage.json_content import decode_json
 from tests.support.driving import end_of, records_in, run, start, wait_for, write_sweep
 
 pytestmark = [pytest.mark.ray, pytest.mark.integration, pytest.mark.slow]
@@ -63,7 +63,7 @@ def test_what_is_left_of_a_sweep_when_its_cluster_is_gone(
     shutil.rmtree(session)
     shutil.rmtree(folder / "ray")
 
-    first = json.loads((folder / "trials" / "t0000.json").read_text())
+    first = decode_json((folder / "trials" / "t0000.json").read_bytes())
     code, told = run("resume", str(folder))  # on another cluster
     assert code == 0, told
     records = records_in(folder)

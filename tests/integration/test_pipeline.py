@@ -18,6 +18,7 @@ import pytest
 
 from dpo_core.errors import UserError
 from dpo_core.models.golden_answers import PAIRS_PER_PART
+from dpo_core.storage.json_content import decode_json
 from dpo_core.storage.store import Store
 from sweeps.config.load import parse_sweep
 from sweeps.config.schema import SweepConfig
@@ -107,7 +108,7 @@ def test_golden_prompts_go_to_all_workers_and_go_on_after_a_kill(
 
 def test_the_audit_is_left_for_the_report(config: SweepConfig) -> None:
     paths, made = prepared(config, "toy-2", Here())
-    audit = json.loads(paths.store.read(paths.audit))
+    audit = decode_json(paths.store.read(paths.audit))
     assert audit["pairs"] == {split: len(read_encoded(paths, split)) for split in SPLITS}
     assert audit["prompts"] == sum(audit["pairs"].values())
     findings = {finding["code"]: finding for finding in audit["findings"]}

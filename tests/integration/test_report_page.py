@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from dpo_core.hardware import describe_hardware
+from dpo_core.storage.json_content import decode_json
 from sweeps.nightly.trend import night_row, trend
 from sweeps.report.write import write_report
 from tests.support.browser import chromium, open_report, requested, set_width, wait_for
@@ -100,7 +101,7 @@ def ended(tmp_path_factory: pytest.TempPathFactory) -> Path:
     selection = sweep.select(**additions_to(sweep.select()))
     store, paths = sweep.paths.store, sweep.paths
     store.write(paths.trend, json.dumps(nights(selection)).encode())
-    prepared = json.loads(store.read(paths.prepared))
+    prepared = decode_json(store.read(paths.prepared))
     prepared["findings"][0]["message"] = HOSTILE
     parts = ("prompt", "chosen", "rejected")
     audit = {

@@ -14,6 +14,7 @@ import optuna
 import pytest
 
 from dpo_core.evaluation.outcomes import read_outcomes
+from dpo_core.storage.json_content import decode_json
 from sweeps.run_dir.paths import SweepPaths
 from sweeps.trials.metrics import OF_SWEEP, OF_TRIAL
 from tests.support.cluster import exported_metrics, get, ray_processes
@@ -83,7 +84,7 @@ def test_the_folder_keeps_what_it_promises(finished: dict[str, Any]) -> None:
         "best/README.md",
     ):
         assert (folder / name).is_file(), name
-    assert json.loads((folder / "selection.json").read_text()) == selection
+    assert decode_json((folder / "selection.json").read_bytes()) == selection
     rows = [json.loads(s) for s in (folder / "splits/select.jsonl").read_text().splitlines()]
     outcomes, about = read_outcomes(
         (folder / f"outcomes/{selection['winner']['trial']}-step-000004.parquet").read_bytes()
@@ -94,7 +95,7 @@ def test_the_folder_keeps_what_it_promises(finished: dict[str, Any]) -> None:
 
 def test_a_run_leaves_a_report(finished: dict[str, Any]) -> None:
     folder = Path(finished["selection"]["folder"])
-    [node] = [json.loads(path.read_text()) for path in (folder / "nodes").iterdir()]
+    [node] = [decode_json(path.read_bytes()) for path in (folder / "nodes").iterdir()]
     told = (folder / "report" / "report.md").read_text()
     page = (folder / "report" / "index.html").read_text()
     assert finished["selection"]["verdict"]["sentence"].split(",")[0] in page
@@ -191,7 +192,7 @@ def test_a_cold_trial_of_a_second_sweep_gives_the_same_numbers(
 ) -> None:
     """The reference is found, not computed; and no number depends on the lane's earlier trials."""
     first, second = paths_of(finished["selection"]), paths_of(again["selection"])
-    prepared = json.loads(second.store.read("prepared.json"))
+    prepared = decode_json(second.store.read("prepared.json"))
     assert not any(prepared["reference_computed"].values())
     assert _cache_times(first) == again["kept"]
     for step in (2, 4):

@@ -12,6 +12,7 @@ import pytest
 from ray.util.state import list_placement_groups
 
 from dpo_core.evaluation.outcomes import read_outcomes
+from dpo_core.storage.json_content import decode_json
 from sweeps.run_dir import ledger
 from sweeps.run_dir.paths import SweepPaths
 from sweeps.run_dir.prepared import Prepared
@@ -105,7 +106,7 @@ def test_both_nights_are_told_and_stand_in_the_trend_and_the_report(
     texts = [content["text"] for _, _, content in nights["told"]]
     assert [text.split(":")[0] for text in texts] == ["*toy-2026-11-23", "*toy-2026-11-24"]
     paths = paths_of(nights["second"])
-    assert [row["night"] for row in json.loads(paths.store.read(paths.trend))] == [
+    assert [row["night"] for row in decode_json(paths.store.read(paths.trend))] == [
         "2026-11-23",
         "2026-11-24",
     ]

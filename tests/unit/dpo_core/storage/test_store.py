@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
 import itertools
+import os
 import threading
 from pathlib import Path
 
@@ -49,8 +51,31 @@ def test_exists_and_delete(store: Store) -> None:
 
 
 def test_what_is_absent_cannot_be_read(store: Store) -> None:
-    with pytest.raises(FileNotFoundError):
-        store.read("nowhere.txt")
+    for read in (store.read, store.sha256):
+        with pytest.raises(FileNotFoundError):
+            read("nowhere.txt")
+
+
+def test_the_digest_of_a_file(store: Store) -> None:
+    content = bytes(range(256)) * 5000  # several parts
+    store.write("deep/a.bin", content)
+    assert store.sha256("deep/a.bin") == hashlib.sha256(content).hexdigest()
+
+
+def test_uploaded_files_get_the_modes_of_new_files(tmp_path: Path) -> None:
+    store, folder = Store.open(tmp_path / "root"), tmp_path / "new"
+    (folder / "inside").mkdir(parents=True)
+    for name in ("a.bin", "inside/b.bin"):
+        (folder / name).write_bytes(b"x")
+        (folder / name).chmod(0o600)  # as safetensors does
+    before = os.umask(0o027)
+    try:
+        store.upload(folder, "best", last="a.bin")
+    finally:
+        os.umask(before)
+    modes = {p.stat().st_mode & 0o777 for p in (tmp_path / "root").rglob("*.bin")}
+    assert modes == {0o640}
+    assert store.names("best") == ["a.bin", "inside"]
 
 
 def test_a_folder_where_a_file_belongs_is_said_in_one_line_and_stays(store: Store) -> None:
@@ -64,6 +89,7 @@ def test_a_folder_where_a_file_belongs_is_said_in_one_line_and_stays(store: Stor
     writes = (lambda: store.write("prepared.json", b"y"), write_large) if store.local else ()
     for act in (
         lambda: store.read("prepared.json"),
+        lambda: store.sha256("prepared.json"),
         lambda: store.append("prepared.json", b"y"),
         lambda: store.local_file("prepared.json"),
         *writes,

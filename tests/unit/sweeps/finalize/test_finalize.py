@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from dpo_core.evaluation.outcomes import write_outcomes
+from dpo_core.storage.json_content import decode_json
 from dpo_core.storage.store import Store
 from sweeps.finalize.export import export_and_score
 from sweeps.finalize.final_split import FinalSpent, read_openings
@@ -69,7 +70,7 @@ def test_final_is_opened_the_winner_exported_and_everything_written(paths: Sweep
     worker = Worker(paths)
     selection = finalized(paths, worker)
     assert worker.calls == ["t0001"]
-    assert json.loads(paths.store.read(paths.selection)) == selection
+    assert decode_json(paths.store.read(paths.selection)) == selection
     assert selection["winner"]["path"] == f"{paths.store.uri}/best"
     assert selection["verdict"]["word"] == "better"
     [opening] = read_openings(paths.store, paths.final_opened)
@@ -116,4 +117,4 @@ def test_without_a_winner_final_stays_shut_and_nothing_is_exported(paths: SweepP
     assert worker.calls == []
     assert not paths.store.exists(paths.final_opened)
     assert not paths.store.exists(f"{paths.best}/README.md")
-    assert json.loads(paths.store.read(paths.selection)) == selection
+    assert decode_json(paths.store.read(paths.selection)) == selection

@@ -13,6 +13,7 @@ from zoneinfo import ZoneInfo
 import pytest
 
 from dpo_core.errors import SettingsError, UserError
+from dpo_core.storage.json_content import decode_json
 from dpo_core.storage.store import Store
 from sweeps.config.load import parse_sweep
 from sweeps.config.nightly import NightSettings
@@ -51,7 +52,7 @@ def hold(nights: NightPaths, night: date, run: Any, *overrides: str) -> Night:
 
 def pointer(nights: NightPaths, name: str) -> dict[str, Any] | None:
     store = nights.storage
-    return json.loads(store.read(name)) if store.exists(name) else None
+    return decode_json(store.read(name)) if store.exists(name) else None
 
 
 def warm(paths: SweepPaths, weights: str = "w1") -> list[str]:
@@ -176,7 +177,7 @@ def test_nights_on_an_object_store(tmp_path: Path, monkeypatch: pytest.MonkeyPat
 def test_versions_of_data_and_code_are_recorded(nights: NightPaths) -> None:
     hold(nights, MONDAY, Scripted())
     store = nights.sweep(MONDAY).store
-    about = json.loads(store.read("night.json"))
+    about = decode_json(store.read("night.json"))
     assert about["data_sha256"] == "d1"
     assert about["weights_sha256"] == "w1"
     assert about["code"]["commit"] == "c0ffee"
@@ -238,7 +239,7 @@ def test_a_night_that_died_before_its_end_was_noted_is_finished_and_moves_nothin
 ) -> None:
     first = hold(nights, MONDAY, Scripted())
     store = nights.sweep(MONDAY).store
-    about = json.loads(store.read("night.json"))
+    about = decode_json(store.read("night.json"))
     for key in ("ended", "promoted", "told", "verdict"):
         del about[key]
     store.write("night.json", json.dumps(about).encode())
@@ -249,7 +250,7 @@ def test_a_night_that_died_before_its_end_was_noted_is_finished_and_moves_nothin
     assert run.ran == []
     assert again.about["promoted"] is True
     assert pointer(nights, nights.incumbent) == incumbent
-    assert again.trend == first.trend == json.loads(store.read("trend.json"))
+    assert again.trend == first.trend == decode_json(store.read("trend.json"))
 
 
 def test_a_config_that_could_not_be_prepared_may_be_mended_the_same_night(

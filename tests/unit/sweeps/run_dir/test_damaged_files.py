@@ -20,6 +20,7 @@ from pathlib import Path
 
 import pytest
 
+from dpo_core.storage.json_content import decode_json
 from sweeps.cli import app as cli
 from tests.support.sweeps_without_ray import STOPS_HERE, sweep_yaml, without_ray
 
@@ -157,7 +158,7 @@ class Storage:
             file.write_bytes(DAMAGE[kind](file.read_bytes()))
         if name.startswith("nights/"):  # they are read and written before a night counts as ended
             night = self.runs / ENDED / "night.json"
-            about = json.loads(night.read_text())
+            about = decode_json(night.read_bytes())
             night.write_text(json.dumps({k: v for k, v in about.items() if k != "ended"}))
 
 
@@ -298,5 +299,5 @@ def test_an_earlier_night_that_cannot_be_read_does_not_cost_tonight(
         code, stderr = run(*COMMANDS["nightly killed"])
     assert code == 0, stderr
     assert f"{ENDED} is left out of the trend: " in stderr
-    trend = json.loads((storage.runs / KILLED / "trend.json").read_text())
+    trend = decode_json((storage.runs / KILLED / "trend.json").read_bytes())
     assert [row["sweep"] for row in trend] == ["torn-2026-01-01", KILLED]
