@@ -19,6 +19,7 @@ from sweeps.prepare.audit_report import finding_json, finding_lines, skipped_row
 from sweeps.prepare.memory_estimate import count_parameters, memory_bytes
 from sweeps.run_dir.paths import SPLITS
 from sweeps.selection.statistics import detectable_gain
+from sweeps.selection.trial_counts import trials_in_words
 
 GIB = 2**30
 
@@ -88,7 +89,8 @@ def plan_lines(plan: Plan) -> list[str]:
     pairs, tokens, need = plan["pairs"], plan["tokens"], plan["resources_per_trial"]
     gain, parameters = plan["detectable_gain"], plan["parameters"]
     lines = [
-        f"{plan['trials']} trials of {plan['steps_per_trial']} steps, scored after steps "
+        f"{trials_in_words(plan['trials'], plan['confirmation']['trials'])}, with "
+        f"{plan['steps_per_trial']} steps each, scored after steps "
         f"{', '.join(map(str, plan['evaluation_steps']))}",
         f"pairs: {pairs['train']} train, {pairs['select']} select, {pairs['final']} final; "
         f"answers have {plan['mean_response_tokens']:.0f} tokens on average",

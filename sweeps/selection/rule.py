@@ -2,8 +2,9 @@
 
 Only candidates that moved the model and that guardrails admit can win. The most accurate of them is
 not simply the winner, because accuracy saturates while a model collapses: among those within a fifth
-of a paired standard error of it, the winner is the one whose held-out chosen answers gained most in
-log-prob; then the earlier step. A wider band costs accuracy, because what gained most did least.
+of a paired standard error of it, or within one pair where that is more, the winner is the one whose
+held-out chosen answers gained most in log-prob; then the earlier step. A wider band costs accuracy,
+because what gained most did least: `python -m tests.bench --only choice` compares both.
 """
 
 from __future__ import annotations
@@ -23,6 +24,8 @@ from sweeps.selection.statistics import Groups, standard_errors
 
 BAND = 0.2
 """Paired standard errors below the most accurate candidate within which others may win."""
+BAND_PAIRS = 1.0
+"""Pairs below it within which others may win in any case: one pair tells no two policies apart."""
 _ROUNDING = 1e-12  # so that a gap of exactly the band counts as within it
 
 
@@ -106,7 +109,7 @@ def choose(candidates: Iterable[Candidate], groups: Groups) -> Choice:
     accuracies = scores.mean(axis=1)
     errors = standard_errors(scores[0] - scores, groups)
     errors[~np.isfinite(errors)] = 0.0  # one group alone has no standard error
-    within = accuracies[0] - accuracies <= BAND * errors + _ROUNDING
+    within = accuracies[0] - accuracies <= _band(errors, scores.shape[1])
     lowest = accuracies[within].min()
     shortlist = tuple(c for c, a in zip(pool, accuracies, strict=True) if a >= lowest)
     return Choice(min(shortlist, key=preference_key), shortlist)
@@ -156,7 +159,7 @@ def can_still_win(
     reach = [
         c
         for c, e in zip(pool, errors, strict=True)
-        if pool[0].accuracy - c.accuracy <= BAND * (coin + e) + _ROUNDING
+        if pool[0].accuracy - c.accuracy <= _band(coin + e, len(groups.codes))
     ]
     return {c.checkpoint for c in (*_front(reach), *_next_choices(pool, groups, spares))}
 
@@ -183,6 +186,12 @@ def _next_choices(pool: Sequence[Candidate], groups: Groups, count: int) -> list
         winners.append(winner)
         rest.remove(winner)
     return winners
+
+
+def _band(errors: Floats, pairs: int) -> Floats:
+    """Return by how much accuracy may be lower, for each of the paired standard errors."""
+    band: Floats = np.maximum(BAND * errors, BAND_PAIRS / pairs) + _ROUNDING
+    return band
 
 
 def _stacked(candidates: Sequence[Candidate]) -> Floats:

@@ -27,6 +27,7 @@ class Part(StrEnum):
     step = "step"
     scale = "scale"
     selection = "selection"
+    choice = "choice"
     data = "data"
 
 
@@ -82,9 +83,11 @@ class _Bench:
     def run(self, parts: set[Part], scratch: Path) -> None:
         if Part.selection in parts:
             self._run_selection()
+        if Part.choice in parts:
+            self._run_choice()
         if Part.data in parts:
             self._run_data(scratch)
-        if parts - {Part.selection, Part.data}:
+        if parts - {Part.selection, Part.choice, Part.data}:
             self._run_training(parts, scratch)
 
     def _run_selection(self) -> None:
@@ -93,6 +96,16 @@ class _Bench:
         found = bench_selection.measure()
         raw = {name: sweeps.as_dict() for name, sweeps in found.items()}
         self._keep(Part.selection, raw, bench_selection.rows(found))
+
+    def _run_choice(self) -> None:
+        from tests.bench import choice as bench_choice
+
+        measured = bench_choice.measure()
+        raw = {
+            size: {rule: chosen.as_dict() for rule, chosen in by_rule.items()}
+            for size, by_rule in measured.items()
+        }
+        self._keep(Part.choice, raw, bench_choice.rows(measured))
 
     def _run_data(self, scratch: Path) -> None:
         from dpo_core.models.load import local_path
@@ -114,7 +127,7 @@ class _Bench:
         # Before Ray starts, so that its processes do not share the cores with a step.
         if Part.step in parts:
             self._run_step()
-        if parts - {Part.step, Part.selection, Part.data}:
+        if parts - {Part.step, Part.selection, Part.choice, Part.data}:
             with _own_ray():
                 self._run_on_ray(parts, scratch)
 

@@ -166,7 +166,10 @@ def test_for_a_reader(config) -> None:
     plan = make_plan(config())
     lines = plan_lines(plan)
     pairs = plan["pairs"]
-    assert lines[0] == "5 trials of 10 steps, scored after steps 4, 7, 10"
+    assert lines[0] == (
+        "14 trials: 5 of the search and 9 of the confirmation, with 10 steps each, scored after "
+        "steps 4, 7, 10"
+    )
     assert lines[1].startswith(f"pairs: {pairs['train']} train, {pairs['select']} select, ")
     assert "tokens: 780 once for the reference, then 1,040 trained" in lines[2]
     assert "a trial has 2 workers, 3 CPUs, 0 GPUs" in lines[4]

@@ -55,18 +55,39 @@ ALONE = Groups(np.arange(PAIRS, dtype=np.int64))
 
 
 def test_within_a_fifth_of_a_standard_error_the_one_whose_chosen_answers_gained_most_wins() -> None:
-    # Ten pairs lost and nine won: a gap of 1 point, and a paired standard error of
-    # √((19 − 1²/100) · 100/99) / 100 = 4.4 points, a fifth of which is 0.88.
-    assert choose(differing(10, 9), ALONE).winner.trial == "t0000"
-    # Sixteen and fifteen: √(31 · 100/99) / 100 = 5.6, a fifth of which is 1.12.
-    choice = choose(differing(16, 15), ALONE)
+    # 26 pairs lost and 24 won: a gap of 2 points, and a paired standard error of
+    # √((50 − 2²/100) · 100/99) / 100 = 7.1 points, a fifth of which is 1.42.
+    assert choose(differing(26, 24), ALONE).winner.trial == "t0000"
+
+
+def test_one_pair_never_decides() -> None:
+    # One pair of a hundred: a gap of 1 point, and a fifth of its standard error is 0.2.
+    choice = choose(differing(1, 0), ALONE)
     assert choice.winner.trial == "t0001"
     assert [c.trial for c in choice.shortlist] == ["t0000", "t0001"]
+    assert choose(differing(2, 0), ALONE).winner.trial == "t0000"
+
+
+def test_a_fifth_of_a_large_standard_error_is_more_than_a_pair() -> None:
+    # 400 pairs in 20 groups, whole groups right or wrong: half of 20 points is no 0.2 of them.
+    groups = Groups(np.arange(400, dtype=np.int64) // 20)
+    right = np.repeat(np.arange(20) < 12, 20).astype(float)
+    other = np.repeat((np.arange(20) >= 3) & (np.arange(20) < 15), 20).astype(float)
+    other[60:62] = 0.0  # three groups lost and three won, and two pairs lost
+    fields = {"seed": 0, "point": {}, "drift": 0.1}
+    one = Candidate("t0000", 10, scores=right, chosen_gain=-0.2, **fields)
+    another = Candidate("t0001", 10, scores=other, chosen_gain=0.1, **fields)
+    # The gap is half a point; the standard error √(6 · 20² · 20/19) / 400 = 12.6 points.
+    assert choose([one, another], groups).winner is another
+    assert choose([one, another], Groups(np.arange(400, dtype=np.int64))).winner is another
+    other[62:70] = 0.0  # a gap of 2.5 points, within 0.2 · 12.7 = 2.5 of groups, beyond it of pairs
+    another = Candidate("t0001", 10, scores=other, chosen_gain=0.1, **fields)
+    assert choose([one, another], Groups(np.arange(400, dtype=np.int64))).winner is one
 
 
 def test_only_the_pairs_on_which_they_differ_count() -> None:
-    # The accuracies themselves have standard errors of 4.9 points each.
-    assert choose(differing(2, 1), ALONE).winner.trial == "t0000"
+    # The accuracies themselves have standard errors of 4.9 points each, a fifth of which is 1.0.
+    assert choose(differing(3, 1), ALONE).winner.trial == "t0000"
 
 
 @pytest.mark.parametrize("violations", [{"moved": 0.01}, {"moved": -0.5, "accuracy": 0.01}])
@@ -83,7 +104,7 @@ def test_what_is_not_eligible_cannot_win(violations) -> None:
 
 def test_pairs_of_one_prompt_alone_give_no_standard_error() -> None:
     one = Groups(np.zeros(PAIRS, dtype=np.int64))
-    candidates = [candidate("t0000", 80, 0.4), candidate("t0001", 79, 0.1)]
+    candidates = [candidate("t0000", 80, 0.4), candidate("t0001", 78, 0.1)]
     choice = choose(candidates, one)
     assert [c.trial for c in choice.shortlist] == ["t0000"]
     assert choice.winner is choice.best is candidates[0]
@@ -99,11 +120,14 @@ def test_then_the_earlier_step_then_the_name() -> None:
 
 def test_what_is_as_accurate_as_a_shortlisted_one_is_shortlisted() -> None:
     """Even where it differs from the best in fewer pairs, so that its own standard error is less."""
-    best, near = differing(16, 15)
-    between = Candidate("t0002", 10, 0, {}, best.scores.copy(), 0.2, 0.1)
-    between.scores[0] = 0
-    assert choose([best, between], ALONE).winner is best
-    assert choose([best, near, between], ALONE).winner is between
+    tens = Groups(np.arange(PAIRS, dtype=np.int64) // 10)
+    best = candidate("t0000", 60, 0.3)
+    near = candidate("t0001", 70, 0.2)  # right on one group more, wrong on another: the gap of two
+    near.scores[:12] = 0  # points is within a fifth of √(200 · 10/9) / 100 = 14.9
+    between = candidate("t0002", 60, 0.1)
+    between.scores[:2] = 0  # in one group: a standard error of 2.1 points
+    assert choose([best, between], tens).winner is best
+    assert choose([best, near, between], tens).winner is between
 
 
 def test_what_a_guardrail_excludes_cannot_win() -> None:
