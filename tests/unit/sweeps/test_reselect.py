@@ -90,6 +90,20 @@ def test_nothing_admissible(paths: SweepPaths) -> None:
     json.dumps(told, allow_nan=False)
 
 
+def test_without_a_threshold_what_did_nothing_can_win_as_it_could_before(paths: SweepPaths) -> None:
+    """All margins are one nat; with a noise of half a nat no pair counts as moved."""
+    prepared = json.loads(paths.store.read(paths.prepared))
+    paths.store.write(paths.prepared, json.dumps({**prepared, "margin_noise": 0.5}).encode())
+    told = replayed(paths)
+    assert told["winner"] is None
+    assert told["verdict"]["sentence"].startswith("no trial moved the model")
+    assert not any(row["eligible"] for row in told["candidates"])
+    before = replayed(paths, "selection.min_margin=0")
+    assert before["winner"]["trial"] == "t0001"
+    assert (before["verdict"]["word"], before["verdict"]["threshold"]) == ("better", 0.0)
+    assert "a pair counts" not in before["verdict"]["sentence"]
+
+
 def test_a_permuted_ledger_gives_the_same_selection_to_the_byte(paths: SweepPaths) -> None:
     before = json.dumps(replayed(paths))
     lines = paths.store.read(paths.ledger).splitlines(keepends=True)
