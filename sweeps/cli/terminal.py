@@ -64,7 +64,11 @@ class Progress:
         )
         self.best = best_so_far(self.best, checkpoint)
         of = f"/{self.steps}" if self.steps else ""
-        best = f"best {self.best.accuracy:.3f} {self.best.trial} step {self.best.step}"
+        best = (
+            f"best {self.best.accuracy:.3f} {self.best.trial} step {self.best.step}"
+            if self.best.can_win
+            else f"none can win yet: {', '.join(_lacks(self.best.violations))}"
+        )
         log.info(
             f"{trial} step {step}{of}   {self.objective} {accuracy:.3f}   "
             f"loss {metrics['loss']:.4f}   {best}"
@@ -183,12 +187,16 @@ def _trials(selection: SelectionJson) -> str:
     return trials_in_words(**counts) if counts else trials_in_words(len(selection["trials"]), 0)
 
 
+def _lacks(violations: Mapping[str, float]) -> list[str]:
+    """Return in words what keeps a checkpoint from winning."""
+    return [VIOLATIONS_IN_WORDS[name] for name, number in violations.items() if number > 0]
+
+
 def _exclusions(candidate: CandidateJson, selection: SelectionJson) -> list[str]:
     """Return what keeps a candidate from winning, by name."""
     limits = selection["guardrails"]
-    violations = candidate.get("violations", {})
     return [
-        *(VIOLATIONS_IN_WORDS[name] for name, number in violations.items() if number > 0),
+        *_lacks(candidate.get("violations", {})),
         *(
             name
             for name, check in candidate["guardrails"].items()

@@ -17,7 +17,11 @@ MARGIN = "reward_accuracy"
 """The objective whose margin is h = Δ_w − Δ_l, the nats by which the preferred answer's odds grew."""
 MOVED, ACCURACY, GUARDRAILS = "moved", "accuracy", "guardrails"
 """Names of what a checkpoint may violate."""
-VIOLATIONS_IN_WORDS = {MOVED: "moved too little", ACCURACY: "not above the untouched model"}
+VIOLATIONS_IN_WORDS = {
+    MOVED: "moved too little",
+    ACCURACY: "not above the untouched model",
+    GUARDRAILS: "over a guardrail's limit",
+}
 _NOISE_FACTOR = 3.0
 
 

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import TYPE_CHECKING
 
 from sweeps.run_dir.ledger import FAILED, TrialRecord
-from sweeps.selection.ordering import best_accuracy
+from sweeps.selection.ordering import best_checkpoint
 from sweeps.trials.events import TrialEvent
 
 if TYPE_CHECKING:
@@ -25,7 +25,7 @@ OF_TRIAL: Mapping[str, str] = {
     "pairs_per_second": "Pairs that the trial trains on a second, over its last steps",
 }
 OF_SWEEP: Mapping[str, str] = {
-    "best_accuracy": "Best held-out preference accuracy of the sweep so far, 0 to 1",
+    "best_accuracy": "Best held-out preference accuracy so far of a checkpoint that can win, 0 to 1",
     "trials_done": "Trials that ended with a result, those stopped early included",
     "trials_failed": "Trials that failed; the ledger says why",
     "trials_running": "Trials that run now",
@@ -70,8 +70,8 @@ class SweepMetrics:
         self.running: set[str] = set()
         self.failed = sum(record.status == FAILED for record in records)
         self.done = len(records) - self.failed
-        scores = (best_accuracy(record, objective) for record in records)
-        self.best = max((score for score in scores if score is not None), default=None)
+        best = best_checkpoint(records, objective)
+        self.best = best.accuracy if best and best.can_win else None
         self._set_all()
 
     def on_event(self, event: TrialEvent) -> None:
@@ -79,7 +79,8 @@ class SweepMetrics:
         if event.kind == "started":
             self.running.add(event.trial)
         elif event.kind == "evaluated":
-            self.best = max(self.best or 0.0, event.metrics["accuracy"])
+            if all(number <= 0 for number in event.metrics["violations"].values()):
+                self.best = max(self.best or 0.0, event.metrics["accuracy"])
         else:
             self.running.discard(event.trial)
             self.failed += event.kind == FAILED

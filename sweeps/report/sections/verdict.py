@@ -62,7 +62,10 @@ def _progress_sentence(data: ReportData) -> str:
         return f"{sentence}; nothing has been evaluated."
     trial, step = data.highlighted
     evaluations = next(r.evaluations for r in data.records if r.trial == trial)
-    accuracy = next(e.accuracy(data.objective) for e in evaluations if e.step == step)
+    evaluation = next(e for e in evaluations if e.step == step)
+    accuracy = evaluation.accuracy(data.objective)
+    if not evaluation.can_win:
+        return f"{sentence}. No checkpoint can win yet: none moved the model within the guardrails."
     return (
         f"{sentence}. Best so far: {trial} at step {step} with {formatting.percent(accuracy)} on the "
         "select split. This number is optimistic: it is the best of several on the same pairs."

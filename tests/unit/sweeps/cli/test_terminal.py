@@ -179,6 +179,14 @@ def test_the_best_so_far_is_ranked_as_everywhere(messages: list[str]) -> None:
     ]
 
 
+def test_before_a_checkpoint_can_win_the_line_says_what_they_lack(messages: list[str]) -> None:
+    lines = progress()
+    violations = {"moved": 0.4, "accuracy": -0.2, "guardrails": 0.1}
+    lines.on_event(event("evaluated", metrics=evaluated(0.9, 4, violations=violations)))
+    end = "none can win yet: moved too little, over a guardrail's limit"
+    assert messages[0].endswith(end)
+
+
 def test_progress_without_a_known_number_of_steps(messages: list[str]) -> None:
     lines = progress(steps=None)
     metrics = evaluated(0.6, 4)

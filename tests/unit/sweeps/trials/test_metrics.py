@@ -61,11 +61,14 @@ def test_a_resumed_sweep_counts_on_from_its_ledger(seen: Seen) -> None:
         ("started", "t4", None),
         ("evaluated", "t3", 0.7),
         ("evaluated", "t4", 0.2),
+        ("evaluated", "t4", 0.9),  # it did nothing
         (FAILED, "t4", None),
         (FINISHED, "t3", None),
         ("started", "t5", None),
     ):
-        metrics.on_event(TrialEvent(kind, trial, {}, {"accuracy": accuracy}))
+        violations = {"moved": 0.4 if accuracy == 0.9 else -0.2}
+        numbers = {"accuracy": accuracy, "violations": violations}
+        metrics.on_event(TrialEvent(kind, trial, {}, numbers))
     assert seen == {
         "best_accuracy s": 0.7,
         "trials_done s": 3,

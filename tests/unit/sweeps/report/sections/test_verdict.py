@@ -132,3 +132,12 @@ def test_before_the_end_the_sentence_tells_the_progress(tmp_path: Path) -> None:
         f"Best so far: {trial} at step {step} with {100 * accuracy:.1f} % on the select split. "
         "This number is optimistic: it is the best of several on the same pairs."
     )
+
+
+def test_while_nothing_moved_no_best_is_named(tmp_path: Path) -> None:
+    sweep = ScriptedSweep(tmp_path / "a", toy_pairs(120), ["selection.min_margin=50"])
+    sweep.end(0)
+    sweep.draw(1)
+    assert verdict_sentence(read_report_data(sweep.paths)).endswith(
+        "1 is open. No checkpoint can win yet: none moved the model within the guardrails."
+    )
