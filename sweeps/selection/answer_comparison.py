@@ -1,7 +1,8 @@
 """Generated answers of two policies to the same prompts: how much longer, and how many more loop. Pure.
 
 A bound is the lower one at 99.5 %: an unchanged policy passes it in at most one of 200 comparisons.
-Standard errors are those of a jackknife over prompt groups, whose answers are not independent.
+Standard errors are those of a jackknife over prompt groups, because answers to similar prompts are not
+independent.
 """
 
 from __future__ import annotations
@@ -59,12 +60,18 @@ def compare_lengths(
     def log_ratio(sums: Floats) -> Floats:
         return _log_length(sums[0], sums[1]) - _log_length(sums[2], sums[3])
 
-    columns = np.array([tokens, ends, reference_tokens, reference_ends])
-    value, bound = _jackknife(columns, groups, log_ratio)
-    count = len(answers)
-    note = f"at least {math.exp(bound):.2f} (99.5 %); " if math.isfinite(bound) else ""
-    note += f"{ends.sum():.0f} of {count} answers ended, the reference's {reference_ends.sum():.0f}"
-    return AnswerComparison(math.exp(value), math.exp(bound), note)
+    sums = groups.sums(np.array([tokens, ends, reference_tokens, reference_ends]))
+    error = max(
+        _jackknife_error(sums, log_ratio),
+        math.hypot(_error_of_ends(ends, groups), _error_of_ends(reference_ends, groups)),
+    )
+    value = float(log_ratio(sums.sum(axis=1)))
+    bound = math.exp(_lower_bound(value, error, len(groups.sizes)))
+    note = (
+        f"at least {bound:.2f} (99.5 %); {ends.sum():.0f} of {len(answers)} answers ended, the "
+        f"reference's {reference_ends.sum():.0f}"
+    )
+    return AnswerComparison(math.exp(value), bound, note)
 
 
 def compare_loops(
@@ -85,12 +92,12 @@ def compare_loops(
         for each in (answers, reference_answers)
     )
 
-    def difference(sums: Floats) -> Floats:
-        quotient: Floats = sums[0] / sums[1]
-        return quotient
-
-    columns = np.array([looping - of_reference, np.ones(len(looping))])
-    value, bound = _jackknife(columns, groups, difference)
+    more = groups.sums(np.array([looping - of_reference, np.ones(len(looping))]))
+    # One imagined prompt in favour of each policy: two prompts that agree are no certainty.
+    imagined = np.concatenate([more, [[1.0, -1.0], [1.0, 1.0]]], axis=1)
+    value = float((looping - of_reference).mean())
+    error = _jackknife_error(imagined, lambda sums: sums[0] / sums[1])
+    bound = _lower_bound(value, error, len(groups.sizes))
     count = f"{looping.sum():.0f} of {len(looping)}"
     note = f"{count} answers loop, the reference's {of_reference.sum():.0f}"
     return AnswerComparison(value, bound, note)
@@ -109,24 +116,33 @@ def _log_length(tokens: Floats, ends: Floats) -> Floats:
     return length
 
 
-def _jackknife(
-    columns: Floats, groups: Groups, statistic: Callable[[Floats], Floats]
-) -> tuple[float, float]:
-    """Return a statistic of sums over all prompts, and its lower bound.
+def _error_of_ends(ends: Floats, groups: Groups) -> float:
+    """Return the standard error of the logarithm of a binomial number of ends.
+
+    Where hardly any answer ended, a jackknife sees too few of them to see how rare they are.
+    """
+    count, ended = len(ends), float(ends.sum())
+    copies = count / len(groups.sizes)
+    return math.sqrt(copies * (count - ended) / count / (ended + _PRIOR_ENDS))
+
+
+def _jackknife_error(sums: Floats, statistic: Callable[[Floats], Floats]) -> float:
+    """Return the standard error of a statistic of sums over all groups.
 
     Args:
-        columns: What is summed, (columns, prompts).
-        groups: Prompt group of each prompt.
+        sums: Sums over the prompts of each group, (columns, groups).
         statistic: Maps sums, (columns, n), to values, (n,).
 
     Returns:
-        The value, and its lower 99.5 % bound by Student's t.
+        The error; 0 for one group.
     """
-    sums, count = groups.sums(columns), len(groups.sizes)
-    total = sums.sum(axis=1, keepdims=True)
-    value = float(statistic(total)[0])
-    if count < 2:
-        return value, -math.inf
-    without_one = statistic(total - sums)
-    error = math.sqrt((count - 1) / count * float(((without_one - without_one.mean()) ** 2).sum()))
-    return value, value - float(stats.t.ppf(_CONFIDENCE, count - 1)) * error
+    count = sums.shape[1]
+    without_one = statistic(sums.sum(axis=1, keepdims=True) - sums)
+    return math.sqrt((count - 1) / count * float(((without_one - without_one.mean()) ** 2).sum()))
+
+
+def _lower_bound(value: float, error: float, groups: int) -> float:
+    """Return the lower 99.5 % bound by Student's t; minus infinity for one group."""
+    if groups < 2:
+        return -math.inf
+    return value - float(stats.t.ppf(_CONFIDENCE, groups - 1)) * error

@@ -28,7 +28,11 @@ class Part(StrEnum):
     scale = "scale"
     selection = "selection"
     choice = "choice"
+    guardrails = "guardrails"
     data = "data"
+
+
+NO_TRAINING = {Part.selection, Part.choice, Part.guardrails, Part.data}
 
 
 def main(
@@ -85,9 +89,11 @@ class _Bench:
             self._run_selection()
         if Part.choice in parts:
             self._run_choice()
+        if Part.guardrails in parts:
+            self._run_guardrails()
         if Part.data in parts:
             self._run_data(scratch)
-        if parts - {Part.selection, Part.choice, Part.data}:
+        if parts - NO_TRAINING:
             self._run_training(parts, scratch)
 
     def _run_selection(self) -> None:
@@ -106,6 +112,12 @@ class _Bench:
             for size, by_rule in measured.items()
         }
         self._keep(Part.choice, raw, bench_choice.rows(measured))
+
+    def _run_guardrails(self) -> None:
+        from tests.bench import guardrails as bench_guardrails
+
+        found = bench_guardrails.measure()
+        self._keep(Part.guardrails, found, bench_guardrails.rows(found))
 
     def _run_data(self, scratch: Path) -> None:
         from dpo_core.models.load import local_path
@@ -127,7 +139,7 @@ class _Bench:
         # Before Ray starts, so that its processes do not share the cores with a step.
         if Part.step in parts:
             self._run_step()
-        if parts - {Part.step, Part.selection, Part.choice, Part.data}:
+        if parts - {Part.step, *NO_TRAINING}:
             with _own_ray():
                 self._run_on_ray(parts, scratch)
 

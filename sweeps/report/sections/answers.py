@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 
-from sweeps.report.blocks import Answers, Block, Section, Text
+from dpo_core.evaluation.failure_modes import loops
+from sweeps.report.blocks import Answers, Block, Column, Row, Section, Table, Text, number, table
 from sweeps.report.report_data import ReportData
 from sweeps.run_dir.answers import checkpoint_name
 from sweeps.run_dir.json_types import AnswerJson, Content
@@ -16,7 +17,8 @@ _MOST_CHARACTERS = 2000
 
 def answers_section(data: ReportData) -> Section:
     """Show answers to held-out prompts, and the pairs that the highlighted policy ranks wrongly."""
-    blocks: list[Block] = list(_answers_to_prompts(data))
+    models = _models(data)
+    blocks: list[Block] = [_counts(models), *_answers_to_prompts(data, models)] if models else []
     if not blocks:
         blocks.append(Text("No answers have been generated for this sweep.", "note"))
     worst_pairs = _worst_pairs(data)
@@ -27,20 +29,42 @@ def answers_section(data: ReportData) -> Section:
     return Section("answers", "Sample answers", tuple(blocks))
 
 
-def _answers_to_prompts(data: ReportData) -> Iterator[Answers]:
-    """Yield each prompt with the answers of reference, incumbent and highlighted policy, if any."""
-    model_names = {"reference": REFERENCE, "incumbent": INCUMBENT}
+def _models(data: ReportData) -> dict[str, Sequence[AnswerJson]]:
+    """Return the answers of reference, incumbent and highlighted policy, if any, by their labels."""
+    names = {"reference": REFERENCE, "incumbent": INCUMBENT}
     if data.highlighted:
-        model_names[data.highlighted_label] = checkpoint_name(data.highlighted)
+        names[data.highlighted_label] = checkpoint_name(data.highlighted)
     stored = data.answers["by"]
-    columns = {label: stored[name] for label, name in model_names.items() if name in stored}
-    for number, row in enumerate(data.answers.get("prompts", [])[:_MOST_PROMPTS]):
-        answers = tuple(
-            (_author(label, rows[number]), _shown_text(rows[number]["text"]))
-            for label, rows in columns.items()
+    return {label: stored[name] for label, name in names.items() if name in stored}
+
+
+def _counts(models: Mapping[str, Sequence[AnswerJson]]) -> Table:
+    """Count what the guardrails on answers count, for each model."""
+    columns = [Column("model"), *map(number, ("answers", "ended", "mean tokens", "loop or empty"))]
+    rows = []
+    for label, answers in models.items():
+        tokens = [answer["tokens"] for answer in answers]
+        cells = (
+            label,
+            str(len(answers)),
+            str(sum(answer.get("ended", True) for answer in answers)),
+            f"{sum(map(len, tokens)) / max(1, len(tokens)):.0f}",
+            str(sum(map(loops, tokens))),
         )
-        if answers:
-            yield Answers(_shown_text(row["prompt"]), answers)
+        rows.append(Row(cells))
+    return table("All sampled answers", columns, rows)
+
+
+def _answers_to_prompts(
+    data: ReportData, models: Mapping[str, Sequence[AnswerJson]]
+) -> Iterator[Answers]:
+    """Yield each prompt, up to a dozen, with the answers of all models."""
+    for position, row in enumerate(data.answers.get("prompts", [])[:_MOST_PROMPTS]):
+        answers = tuple(
+            (_author(label, rows[position]), _shown_text(rows[position]["text"]))
+            for label, rows in models.items()
+        )
+        yield Answers(_shown_text(row["prompt"]), answers)
 
 
 def _author(label: str, answer: AnswerJson) -> str:

@@ -17,9 +17,10 @@ def drift_section(data: ReportData) -> Section:
     if not data.evaluations:
         return Section("drift", "Drift from the reference", (NOTHING_EVALUATED,))
     note = Text(
-        "Drift is the mean of log π − log π_ref per token, in nats, over held-out answers; it is not "
-        "KL(π‖π_ref). Where the drift of the chosen answers is below zero, answers that people "
-        "preferred have become less likely.",
+        "Drift is the mean of |log π − log π_ref| per token, in nats, over held-out answers, of "
+        "chosen or rejected ones, whichever is larger; it is not KL(π‖π_ref). The plot of the two "
+        "sides keeps the sign: where chosen answers are below zero, answers that people preferred "
+        "have on average become less likely.",
         "note",
     )
     plots = Grid((_accuracy_plot(data), _sides_plot(data)))
@@ -50,13 +51,13 @@ def _accuracy_plot(data: ReportData) -> Plot:
 def _sides_plot(data: ReportData) -> Plot:
     figure = scatter.draw_scatter(
         [_sides_dot(data, *each) for each in data.evaluations],
-        "drift of rejected",
-        "drift of chosen",
+        "rejected, signed mean",
+        "chosen, signed mean",
         y_shares=False,
         zero_lines=True,
         marked_label=data.highlighted_label,
     )
-    return Plot("sides", "Drift of chosen against rejected answers, nats per token", figure)
+    return Plot("sides", "How far chosen and rejected answers rose or fell, nats per token", figure)
 
 
 def _accuracy_dot(data: ReportData, record: TrialRecord, evaluation: EvaluationRecord) -> Dot:

@@ -20,6 +20,7 @@ def guardrails_section(data: ReportData) -> Section | None:
     if not limits:
         return None
     blocks: list[Block] = [_limits(data, limits, candidates)]
+    blocks += [Text(f"{name}: {note}.", "note") for name, note in _notes(data, candidates)]
     breaking = [c for c in candidates if not c.get("admissible", True) or _broken(c)]
     if breaking:
         blocks.append(_breaking(breaking, list(limits)))
@@ -32,12 +33,16 @@ def guardrails_section(data: ReportData) -> Section | None:
     return Section("guardrails", "Guardrails", tuple(blocks))
 
 
+def _notes(data: ReportData, candidates: Sequence[CandidateJson]) -> list[tuple[str, str]]:
+    """Return what stands beside the values of the highlighted policy, by the guardrail's name."""
+    checks = _checks_of_highlighted(data, candidates)
+    return [(name, check["note"]) for name, check in checks.items() if check.get("note")]
+
+
 def _limits(
     data: ReportData, limits: Mapping[str, GuardrailJson], candidates: Sequence[CandidateJson]
 ) -> Table:
-    own_checks = next(
-        (_checks(c) for c in candidates if (c["trial"], c["step"]) == data.highlighted), _NO_CHECKS
-    )
+    own_checks = _checks_of_highlighted(data, candidates)
     label = data.highlighted_label
     columns = [Column("guardrail"), number("limit"), Column("action"), number(label)]
     columns.append(number("candidates over the limit"))
@@ -76,6 +81,14 @@ def _breaking(candidates: Sequence[CandidateJson], names: Sequence[str]) -> Tabl
         for c in most_accurate
     ]
     return table("Checkpoints over a limit", columns, rows)
+
+
+def _checks_of_highlighted(
+    data: ReportData, candidates: Sequence[CandidateJson]
+) -> Mapping[str, CheckJson]:
+    return next(
+        (_checks(c) for c in candidates if (c["trial"], c["step"]) == data.highlighted), _NO_CHECKS
+    )
 
 
 def _checks(candidate: CandidateJson) -> Mapping[str, CheckJson]:

@@ -10,7 +10,7 @@ import pytest
 from sweeps.report.blocks import Answers, Section
 from sweeps.report.report_data import ReportData
 from sweeps.report.sections.answers import answers_section
-from tests.support.report_sections import texts
+from tests.support.report_sections import cells_by_column, tables, texts
 
 
 def answers(section: Section) -> list[Answers]:
@@ -40,6 +40,21 @@ def test_answers_of_all_models_stand_below_their_prompt(ended: ReportData) -> No
         )
         for n in range(2)
     ]
+
+
+def test_all_answers_are_counted(ended: ReportData) -> None:
+    rows = [
+        {"text": "a", "tokens": list(range(30)), "ended": True},
+        {"text": "b", "tokens": [1, 2] * 40, "ended": False},
+        {"text": "", "tokens": [], "ended": True},
+    ]
+    data = with_answers(ended, 3, reference=rows[:1] * 3, incumbent=rows)
+    assert cells_by_column(tables(answers_section(data))["All sampled answers"]) == [
+        {"model": "reference", "answers": "3", "ended": "3", "mean tokens": "30",
+         "loop or empty": "0"},
+        {"model": "incumbent", "answers": "3", "ended": "2", "mean tokens": "37",
+         "loop or empty": "2"},
+    ]  # fmt: skip
 
 
 def test_a_dozen_prompts_are_enough(ended: ReportData) -> None:

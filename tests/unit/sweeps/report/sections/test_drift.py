@@ -40,7 +40,7 @@ def test_the_sides_are_chosen_over_rejected(ended: ReportData) -> None:
     dots = {(x, y) for trace in figure.data for x, y in zip(trace.x, trace.y, strict=True)}
     health = evaluation.health
     assert (health["drift_rejected"], health["drift_chosen"]) in dots
-    assert figure.layout.xaxis.title.text == "drift of rejected"
+    assert figure.layout.xaxis.title.text == "rejected, signed mean"
     assert record.trial in {trial for trace in figure.data for trial in trace.customdata}
 
 

@@ -13,15 +13,13 @@ from tests.support.report_sections import cells_by_column, tables, texts
 
 LIMITS = {
     "drift": {"limit": 0.1, "action": "exclude"},
-    "repetition": {"limit": 0.2, "action": "warn"},
+    "loops": {"limit": 0.2, "action": "warn"},
 }
 
 
-def candidate(
-    trial: str, accuracy: float, drift: float, repetition: float | None
-) -> dict[str, Any]:
+def candidate(trial: str, accuracy: float, drift: float, loops: float | None) -> dict[str, Any]:
     """Return a candidate's row; None for a value that is not known."""
-    known = repetition is not None
+    known = loops is not None
     return {
         "trial": trial,
         "step": 10,
@@ -30,7 +28,7 @@ def candidate(
         "shortlisted": False,
         "guardrails": {
             "drift": {"value": drift, "passed": drift <= 0.1},
-            "repetition": {"value": repetition, "passed": repetition <= 0.2 if known else None},
+            "loops": {"value": loops, "passed": loops <= 0.2 if known else None},
         },
     }
 
@@ -58,9 +56,20 @@ def test_limits_stand_beside_the_values_of_the_winner(guarded: ReportData) -> No
     assert rows == [
         {"guardrail": "drift", "limit": "0.1", "action": "exclude", "winner": "0.05",
          "candidates over the limit": "1 of 3"},
-        {"guardrail": "repetition", "limit": "0.2", "action": "warn", "winner": "0.1",
+        {"guardrail": "loops", "limit": "0.2", "action": "warn", "winner": "0.1",
          "candidates over the limit": "1 of 2"},
     ]  # fmt: skip
+
+
+def test_what_could_not_be_tested_is_said(guarded: ReportData) -> None:
+    rows = [dict(row) for row in guarded.selection["candidates"]]
+    for row, note in zip(rows, ("untestable: 4 pairs", "of another candidate"), strict=False):
+        drift = {"value": 0.05, "limit": 0.1, "passed": True, "note": note}
+        row["guardrails"] = {**row["guardrails"], "drift": drift}
+    selection = {**guarded.selection, "candidates": rows}
+    section = guardrails_section(replace(guarded, selection=selection))
+    assert section is not None
+    assert texts(section) == ["drift: untestable: 4 pairs."]
 
 
 def test_checkpoints_over_a_limit_are_listed_most_accurate_first(guarded: ReportData) -> None:
