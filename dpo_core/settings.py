@@ -14,6 +14,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 from dpo_core.refused_trl_fields import refuse_trl_fields
 
 DEFAULT_ROW_TOKENS = 1024
+FLOAT32 = "float32"
 Fraction = Annotated[float, Field(gt=0.0, lt=1.0)]
 
 

@@ -15,12 +15,11 @@ import torch
 from torch import Tensor, nn
 
 from dpo_core.models.load import autocast
-from dpo_core.settings import ModelSettings
+from dpo_core.settings import FLOAT32, ModelSettings
 
 if TYPE_CHECKING:
     from dpo_core.models.load import CausalModel
 
-FLOAT32 = "float32"
 _HALF = (torch.bfloat16, torch.float16)
 
 

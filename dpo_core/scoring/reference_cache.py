@@ -1,6 +1,6 @@
 """Reference log-probs: computed once, stored, and checked to be whole before they are used.
 
-The key changes with everything the numbers depend on (weights, tokens, dtype, pairs) and with
+The key changes with everything the numbers depend on (weights, tokens, dtype, device, pairs) and with
 nothing else: a sweep over β, learning rate, seed or LoRA rank finds the same entry, and so does the
 next sweep on the same data and model.
 """
@@ -34,7 +34,14 @@ _MANIFEST, _TABLE = "manifest.json", "logps.parquet"
 
 
 def reference_key(
-    pairs: Sequence[EncodedPair], *, weights: str, tokenizer: str, max_tokens: int, dtype: str
+    pairs: Sequence[EncodedPair],
+    *,
+    weights: str,
+    tokenizer: str,
+    max_tokens: int,
+    dtype: str,
+    device: str,
+    rows: str,
 ) -> str:
     """Return the key of a cache entry, 32 hexadecimal digits.
 
@@ -43,12 +50,15 @@ def reference_key(
         weights: Fingerprint of the reference's weights.
         tokenizer: Fingerprint of its tokenizer.
         max_tokens: The longest sequence before truncation.
-        dtype: The dtype in which the reference is run.
+        dtype: The dtypes of the reference's weights and of its computation.
+        device: The kind of device that it runs on.
+        rows: How pairs are packed into rows; empty where that moves no number.
 
     Returns:
         The first half of a SHA-256.
     """
-    parts = [weights, tokenizer, str(max_tokens), dtype, TokenTable.of(pairs).fingerprint()]
+    parts = [weights, tokenizer, str(max_tokens), dtype, device, rows]
+    parts.append(TokenTable.of(pairs).fingerprint())
     return hashlib.sha256("\0".join(parts).encode()).hexdigest()[:32]
 
 
@@ -143,6 +153,18 @@ def save(store: Store, key: str, pairs: Sequence[EncodedPair], columns: Columns)
     store.write(f"{key}/{_TABLE}", content)
     # The manifest is written last: without it the entry does not exist.
     store.write(f"{key}/{_MANIFEST}", json.dumps(manifest).encode())
+
+
+def margins(columns: Columns) -> npt.NDArray[np.float64]:
+    """Compute log π(y_w) − log π(y_l) of each pair, nats, (pairs,)."""
+    difference: npt.NDArray[np.float64]
+    difference = columns["chosen"].astype(np.float64) - columns["rejected"].astype(np.float64)
+    return difference
+
+
+def root_mean_square(values: npt.NDArray[np.float64]) -> float:
+    """Compute √(mean of squares); 0 for no values."""
+    return float(np.sqrt(np.mean(values**2))) if len(values) else 0.0
 
 
 def _finite(columns: Columns) -> bool:

@@ -28,6 +28,13 @@ class TokensPlan(TypedDict):
     sweep: int
 
 
+class ScoringPlan(TypedDict):
+    """The dtype in which held-out pairs are scored, and the share of the sweep's compute in each."""
+
+    dtype: str
+    share_by_dtype: Mapping[str, float]
+
+
 class ResourcesPlan(TypedDict):
     """Resources of the cluster that one trial takes."""
 
@@ -55,6 +62,7 @@ class Plan(TypedDict):
     mean_response_tokens: float
     beta_per_token_factor: float
     tokens: TokensPlan
+    scoring: ScoringPlan
     parameters: Mapping[str, int]
     memory_bytes_per_worker: int
     select_standard_error: float

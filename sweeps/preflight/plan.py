@@ -9,14 +9,18 @@ from collections import Counter
 
 from dpo_core.audit.pair_checks import INFO
 from dpo_core.encoding.packing import pack
-from dpo_core.encoding.token_table import EncodingReport, encoding_report
+from dpo_core.encoding.token_table import encoding_report
 from dpo_core.settings import DEFAULT_ROW_TOKENS
 from dpo_core.training.trainer import check_trl_fields
 from sweeps.config.schema import SweepConfig
 from sweeps.preflight.dry_run import DryRun, dry_run
-from sweeps.preflight.json_types import Plan
+from sweeps.preflight.json_types import Plan, ScoringPlan
 from sweeps.prepare.audit_report import finding_json, finding_lines, skipped_rows
 from sweeps.prepare.memory_estimate import count_parameters, memory_bytes
+from sweeps.prepare.score_precision import (
+    choose_score_dtype,
+    sweep_tokens,
+)
 from sweeps.run_dir.paths import SPLITS
 from sweeps.selection.statistics import detectable_gain
 from sweeps.selection.trial_counts import trials_in_words
@@ -35,13 +39,11 @@ def _plan(config: SweepConfig, run: DryRun) -> Plan:
     data, tokens = run.data, run.tokens
     reports = {split: encoding_report(tokens[split]) for split in SPLITS}
     train = reports["train"]
+    counts = sweep_tokens(config, {split: reports[split].as_dict() for split in SPLITS})
     steps = config.training.steps(train.pairs - train.indistinct)
     evaluations = config.training.evaluation_steps(steps)
     trials = config.search.trials
     again = config.selection.confirm.trials(trials)
-    row_tokens = _tokens(reports["train"]) / max(1, train.pairs)
-    trained = steps * config.training.batch_pairs * row_tokens
-    select_tokens = _tokens(reports["select"])
     parameters = count_parameters(config.model)
     rows = pack(tokens["train"], config.training.row_tokens or DEFAULT_ROW_TOKENS)
     longest = max(int(tokens["train"].tokens[list(row)].sum()) for row in rows)
@@ -67,10 +69,14 @@ def _plan(config: SweepConfig, run: DryRun) -> Plan:
         "mean_response_tokens": train.mean_response_tokens,
         "beta_per_token_factor": train.mean_response_tokens,
         "tokens": {
-            "reference_once": int(sum(_tokens(reports[s]) for s in SPLITS)),
-            "trained_per_trial": int(trained),
-            "evaluated_per_trial": int(len(evaluations) * select_tokens),
-            "sweep": int((trials + again) * (trained + len(evaluations) * select_tokens)),
+            "reference_once": sum(counts.in_split.values()),
+            "trained_per_trial": int(counts.trained_per_trial),
+            "evaluated_per_trial": counts.evaluated_per_trial,
+            "sweep": counts.sweep,
+        },
+        "scoring": {
+            "dtype": choose_score_dtype(config, counts),
+            "share_by_dtype": scoring_shares(config, counts),
         },
         "parameters": parameters,
         "memory_bytes_per_worker": memory_bytes(config, parameters, longest),
@@ -105,6 +111,8 @@ def plan_lines(plan: Plan) -> list[str]:
         f"{100 * plan['select_standard_error']:.1f} points on select; a paired test on final shows "
         f"gains from about {100 * gain['final']:.1f} points (10 % discordant pairs, 80 % power)",
     ]
+    if len(plan["scoring"]["share_by_dtype"]) > 1:
+        lines.append(_scoring_line(plan["scoring"]))
     again = plan["confirmation"]
     if again["trials"]:
         lines.append(
@@ -129,5 +137,12 @@ def plan_lines(plan: Plan) -> list[str]:
     return lines
 
 
-def _tokens(split: EncodingReport) -> int:
-    return int(split.prompt_tokens + split.chosen_tokens + split.rejected_tokens)
+def _scoring_line(scoring: ScoringPlan) -> str:
+    shares = scoring["share_by_dtype"]
+    return (
+        "scoring held-out pairs takes "
+        + ", ".join(
+            f"{100 * share:.0f} % of the compute in {dtype}" for dtype, share in shares.items()
+        )
+        + f"; they are scored in {scoring['dtype']} (selection.score_dtype)"
+    )

@@ -21,6 +21,7 @@ from dpo_core.encoding.token_table import encoding_report
 from dpo_core.errors import SettingsError
 from dpo_core.preferences import PairTable, PreferenceSplits, as_chat, data_fingerprint, split_lines
 from dpo_core.scoring.reference_cache import Columns
+from dpo_core.settings import FLOAT32
 from dpo_core.storage.store import PARTIAL_PREFIX
 from dpo_core.training.trainer import check_trl_fields
 from sweeps.config.schema import SweepConfig
@@ -30,9 +31,11 @@ from sweeps.prepare.golden import GoldenAnswers, generate_on_workers
 from sweeps.prepare.reference_pass import (
     choose_row_layout,
     fingerprints,
+    measured_margin_noise,
     needs_checkpointing,
     reference_columns,
 )
+from sweeps.prepare.score_precision import choose_score_dtype, scoring_shares, sweep_tokens
 from sweeps.ray_runtime.remote_call import RemoteCall
 from sweeps.run_dir import json_files
 from sweeps.run_dir.config_file import read_config, write_config
@@ -117,7 +120,15 @@ def _prepare_on_worker(sweep: SweepRef, reading: ReadingReport) -> dict[str, Any
     tokens = _write_splits(config, paths, splits, worker.tokenizer)
     findings = audit({s: getattr(splits, s) for s in SPLITS}, tokens, config.data.max_tokens)
     not_shared = choose_row_layout(config, paths, tokens, hashes, scorer)
-    passes = {s: reference_columns(config, paths, tokens[s], hashes, scorer) for s in SPLITS}
+    reports = {s: encoding_report(tokens[s]).as_dict() for s in SPLITS}
+    counts = sweep_tokens(config, reports)
+    score_dtype = choose_score_dtype(config, counts)
+    # A trial's policy is trained in the model's dtype, and so starts from a reference in that dtype.
+    dtypes = {s: config.model.dtype if s == "train" else score_dtype for s in SPLITS}
+    passes = {
+        s: reference_columns(config, paths, tokens[s], hashes, scorer, dtypes[s]) for s in SPLITS
+    }
+    noise = measured_margin_noise(config, paths, tokens["select"], hashes, scorer)
     findings += reference_pass_findings(config, splits, tokens, passes["train"][1])
     audit_content = build_audit(splits, tokens, findings, reading)
     json_files.AUDIT.write(paths.store, paths.audit, audit_content)
@@ -125,7 +136,7 @@ def _prepare_on_worker(sweep: SweepRef, reading: ReadingReport) -> dict[str, Any
         weights_sha256=hashes["weights_sha256"],
         tokenizer_sha256=hashes["tokenizer_sha256"],
         data_sha256=data_fingerprint(id for s in SPLITS for id in tokens[s].ids),
-        reports={s: encoding_report(tokens[s]).as_dict() for s in SPLITS},
+        reports=reports,
         reference_keys={s: key for s, (key, _, _) in passes.items()},
         reference_computed={s: computed for s, (_, _, computed) in passes.items()},
         row_tokens=scorer.row_tokens,
@@ -133,6 +144,10 @@ def _prepare_on_worker(sweep: SweepRef, reading: ReadingReport) -> dict[str, Any
         not_shared=not_shared,
         golden_dropped=dropped,
         findings=audit_content["findings"],
+        score_dtype=score_dtype,
+        margin_noise=0.0 if score_dtype == FLOAT32 else noise,
+        model_noise=noise,
+        scoring_shares=scoring_shares(config, counts),
     )
     content = {f.name: getattr(prepared, f.name) for f in fields(prepared)}
     json_files.PREPARED.write(paths.store, paths.prepared, content)

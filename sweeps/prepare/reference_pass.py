@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 from dpo_core.encoding import encode
 from dpo_core.encoding.token_table import TokenTable
 from dpo_core.scoring import reference_cache
-from dpo_core.scoring.reference_cache import Columns
-from dpo_core.settings import DEFAULT_ROW_TOKENS
+from dpo_core.scoring.reference_cache import Columns, margins, root_mean_square
+from dpo_core.settings import DEFAULT_ROW_TOKENS, FLOAT32
 from sweeps.config.schema import SweepConfig
 from sweeps.prepare.memory_estimate import count_parameters, memory_bytes
 from sweeps.run_dir import json_files
@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 
     from dpo_core.scoring.scorer import Scorer
 
+NOISE_PAIRS = 64
+"""The number of select pairs on which the noise of the model's dtype is measured."""
 TokenTables = Mapping[str, TokenTable]
 Fingerprints = Mapping[str, str]
 """SHA-256 of weights and tokenizer, as `fingerprints` returns them."""
@@ -57,6 +59,7 @@ def reference_columns(
     pairs: TokenTable,
     prints: Fingerprints,
     scorer: Scorer,
+    dtype: str = "",
 ) -> tuple[str, Columns, bool]:
     """Load or compute the reference model's log-probs of a split.
 
@@ -66,6 +69,7 @@ def reference_columns(
         pairs: the encoded pairs.
         prints: fingerprints of weights and tokenizer.
         scorer: computes what is not in the cache.
+        dtype: the dtype of the computation; empty: the model's.
 
     Returns:
         The cache's key, the columns (nats, one value a pair), and whether they had to be computed.
@@ -75,10 +79,41 @@ def reference_columns(
         weights=prints["weights_sha256"],
         tokenizer=prints["tokenizer_sha256"],
         max_tokens=config.data.max_tokens,
-        dtype=_precision(config),
+        dtype=f"{_weights_dtype(config)} weights, {dtype or config.model.dtype}",
+        device=scorer.device,
+        rows=_rows(config, scorer, dtype),
     )
-    compute = partial(scorer, pairs)
+    compute = partial(scorer, pairs, dtype)
     return key, *reference_cache.load_or_compute(paths.reference_cache, key, pairs, compute)
+
+
+def measured_margin_noise(
+    config: SweepConfig,
+    paths: SweepPaths,
+    pairs: TokenTable,
+    prints: Fingerprints,
+    scorer: Scorer,
+) -> float:
+    """Measure how far the model's dtype moves the margins log π(y_w) − log π(y_l) of the reference.
+
+    Args:
+        config: the sweep.
+        paths: its run directory, which knows the storage's reference cache.
+        pairs: the select split, of which the first pairs are scored in both precisions.
+        prints: fingerprints of weights and tokenizer.
+        scorer: computes what is not in the cache.
+
+    Returns:
+        The root mean square of the difference to float32, nats.
+    """
+    if config.model.dtype == FLOAT32:
+        return 0.0
+    few = TokenTable.of(pairs[:NOISE_PAIRS])
+    exact, rounded = (
+        reference_columns(config, paths, few, prints, scorer, dtype)[1]
+        for dtype in (FLOAT32, config.model.dtype)
+    )
+    return root_mean_square(margins(exact) - margins(rounded))
 
 
 def needs_checkpointing(config: SweepConfig, tokens: TokenTables, device: str) -> bool:
@@ -112,7 +147,8 @@ def _sharing_verdict(
 ) -> str | None:
     """Return why prompts cannot be shared, or None; stored beside the references, which need it."""
     pairs = TokenTable.concatenate(tokens[split] for split in SPLITS)
-    model_key = (prints["weights_sha256"], _precision(config), config.model.attention)
+    dtypes = f"{_weights_dtype(config)} weights, {config.model.dtype}"
+    model_key = (prints["weights_sha256"], dtypes, scorer.device, config.model.attention)
     name = f"sharing/{reference_cache.prompt_sharing_key(pairs, *model_key)}.json"
     stored: dict[str, str | None] | None
     stored = json_files.SHARING.rebuildable(paths.reference_cache, name)
@@ -123,9 +159,16 @@ def _sharing_verdict(
     return verdict
 
 
-def _precision(config: SweepConfig) -> str:
-    """Return how `load_model` loads and runs the untouched model."""
-    return f"{config.model.dtype} {'lora' if config.model.adapter else 'full'}"
+def _weights_dtype(config: SweepConfig) -> str:
+    """Return the dtype in which `load_model` keeps the untouched model."""
+    return config.model.dtype if config.model.adapter else FLOAT32
+
+
+def _rows(config: SweepConfig, scorer: Scorer, dtype: str) -> str:
+    """Describe rows where they move numbers by more than the noise of float32: in half precision."""
+    if FLOAT32 in (dtype, config.model.dtype):
+        return ""
+    return f"{config.model.attention} {scorer.row_tokens if scorer.shared else 'single answers'}"
 
 
 def _row_tokens(config: SweepConfig, tokens: TokenTables, scorer: Scorer) -> int:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -43,8 +43,11 @@ class Prepared:
     score_dtype: str = ""
     """The dtype in which held-out pairs are scored; empty: the model's dtype."""
     margin_noise: float = 0.0
-    """Root mean square of the difference that the dtype makes to a pair's margin h, in nats: between
-    `score_dtype` and float32."""
+    """Root mean square of the difference between `score_dtype` and float32 in a pair's margin, nats."""
+    model_noise: float = 0.0
+    """The same of the model's dtype, in which pairs are trained."""
+    scoring_shares: Mapping[str, float] = field(default_factory=dict)
+    """Share of the sweep's compute that scoring held-out pairs takes, by dtype."""
 
     def resolved_training(self, training: TrainingSettings) -> TrainingSettings:
         """Return the settings with what depends on the device as it was when preparing."""

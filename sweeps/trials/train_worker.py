@@ -184,4 +184,5 @@ def _read_trial_data(paths: SweepPaths, prepared: Prepared, weights: dict[str, f
         read_reference(paths, prepared, "select", select),
         prepared.not_shared is None,
         weights,
+        prepared.score_dtype,
     )

@@ -58,7 +58,15 @@ def store(tmp_path: Path) -> Store:
 
 
 def key(**changes: Any) -> str:
-    arguments = {"weights": "w", "tokenizer": "t", "max_tokens": 512, "dtype": "float32", **changes}
+    arguments = {
+        "weights": "w",
+        "tokenizer": "t",
+        "max_tokens": 512,
+        "dtype": "float32",
+        "device": "cpu",
+        "rows": "",
+        **changes,
+    }
     return reference_key(arguments.pop("pairs", PAIRS), **arguments)
 
 
@@ -69,6 +77,8 @@ def key(**changes: Any) -> str:
         {"tokenizer": "other"},
         {"max_tokens": 513},
         {"dtype": "bfloat16"},
+        {"device": "cuda"},
+        {"rows": "auto 1024"},
         {"pairs": PAIRS[::-1]},
         {"pairs": PAIRS[:1]},
         {"pairs": [PAIRS[0], EncodedPair("b", (1,), (6, 7), (9,))]},
@@ -87,7 +97,7 @@ def test_key_is_the_same_for_the_same() -> None:
 
 def test_key_cannot_depend_on_what_a_sweep_searches() -> None:
     """β, learning rate, normalization, rank and seed cannot even be handed in."""
-    names = ["pairs", "weights", "tokenizer", "max_tokens", "dtype"]
+    names = ["pairs", "weights", "tokenizer", "max_tokens", "dtype", "device", "rows"]
     assert list(inspect.signature(reference_key).parameters) == names
 
 

@@ -70,6 +70,23 @@ def test_steps_pairs_and_tokens(config) -> None:
     assert plan["resources_per_trial"] == {"workers": 2, "cpus": 3.0, "gpus": 0.0}
 
 
+def test_the_dtype_of_scoring_is_shown_where_there_is_a_choice(config) -> None:
+    assert make_plan(config())["scoring"]["dtype"] == "float32"
+    assert not any("scoring" in line for line in plan_lines(make_plan(config())))
+    overrides = "model.dtype=bfloat16", "resources.gpus_per_worker=1"
+    plan = make_plan(config(*overrides))
+    shares = plan["scoring"]["share_by_dtype"]
+    assert list(shares) == ["bfloat16", "float32"]
+    assert 0 < shares["bfloat16"] < 0.2 < shares["float32"] < 1
+    percent = [f"{100 * share:.0f} % of the compute in {dtype}" for dtype, share in shares.items()]
+    assert plan_lines(plan)[7] == (
+        f"scoring held-out pairs takes {percent[0]}, {percent[1]}; they are scored in bfloat16 "
+        "(selection.score_dtype)"
+    )
+    chosen = make_plan(config(*overrides, "selection.score_dtype=float32"))
+    assert chosen["scoring"]["dtype"] == "float32"
+
+
 def test_a_sweep_without_confirmation_costs_its_trials(config) -> None:
     plan = make_plan(config("selection.confirm.top=0"))
     tokens = plan["tokens"]

@@ -1,5 +1,7 @@
-"""Activation checkpointing is used when memory is short. The pass itself is tested in
-tests/integration/test_pipeline.py."""
+"""What the reference's entries depend on; the noise of a dtype; checkpointing when memory is short.
+
+The pass itself is tested in tests/integration/test_pipeline.py.
+"""
 
 from __future__ import annotations
 
@@ -9,8 +11,19 @@ import pytest
 
 from dpo_core.encoding.token_table import TokenTable
 from dpo_core.scoring import row_size
+from dpo_core.scoring.reference_cache import margins
+from dpo_core.scoring.scorer import Scorer
+from dpo_core.settings import ModelSettings
+from dpo_core.storage.store import Store
 from sweeps.config.load import parse_sweep
-from sweeps.prepare.reference_pass import needs_checkpointing
+from sweeps.config.schema import SweepConfig
+from sweeps.prepare.reference_pass import (
+    NOISE_PAIRS,
+    measured_margin_noise,
+    needs_checkpointing,
+    reference_columns,
+)
+from sweeps.run_dir.paths import SweepPaths
 from tests.support.toys import toy_encoded
 
 SWEEP = """
@@ -38,3 +51,71 @@ def test_checkpointing_comes_when_memory_is_short(
     config = parse_sweep(SWEEP.format(model=toy_model, training=training), source="test")
     tokens = {"train": TokenTable.of(toy_encoded(3))}
     assert needs_checkpointing(config, tokens, "cpu") is expected
+
+
+PAIRS = TokenTable.of(toy_encoded(NOISE_PAIRS + 8))
+PRINTS = {"weights_sha256": "w", "tokenizer_sha256": "t"}
+
+
+def half(toy_model: Path, *overrides: str) -> SweepConfig:
+    text = SWEEP.format(model=toy_model, training="row_tokens: 96")
+    return parse_sweep(text, source="test", overrides=("model.dtype=bfloat16", *overrides))
+
+
+@pytest.fixture
+def paths(tmp_path: Path) -> SweepPaths:
+    return SweepPaths(Store.open(tmp_path), "sweep")
+
+
+def key_of(
+    paths: SweepPaths, config: SweepConfig, dtype: str, row_tokens: int = 96, device: str = "cpu"
+) -> str:
+    scorer = Scorer(config.model, row_tokens)
+    few = TokenTable.of(PAIRS[:1])
+    scorer.model  # noqa: B018 - loaded on this machine's device, before another is named
+    scorer.device = device
+    return reference_columns(config, paths, few, PRINTS, scorer, dtype)[0]
+
+
+def test_in_half_precision_an_entry_holds_for_its_rows_only(
+    paths: SweepPaths, toy_model: Path
+) -> None:
+    """Rounding depends on what else is in a row; in float32 that moves no margin that counts."""
+    lora, full = half(toy_model), half(toy_model, "model.adapter=null")
+    keys = {key_of(paths, lora, "bfloat16", tokens) for tokens in (96, 192)}
+    keys |= {key_of(paths, half(toy_model, "model.attention=sdpa"), "bfloat16")}
+    keys |= {key_of(paths, full, "bfloat16")}
+    keys |= {key_of(paths, lora, "bfloat16", device="cuda")}
+    assert len(keys) == 5
+    assert len({key_of(paths, lora, "float32", tokens) for tokens in (96, 192)}) == 1
+
+
+def test_float32_scores_of_rounded_weights_are_not_those_of_whole_ones(
+    paths: SweepPaths, toy_model: Path
+) -> None:
+    whole = half(toy_model, "model.dtype=float32")
+    keys = [key_of(paths, half(toy_model), "float32"), key_of(paths, whole, "float32")]
+    assert keys[0] != keys[1]
+    trained_whole = key_of(paths, half(toy_model, "model.adapter=null"), "float32")
+    assert trained_whole == keys[1], "full fine-tuning keeps float32 weights"
+
+
+@pytest.mark.parametrize("adapter", [True, False])
+def test_the_noise_is_what_the_dtype_does_to_margins(
+    paths: SweepPaths, toy_model: Path, adapter: bool
+) -> None:
+    config = half(toy_model, *(() if adapter else ("model.adapter=null",)))
+    scorer = Scorer(config.model, 96)
+    noise = measured_margin_noise(config, paths, PAIRS, PRINTS, scorer)
+    few = PAIRS[:NOISE_PAIRS]
+    difference = margins(scorer(few, "float32")) - margins(scorer(few, "bfloat16"))
+    assert noise == pytest.approx(float((difference**2).mean() ** 0.5))
+    assert noise > 1e-3
+    again = Scorer(ModelSettings(path="never loaded", dtype="bfloat16"), 96)
+    assert measured_margin_noise(config, paths, PAIRS, PRINTS, again) == noise
+
+
+def test_float32_has_no_noise_and_loads_no_model(paths: SweepPaths, toy_model: Path) -> None:
+    config = half(toy_model, "model.dtype=float32")
+    scorer = Scorer(ModelSettings(path="never loaded"))
+    assert measured_margin_noise(config, paths, PAIRS, PRINTS, scorer) == 0.0
