@@ -73,7 +73,11 @@ def test_real_human_pairs(
 ) -> None:
     """Also with a URI as storage."""
     storage = f"file://{tmp_path}/runs"
-    path = sweep_file(data={"path": str(hh_harmless), "max_tokens": 256}, storage=storage)
+    path = sweep_file(
+        data={"path": str(hh_harmless), "max_tokens": 256},
+        storage=storage,
+        selection={"min_margin": 0},  # a toy model learns nothing of them
+    )
     selection = selection_of(command("run", str(path), "--json"))
     assert selection["folder"].startswith(storage)
     paths = SweepPaths.of_folder(selection["folder"])
