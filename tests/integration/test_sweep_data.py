@@ -12,6 +12,7 @@ from dpo_core.storage.store import Store
 from sweeps.run_dir import ledger
 from sweeps.run_dir.paths import SweepPaths
 from tests.support.in_process import command
+from tests.support.toys import LENIENT
 from tests.support.whole_sweeps import selection_of
 
 pytestmark = pytest.mark.integration
@@ -76,7 +77,7 @@ def test_real_human_pairs(
     path = sweep_file(
         data={"path": str(hh_harmless), "max_tokens": 256},
         storage=storage,
-        selection={"min_margin": 0},  # a toy model learns nothing of them
+        selection={**LENIENT, "min_margin": 0},  # a toy model learns nothing of them
     )
     selection = selection_of(command("run", str(path), "--json"))
     assert selection["folder"].startswith(storage)
