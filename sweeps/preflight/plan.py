@@ -19,6 +19,7 @@ from sweeps.prepare.audit_report import finding_json, finding_lines, skipped_row
 from sweeps.prepare.memory_estimate import count_parameters, memory_bytes
 from sweeps.prepare.score_precision import (
     choose_score_dtype,
+    scoring_shares,
     sweep_tokens,
 )
 from sweeps.run_dir.paths import SPLITS
