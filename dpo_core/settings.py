@@ -114,6 +114,8 @@ class DataSettings(Settings):
     """A source with the pairs of the select split, which replaces the fraction; read like `path`."""
     final_path: str | None = Field(None, min_length=1)
     """A source with the pairs of the final split, which replaces the fraction; read like `path`."""
+    min_similarity: float = Field(0.7, ge=0.7, le=1.0)
+    """Jaccard similarity of runs of four characters from which two prompts are nearly the same."""
     generation: GenerationSettings = GenerationSettings()
     on_bad_row: Literal["fail", "skip"] = "fail"
     """`skip` leaves out a row that cannot be read or makes no pair, and reports it."""

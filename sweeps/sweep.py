@@ -110,7 +110,7 @@ def _read_splits(config: SweepConfig) -> tuple[PreferenceSplits, ReadingReport]:
         f"{len(splits.train)} train, {len(splits.select)} select, {len(splits.final)} final pairs "
         f"from {', '.join(source.path for source in config.data.all_sources)}"
     )
-    return splits, reading_report(data)
+    return splits, reading_report(data, splits)
 
 
 def _check_cluster(config: SweepConfig, paths: SweepPaths) -> None:

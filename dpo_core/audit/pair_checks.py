@@ -10,9 +10,9 @@ from __future__ import annotations
 
 import hashlib
 import math
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
-from itertools import islice
 from typing import Any
 
 import numpy as np
@@ -20,9 +20,7 @@ import numpy.typing as npt
 import pyarrow.compute as pc
 
 from dpo_core.encoding.token_table import EncodedPair, TokenTable
-from dpo_core.preferences import near_duplicates
-from dpo_core.preferences.near_duplicates import first_question
-from dpo_core.preferences.pairs import PreferencePair, chat_answer, chat_prompt
+from dpo_core.preferences.pairs import PreferencePair, chat_answer, chat_prompt, prompt_group
 from dpo_core.preferences.table import PairTable
 
 INFO, WARNING, SEVERE = "info", "warning", "severe"
@@ -31,7 +29,7 @@ Tokens = Mapping[str, Sequence[EncodedPair]]
 
 CUT_WARNING, CUT_SEVERE = 0.05, 0.25
 LONGER_WINS_WARNING = 0.65
-ALIKE_WARNING = 0.1
+ALIKE_WARNING, LARGE_GROUP_WARNING, LEAK_SEVERE = 0.1, 0.2, 0.05
 FEW_PAIRS = 100
 _SHOWN = 5
 
@@ -217,54 +215,89 @@ def _digests(pair: PreferencePair) -> tuple[int, int]:
 
 
 def _near_duplicates(tables: Mapping[str, PairTable]) -> Iterator[Finding]:
-    """Report prompts that are nearly the same, in different splits or in one split."""
-    # Held-out prompts come first, so that they are compared even where not all prompts are.
-    order = sorted(tables, key=lambda split: split == "train")
-    firsts = {split: tables[split].take(tables[split].groups.first) for split in order}
-    groups = sum(map(len, firsts.values()))
-    first_pairs = ((split, pair) for split in order for pair in firsts[split])
-    pairs = list(islice(first_pairs, near_duplicates.MAX_PROMPTS))
+    """Report prompt groups in two splits, groups of several prompts, and one that is very large."""
+    pairs_of = {
+        split: dict(zip(table.groups.names, np.bincount(table.groups.of_pair), strict=True))
+        for split, table in tables.items()
+    }
+    yield from _leaks(tables)
+    prompts = {split: _prompts_of_large_groups(table) for split, table in tables.items()}
+    alike = [
+        f"{members[0]} and {other}"
+        for groups in prompts.values()
+        for members in groups.values()
+        for other in members[1:]
+    ]
+    count = len(alike) + sum(map(len, pairs_of.values()))
+    if alike:
+        yield Finding(
+            "alike",
+            WARNING if len(alike) > ALIKE_WARNING * count else INFO,
+            len(alike),
+            "prompts are nearly the same as another one; those that are count as one in tests and "
+            "intervals, so there are fewer different prompts than it seems",
+            "drop near duplicates, or collect other prompts",
+            tuple(alike[:_SHOWN]),
+        )
+    split, group, share = _largest_group(pairs_of)
+    if share > LARGE_GROUP_WARNING:
+        members = prompts[split].get(group, [])
+        yield Finding(
+            "large_group",
+            WARNING,
+            share,
+            "of pairs are in one group of prompts, which are nearly the same or are joined by others "
+            f"in between, and so in one split ({split}) and one observation of every test",
+            "collect other prompts; where many follow one pattern, data.min_similarity: 0.9 keeps "
+            "those apart whose words differ",
+            tuple(members[:_SHOWN]),
+            is_share=True,
+        )
+
+
+def _leaks(tables: Mapping[str, PairTable]) -> Iterator[Finding]:
+    """Report groups in two splits, which only splits with files of their own can have."""
+    splits = Counter(name for table in tables.values() for name in table.groups.names)
+    first: dict[str, str] = {}
     leaks: list[str] = []
-    alike: list[str] = []
-    questions = (first_question(pair.prompt) for _, pair in pairs)
-    for position, earlier in enumerate(near_duplicates.similar_earlier(questions)):
-        elsewhere = [other for other in earlier if pairs[other][0] != pairs[position][0]]
-        if elsewhere:
-            both = sorted(
-                (pairs[position], pairs[elsewhere[0]]), key=lambda each: each[0] != "train"
-            )
-            leaks.append(" and ".join(f"{location(pair)} ({split})" for split, pair in both))
-        elif earlier:
-            alike.append(f"{location(pairs[earlier[0]][1])} and {location(pairs[position][1])}")
+    for split, table in tables.items():
+        is_shared = [splits[name] > 1 for name in table.groups.names]
+        for pair in table.take(table.groups.first[is_shared]):
+            here = f"{location(pair)} ({split})"
+            if first.setdefault(pair.group, here) != here:
+                leaks.append(f"{first[pair.group]} and {here}")
     if leaks:
-        share = len(leaks) / groups
         yield Finding(
             "near_duplicates",
-            SEVERE if share > 0.05 else WARNING,
+            SEVERE if len(leaks) > LEAK_SEVERE * len(splits) else WARNING,
             len(leaks),
             "times a held-out prompt is nearly the same as one of another split, which makes results "
             "look better than they are",
             "drop or merge near duplicates",
             tuple(leaks[:_SHOWN]),
         )
-    if alike:
-        yield Finding(
-            "alike",
-            WARNING if len(alike) > ALIKE_WARNING * groups else INFO,
-            len(alike),
-            "prompts are nearly the same as another one of their split: there are fewer different "
-            "prompts than it seems, and intervals are too narrow",
-            "drop near duplicates, or collect other prompts",
-            tuple(alike[:_SHOWN]),
-        )
-    if groups > near_duplicates.MAX_PROMPTS:
-        yield Finding(
-            "not_compared",
-            INFO,
-            groups - near_duplicates.MAX_PROMPTS,
-            f"prompts beyond the first {near_duplicates.MAX_PROMPTS:,} were compared word for word "
-            "only, not for near duplicates",
-        )
+
+
+def _prompts_of_large_groups(table: PairTable) -> dict[str, list[str]]:
+    """Return where the first pair of each prompt stands, by group, for groups of several pairs."""
+    groups = table.groups
+    in_large = np.flatnonzero(np.bincount(groups.of_pair)[groups.of_pair] > 1)
+    prompts: dict[str, dict[str, str]] = {}
+    for pair in table.take(in_large):
+        of_group = prompts.setdefault(pair.group, {})
+        of_group.setdefault(prompt_group(chat_prompt(pair.prompt)), location(pair))
+    return {group: list(locations.values()) for group, locations in prompts.items()}
+
+
+def _largest_group(pairs_of: Mapping[str, Mapping[str, int]]) -> tuple[str, str, float]:
+    """Return split and name of the group of most pairs, and its share of all pairs."""
+    total = sum(sum(counts.values()) for counts in pairs_of.values())
+    count, split, group = max(
+        (count, split, group)
+        for split, counts in pairs_of.items()
+        for group, count in counts.items()
+    )
+    return split, group, float(count / total)
 
 
 def _indistinct(encoded: TokenTable, locations: _Locations) -> Iterator[Finding]:

@@ -26,7 +26,8 @@ class PreferencePair:
     id: str
     """A hash of the content, 16 hex digits; the second of two identical pairs ends in `-2`."""
     group: str
-    """A hash of the first user message; all pairs of a group must be in the same split."""
+    """The unit of splits, tests and intervals, 16 hex digits. As pairs are read, a hash of the first
+    user message; `split_pairs` puts all that are nearly the same into one group."""
     prompt: Turns | str
     chosen: Turns | str
     rejected: Turns | str
@@ -110,14 +111,43 @@ def pair_id(prompt: Turns, chosen: Turns, rejected: Turns) -> str:
 
 def prompt_group(prompt: Turns) -> str:
     """Return 16 hex digits for the first user message, whatever its case, width and white space."""
-    question = next(message["content"] for message in prompt if message["role"] == "user")
-    return _digest(_normalized(question))
+    return _digest(_folded(_first_message(prompt)))
 
 
-def _normalized(text: str) -> str:
+def normalized_question(prompt: Turns | str) -> str:
+    """Return the first user message without case, width, punctuation and extra white space.
+
+    One of punctuation alone keeps it.
+    """
+    folded = _folded(_first_message(chat_prompt(prompt)))
+    return " ".join(folded.translate(_SPACES).split()) or folded
+
+
+def question_id(question: str) -> str:
+    """Return 16 hex digits for a normalized question."""
+    return _digest(question)
+
+
+def _first_message(prompt: Turns) -> str:
+    return next(message["content"] for message in prompt if message["role"] == "user")
+
+
+def _folded(text: str) -> str:
     # Casefolding can undo NFKC (and the other way round), hence twice.
     folded = unicodedata.normalize("NFKC", text).casefold()
     return " ".join(unicodedata.normalize("NFKC", folded).split())
+
+
+class _PunctuationToSpace(dict[int, str]):
+    """A table for `str.translate`, filled in as characters come."""
+
+    def __missing__(self, code: int) -> str:
+        character = chr(code)
+        self[code] = " " if unicodedata.category(character).startswith("P") else character
+        return self[code]
+
+
+_SPACES = _PunctuationToSpace()
 
 
 def _digest(text: str) -> str:

@@ -5,14 +5,15 @@ from __future__ import annotations
 import hashlib
 import json
 import math
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 from dpo_core.errors import DataError, SettingsError
-from dpo_core.preferences.near_duplicates import first_question, representatives
-from dpo_core.preferences.pairs import PreferencePair, to_row
+from dpo_core.preferences.near_duplicates import MIN_SIMILARITY, Sketches
+from dpo_core.preferences.pairs import PreferencePair, normalized_question, question_id, to_row
+from dpo_core.preferences.prompt_splits import LEFT_OUT, assign_prompts
 from dpo_core.preferences.table import PairTable
 
 SPLITS = ("train", "select", "final")
@@ -25,6 +26,8 @@ class PreferenceSplits:
     train: Sequence[PreferencePair]
     select: Sequence[PreferencePair]
     final: Sequence[PreferencePair]
+    left_out: Sequence[PreferencePair] = ()
+    """Pairs that are in no split, because their prompts are nearly those of two splits."""
 
 
 def split_pairs(
@@ -34,12 +37,13 @@ def split_pairs(
     select_fraction: float,
     final_fraction: float,
     fixed_splits: Mapping[str, Sequence[PreferencePair]] | None = None,
+    opened: Collection[str] = (),
+    min_similarity: float = MIN_SIMILARITY,
 ) -> PreferenceSplits:
-    """Assign prompt groups to the splits.
+    """Assign prompt groups to the splits: prompts that are nearly the same, directly or by others.
 
-    The split of a group depends on the group and `seed` alone. A group whose question is nearly the
-    same as that of an earlier group goes where that group goes. So near duplicates stay together,
-    and pairs that are appended later move no earlier pair.
+    The split of a group depends on its prompts and `seed` alone. So the order of the pairs moves none,
+    and pairs that are added or removed move only those of groups that they join or divide.
 
     Args:
         pairs: The pairs to split.
@@ -47,29 +51,75 @@ def split_pairs(
         select_fraction: The fraction of groups in `select`, above 0 and below 1; the numbers of
             groups match it only about.
         final_fraction: The fraction of groups in `final`, likewise.
-        fixed_splits: Splits that are used as they are, by name; no group is assigned to them.
+        fixed_splits: Splits that are used as they are, by name. Pairs whose prompts are nearly the
+            same as theirs are left out.
+        opened: The `question_id` of each prompt of final splits that were opened before. Their pairs
+            are in `final`, or left out where `final` is fixed. A pair that would join their group
+            with one of another split is left out.
+        min_similarity: Jaccard similarity from which prompts are nearly the same, at least 0.7.
 
     Returns:
-        The pairs of each split.
+        The pairs of each split, each with its prompt group.
 
     Raises:
         SettingsError: A fraction is not between 0 and 1, or the fractions leave no training pairs.
         DataError: A split is empty.
     """
-    fixed_splits = fixed_splits or {}
-    fractions = {"select": select_fraction, "final": final_fraction}
-    fractions = {name: f for name, f in fractions.items() if name not in fixed_splits}
+    fixed = {name: PairTable.of(part) for name, part in (fixed_splits or {}).items()}
+    every = {"select": select_fraction, "final": final_fraction}
+    fractions = {name: fraction for name, fraction in every.items() if name not in fixed}
     _check_fractions(fractions)
     table = PairTable.of(pairs)
-    groups = table.groups
-    questions = (first_question(pair.prompt) for pair in table.take(groups.first))
-    draws = (group_draw(seed, groups.names[i]) for i in representatives(questions))
-    assigned = np.array([_split_of(draw, fractions) for draw in draws], dtype=str)
-    of_pair = assigned[groups.of_pair]
-    parts = {name: table.take(np.flatnonzero(of_pair == name)) for name in SPLITS}
-    parts |= {name: PairTable.of(part) for name, part in fixed_splits.items()}
-    _check_none_empty(parts, len(groups.names), fractions)
-    return PreferenceSplits(**parts)
+    names, sketches, bound = _sketch_prompts([*fixed.values(), table], min_similarity, set(opened))
+    bound |= {group: name for name, part in fixed.items() for group in part.groups.names}
+    prompts = assign_prompts(
+        names,
+        sketches,
+        bound,
+        fractions,
+        lambda cluster: _split_of(group_draw(seed, cluster), every, fractions),
+    )
+    of_group = [prompts.split[group] for group in table.groups.names]
+    of_group = [name if name in {"train", *fractions} else LEFT_OUT for name in of_group]
+    of_pair = np.array(of_group, dtype=str)[table.groups.of_pair]
+    parts = {name: table.take(np.flatnonzero(of_pair == name)) for name in (*SPLITS, LEFT_OUT)}
+    parts |= fixed
+    parts = {name: part.with_groups(prompts.cluster) for name, part in parts.items()}
+    left_out = parts.pop(LEFT_OUT)
+    _check_none_empty(parts, len(left_out), len(prompts.split), fractions)
+    return PreferenceSplits(**parts, left_out=left_out)
+
+
+def _sketch_prompts(
+    tables: Iterable[PairTable], min_similarity: float, opened: Collection[str]
+) -> tuple[list[str], Sketches, dict[str, str]]:
+    """Sketch each prompt group, as it was read, once; the questions' texts go by one at a time.
+
+    Args:
+        tables: All pairs.
+        min_similarity: Jaccard similarity from which prompts are nearly the same.
+        opened: The `question_id` of each prompt of final splits that were opened before.
+
+    Returns:
+        The groups' names; their sketches; and the split of those groups that were opened: `final`.
+    """
+    names: list[str] = []
+    bound: dict[str, str] = {}
+
+    def questions() -> Iterator[str]:
+        seen: set[str] = set()
+        for table in tables:
+            for pair in table.take(table.groups.first):
+                if pair.group in seen:
+                    continue
+                seen.add(pair.group)
+                names.append(pair.group)
+                question = normalized_question(pair.prompt)
+                if opened and question_id(question) in opened:
+                    bound[pair.group] = "final"
+                yield question
+
+    return names, Sketches.of(questions(), min_similarity), bound
 
 
 def group_draw(seed: int, group: str) -> float:
@@ -79,12 +129,16 @@ def group_draw(seed: int, group: str) -> float:
     return (int.from_bytes(digest[:8], "big") >> 11) / 2**53
 
 
-def _split_of(draw: float, fractions: Mapping[str, float]) -> str:
+def _split_of(draw: float, fractions: Mapping[str, float], drawn: Collection[str]) -> str:
+    """Return the split in whose part of [0, 1) the draw falls.
+
+    A split that gets a file of its own leaves its part to `train`, so that no other part moves.
+    """
     end = 0.0
     for name in ("final", "select"):
-        end += fractions.get(name, 0.0)
+        end += fractions[name]
         if draw < end:
-            return name
+            return name if name in drawn else "train"
     return "train"
 
 
@@ -101,21 +155,30 @@ def _check_fractions(fractions: Mapping[str, float]) -> None:
 
 
 def _check_none_empty(
-    parts: Mapping[str, PairTable], groups: int, fractions: Mapping[str, float]
+    parts: Mapping[str, PairTable], left_out: int, prompts: int, fractions: Mapping[str, float]
 ) -> None:
     shares = {"train": 1 - sum(fractions.values()), **fractions}
+    groups = sum(len(parts[name].groups.names) for name in shares)
     for name, part in parts.items():
         if not len(part):
-            raise DataError(_empty_split(name, shares.get(name, 1.0), groups))
+            message = _empty_split(name, shares.get(name, 1.0), groups, prompts)
+            raise DataError(message + (_MANY_LEFT_OUT.format(left_out) if left_out else ""))
 
 
-def _empty_split(name: str, fraction: float, groups: int) -> str:
+_MANY_LEFT_OUT = (
+    "; {} pairs are left out, whose prompts are nearly those of a split that was read from its own "
+    "file, or of a final split that was opened before"
+)
+
+
+def _empty_split(name: str, fraction: float, groups: int, prompts: int) -> str:
     # n groups all miss a split of fraction f with probability (1 - f)^n; below 1 % is enough.
-    needed = max(3, math.ceil(math.log(0.01) / math.log1p(-fraction)))
+    needed = max(3, math.ceil(math.log(0.01) / math.log1p(-fraction))) if fraction < 1 else 3
     missing = f", {needed - groups} more than there are" if needed > groups else ""
+    alike = f" (nearly the same of {prompts} prompts)" if groups < prompts else ""
     change = "smaller fractions to the others" if name == "train" else f"a larger {name}_fraction"
     return (
-        f"split {name!r} is empty: none of {groups} prompt groups fell into its fraction "
+        f"split {name!r} is empty: none of {groups} prompt groups{alike} fell into its fraction "
         f"{fraction:g}, which takes about {needed} groups{missing}; add data, give {change}, "
         "or try another seed"
     )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import tempfile
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -58,6 +58,15 @@ class PairTable(Sequence[PreferencePair]):
     def take(self, order: Indices) -> PairTable:
         """Return the pairs at these positions, in this order, without copying them."""
         return PairTable(self.table, self.order[order], self.keep_alive)
+
+    def with_groups(self, names: Mapping[str, str]) -> PairTable:
+        """Return the pairs with other groups, each by the name of its present one, if it is there."""
+        column = self.table.schema.get_field_index("group")
+        present = self.table["group"].combine_chunks().dictionary_encode()
+        renamed = [names.get(name, name) for name in present.dictionary.to_pylist()]
+        groups = pa.array(renamed, pa.string()).take(present.indices)
+        table = self.table.set_column(column, "group", groups)
+        return PairTable(table, self.order, self.keep_alive)
 
     def __len__(self) -> int:
         return len(self.order)

@@ -40,7 +40,9 @@ def _audit(config: SweepConfig, run: DryRun, with_model: bool) -> AuditJson:
     if with_model:
         findings += _reference_findings(config, run)
     refuses = config.data.on_bad_row == "fail"
-    return build_audit(splits, tokens, findings, reading_report(data), refuses_bad_rows=refuses)
+    return build_audit(
+        splits, tokens, findings, reading_report(data, splits), refuses_bad_rows=refuses
+    )
 
 
 def _reference_findings(config: SweepConfig, run: DryRun) -> list[Finding]:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections import Counter
 
-from dpo_core.audit.pair_checks import INFO
+from dpo_core.audit.pair_checks import INFO, by_severity, location
 from dpo_core.encoding.packing import pack
 from dpo_core.encoding.token_table import encoding_report
 from dpo_core.settings import DEFAULT_ROW_TOKENS
@@ -15,7 +15,7 @@ from dpo_core.training.trainer import check_trl_fields
 from sweeps.config.schema import SweepConfig
 from sweeps.preflight.dry_run import DryRun, dry_run
 from sweeps.preflight.json_types import Plan, ScoringPlan
-from sweeps.prepare.audit_report import finding_json, finding_lines, skipped_rows
+from sweeps.prepare.audit_report import finding_json, finding_lines, left_out, skipped_rows
 from sweeps.prepare.memory_estimate import count_parameters, memory_bytes
 from sweeps.prepare.score_precision import (
     choose_score_dtype,
@@ -38,6 +38,7 @@ def make_plan(config: SweepConfig) -> Plan:
 
 def _plan(config: SweepConfig, run: DryRun) -> Plan:
     data, tokens = run.data, run.tokens
+    findings = [*run.findings, *left_out([location(pair) for pair in run.splits.left_out])]
     reports = {split: encoding_report(tokens[split]) for split in SPLITS}
     train = reports["train"]
     counts = sweep_tokens(config, {split: reports[split].as_dict() for split in SPLITS})
@@ -61,7 +62,7 @@ def _plan(config: SweepConfig, run: DryRun) -> Plan:
         "pairs": {s: reports[s].pairs for s in SPLITS},
         "pairs_by_source": dict(Counter(data.pairs.column("source"))),
         "golden_waiting": data.pairs.unanswered_count,
-        "findings": [finding_json(finding) for finding in run.findings],
+        "findings": [finding_json(finding) for finding in by_severity(findings)],
         "annotator_agreement": data.agreement,
         "rows_skipped": list(data.skipped),
         # Once a pair, though both its prompt and its answers may have been cut.

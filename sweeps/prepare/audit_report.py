@@ -3,8 +3,9 @@
 The command `audit` prints it; `prepare` stores it as audit.json, which the report shows.
 
 audit.json: {"pairs": {split: n}, "prompts": n, "annotator_agreement": {source: α}, "lengths": {part:
-{"p5": tokens}}, "histogram": {part: {"counts", "edges"}}, "rows_skipped": [why], "findings": [{"code",
-"severity", "number", "is_share", "message", "remedy", "places"}]}, findings by severity.
+{"p5": tokens}}, "histogram": {part: {"counts", "edges"}}, "rows_skipped": [why], "rows_left_out":
+[location], "findings": [{"code", "severity", "number", "is_share", "message", "remedy", "places"}]},
+findings by severity.
 
 Tested in tests/unit/sweeps/preflight/test_audit.py.
 """
@@ -51,10 +52,15 @@ def build_audit(
     """
     encoded = TokenTable.concatenate(tokens[split] for split in SPLITS)
     tables = {split: PairTable.of(getattr(splits, split)) for split in SPLITS}
-    every = [*findings, *_bad_rows(reading["rows_skipped"], refuses_bad_rows)]
+    every = [
+        *findings,
+        *_bad_rows(reading["rows_skipped"], refuses_bad_rows),
+        *left_out(reading["rows_left_out"]),
+    ]
     return {
         "annotator_agreement": reading["annotator_agreement"],
         "rows_skipped": reading["rows_skipped"],
+        "rows_left_out": reading["rows_left_out"],
         "pairs": {split: len(table) for split, table in tables.items()},
         "prompts": sum(len(table.groups.names) for table in tables.values()),
         "lengths": length_percentiles(encoded),
@@ -95,6 +101,20 @@ def _bad_rows(reasons: Sequence[str], refused: bool) -> Iterator[Finding]:
         "correct them" + (", or leave them out with data.on_bad_row: skip" if refused else ""),
         tuple(reasons[:_SHOWN]),
     )
+
+
+def left_out(rows: Sequence[str]) -> Iterator[Finding]:
+    """Report the pairs that are in no split."""
+    if rows:
+        yield Finding(
+            "left_out",
+            WARNING,
+            len(rows),
+            "pairs are in no split: their prompts are nearly the same as prompts of a split with a file "
+            "of its own, or would join training with a final split that was opened before",
+            "nothing, unless they are many: then give final a file of its own with other prompts",
+            tuple(rows[:_SHOWN]),
+        )
 
 
 def audit_lines(audit: AuditJson) -> list[str]:

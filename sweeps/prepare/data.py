@@ -9,6 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from dpo_core.audit.pair_checks import location
 from dpo_core.encoding import encode
 from dpo_core.encoding.token_table import TokenTable
 from dpo_core.errors import SettingsError
@@ -70,12 +71,17 @@ def split_data(config: SweepConfig, loaded: LoadedData) -> PreferenceSplits:
         select_fraction=data.select_fraction,
         final_fraction=data.final_fraction,
         fixed_splits=loaded.fixed_splits,
+        min_similarity=data.min_similarity,
     )
 
 
-def reading_report(loaded: LoadedData) -> ReadingReport:
+def reading_report(loaded: LoadedData, splits: PreferenceSplits) -> ReadingReport:
     """Return what an audit says about the reading itself."""
-    return {"annotator_agreement": loaded.agreement, "rows_skipped": list(loaded.skipped)}
+    return {
+        "annotator_agreement": loaded.agreement,
+        "rows_skipped": list(loaded.skipped),
+        "rows_left_out": [location(pair) for pair in splits.left_out],
+    }
 
 
 def encode_splits(

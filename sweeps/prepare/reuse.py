@@ -59,6 +59,7 @@ def reusable_pairs(paths: SweepPaths) -> tuple[PreferenceSplits, ReadingReport] 
     return splits, {
         "annotator_agreement": audit.get("annotator_agreement", {}),
         "rows_skipped": audit.get("rows_skipped", []),
+        "rows_left_out": audit.get("rows_left_out", []),
     }
 
 

@@ -342,10 +342,13 @@ class TrendRow(NightRow):
 
 
 class ReadingReport(TypedDict):
-    """Facts about reading the data: Krippendorff's α by source, and why rows make no pair."""
+    """Facts about reading the data: Krippendorff's α by source, and which rows are in no split."""
 
     annotator_agreement: Mapping[str, float]
     rows_skipped: Sequence[str]
+    """Why each of these rows makes no pair."""
+    rows_left_out: Sequence[str]
+    """Where each pair stands whose prompt is nearly that of two splits."""
 
 
 class FindingJson(TypedDict):

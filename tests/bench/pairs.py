@@ -27,7 +27,7 @@ def pick(
         parts = _split(short, seed)
         kept = {pair.id for name, count in wanted.items() for pair in parts[name][:count]}
         picked = [pair for pair in short if pair.id in kept]
-        # A prompt goes where the first that is nearly the same goes, which may have been left out.
+        # Prompts that are left out may have joined others, which then go elsewhere.
         if _sizes(_split(picked, seed)) == wanted:
             return picked, seed
     raise ValueError(f"{len(short)} pairs cannot be dealt out as {wanted}; give a larger file")

@@ -55,7 +55,7 @@ def soak(model: Path, pairs: Path, storage: Path, trials: int) -> Soaked:
         "name": "soak",
         "storage": str(storage),
         "model": {"path": str(model), "adapter": {"rank": 4}},
-        "data": {"path": str(pairs), "max_tokens": 256},
+        "data": {"path": str(pairs), "max_tokens": 256, "min_similarity": 1.0},
         "space": {
             "beta": {"log_uniform": [0.05, 0.5]},
             "learning_rate": {"log_uniform": [1e-6, 1e-4]},
@@ -67,7 +67,8 @@ def soak(model: Path, pairs: Path, storage: Path, trials: int) -> Soaked:
     config = parse_sweep(dump_yaml(tree), source="soak.yaml")
     paths = SweepPaths(Store.open(storage), "soak")
     data = read_data(config)
-    splits, said = split_data(config, data), reading_report(data)
+    splits = split_data(config, data)
+    said = reading_report(data, splits)
     prepared = prepare(config, paths, splits, said, lambda f, *a: f(*a))
     memory: list[int] = []
     me, since = psutil.Process(), time.monotonic()

@@ -48,6 +48,7 @@ def config(toy_model: Path, tmp_path: Path) -> SweepConfig:
         f"name: toy\nstorage: {tmp_path}/runs\nmodel: {{path: {toy_model}}}\nspace: lora\n"
         f"data:\n  sources: [{{path: {tmp_path}/humans.jsonl}}, "
         f"{{path: {experts}, kind: golden}}]\n  generation: {{max_new_tokens: 4}}\n"
+        "  min_similarity: 1.0\n"
         "training: {max_steps: 4}\nsearch: {concurrent: 2}\n",
         source="sweep.yaml",
     )
@@ -73,7 +74,8 @@ class Here:
 def prepared(config: SweepConfig, sweep_id: str, call: Here) -> tuple[SweepPaths, Prepared]:
     paths = SweepPaths(Store.open(config.storage), sweep_id)
     data = read_data(config)
-    return paths, prepare(config, paths, split_data(config, data), reading_report(data), call)
+    splits = split_data(config, data)
+    return paths, prepare(config, paths, splits, reading_report(data, splits), call)
 
 
 def test_golden_prompts_go_to_all_workers_and_go_on_after_a_kill(
@@ -144,7 +146,8 @@ def test_two_workers_answer_and_one_that_is_killed_goes_on(
     cache = paths.reference_cache.at("golden")
     killed = False
     with connected(), ThreadPoolExecutor(1) as pool:
-        splits, said = split_data(config, data), reading_report(data)
+        splits = split_data(config, data)
+        said = reading_report(data, splits)
         preparing = pool.submit(prepare, config, paths, splits, said, remote_call_for(config))
         while not preparing.done():
             workers = answering()

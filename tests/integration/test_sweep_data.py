@@ -38,6 +38,7 @@ def test_a_sweep_fed_from_several_sources(
         ],
         "generation": {"max_new_tokens": 8},
         "max_tokens": 256,
+        "min_similarity": 1.0,
     }
     selection = selection_of(command("run", str(sweep_file(data=data)), "--json"))
     kinds = {"humans", "golden", "attacks"}

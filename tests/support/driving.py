@@ -26,7 +26,7 @@ def write_sweep(folder: Path, model: Path, pairs: Path, **sections: Any) -> Path
         "name": "toy",
         "storage": str(folder / "runs"),
         "model": {"path": str(model), "adapter": {"rank": 4}},
-        "data": {"path": str(pairs), "max_tokens": 256},
+        "data": {"path": str(pairs), "max_tokens": 256, "min_similarity": 1.0},
         "space": {
             "beta": {"log_uniform": [0.05, 0.5]},
             "learning_rate": 0.003,

@@ -50,6 +50,7 @@ def sweep_yaml(storage: Path, model: Path, pairs: Path, **changes: Any) -> str:
         "data": {
             "path": str(pairs),
             "max_tokens": 256,
+            "min_similarity": 1.0,
             "select_fraction": 0.3,
             "final_fraction": 0.4,
         },

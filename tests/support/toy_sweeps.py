@@ -35,7 +35,7 @@ from sweeps.selection.candidates import CandidateRules
 YAML = """\
 name: scripted
 model: {path: models/tiny, dtype: float32}
-data: {path: pairs.jsonl}
+data: {path: pairs.jsonl, min_similarity: 1.0}
 space:
   beta: {log_uniform: [0.01, 0.5]}
   learning_rate: {log_uniform: [1e-6, 1e-4]}

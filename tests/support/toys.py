@@ -74,7 +74,10 @@ _BAD = (
 
 
 def toy_pairs(count: int = 16, seed: int = 0) -> list[PreferencePair]:
-    """Chat pairs with distinct prompts (a number sees to that), longer or shorter at random."""
+    """Chat pairs with distinct prompts (a number sees to that), longer or shorter at random.
+
+    The prompts are nearly the same: sweeps of them set `data.min_similarity: 1.0`.
+    """
     rng = random.Random(seed)
     pairs = []
     for number in range(count):

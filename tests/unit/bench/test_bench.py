@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import multiprocessing
 import os
 import time
@@ -15,7 +16,7 @@ from tests.bench.pairs import WANTED, pick, write
 from tests.bench.slope import slope_ratio
 from tests.bench.table import Row, table
 from tests.bench.turns import Loop, PassOn, alternate
-from tests.support.toys import toy_pairs
+from tests.support.toys import text_pair, toy_pairs
 
 SHAPE = Shape(body=100, head=50, layers=2, attention_width=4)
 
@@ -35,7 +36,8 @@ def test_step_flops_by_hand(full: bool, per_parameter: int) -> None:
 
 
 def test_picks_exactly_so_many_of_each_split(tmp_path) -> None:
-    picked, seed = pick(toy_pairs(400), WANTED)
+    words = (hashlib.sha256(f"{n}".encode()).hexdigest()[:12] for n in range(400))
+    picked, seed = pick([text_pair(f"May I take {word}?", "Ask.", "No.") for word in words], WANTED)
     read_back = load_pairs(str(write(picked, tmp_path / "pairs.jsonl")), split="train")
     assert [p.id for p in read_back] == [p.id for p in picked]
     splits = split_pairs(read_back, seed=seed, select_fraction=0.2, final_fraction=0.2)

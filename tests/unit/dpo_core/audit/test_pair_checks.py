@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -59,30 +60,42 @@ def test_contradicting_pairs() -> None:
     assert findings_in({**SPLITS, "train": both * 10})["contradicting"].severity == SEVERE
 
 
-def test_near_duplicates_are_leaks_across_splits_only() -> None:
-    words = "may a child of four years take the syrup for adults before going to bed at night"
-    near = pair(f"{words} please"), pair(f"{words} thanks")
-    finding = findings_in({**SPLITS, "train": [near[0]], "final": [near[1]]})["near_duplicates"]
-    assert finding.number == 1
-    assert finding.places == ("data:1 (train) and data:1 (final)",)
-    within = findings_in({**SPLITS, "train": list(near)})
-    assert "near_duplicates" not in within
-    assert (within["alike"].number, within["alike"].severity) == (1, INFO)
-    assert within["alike"].places == ("data:1 and data:1",)
+def grouped(*prompts: str) -> list[PreferencePair]:
+    """Pairs of one group, as `split_pairs` leaves those that are nearly the same."""
+    return [replace(pair(prompt), group="near", line=n) for n, prompt in enumerate(prompts, 1)]
 
 
-def test_held_out_prompts_are_compared_first(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("dpo_core.preferences.near_duplicates.MAX_PROMPTS", 2)
-    words = "may a child of four years take the syrup for adults before going to bed at night"
-    splits = {
-        "train": [pair(f"{n} asks about something else") for n in range(10)],
-        "select": [pair(f"{words} please")],
-        "final": [pair(f"{words} thanks")],
-    }
-    tokens = {split: tokens_of(pairs) for split, pairs in splits.items()}
-    findings = {f.code: f for f in audit(splits, tokens, 512)}
-    assert findings["near_duplicates"].number == 1
-    assert findings["not_compared"].number == 10
+def test_a_group_in_two_splits_is_a_leak() -> None:
+    first, second = grouped("Is it safe now?", "Is it safe?")
+    finding = findings_in({**SPLITS, "train": [first], "final": [second]})["near_duplicates"]
+    assert (finding.number, finding.severity) == (1, WARNING)
+    assert finding.places == ("data:1 (train) and data:2 (final)",)
+    many = [replace(pair(f"{n} is asked"), group=f"g{n}") for n in range(40)]
+    splits = {**SPLITS, "train": many, "final": many}
+    assert findings_in(splits)["near_duplicates"].severity == SEVERE
+
+
+def test_prompts_of_one_group_count_once() -> None:
+    findings = findings_in(
+        {**SPLITS, "select": grouped("Is it?", "Is it not?", "Is it?", "Is it so?")}
+    )
+    assert set(findings) == {"alike", "repeated"}
+    assert (findings["alike"].number, findings["alike"].severity) == (2, INFO)
+    assert findings["alike"].places == ("data:1 and data:2", "data:1 and data:4")
+    many = grouped(*(f"{n} is asked" for n in range(100)))
+    assert findings_in({**SPLITS, "train": many})["alike"].severity == WARNING
+
+
+@pytest.mark.parametrize(("size", "is_large"), [(112, False), (113, True)])
+def test_one_group_with_a_fifth_of_all_pairs(size: int, is_large: bool) -> None:
+    findings = findings_in({**SPLITS, "train": grouped(*(f"{n} is asked" for n in range(size)))})
+    assert ("large_group" in findings) == is_large
+    if is_large:
+        finding = findings["large_group"]
+        assert (finding.severity, finding.is_share) == (WARNING, True)
+        assert finding.number == pytest.approx(size / (450 + size))
+        assert "(train)" in finding.message
+        assert finding.places[:2] == ("data:1", "data:2")
 
 
 def test_cut_pairs_say_what_would_keep_them() -> None:

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dpo_core.preferences import PreferencePair, as_chat, pair_from_row, to_row
-from dpo_core.preferences.pairs import number_repeats
+from dpo_core.preferences.pairs import normalized_question, number_repeats, question_id
 from tests.support.preference_rows import ASK, CHAT_ROW, GOOD, SYSTEM, TEXT_ROW
 
 WHERE = "pairs.jsonl:3"
@@ -98,6 +98,21 @@ def test_chosen_and_rejected_are_not_interchangeable() -> None:
 )
 def test_a_group_is_blind_to_case_width_and_white_space(spelling: str) -> None:
     assert read(TEXT_ROW | {"prompt": spelling}).group == read(TEXT_ROW).group
+
+
+@pytest.mark.parametrize(
+    ("prompt", "question"),
+    [
+        ("  How much, then:\n50 % of C++? ", "how much then 50 of c++"),
+        ("\u00bfCu\u00e1nto\u00a0AGUA?", "cu\u00e1nto agua"),
+        ("?!", "?!"),
+        ([SYSTEM, ASK, GOOD, {"role": "user", "content": "And in summer?"}], None),
+    ],
+)
+def test_a_normalized_question_has_no_punctuation(prompt: Any, question: str | None) -> None:
+    expected = question or normalized_question(ASK["content"])
+    assert normalized_question(prompt) == expected
+    assert len(question_id(expected)) == 16
 
 
 def test_a_group_is_the_first_user_message() -> None:

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
+import random
+from dataclasses import replace
+from importlib.resources import files
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -19,13 +23,16 @@ from dpo_core.preferences import (
     split_lines,
     split_pairs,
 )
-from dpo_core.preferences.pairs import number_repeats
+from dpo_core.preferences.pairs import normalized_question, number_repeats, question_id
 from dpo_core.preferences.split import group_draw
+from tests.support.outside_inputs import outside_input
 from tests.support.toys import text_pair
 
 
 def pair(question: int, answer: int = 0) -> PreferencePair:
-    row = {"prompt": f"Question {question}?", "chosen": f"Yes {answer}", "rejected": "No\u2028"}
+    # No two questions are nearly the same, as those that differ in a number would be.
+    word = hashlib.sha256(f"{question}".encode()).hexdigest()[:12]
+    row = {"prompt": f"What is {word}?", "chosen": f"Yes {answer}", "rejected": "No\u2028"}
     return pair_from_row(row, where="here")
 
 
@@ -179,9 +186,176 @@ def test_prompts_that_ask_nearly_the_same_stay_together(seed: int) -> None:
         assert len({places[pair.id] for pair in NEAR[start : start + 3]}) == 1
 
 
+def clusters_of(splits: PreferenceSplits) -> dict[str, str]:
+    return {p.id: p.group for part in vars(splits).values() for p in part}
+
+
 @unhurried
-@given(seed=seeds, first=st.integers(1, len(NEAR)))
-def test_near_duplicates_that_are_appended_move_no_pair(seed: int, first: int) -> None:
-    before = homes(split(BASE + NEAR[:first], seed))
-    after = homes(split(BASE + NEAR, seed))
-    assert before.items() <= after.items()
+@given(seed=seeds, count=st.integers(1, len(NEAR)))
+def test_near_duplicates_that_are_added_move_only_pairs_of_their_cluster(
+    seed: int, count: int
+) -> None:
+    before, after = split(BASE + NEAR[:count], seed), split(BASE + NEAR, seed)
+    unchanged = {id for id, _ in clusters_of(before).items() & clusters_of(after).items()}
+    assert unchanged >= {pair.id for pair in BASE}
+    moved = {id for id, _ in homes(before).items() - homes(after).items()}
+    assert not moved & unchanged
+
+
+def test_a_question_with_other_punctuation_is_the_same() -> None:
+    variants = [
+        text_pair(q, "Ask.", "No.") for q in ("Is it safe?", "is it safe", "- Is it, safe!")
+    ]
+    for seed in range(20):
+        splits = split(BASE + variants, seed)
+        assert len({homes(splits)[pair.id] for pair in variants}) == 1
+        assert len({clusters_of(splits)[pair.id] for pair in variants}) == 1
+
+
+def windows(count: int) -> list[PreferencePair]:
+    """Pairs whose questions are like the next one, in chains of six, in no order of their likeness."""
+    words = [hashlib.sha256(f"word {n}".encode()).hexdigest()[:6] for n in range(40 * count)]
+    starts = [40 * chain + 3 * link for chain in range(count // 6) for link in range(6)]
+    return [text_pair(" ".join(words[n : n + 24]), "Ask.", "No.") for n in starts]
+
+
+def test_a_pair_has_its_cluster_as_its_group() -> None:
+    chains = windows(60)
+    groups = clusters_of(split(BASE + chains))
+    for start in range(0, len(chains), 6):
+        chain = chains[start : start + 6]
+        assert {groups[pair.id] for pair in chain} == {min(pair.group for pair in chain)}
+    assert all(groups[pair.id] == pair.group for pair in BASE)
+
+
+def shuffled_away(pairs: list[PreferencePair]) -> int:
+    """Count the pairs that are in another split when the rows are shuffled, five times."""
+    before = homes(split(pairs))
+    moved = 0
+    for seed in range(5):
+        after = homes(split(random.Random(seed).sample(pairs, len(pairs))))
+        moved += sum(after[id] != name for id, name in before.items())
+    return moved
+
+
+def test_shuffling_rows_moves_no_pair() -> None:
+    pairs = windows(900)
+    assert len(pairs) == 900
+    assert len(set(clusters_of(split(pairs)).values())) == 150
+    assert shuffled_away(pairs) == 0
+
+
+def test_shuffling_the_rows_of_the_demo_moves_no_pair() -> None:
+    assert shuffled_away(load_pairs(str(files("sweeps.demo") / "pharmacy.jsonl"))) == 0
+
+
+def test_shuffling_the_rows_of_real_pairs_moves_no_pair() -> None:
+    assert shuffled_away(load_pairs(str(outside_input("data/hh_harmless.jsonl")))) == 0
+
+
+def test_prompts_less_similar_than_the_limit_are_apart() -> None:
+    pairs = windows(60)
+    splits = split_pairs(
+        BASE + pairs, seed=0, select_fraction=0.2, final_fraction=0.2, min_similarity=1.0
+    )
+    assert len({p.group for part in vars(splits).values() for p in part}) == 200 + 60
+
+
+# Splits that are fixed, and final splits that were opened before
+
+
+def test_pairs_that_are_like_those_of_a_fixed_split_are_left_out() -> None:
+    first, near, again = windows(6)[:3]
+    splits = split_pairs(
+        [*BASE, first, near, again],
+        seed=0,
+        select_fraction=0.2,
+        final_fraction=0.2,
+        fixed_splits={"final": [first]},
+    )
+    assert [p.id for p in splits.final] == [first.id]
+    assert [p.id for p in splits.left_out] == [first.id, near.id]
+    assert homes(splits)[again.id] in {"train", "select"}
+
+
+def opened_by(splits: PreferenceSplits) -> set[str]:
+    return {question_id(normalized_question(pair.prompt)) for pair in splits.final}
+
+
+@unhurried
+@given(seed=seeds, other_seed=seeds)
+def test_pairs_of_a_final_that_was_opened_stay_in_final(seed: int, other_seed: int) -> None:
+    pairs = BASE + NEAR
+    before = split(pairs, seed)
+    after = split_pairs(
+        pairs,
+        seed=other_seed,
+        select_fraction=0.2,
+        final_fraction=0.2,
+        opened=opened_by(before),
+    )
+    assert {p.id for p in before.final} <= {p.id for p in after.final}
+    assert not after.left_out
+    again = split_pairs(
+        pairs, seed=seed, select_fraction=0.2, final_fraction=0.2, opened=opened_by(before)
+    )
+    assert homes(again) == homes(before)
+
+
+def test_a_row_that_would_join_an_opened_final_with_training_is_left_out() -> None:
+    opened, bridge, train = windows(6)[:3]
+    seed = next(
+        n
+        for n in range(100)
+        if group_draw(n, opened.group) < 0.2 and group_draw(n, train.group) >= 0.4
+    )
+    before = split([*BASE, opened, train], seed)
+    after = split_pairs(
+        [*BASE, opened, bridge, train],
+        seed=seed,
+        select_fraction=0.2,
+        final_fraction=0.2,
+        opened=opened_by(before),
+    )
+    assert [p.id for p in after.left_out] == [bridge.id]
+    assert homes(before).items() <= homes(after).items()
+
+
+def test_an_opened_prompt_is_known_by_its_words() -> None:
+    before = split(BASE)
+    louder = [replace(p, prompt=f"{p.prompt}!!", group=f"x{p.group}") for p in BASE]
+    after = split_pairs(
+        louder, seed=0, select_fraction=0.2, final_fraction=0.2, opened=opened_by(before)
+    )
+    assert {p.id for p in before.final} <= {p.id for p in after.final}
+
+
+def test_pairs_of_an_opened_final_are_left_out_where_final_has_its_own_file() -> None:
+    before = split(BASE)
+    fresh = [pair(question) for question in range(500, 520)]
+    after = split_pairs(
+        BASE,
+        seed=0,
+        select_fraction=0.2,
+        final_fraction=0.2,
+        fixed_splits={"final": fresh},
+        opened=opened_by(before),
+    )
+    assert {p.id for p in after.left_out} == {p.id for p in before.final}
+    assert [p.id for p in after.final] == [p.id for p in fresh]
+    assert [p.id for p in after.select] == [p.id for p in before.select], "nothing else moves"
+
+
+def test_an_empty_split_says_what_was_left_out() -> None:
+    with pytest.raises(DataError) as caught:
+        split_pairs(
+            BASE,
+            seed=0,
+            select_fraction=0.2,
+            final_fraction=0.2,
+            fixed_splits={"final": BASE},
+        )
+    assert str(caught.value).endswith(
+        "; 400 pairs are left out, whose prompts are nearly those of a split that was read from its "
+        "own file, or of a final split that was opened before"
+    )

@@ -55,3 +55,14 @@ def test_groups_come_in_the_order_of_their_first_pair() -> None:
     assert groups.first.tolist() == [0, 1, 3]
     assert groups.of_pair.tolist() == [0, 1, 0, 2, 1]
     assert groups.names == [pairs[0].group, pairs[1].group, pairs[3].group]
+
+
+def test_pairs_get_other_groups(tmp_path: Path) -> None:
+    pairs = toy_pairs(5)
+    table = PairTable.of(pairs).take(np.array([4, 0, 1]))
+    renamed = table.with_groups({pairs[0].group: "one", pairs[4].group: "one"})
+    assert [pair.group for pair in renamed] == ["one", "one", pairs[1].group]
+    assert renamed.groups.names == ["one", pairs[1].group]
+    assert [pair.id for pair in renamed] == [pair.id for pair in table]
+    assert list(PairTable.write(renamed, tmp_path / "pairs.arrow")) == list(renamed)
+    assert [pair.group for pair in table] == [pairs[i].group for i in (4, 0, 1)]

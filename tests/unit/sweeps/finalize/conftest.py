@@ -30,11 +30,12 @@ def prepared(tmp_path: Path, base: Path):
     def build(adapter: str, storage: str, change: float = 0.0) -> SweepPaths:
         config = parse_sweep(
             f'name: toy\nmodel: {{path: "{base}", adapter: {adapter}}}\nspace: lora\n'
-            f'data: {{path: "{tmp_path}/pairs.jsonl"}}\ntraining: {{max_steps: 4}}\n',
+            f'data: {{path: "{tmp_path}/pairs.jsonl", min_similarity: 1.0}}\n'
+            "training: {max_steps: 4}\n",
             source="sweep.yaml",
         )
         paths = SweepPaths(Store.open(storage), "toy-1")
-        said = {"annotator_agreement": {}, "rows_skipped": []}
+        said = {"annotator_agreement": {}, "rows_skipped": [], "rows_left_out": []}
         splits = split_data(config, read_data(config))
         prepare(config, paths, splits, said, lambda run, *given: run(*given))
         model = load_model(config.model)

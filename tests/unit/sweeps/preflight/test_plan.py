@@ -248,7 +248,25 @@ def test_splits_with_files_of_their_own(config, tmp_path: Path) -> None:
     assert one["select"] > 0
 
 
-def test_a_split_that_repeats_training_prompts_is_found_out(config, tmp_path: Path) -> None:
-    plan = make_plan(config(f"data.final_path={tmp_path}/pairs.jsonl"))
-    leak = next(f for f in plan["findings"] if f["code"] == "near_duplicates")
-    assert (leak["severity"], leak["number"]) == ("severe", PAIRS)
+def test_pairs_whose_prompts_a_split_of_its_own_repeats_are_left_out(
+    config, tmp_path: Path
+) -> None:
+    rows = (tmp_path / "pairs.jsonl").read_text().splitlines(keepends=True)
+    (tmp_path / "final.jsonl").write_text("".join(rows[:10]))
+    plan = make_plan(config(f"data.final_path={tmp_path}/final.jsonl"))
+    finding = next(f for f in plan["findings"] if f["code"] == "left_out")
+    assert (finding["severity"], finding["number"]) == ("warning", 10)
+    assert finding["places"][0] == "pairs:1"
+    assert sum(plan["pairs"].values()) == PAIRS
+    with pytest.raises(DataError, match=f"{PAIRS} pairs are left out"):
+        make_plan(config(f"data.final_path={tmp_path}/pairs.jsonl"))
+
+
+def test_two_splits_of_their_own_with_the_same_prompts_are_found_out(
+    config, tmp_path: Path
+) -> None:
+    rows = [{"prompt": f"9{i:03d}", "chosen": "7" * 5, "rejected": "3" * 2} for i in range(7)]
+    (tmp_path / "held.jsonl").write_text("".join(json.dumps(r) + "\n" for r in rows))
+    both = [f"data.{name}_path={tmp_path}/held.jsonl" for name in ("select", "final")]
+    leak = next(f for f in make_plan(config(*both))["findings"] if f["code"] == "near_duplicates")
+    assert (leak["severity"], leak["number"]) == ("severe", 7)

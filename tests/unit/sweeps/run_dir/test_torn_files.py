@@ -54,7 +54,8 @@ FINISHED, FAILED, OPEN = (
 
 def source(config: SweepConfig) -> tuple[PreferenceSplits, ReadingReport]:
     data = read_data(config)
-    return split_data(config, data), reading_report(data)
+    splits = split_data(config, data)
+    return splits, reading_report(data, splits)
 
 
 def here(function: Callable[..., Any], *arguments: Any) -> Any:
