@@ -5,7 +5,8 @@ Exception
 │   ├── DataError        preference data: a file, a row, a split
 │   ├── ModelError       a model, its tokenizer or its template
 │   ├── SettingsError    a value in a config or on the command line
-│   └── StorageError     a storage that is full or out of reach
+│   ├── StorageError     a storage that is full or out of reach
+│   └── ReferenceMismatch  an untouched model that scores otherwise than the kept reference
 └── TrialFailed          one trial ended early; the sweep records the reason and continues
 """
 
@@ -33,6 +34,10 @@ class SettingsError(UserError):
 
 class StorageError(UserError):
     """A storage that is full, or was out of reach for too long; no file is left half-written."""
+
+
+class ReferenceMismatch(UserError):
+    """An untouched model that scores otherwise than the kept reference, so no trial can be compared."""
 
 
 class TrialFailed(Exception):

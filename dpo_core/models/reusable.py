@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import gc
+import math
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
@@ -73,6 +74,27 @@ class ReusableModel:
         model.requires_grad_(True).zero_grad(set_to_none=True)
         model.eval()
         gc.collect()  # a trainer is full of cycles, and holds the optimizer
+
+
+def changed_tensors(model: PreTrainedModel, settings: ModelSettings) -> dict[str, float]:
+    """Compare a model with freshly loaded weights.
+
+    Args:
+        model: A model without adapters.
+        settings: How it was loaded.
+
+    Returns:
+        By name, the largest difference of each tensor that differs; infinite for one that only one of
+        the two has.
+    """
+    fresh, own = load_model(settings).state_dict(), model.state_dict()
+    changed = {}
+    for name in [*fresh, *(own.keys() - fresh.keys())]:
+        if name not in fresh or name not in own:
+            changed[name] = math.inf
+        elif not torch.equal(own[name].cpu(), fresh[name]):
+            changed[name] = float((own[name].cpu().float() - fresh[name].float()).abs().max())
+    return changed
 
 
 def _remove_adapters(model: PreTrainedModel) -> None:

@@ -10,15 +10,17 @@ import re
 import traceback
 from typing import TypedDict
 
-from dpo_core.errors import StorageError, TrialFailed, UserError
+from dpo_core.errors import ReferenceMismatch, StorageError, TrialFailed, UserError
 from sweeps.config.secrets import redact
 from sweeps.run_dir import json_files
 from sweeps.run_dir.paths import SweepPaths
 
 # What torch says on a GPU, and what it says on a CPU.
 _MEMORY = re.compile(r"out of memory|not enough memory|can.t allocate memory", re.IGNORECASE)
-# A StorageError in a text that `reason_and_detail` has described.
-_STORAGE = re.compile(r"StorageError: (.*)")
+# Errors that end the sweep, since the next trial would end with the same one.
+_OF_SWEEP = {error.__name__: error for error in (StorageError, ReferenceMismatch)}
+# One of them in a text that `reason_and_detail` has described.
+_DESCRIBED = re.compile(rf"({'|'.join(_OF_SWEEP)}): (.*)")
 # What gloo says, as a plain RuntimeError, when the other end of a collective is gone.
 _PEER_GONE = re.compile(r"gloo.*(clos|reset|timed out|refused)|by peer", re.IGNORECASE)
 
@@ -59,11 +61,14 @@ def reason_and_detail(error: BaseException) -> tuple[str, str]:
 
 
 def is_caused_elsewhere(error: BaseException) -> bool:
-    """Check whether another process, the network or the storage caused an error, not the trial."""
+    """Check whether something else caused an error, not the trial: another process, the network, the
+    storage, or a model that no trial can start from."""
     import ray
     import torch.distributed
 
-    kinds = ray.exceptions.RayError | torch.distributed.DistError | StorageError
+    kinds = ray.exceptions.RayError | torch.distributed.DistError
+    if isinstance(error, tuple(_OF_SWEEP.values())):
+        return True
     return isinstance(error, kinds) or (
         isinstance(error, RuntimeError) and bool(_PEER_GONE.search(str(error)))
     )
@@ -77,14 +82,14 @@ def first_worker_error(error: BaseException) -> BaseException:
     return error
 
 
-def raise_storage_error(text: str) -> None:
-    """Raise StorageError when that is what ended a trial, by what was written of its end.
+def raise_error_of_sweep(text: str) -> None:
+    """Raise StorageError or ReferenceMismatch when that ended a trial, by what was written of its end.
 
     The next trial would end the same way, and none of them has failed.
     """
-    match = _STORAGE.search(text)
+    match = _DESCRIBED.search(text)
     if match:
-        raise StorageError(match[1])
+        raise _OF_SWEEP[match[1]](match[2])
 
 
 def record_failure(paths: SweepPaths, trial: str, error: Exception) -> None:

@@ -19,7 +19,7 @@ from ray import tune
 from dpo_core.hyperparams import DPOHyperparams
 from dpo_core.training.checkpoints import versions
 from sweeps.config.schema import SweepConfig
-from sweeps.ray_runtime.failures import raise_storage_error, read_failure, reason_and_detail
+from sweeps.ray_runtime.failures import raise_error_of_sweep, read_failure, reason_and_detail
 from sweeps.run_dir import ledger
 from sweeps.run_dir.ledger import EvaluationRecord, TrialRecord, evaluation_record, searched
 from sweeps.run_dir.outcome_files import stored_evaluations
@@ -108,12 +108,12 @@ class LedgerCallback(tune.Callback):  # type: ignore[misc]
         self.end(drawn, ledger.FINISHED if self._is_trained(drawn.trial) else ledger.STOPPED)
 
     def on_trial_recover(self, trial: Trial, **_: object) -> None:
-        """End the sweep where the storage ended a trial that Tune would start again."""
-        raise_storage_error(_error_text(trial))
+        """End the sweep where what ended a trial would end every other, instead of starting it again."""
+        raise_error_of_sweep(_error_text(trial))
 
     def on_trial_error(self, trial: Trial, **_: object) -> None:
-        """Record a trial that failed; end the sweep where the storage made it fail."""
-        raise_storage_error(_error_text(trial))
+        """Record a trial that failed; end the sweep where every other would fail as well."""
+        raise_error_of_sweep(_error_text(trial))
         drawn = DrawnPoint(**trial.config)
         if not self._end_as_written(drawn):
             error = trial.get_error() or RuntimeError("the trial's driver died")

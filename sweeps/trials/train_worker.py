@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from dpo_core.training.evaluation_callback import Evaluation
     from dpo_core.training.trial_data import TrialData
 
+CHECK_EVERY_TRIALS = 16
 Report = Callable[[EvaluationMetrics], None]
 KeepGoing = Callable[[], bool]
 
@@ -53,6 +54,7 @@ class TrialWorker:
         self.tokenizer = models.load_tokenizer(self.config.model)
         device = str(ray.train.torch.get_device())
         self.model = reusable_model.ReusableModel(self.config.model, device)
+        self.trained = 0
         pairs = self.config.training.batch_pairs
         self.metrics = TrialMetrics(paths.sweep_id, pairs) if rank() == 0 else None
         write_node_description(paths)
@@ -67,7 +69,23 @@ class TrialWorker:
 
         Raises:
             Cancelled: The trial is no longer wanted.
+            ReferenceMismatch: The untouched policy scores otherwise than the kept reference, before
+                the first trial or after every 16th.
         """
+        if self.trained == 0:
+            self._check_untouched_policy()
+        self._train(job, report, keep_going)
+        self.trained += 1
+        if self.trained % CHECK_EVERY_TRIALS == 0:
+            self._check_untouched_policy()
+
+    def _check_untouched_policy(self) -> None:
+        from sweeps.trials.untouched_policy import check_untouched_policy
+
+        with self.model.restored_after_use() as model:
+            check_untouched_policy(model, self.data, self.config.model, self.prepared)
+
+    def _train(self, job: TrialJob, report: Report, keep_going: KeepGoing) -> None:
         from dpo_core.training import trainer as training
 
         reporter = _Reporter(job, self, report, keep_going)

@@ -15,7 +15,7 @@ from dpo_core.errors import TrialFailed
 from sweeps.config.schema import ResourceSettings
 from sweeps.ray_runtime.failures import (
     first_worker_error,
-    raise_storage_error,
+    raise_error_of_sweep,
     read_failure,
     reason_and_detail,
     record_failure,
@@ -42,7 +42,8 @@ def run_trial(drawn: DrawnPoint, setup: TrialSetup) -> None:
     """Train a drawn point; go on after a death, up to `setup.retries` times.
 
     Raises TrialFailed, with the reason the worker wrote down. Such a failure is not retried: the
-    same numbers would give it again. Raises StorageError when that is what a worker died of.
+    same numbers would give it again. Raises StorageError or ReferenceMismatch when that
+    is what a worker died of.
     """
     job = TrialJob(setup.sweep, drawn.trial, drawn.point, drawn.seed)
     death = ""
@@ -51,7 +52,7 @@ def run_trial(drawn: DrawnPoint, setup: TrialSetup) -> None:
         if failure is not None:
             raise TrialFailed(failure["reason"], failure["detail"])
         death = _attempt(job, setup, attempt)
-        raise_storage_error(death)
+        raise_error_of_sweep(death)
         if not death and read_failure(job.paths, job.trial) is None:
             return
     raise TrialFailed(*_reason_of_death(death))

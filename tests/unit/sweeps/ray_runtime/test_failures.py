@@ -12,7 +12,7 @@ from dpo_core.errors import SettingsError, StorageError, TrialFailed
 from dpo_core.storage.store import Store
 from sweeps.ray_runtime.failures import (
     first_worker_error,
-    raise_storage_error,
+    raise_error_of_sweep,
     read_failure,
     reason_and_detail,
     record_failure,
@@ -101,5 +101,5 @@ def test_a_worker_that_died_of_its_storage_has_not_failed(tmp_path: Path) -> Non
     assert died is full
     told = f"Failure # 1\nray::ImplicitFunc.train()\n  {reason_and_detail(died)[1]}\n"
     with pytest.raises(StorageError, match=r"^runs: is full .*make room$"):
-        raise_storage_error(told)
-    raise_storage_error("Failure # 1\nTrialFailed: nan: the training loss is nan at step 3")
+        raise_error_of_sweep(told)
+    raise_error_of_sweep("Failure # 1\nTrialFailed: nan: the training loss is nan at step 3")
