@@ -123,6 +123,8 @@ class DataSettings(Settings):
     """`as_text` encodes a special token that the data spells out as plain text; `keep`, as the token."""
     format: Literal["auto", "chat", "text"] = "auto"
     """`auto` turns each string into one chat turn if the tokenizer has a chat template."""
+    quiet_findings: list[str] = []
+    """Codes of the audit's findings that a run does not print; `audit` and the report have them."""
 
     @property
     def all_sources(self) -> list[SourceSettings]:

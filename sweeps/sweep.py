@@ -141,7 +141,7 @@ def _prepare(
     if not paths.store.exists(paths.config):
         write_config(config, paths)
     prepared = kept if isinstance(kept, Prepared) else prepare(config, paths, *kept, call)
-    _log_prepared(prepared)
+    _log_prepared(config, prepared)
     return prepared
 
 
@@ -187,11 +187,12 @@ def _has_evaluations(records: Sequence[TrialRecord]) -> bool:
     return any(record.evaluations for record in records)
 
 
-def _log_prepared(prepared: Prepared) -> None:
+def _log_prepared(config: SweepConfig, prepared: Prepared) -> None:
     if prepared.not_shared:
         log.info(f"prompts are not shared, which costs time: {prepared.not_shared}")
     for finding in prepared.findings:
-        if finding["severity"] != INFO and finding["code"] != "bad_rows":  # already said
+        quiet = ("bad_rows", *config.data.quiet_findings)  # bad rows are said while reading
+        if finding["severity"] != INFO and finding["code"] not in quiet:
             log.info("\n".join(finding_lines(finding)))
     if prepared.golden_dropped:
         log.info(skipped_rows(prepared.golden_dropped))

@@ -9,9 +9,7 @@ import numpy as np
 
 from dpo_core.evaluation.outcomes import Floats, Ints, Outcomes
 
-NGRAM = 6
-TAIL = 24
-SHARE = 0.75
+_NGRAM, _LAST, _REPEATED = 4, 24, 0.8  # an answer below 27 tokens never loops
 
 
 def drift_and_displacement(outcomes: Outcomes) -> dict[str, Any]:
@@ -53,18 +51,16 @@ def largest_drift(health: Mapping[str, float]) -> float:
 def loops(tokens: Sequence[int]) -> bool:
     """Return whether an answer ends in a loop, or says nothing at all.
 
-    It loops when at least three quarters of the last n-grams stood in it before. A loop that the
-    model left in time, and a phrase that comes twice, are none.
+    It loops when four fifths of its last 24 4-grams stood in it before. A loop that the model left in
+    time, and a phrase that comes twice, are none.
     """
     if not tokens:
         return True
-    ngrams = [tuple(tokens[start : start + NGRAM]) for start in range(len(tokens) - NGRAM + 1)]
-    first: dict[tuple[int, ...], int] = {}
-    repeated = []
-    for start, ngram in enumerate(ngrams):
-        repeated.append(first.setdefault(ngram, start) < start)
-    tail = repeated[-TAIL:]
-    return len(tail) == TAIL and sum(tail) >= SHARE * TAIL
+    starts = range(len(tokens) - _NGRAM + 1)
+    ngrams = [tuple(tokens[start : start + _NGRAM]) for start in starts]
+    first = {ngram: start for start, ngram in reversed(list(enumerate(ngrams)))}
+    repeated = [first[ngram] < start for start, ngram in enumerate(ngrams)][-_LAST:]
+    return len(repeated) == _LAST and sum(repeated) >= _REPEATED * _LAST
 
 
 def _per_token(nats: Floats, tokens: Ints) -> float:

@@ -13,6 +13,8 @@ from dpo_core.encoding.token_table import TokenIds
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
+_FIRST_STOP = 64  # tokens; each further stop is at twice the length
+
 
 @dataclass(frozen=True)
 class Answer:
@@ -66,14 +68,53 @@ def generate(
             pad_token_id=tokenizer.pad_token_id,
             **sampling,
         )[:, longest:]
-    texts = tokenizer.batch_decode(output, skip_special_tokens=True)
     ends = _end_tokens(model, tokenizer)
-    return [_answer(text, row, ends) for text, row in zip(texts, output.tolist(), strict=True)]
+    return [_answer(tokenizer, row, ends) for row in output.tolist()]
 
 
-def _answer(text: str, row: list[int], ends: set[int]) -> Answer:
+def generate_greedily(
+    model: PreTrainedModel,
+    tokenizer: PreTrainedTokenizerBase,
+    prompts: Sequence[TokenIds],
+    max_new_tokens: int,
+) -> list[Answer]:
+    """Generate the most likely answer to each prompt, in one batch that becomes smaller.
+
+    Some answers of a batch run on to the limit after most have ended. So the batch stops at growing
+    lengths, and only what has not ended goes on.
+
+    Args:
+        model: The model that answers.
+        tokenizer: Its tokenizer, with a pad token.
+        prompts: Token ids of each prompt, at least one prompt.
+        max_new_tokens: The most tokens of an answer; fewer where the model's context ends before.
+
+    Returns:
+        The answers, in the order of the prompts.
+    """
+    answers = [Answer("", (), False)] * len(prompts)
+    unfinished, length = list(range(len(prompts))), 0
+    while unfinished and length < max_new_tokens:
+        asked = min(max(_FIRST_STOP, length), max_new_tokens - length)
+        begun = [(*prompts[number], *answers[number].tokens) for number in unfinished]
+        parts = generate(model, tokenizer, begun, asked)
+        for number, part in zip(unfinished, parts, strict=True):
+            tokens = (*answers[number].tokens, *part.tokens)
+            answers[number] = Answer(_text(tokenizer, tokens), tokens, part.ended)
+        # An answer that got less than was asked for has ended, or the model's context has.
+        unfinished = [n for n, p in zip(unfinished, parts, strict=True) if len(p.tokens) == asked]
+        length += asked
+    return answers
+
+
+def _answer(tokenizer: PreTrainedTokenizerBase, row: list[int], ends: set[int]) -> Answer:
     end = next((position for position, token in enumerate(row) if token in ends), None)
-    return Answer(text.strip(), tuple(row[:end]), end is not None)
+    tokens = tuple(row[:end])
+    return Answer(_text(tokenizer, tokens), tokens, end is not None)
+
+
+def _text(tokenizer: PreTrainedTokenizerBase, tokens: TokenIds) -> str:
+    return str(tokenizer.decode(tokens, skip_special_tokens=True)).strip()
 
 
 def _end_tokens(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> set[int]:

@@ -193,13 +193,13 @@ def _generate(
     max_new_tokens: int,
 ) -> list[AnswerJson]:
     """Generate greedily, batch by batch: a checkpoint always gives the same answers."""
-    from dpo_core.models.generation import generate
+    from dpo_core.models.generation import generate_greedily
     from dpo_core.models.load import autocast
 
     with autocast(config.model, next(model.parameters()).device.type):
         answers = [
             answer
             for batch in batches
-            for answer in generate(model, tokenizer, batch, max_new_tokens)
+            for answer in generate_greedily(model, tokenizer, batch, max_new_tokens)
         ]
     return [{"text": a.text, "tokens": list(a.tokens), "ended": a.ended} for a in answers]

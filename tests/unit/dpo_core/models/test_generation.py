@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from typing import Any
+
+import pytest
 import torch
 
 from dpo_core.encoding.encode import prompt_tokens
-from dpo_core.models.generation import generate
+from dpo_core.models import generation
+from dpo_core.models.generation import Answer, generate, generate_greedily
 from tests.support.toys import toy_llama, toy_tokenizer
 
 
@@ -22,6 +26,32 @@ def test_generation_is_batched_and_seeded() -> None:
     assert torch.equal(torch.get_rng_state(), state)
 
 
+def test_a_batch_that_becomes_smaller_gives_the_same_answers(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """An answer that has ended is left out of what follows, and the others go on where they were."""
+    tokenizer = toy_tokenizer()
+    model = toy_llama(vocab_size=len(tokenizer))
+    prompts = [tuple(range(3 + n, 13 + 3 * n)) for n in range(12)]
+    alone = [generate(model, tokenizer, [prompt], 40)[0] for prompt in prompts]
+    early = sorted(len(answer.tokens) for answer in alone)[4]
+    after = alone[0].tokens[early // 2]  # now it ends an answer here and there
+    tokenizer.eos_token_id = model.generation_config.eos_token_id = after
+    once = [generate(model, tokenizer, [prompt], 40)[0] for prompt in prompts]
+    assert 0 < sum(answer.ended for answer in once) < 12
+    monkeypatch.setattr(generation, "_FIRST_STOP", 4)
+    sizes = []
+
+    def counted(*arguments: Any) -> list[Answer]:
+        sizes.append((len(arguments[2]), arguments[3]))
+        return generate(*arguments)
+
+    monkeypatch.setattr(generation, "generate", counted)
+    assert generate_greedily(model, tokenizer, prompts, 40) == once
+    assert [stop for _, stop in sizes] == [4, 4, 8, 16, 8], "at 4, 8, 16, 32 and 40 tokens"
+    assert sizes[-1][0] == sum(len(answer.tokens) >= 32 for answer in once) < sizes[0][0] == 12
+
+
 def test_answers_end_where_the_context_of_the_model_ends() -> None:
     tokenizer = toy_tokenizer()
     model = toy_llama(vocab_size=len(tokenizer), max_position_embeddings=24)
@@ -30,3 +60,4 @@ def test_answers_end_where_the_context_of_the_model_ends() -> None:
     answers = generate(model, tokenizer, prompts, 100)
     assert [len(answer.tokens) for answer in answers] == [14, 14], "24 − 10, the longest prompt"
     assert not any(answer.ended for answer in answers)
+    assert generate_greedily(model, tokenizer, prompts, 100) == answers

@@ -10,6 +10,7 @@ import pytest
 from sweeps.run_dir.json_types import AnswerJson
 from sweeps.selection.answer_comparison import AnswerComparison, compare_lengths, compare_loops
 from sweeps.selection.statistics import Groups
+from tests.support.recorded_answers import answers_at, groups_of_prompts
 
 CAP = 512
 MEANS = (20, 80, 150, 400)
@@ -134,6 +135,25 @@ def test_loops_are_counted_against_those_of_the_reference(
     assert compared.value == pytest.approx((own - reference) / 45)
     assert (compared.value > 0.1 and compared.bound > 0) is is_more
     assert compared.note == f"{own} of 45 answers loop, the reference's {reference}"
+
+
+@pytest.mark.parametrize("split", [None, "select"])
+@pytest.mark.parametrize(("step", "collapsed"), [(10, False), (20, False), (30, True)])
+def test_recorded_answers_that_collapsed_into_loops_are_noticed(
+    step: int, collapsed: bool, split: str | None
+) -> None:
+    """The untouched model loops in 9 of 45 answers, the checkpoints in 7, 9 and 28."""
+    groups = Groups.of(groups_of_prompts(split))
+    compared = compare_loops(answers_at(step, split), answers_at(None, split), groups)
+    assert (compared.value > 0.1 and compared.bound > 0) is collapsed
+
+
+def test_recorded_answers_that_end_sooner_are_not_longer() -> None:
+    """21 of the reference's 45 answers end within 128 tokens, 35 at step 20."""
+    groups = Groups.of(groups_of_prompts())
+    for step in (10, 20):
+        assert not grown(compare_lengths(answers_at(step), answers_at(None), groups))
+    assert compare_lengths(answers_at(20), answers_at(None), groups).value < 0.5
 
 
 def test_copies_of_a_prompt_count_as_one() -> None:
