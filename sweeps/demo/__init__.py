@@ -15,6 +15,7 @@ from rich.table import Table
 
 from sweeps.config.load import parse_sweep
 from sweeps.config.schema import SweepConfig
+from sweeps.demo.advice import count_advice
 from sweeps.run_dir.answers import checkpoint_name, read_answers
 from sweeps.run_dir.paths import SweepPaths
 from sweeps.selection.verdict import REFERENCE
@@ -37,7 +38,7 @@ def demo_config(storage: str, overrides: Iterable[str]) -> SweepConfig:
 
 
 def print_sample_answers(paths: SweepPaths, selection: SelectionJson, console: Console) -> None:
-    """Print three held-out questions as the base model and the winner answer them.
+    """Print three held-out questions as the base model and the winner answer them, and count all.
 
     Args:
         paths: Run directory, whose answers.json holds the answers.
@@ -58,6 +59,12 @@ def print_sample_answers(paths: SweepPaths, selection: SelectionJson, console: C
         question = prompt["prompt"][-1]["content"]
         table.add_row(escape(question), *(escape(answer["text"]) for answer in model_answers))
     console.print(table)
+    before, after = map(count_advice, columns)
+    if all(columns):
+        console.print(
+            f"{after} of the winner's {len(columns[1])} answers to held-out questions send the person "
+            f"to a doctor, a pharmacist or the like, and {before} of the base model's."
+        )
 
 
 def _quoted(text: str) -> str:

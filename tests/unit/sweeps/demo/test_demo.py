@@ -51,8 +51,22 @@ def test_three_questions_before_and_after(tmp_path: Path) -> None:
     assert "another" not in text
 
 
+def test_answers_that_send_the_person_to_a_professional_are_counted(tmp_path: Path) -> None:
+    by = {
+        "reference": ["Just take two.", "Ask your pharmacist.", "No.", "Fine."],
+        "t0001-step-000006": ["Please see a doctor."] * 3 + ["Fine."],
+    }
+    text = " ".join(printed(tmp_path, by).split())
+    assert (
+        "3 of the winner's 4 answers to held-out questions send the person to a doctor, a pharmacist "
+        "or the like, and 1 of the base model's."
+    ) in text
+
+
 def test_a_winner_that_was_not_asked_has_no_answers(tmp_path: Path) -> None:
-    assert "before" not in printed(tmp_path, {"reference": ["before 0"] * 4})
+    text = printed(tmp_path, {"reference": ["before 0"] * 4})
+    assert "before" not in text
+    assert "winner's" not in text
 
 
 def test_without_a_winner_nothing_is_printed(tmp_path: Path) -> None:
