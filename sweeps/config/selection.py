@@ -30,9 +30,9 @@ _EARLIER_NAMES = {"length_controlled_loss": "length_bias", "repetition": "loops"
 class GuardrailSettings(Settings):
     """The guardrails by name; a key that is left out of one keeps its default."""
 
-    drift_chosen: Guardrail = Guardrail(limit=1.0)
+    drift_chosen: Guardrail = Guardrail(limit=0.5)
     """How far chosen answers moved from the reference, up or down, in nats per token."""
-    drift_rejected: Guardrail = Guardrail(limit=2.0)
+    drift_rejected: Guardrail = Guardrail(limit=1.5)
     """The same for rejected answers, which DPO pushes down."""
     displaced: Guardrail = Guardrail(limit=0.5, action="warn")
     """Share of pairs whose margin grew while the chosen answer became less likely."""

@@ -43,7 +43,7 @@ def test_every_candidate_is_told_with_what_was_held_against_it(paths: SweepPaths
     assert [row["shortlisted"] for row in rows.values()] == [True, False, False]
     assert rows["t0000"]["guardrails"]["drift_chosen"] == {
         "value": 1.5,
-        "limit": 1.0,
+        "limit": 0.5,
         "passed": False,
     }
     assert rows["t0001"]["guardrails"]["length_growth"]["passed"] is None
@@ -72,7 +72,7 @@ def test_another_limit_lets_another_win_but_final_stays_shut_for_it(paths: Sweep
 def test_warn_is_told_and_does_not_exclude(paths: SweepPaths) -> None:
     told = replayed(paths, "selection.guardrails.drift_chosen.action=warn")
     assert told["winner"]["trial"] == "t0000"
-    assert told["guardrails"]["drift_chosen"] == {"limit": 1.0, "action": "warn"}
+    assert told["guardrails"]["drift_chosen"] == {"limit": 0.5, "action": "warn"}
 
 
 def test_another_objective_is_another_look_at_final(paths: SweepPaths) -> None:

@@ -170,7 +170,7 @@ def test_a_guardrail_keeps_what_is_not_given() -> None:
     assert rails.drift_chosen.model_dump() == {"limit": 0.3, "action": "exclude"}
     rails = parse(SHORT, "selection.guardrails={displaced: {limit: 1}}").selection.guardrails
     assert rails.displaced.model_dump() == {"limit": 1.0, "action": "warn"}
-    assert rails.drift_chosen.limit == 1.0
+    assert rails.drift_chosen.limit == 0.5
 
 
 def test_a_guardrail_of_an_earlier_version_keeps_its_action_and_not_its_limit() -> None:

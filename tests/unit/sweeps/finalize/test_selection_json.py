@@ -80,7 +80,7 @@ def test_all_keys_with_a_winner(paths: SweepPaths) -> None:
         {"when": "2026-01-01", "why": f"t0001 at step 8 by {REWARD}", "forced": False}
     ]
     assert selection["trials"] == trial_rows(ledger.read(paths.store, paths.ledger), REWARD)
-    assert selection["guardrails"]["drift_chosen"] == {"limit": 1.0, "action": "exclude"}
+    assert selection["guardrails"]["drift_chosen"] == {"limit": 0.5, "action": "exclude"}
 
 
 def test_scores_are_of_the_winner_and_of_the_reference(paths: SweepPaths) -> None:

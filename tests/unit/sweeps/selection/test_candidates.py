@@ -60,7 +60,7 @@ def test_a_candidate_has_the_numbers_of_its_outcomes(
     assert candidate.violations == {"moved": -29 / 60, "accuracy": (1 - (2 * right - 60)) / 60}
     groups = read_groups(paths, "select")
     assert candidate.checks == check_outcomes(outcomes, objective, groups, settings.guardrails)
-    assert candidate.checks["drift_chosen"] == Check(pytest.approx(1.5), 1.0, False, "exclude")
+    assert candidate.checks["drift_chosen"] == Check(pytest.approx(1.5), 0.5, False, "exclude")
 
 
 def test_an_evaluation_without_whole_outcomes_is_no_candidate(paths: SweepPaths) -> None:

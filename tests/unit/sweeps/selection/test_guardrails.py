@@ -149,7 +149,7 @@ def test_the_order_of_the_outcomes_is_not_that_of_the_groups() -> None:
 
 def test_a_check_has_passed_failed_or_is_not_known() -> None:
     measured = {
-        "drift_chosen": Measurement(1.0),
+        "drift_chosen": Measurement(0.5),
         "displaced": Measurement(0.7),
         "drift_rejected": Measurement(float("nan")),
         "length_growth": Measurement(1.9, is_sure=False),
@@ -157,10 +157,10 @@ def test_a_check_has_passed_failed_or_is_not_known() -> None:
         "length_bias": Measurement(None, "untestable"),
     }
     checked = check_guardrails(measured, RAILS)
-    assert checked["drift_chosen"] == Check(1.0, 1.0, True, "exclude")
+    assert checked["drift_chosen"] == Check(0.5, 0.5, True, "exclude")
     assert checked["displaced"] == Check(0.7, 0.5, False, "warn")
     assert not checked["displaced"].excludes
-    assert checked["drift_rejected"] == Check(None, 2.0, False, "exclude"), "NaN fails its limit"
+    assert checked["drift_rejected"] == Check(None, 1.5, False, "exclude"), "NaN fails its limit"
     assert checked["drift_rejected"].excludes
     assert checked["length_growth"] == Check(1.9, 1.3, True, "exclude"), "it may be chance"
     assert checked["loops"].excludes
