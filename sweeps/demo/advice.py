@@ -1,4 +1,4 @@
-"""Whether an answer sends a person to a professional, as the chosen answers of the pharmacy pairs do."""
+"""Advice to turn to a professional, which most chosen answers of the pharmacy pairs give."""
 
 from __future__ import annotations
 
