@@ -20,19 +20,19 @@ from sweeps.run_dir.ledger import TrialRecord
 from sweeps.run_dir.lock import lock
 from sweeps.run_dir.paths import SweepPaths
 
-_CHANGEABLE = "selection."
+_CHANGEABLE = ("selection.", "export.")
 
 
 def replayed_config(paths: SweepPaths, overrides: Sequence[str]) -> SweepConfig:
-    """Read the sweep's config and override `selection.*` keys.
+    """Read the sweep's config and override `selection.*` and `export.*` keys.
 
     Raises SettingsError for any other key.
     """
     for override in overrides:
         if not override.strip().startswith(_CHANGEABLE):
             raise SettingsError(
-                f"--set {override}: the trials have run, so only keys of {_CHANGEABLE}* can be set; "
-                "start another sweep for the rest"
+                f"--set {override}: the trials have run, so only keys of selection.* and export.* can "
+                "be set; start another sweep for the rest"
             )
     read_config(paths)  # says what is wrong with the folder
     text = paths.store.read(paths.config).decode()

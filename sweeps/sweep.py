@@ -15,7 +15,7 @@ from sweeps.config.schema import SweepConfig
 from sweeps.config.study import check_study_driver
 from sweeps.config.trackers import check_trackers
 from sweeps.finalize.finalize import finalize_sweep
-from sweeps.finalize.incumbent import find_incumbent
+from sweeps.finalize.incumbent import check_incumbent
 from sweeps.prepare.audit_report import finding_lines, skipped_rows
 from sweeps.prepare.data import read_data, reading_report, split_data
 from sweeps.prepare.pipeline import prepare
@@ -62,7 +62,7 @@ def run_sweep(config: SweepConfig, paths: SweepPaths, on_event: OnTrialEvent) ->
     """
     _check_settings(config)
     kept = reusable_preparation(paths) or reusable_pairs(paths) or _read_splits(config)
-    find_incumbent(config)  # a wrong path ends the sweep before anything runs
+    check_incumbent(config)  # a wrong path ends the sweep before anything runs
     with lock(paths.leases, paths.sweep_id), connected():
         _check_cluster(config, paths)
         lanes = _open_lanes(config, paths)

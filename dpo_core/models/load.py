@@ -103,6 +103,33 @@ def load_model(settings: ModelSettings, device: str = "cpu") -> PreTrainedModel:
     return model.to(device).eval()
 
 
+def whole_model(settings: ModelSettings, folder: Path) -> ModelSettings:
+    """Return the settings of a whole model in `folder`, whose weights are loaded in float32."""
+    return settings.model_copy(update={"path": str(folder), "revision": None, "adapter": None})
+
+
+def load_trained(settings: ModelSettings, checkpoint: Path, device: str = "cpu") -> CausalModel:
+    """Load what was trained, as it was evaluated in training.
+
+    Args:
+        settings: The base model and its adapter.
+        checkpoint: A folder with the adapter, or with the whole model where there is none.
+        device: "cuda" or "cpu".
+
+    Returns:
+        The base model under the adapter, or the whole model, in eval mode.
+
+    Raises:
+        ModelError: The base model cannot be loaded.
+    """
+    if settings.adapter is None:
+        return load_model(whole_model(settings, checkpoint), device)
+    from peft import PeftModel
+
+    model: CausalModel = PeftModel.from_pretrained(load_model(settings, device), checkpoint)
+    return model.eval()
+
+
 def autocast(settings: ModelSettings, device: str) -> AbstractContextManager[object]:
     """Run policy and reference in the dtype of the settings, while the context lasts."""
     if settings.dtype == "float32":

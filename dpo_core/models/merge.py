@@ -24,7 +24,7 @@ from peft.utils.other import AuxiliaryTrainingWrapper
 from torch import Tensor, nn
 
 from dpo_core.models.load import load_model, model_folder
-from dpo_core.models.weight_files import WeightFiles, write_weights
+from dpo_core.models.weight_files import ADAPTER_FILE, WeightFiles, write_weights
 from dpo_core.settings import ModelSettings
 
 _ADAPTER = "default"  # PEFT's name of an adapter that has none of its own
@@ -77,10 +77,10 @@ def write_converted(source: Path, base: Path, target: Path, dtype: torch.dtype |
         target: A folder for weights and config.
         dtype: The dtype of the stored weights; None takes that of the base model's tensors.
     """
-    files, like = WeightFiles(source), WeightFiles(base).outlines
-    usual = next(o.dtype for o in like.values() if o.is_floating_point())
+    files, base_files = WeightFiles(source), WeightFiles(base)
+    like, main_dtype = base_files.outlines, base_files.main_dtype
     outlines = {
-        name: outline.to(like[name].dtype if name in like else usual)
+        name: outline.to(like[name].dtype if name in like else main_dtype)
         if outline.is_floating_point()
         else outline
         for name, outline in files.outlines.items()
@@ -116,7 +116,10 @@ def _plain_changes(
     is_tied = head is not None and head.weight is embeddings.weight
     names = {module: f"{name}.weight" for name, module in model.named_modules()}
     prefix = f"{model.base_model_prefix}."
-    peft_config, factors = PeftConfig.from_pretrained(adapter), _Factors(WeightFiles(adapter))
+    peft_config, factors = (
+        PeftConfig.from_pretrained(adapter),
+        _Factors(WeightFiles(adapter, ADAPTER_FILE)),
+    )
     adapted = PeftModel(model, peft_config, low_cpu_mem_usage=True)
     products: dict[str, Callable[[], Tensor]] = {}
     copies = {}

@@ -6,6 +6,7 @@ Tested in tests/unit/dpo_core/models/test_merge.py.
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Callable, Mapping
 from functools import cached_property
 from pathlib import Path
@@ -17,24 +18,29 @@ from safetensors import safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
-_INDEX = "model.safetensors.index.json"
+MODEL_FILE, ADAPTER_FILE = "model.safetensors", "adapter_model.safetensors"
 _SHARD_BYTES = 4 * 2**30
 
 
 class WeightFiles:
     """The tensors of a model's folder, in one safetensors file or in several."""
 
-    def __init__(self, folder: Path) -> None:
-        """Read the names. Raises FileNotFoundError where the folder holds no safetensors file."""
-        index = folder / _INDEX
-        if index.is_file():
+    def __init__(self, folder: Path, file: str = MODEL_FILE) -> None:
+        """Read the names of the tensors.
+
+        Args:
+            folder: The folder of the model.
+            file: The file with the tensors; where there is none, an index beside it names several.
+
+        Raises:
+            FileNotFoundError: There are neither.
+        """
+        index = folder / f"{file}.index.json"
+        if (folder / file).is_file() or not index.is_file():
+            self._file_of = dict.fromkeys(_names(folder / file), folder / file)
+        else:
             file_of = json.loads(index.read_text())["weight_map"]
-            self._file_of = {name: folder / file for name, file in file_of.items()}
-            return
-        files = sorted(folder.glob("*.safetensors"))
-        if not files:
-            raise FileNotFoundError(f"{folder} holds no .safetensors file")
-        self._file_of = {name: file for file in files for name in _names(file)}
+            self._file_of = {name: folder / part for name, part in file_of.items()}
 
     @property
     def names(self) -> list[str]:
@@ -60,6 +66,14 @@ class WeightFiles:
                 outlines |= {name: _outline(part) for name, part in parts.items()}
         return {name: outlines[name] for name in self._file_of}
 
+    @property
+    def main_dtype(self) -> torch.dtype:
+        """Return the dtype of most numbers."""
+        numbers: Counter[torch.dtype] = Counter()
+        for outline in self.outlines.values():
+            numbers[outline.dtype] += outline.numel()
+        return numbers.most_common(1)[0][0]
+
 
 def write_weights(
     folder: Path, outlines: Mapping[str, Tensor], compute: Callable[[str], Tensor]
@@ -80,7 +94,7 @@ def write_weights(
         save_file({n: compute(n).contiguous() for n in names}, folder / file, {"format": "pt"})
     if shards.is_sharded:
         index = {"metadata": shards.metadata, "weight_map": shards.tensor_to_filename}
-        (folder / _INDEX).write_text(json.dumps(index, indent=2))
+        (folder / f"{MODEL_FILE}.index.json").write_text(json.dumps(index, indent=2))
 
 
 def _names(file: Path) -> list[str]:

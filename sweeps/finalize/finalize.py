@@ -11,13 +11,14 @@ from datetime import UTC, datetime
 
 from sweeps.config.schema import SweepConfig
 from sweeps.finalize.choose_winner import choose_winner
-from sweeps.finalize.export import export_and_score, exported, final_outcomes
+from sweeps.finalize.export import export_and_score, export_note, final_outcomes, is_exported
 from sweeps.finalize.final_split import open_final
 from sweeps.finalize.incumbent import score_incumbent
 from sweeps.finalize.model_card import write_card
 from sweeps.finalize.selection_json import selection_json, why_opened
 from sweeps.ray_runtime.remote_call import RemoteCall
 from sweeps.run_dir import json_files
+from sweeps.run_dir.exported import ExportedJson
 from sweeps.run_dir.json_types import SelectionJson
 from sweeps.run_dir.ledger import TrialRecord
 from sweeps.run_dir.paths import SweepPaths
@@ -68,9 +69,19 @@ def _open_final(
     when = datetime.now(UTC).isoformat(timespec="seconds")
     why = why_opened(winner, config.selection.objective)
     open_final(paths.store, paths.final_opened, why, when, force=force)
-    if final_outcomes(paths, *winner.checkpoint) is None or exported(paths) != winner.checkpoint:
+    dtype = config.export.dtype
+    is_done = final_outcomes(paths, *winner.checkpoint) is not None
+    if not (is_done and is_exported(paths, winner.checkpoint, dtype)):
         log.info(f"exporting {winner.name}, scoring the final split")
-        call(export_and_score, paths.ref, winner.trial, winner.step)
+        manifest = call(export_and_score, paths.ref, winner.trial, winner.step, dtype)
+        _log_losses(manifest, paths)
+
+
+def _log_losses(manifest: ExportedJson, paths: SweepPaths) -> None:
+    note = export_note(manifest, paths.store.uri)
+    if note is not None:
+        sentence, is_warning = note
+        log.log(logging.WARNING if is_warning else logging.INFO, sentence)
 
 
 def _write_selection(paths: SweepPaths, selection: SelectionJson) -> None:

@@ -5,6 +5,7 @@ It is the winner of an earlier night, or the model in production.
 
 from __future__ import annotations
 
+import shutil
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,11 +14,13 @@ from dpo_core.encoding.encode import tokenizer_fingerprint
 from dpo_core.errors import ModelError, SettingsError
 from dpo_core.evaluation.outcomes import read_outcomes_if_whole, write_outcomes
 from dpo_core.settings import ModelSettings
-from dpo_core.storage.store import Store
 from sweeps.config.schema import SweepConfig
-from sweeps.finalize.export import score_model
+from sweeps.finalize.export import AUTO, write_whole
+from sweeps.finalize.score_policy import score_policy
+from sweeps.finalize.stored_margins import FLOAT32
 from sweeps.ray_runtime.remote_call import RemoteCall
 from sweeps.run_dir.config_file import read_config
+from sweeps.run_dir.exported import ADAPTER, CONFIG, ExportedModel
 from sweeps.run_dir.paths import SweepPaths, SweepRef
 from sweeps.run_dir.prepared import Prepared
 
@@ -32,10 +35,24 @@ class Incumbent:
     """Directory or URI of the model."""
 
     def settings(self, base: ModelSettings, scratch: Path) -> ModelSettings:
-        """Return how to load it: as the base model is loaded; a remote one from a copy in `scratch`."""
-        parent, _, folder = self.path.rpartition("/")
-        local = Store.open(parent).download(folder, scratch / "incumbent")
-        return base.model_copy(update={"path": str(local), "revision": None})
+        """Return how to load it, with all its files checked.
+
+        Args:
+            base: The sweep's model, which is the base of an incumbent that is an adapter alone.
+            scratch: A folder for the copy of a remote model, and for what an adapter is merged into.
+
+        Returns:
+            Settings of a whole model, whose weights are loaded in float32.
+
+        Raises:
+            DamagedFile: A file is not what the model's manifest says.
+        """
+        from dpo_core.models.load import whole_model
+
+        local = ExportedModel.at(self.path).download(scratch / "incumbent")
+        if not (local / CONFIG).is_file():
+            local = _merged(base, local, scratch / "merged")
+        return whole_model(base, local)
 
 
 def find_incumbent(config: SweepConfig) -> Incumbent | None:
@@ -47,14 +64,23 @@ def find_incumbent(config: SweepConfig) -> Incumbent | None:
     if folder is None:
         return None
     paths = SweepPaths.of_folder(folder)
-    if paths.store.exists("config.json"):
-        return Incumbent(paths.sweep_id, paths.store.uri)
-    if paths.store.exists(f"{paths.best}/config.json"):
-        return Incumbent(paths.sweep_id, f"{paths.store.uri}/{paths.best}")
+    for model in (ExportedModel.at(folder), ExportedModel.of(paths)):
+        if model.exists:
+            return Incumbent(paths.sweep_id, model.uri)
     raise SettingsError(
         f"selection.incumbent: {folder} is no exported model and no sweep with a {paths.best}/; give "
         "the folder of either, or leave it out"
     )
+
+
+def check_incumbent(config: SweepConfig) -> None:
+    """Check the incumbent that the config names, if any, before anything runs.
+
+    Raises UserError when there is none at that path, or a file of it is damaged.
+    """
+    incumbent = find_incumbent(config)
+    if incumbent is not None:
+        ExportedModel.at(incumbent.path).check()
 
 
 def is_scored(paths: SweepPaths, incumbent: Incumbent, split: str) -> bool:
@@ -92,10 +118,12 @@ def score_incumbent(paths: SweepPaths, incumbent: Incumbent, split: str, call: R
 
 
 def _score_remotely(sweep: SweepRef, incumbent: Incumbent, split: str) -> None:
-    from dpo_core.models.load import load_tokenizer, silence_libraries
+    from dpo_core.models.load import load_model, load_tokenizer, silence_libraries
+    from dpo_core.scoring.scorer import best_device
 
     silence_libraries()
     paths = sweep.paths
+    _refuse_adapter_of_another_base(incumbent, Prepared.read(paths))
     with tempfile.TemporaryDirectory(dir=paths.scratch) as scratch:
         settings = incumbent.settings(read_config(paths).model, Path(scratch))
         tokens = tokenizer_fingerprint(load_tokenizer(settings))
@@ -105,5 +133,26 @@ def _score_remotely(sweep: SweepRef, incumbent: Incumbent, split: str) -> None:
                 "sweep's model, so their numbers do not compare; leave it out"
             )
         metadata = {"incumbent": incumbent.name, "path": incumbent.path, "split": split}
-        content = write_outcomes(score_model(paths, settings, split), metadata)
+        model = load_model(settings, best_device())
+        content = write_outcomes(score_policy(paths, model, settings, split), metadata)
     paths.store.write(paths.incumbent_outcome(split), content)
+
+
+def _refuse_adapter_of_another_base(incumbent: Incumbent, prepared: Prepared) -> None:
+    manifest = ExportedModel.at(incumbent.path).manifest
+    if manifest is None or manifest.get("asked_dtype", AUTO) is not None:
+        return
+    if manifest.get("weights_sha256") != prepared.weights_sha256:
+        raise ModelError(
+            f"selection.incumbent: {incumbent.path} is an adapter without its base model, which is "
+            "another one than this sweep's; export it with export.dtype: auto"
+        )
+
+
+def _merged(base: ModelSettings, folder: Path, target: Path) -> Path:
+    """Merge an adapter that was exported without a whole model; the tokenizer comes along."""
+    write_whole(base, folder / ADAPTER, target, FLOAT32)
+    for file in folder.iterdir():
+        if file.is_file() and not (target / file.name).exists():
+            shutil.copyfile(file, target / file.name)
+    return target

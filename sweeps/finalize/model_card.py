@@ -4,18 +4,31 @@ from __future__ import annotations
 
 import json
 
+from sweeps.run_dir.exported import ADAPTER, ExportedJson, ExportedModel
 from sweeps.run_dir.json_types import ScoresJson, SelectionJson
 from sweeps.run_dir.paths import SweepPaths
 from sweeps.selection.effect import effect_sentences
 
 
 def write_card(paths: SweepPaths, selection: SelectionJson) -> None:
-    """Write `best/README.md`."""
-    paths.store.write(f"{paths.best}/README.md", model_card(selection).encode())
+    """Write `best/README.md`, which the manifest of `best/` then covers too."""
+    model = ExportedModel.of(paths)
+    model.write_card(model_card(selection, model.manifest))
 
 
-def model_card(selection: SelectionJson) -> str:
-    """Return the card of a selection with a winner: Markdown with the front matter of model hubs."""
+def model_card(selection: SelectionJson, manifest: ExportedJson | None = None) -> str:
+    """Write the card of a winner: Markdown with the front matter of model hubs.
+
+    Args:
+        selection: A selection with a winner.
+        manifest: How its weights are stored; None where that is not known.
+
+    Returns:
+        The text of README.md.
+
+    Raises:
+        ValueError: The selection has no winner.
+    """
     winner, base = selection["winner"], selection["base_model"]
     if winner is None:
         raise ValueError("a selection without a winner has no model card")
@@ -26,7 +39,7 @@ def model_card(selection: SelectionJson) -> str:
     point = "\n".join(f"| {name} | {value} |" for name, value in winner["point"].items())
     return f"""---
 base_model: {json.dumps(base)}
-library_name: transformers
+library_name: {"peft" if _is_adapter(manifest) else "transformers"}
 tags: [dpo, preference-tuning]
 ---
 
@@ -44,7 +57,7 @@ of {len(selection["trials"])} trials by {selection["objective"]} on held-out pai
 
 The select split chose this checkpoint, so its number is too high; the final split was scored once,
 afterwards. An untouched model scores one half on rewards by definition.
-
+{_weights(base, manifest)}
 | hyperparameter | value |
 |---|---|
 {point}
@@ -54,6 +67,24 @@ afterwards. An untouched model scores one half on rewards by definition.
 def _effect(selection: SelectionJson) -> str:
     effect = selection["verdict"].get("effect")
     return "".join(f"\n- {sentence}" for sentence in effect_sentences(effect)) if effect else ""
+
+
+def _is_adapter(manifest: ExportedJson | None) -> bool:
+    return bool(manifest and manifest.get("asked_dtype", "auto") is None)
+
+
+def _weights(base: str, manifest: ExportedJson | None) -> str:
+    """Say how the weights are stored, and what that costs of the margins."""
+    margins = manifest and manifest.get("margins")
+    if not margins:
+        return ""
+    if _is_adapter(manifest):
+        return f"\n`{ADAPTER}/` holds the LoRA adapter, which PEFT loads over `{base}`.\n"
+    return (
+        f"\nThe weights are stored in {margins['dtype']}. Read back, they have lost "
+        f"{100 * margins['lost']:.1f} % of the margins on select, whose mean was "
+        f"{margins['chosen']:.3g} nats.\n"
+    )
 
 
 def _row(split: str, scores: ScoresJson, reference: ScoresJson) -> str:

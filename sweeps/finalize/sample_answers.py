@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 from dpo_core.encoding.token_table import TokenIds
 from dpo_core.preferences.split import group_draw
 from sweeps.config.schema import SweepConfig
+from sweeps.finalize.export import checkpoint_folder
 from sweeps.finalize.incumbent import Incumbent
 from sweeps.ray_runtime.remote_call import RemoteCall, call_in_shares
 from sweeps.run_dir import json_files
@@ -145,7 +146,12 @@ def _answer_remotely(
     max_new_tokens: int,
 ) -> dict[str, list[AnswerJson]]:
     """Load one author after the other and have it answer batches of prompts; runs on a worker."""
-    from dpo_core.models.load import load_model, load_tokenizer, silence_libraries
+    from dpo_core.models.load import (
+        load_model,
+        load_tokenizer,
+        load_trained,
+        silence_libraries,
+    )
     from dpo_core.scoring.scorer import best_device
 
     silence_libraries()
@@ -161,28 +167,10 @@ def _answer_remotely(
             elif author == INCUMBENT and incumbent:
                 model = load_model(incumbent.settings(config.model, Path(scratch)), device)
             else:
-                model = _load_checkpoint(config, paths, checkpoint, Path(scratch), device)
+                source = checkpoint_folder(paths, checkpoint, Path(scratch))
+                model = load_trained(config.model, source, device)
             answers[author] = _generate(config, model, tokenizer, batches, max_new_tokens)
     return answers
-
-
-def _load_checkpoint(
-    config: SweepConfig, paths: SweepPaths, checkpoint: CheckpointKey, scratch: Path, device: str
-) -> CausalModel:
-    from peft import PeftModel
-    from transformers import AutoModelForCausalLM
-
-    from dpo_core.models.load import load_model
-
-    source = paths.store.download(
-        paths.checkpoint(*checkpoint), scratch / checkpoint_name(checkpoint)
-    )
-    model: CausalModel
-    if config.model.adapter is None:
-        model = AutoModelForCausalLM.from_pretrained(source, dtype="auto").to(device)
-    else:
-        model = PeftModel.from_pretrained(load_model(config.model, device), source)
-    return model.eval()
 
 
 def _generate(

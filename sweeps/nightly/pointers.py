@@ -13,8 +13,9 @@ from datetime import UTC, datetime
 
 from dpo_core.errors import SettingsError
 from sweeps.run_dir import json_files
+from sweeps.run_dir.exported import ExportedModel
 from sweeps.run_dir.json_types import NightJson, PointerJson, SelectionJson
-from sweeps.run_dir.paths import NightPaths, SweepPaths
+from sweeps.run_dir.paths import NightPaths
 from sweeps.selection.verdict import BETTER
 
 log = logging.getLogger("dpo_sweeps")
@@ -25,14 +26,19 @@ def read_incumbent(nights: NightPaths) -> PointerJson | None:
 
     Raises:
         SettingsError: its model is gone.
+        DamagedFile: a file of its model is damaged.
     """
     pointer: PointerJson | None
     pointer = json_files.INCUMBENT.optional(nights.storage, nights.incumbent)
-    if pointer and not SweepPaths.of_folder(pointer["path"]).store.exists("config.json"):
+    if pointer is None:
+        return None
+    model = ExportedModel.at(pointer["path"])
+    if not model.exists:
         raise SettingsError(
             f"{nights.storage.uri}/{nights.incumbent}: points at {pointer['path']}, where no model is "
             "any more; restore it, or delete the pointer to begin without an incumbent"
         )
+    model.check()
     return pointer
 
 
@@ -68,17 +74,21 @@ def promote(nights: NightPaths, about: NightJson, selection: SelectionJson) -> b
 
     Returns:
         Whether the night's winner is the incumbent from now on.
+
+    Raises:
+        DamagedFile: a file of the winner's model is damaged.
     """
     incumbent: PointerJson | None
     incumbent = json_files.INCUMBENT.optional(nights.storage, nights.incumbent)
     if incumbent is not None and incumbent["sweep"] == about["sweep"]:
         return True  # an earlier start of this night promoted it
     winner = selection["winner"]
-    if winner is None or selection["verdict"]["word"] != BETTER:
+    if winner is None or winner["path"] is None or selection["verdict"]["word"] != BETTER:
         return False
     if incumbent != about["incumbent"]:
         log.info("the incumbent has changed since the night began, so it stays")
         return False
+    ExportedModel.at(winner["path"]).check()
     pointer = {"night": about["night"], "sweep": about["sweep"], **winner, "since": now()}
     json_files.INCUMBENT.write(nights.storage, nights.incumbent, pointer)
     return True

@@ -67,6 +67,13 @@ class ExportedModel:
         paths = SweepPaths.of_folder(uri)
         return cls(paths.storage, paths.sweep_id)
 
+    @staticmethod
+    def digests_of(folder: Path) -> dict[str, str]:
+        """Return the digest of every file of a local folder, for a manifest."""
+        store = Store.open(folder)
+        files = sorted(p.relative_to(folder).as_posix() for p in folder.rglob("*") if p.is_file())
+        return {name: store.sha256(name) for name in files}
+
     @property
     def uri(self) -> str:
         """Return the URI of the folder."""

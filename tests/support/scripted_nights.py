@@ -8,6 +8,7 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from dpo_core.storage.json_content import decode_json
 from sweeps.config.load import parse_sweep, resolved
 from sweeps.config.schema import SweepConfig
 from sweeps.config.strict_yaml import dump_yaml
@@ -17,6 +18,7 @@ from sweeps.run_dir.paths import SweepPaths
 from sweeps.run_dir.prepared import Prepared
 from sweeps.selection.leaderboard import trial_rows
 from sweeps.sweep import NoWinner
+from tests.support.exported_models import write_best
 from tests.support.records import REWARD, evaluation
 from tests.support.selections import a_selection, candidate
 
@@ -60,7 +62,7 @@ class Scripted:
             return
         drawn = {"trial": name, "point": {"beta": 0.1 + number / 100, "learning_rate": 1e-5}}
         if paths.store.exists(paths.point(name)):  # drawn before, by us or by the night
-            drawn = json.loads(paths.store.read(paths.point(name)))
+            drawn = decode_json(paths.store.read(paths.point(name)))
         paths.store.write(paths.point(name), json.dumps(drawn).encode())
         record = TrialRecord(
             name,
@@ -91,7 +93,7 @@ class Scripted:
                 "path": f"{paths.store.uri}/{paths.best}",
             }
             told["candidates"] = [candidate(best.trial, told["winner"]["step"])]
-            paths.store.write(f"{paths.best}/config.json", b"{}")
+            write_best(paths, best.trial, told["winner"]["step"])
         paths.store.write(paths.selection, json.dumps(told).encode())
         if not finished:
             raise NoWinner("none of 4 trials was ever evaluated")

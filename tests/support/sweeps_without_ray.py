@@ -7,7 +7,6 @@ worker leaves. With `stop=True` nothing is trained: the run ends where Tune woul
 
 from __future__ import annotations
 
-import json
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
@@ -26,11 +25,13 @@ from sweeps.config.schema import SweepConfig
 from sweeps.config.strict_yaml import dump_yaml
 from sweeps.finalize import export, incumbent, sample_answers
 from sweeps.finalize.incumbent import Incumbent
-from sweeps.run_dir import ledger
+from sweeps.run_dir import json_files, ledger
+from sweeps.run_dir.exported import ExportedJson
 from sweeps.run_dir.paths import SweepPaths, SweepRef
 from sweeps.run_dir.prepared import read_encoded
 from sweeps.search.drawn_point import DrawnPoint
 from sweeps.trials.train_worker import write_node_description
+from tests.support.exported_models import write_best
 from tests.support.toys import LENIENT
 
 STEPS = (2, 4, 6)
@@ -124,7 +125,7 @@ def leave_failure(paths: SweepPaths, drawn: DrawnPoint) -> None:
     """Write what a worker writes of a trial that fails after its first evaluation."""
     leave_evaluations(paths, drawn, STEPS[:1], skill=0.0)
     failure = {"reason": "nan", "detail": "the loss is nan", "traceback": "Traceback …"}
-    paths.store.write(paths.failure(drawn.trial), json.dumps(failure).encode())
+    json_files.FAILURE.write(paths.store, paths.failure(drawn.trial), failure)
 
 
 def leave_evaluations(
@@ -156,13 +157,13 @@ def outcomes_of(paths: SweepPaths, split: str, skill: float) -> Outcomes:
     return Outcomes(tuple(pairs.ids), *policy, reference, reference, *lengths, tie_nats=1e-4)
 
 
-def _export(sweep: SweepRef, trial: str, step: int) -> None:
+def _export(sweep: SweepRef, trial: str, step: int, asked_dtype: str | None) -> ExportedJson:
     paths = sweep.paths
     about = {"trial": trial, "step": step}
-    content = write_outcomes(outcomes_of(paths, "final", 2.0), {**about, "split": "final"})
-    paths.store.write(paths.final_outcome(trial, step), content)
-    paths.store.write(f"{paths.best}/dpo-sweeps.json", json.dumps(about).encode())
-    paths.store.write(f"{paths.best}/config.json", b"{}")
+    if export.final_outcomes(paths, trial, step) is None:
+        content = write_outcomes(outcomes_of(paths, "final", 2.0), {**about, "split": "final"})
+        paths.store.write(paths.final_outcome(trial, step), content)
+    return write_best(paths, trial, step, asked_dtype)
 
 
 def _score_incumbent(sweep: SweepRef, incumbent: Incumbent, split: str) -> None:

@@ -31,6 +31,7 @@ from sweeps.run_dir.ledger import TrialRecord, evaluation_record
 from sweeps.run_dir.paths import SPLITS, SweepPaths, SweepRef
 from sweeps.run_dir.prepared import Prepared
 from sweeps.selection.candidates import CandidateRules
+from tests.support.exported_models import write_best
 
 YAML = """\
 name: scripted
@@ -144,12 +145,12 @@ class ScriptedSweep:
             missing, _, _, batches, _ = arguments
             prompts = [prompt for batch in batches for prompt in batch]
             return {whom: [self._answer(whom, p) for p in prompts] for whom in missing}
-        trial, step = arguments
+        trial, step, asked_dtype = arguments
         point = json.loads(self.paths.store.read(self.paths.point(trial)))["point"]
         outcomes = self.outcomes(point, step, "final")
         content = write_outcomes(outcomes, {"trial": trial, "step": step, "split": "final"})
         self.paths.store.write(self.paths.final_outcome(trial, step), content)
-        return None
+        return write_best(self.paths, trial, step, asked_dtype)
 
     def _answer(self, whom: str, prompt: Sequence[int]) -> dict[str, Any]:
         text = self.answer.format(whom=whom)

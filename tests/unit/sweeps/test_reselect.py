@@ -124,7 +124,7 @@ def test_stored_answers_are_held_against_the_one_who_gave_them(paths: SweepPaths
 
 
 def test_only_the_selection_can_be_other(paths: SweepPaths) -> None:
-    with pytest.raises(SettingsError, match=r"only keys of selection\.\* can be set"):
+    with pytest.raises(SettingsError, match=r"only keys of selection\.\* and export\.\* can"):
         replayed(paths, "seed=3")
     with pytest.raises(SettingsError, match="Input should be 'warn' or 'exclude'"):
         replayed(paths, "selection.guardrails.displaced.action=ignore")

@@ -9,7 +9,7 @@ from typing import Any
 import peft
 import pytest
 import torch
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 from torch import Tensor
 from transformers import AutoModelForCausalLM, GPT2Config, GPT2LMHeadModel
 
@@ -42,6 +42,7 @@ def save_adapter(
         for weight in (p for p in model.parameters() if p.requires_grad):
             weight += size * torch.randn(weight.shape, generator=generator)
     model.save_pretrained(folder)
+    save_file({"0.exp_avg": torch.zeros(2)}, folder / "optimizer.safetensors")  # as in checkpoints
     return folder
 
 

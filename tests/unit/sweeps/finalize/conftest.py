@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import shutil
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
 import torch
+from transformers import AutoModelForCausalLM
 
-from dpo_core.models.load import load_model, lora_config
+from dpo_core.evaluation.outcomes import write_outcomes
+from dpo_core.models.load import load_model, load_trained, lora_config
 from dpo_core.storage.store import Store
 from dpo_core.training.checkpoints import write_manifest
 from sweeps.config.load import parse_sweep
+from sweeps.finalize.score_policy import score_policy
 from sweeps.prepare.data import read_data, split_data
 from sweeps.prepare.pipeline import prepare
 from sweeps.run_dir.paths import SweepPaths
@@ -24,15 +29,31 @@ def base(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def prepared(tmp_path: Path, base: Path):
-    """A sweep's folder after `prepare`, with one checkpoint: an untouched policy."""
+    """A sweep's folder after `prepare`, with one checkpoint and its evaluation.
+
+    `change` is how far its weights are from an untouched policy's.
+    """
     write_toy_pairs(tmp_path / "pairs.jsonl")
 
-    def build(adapter: str, storage: str, change: float = 0.0) -> SweepPaths:
+    def build(
+        adapter: str,
+        storage: str,
+        change: float = 0.0,
+        base_dtype: str = "float32",
+        settings: Sequence[str] = (),
+    ) -> SweepPaths:
+        model = base
+        if base_dtype != "float32":
+            model = tmp_path / "base"
+            shutil.copytree(base, model)
+            loaded = AutoModelForCausalLM.from_pretrained(base, dtype=base_dtype)
+            loaded.save_pretrained(model)
         config = parse_sweep(
-            f'name: toy\nmodel: {{path: "{base}", adapter: {adapter}}}\nspace: lora\n'
+            f'name: toy\nmodel: {{path: "{model}", adapter: {adapter}}}\nspace: lora\n'
             f'data: {{path: "{tmp_path}/pairs.jsonl", min_similarity: 1.0}}\n'
             "training: {max_steps: 4}\n",
             source="sweep.yaml",
+            overrides=settings,
         )
         paths = SweepPaths(Store.open(storage), "toy-1")
         said = {"annotator_agreement": {}, "rows_skipped": [], "rows_left_out": []}
@@ -52,6 +73,10 @@ def prepared(tmp_path: Path, base: Path):
             (folder / name).write_text("{}")
         write_manifest(folder, {"trial": "t0000", "step": 4})
         paths.store.upload(folder, paths.checkpoint("t0000", 4), last="manifest.json")
+        policy = load_trained(config.model, Path(paths.store.root) / paths.checkpoint("t0000", 4))
+        outcomes = score_policy(paths, policy, config.model, "select")
+        metadata = {"trial": "t0000", "step": 4, "loss": 0.5, "split": "select"}
+        paths.store.write(paths.outcome("t0000", 4), write_outcomes(outcomes, metadata))
         return paths
 
     return build

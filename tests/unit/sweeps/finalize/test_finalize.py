@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-import json
+import logging
+import re
 from pathlib import Path
 from typing import Any
 
@@ -11,14 +12,16 @@ import pytest
 from dpo_core.evaluation.outcomes import write_outcomes
 from dpo_core.storage.json_content import decode_json
 from dpo_core.storage.store import Store
-from sweeps.finalize.export import export_and_score
+from sweeps.finalize.export import export_and_score, final_outcomes
 from sweeps.finalize.final_split import FinalSpent, read_openings
-from sweeps.finalize.finalize import finalize_sweep
+from sweeps.finalize.finalize import _log_losses, finalize_sweep
 from sweeps.finalize.incumbent import _score_remotely
 from sweeps.reselect import replay, replayed_config
 from sweeps.run_dir import ledger
+from sweeps.run_dir.exported import ExportedJson, ExportedModel
 from sweeps.run_dir.paths import SweepPaths, SweepRef
 from tests.support.ended_sweep import REWARD, scored_pairs, write_ended_sweep
+from tests.support.exported_models import write_best
 
 OTHER_LIMIT = "selection.guardrails.drift_chosen.limit=2"
 
@@ -40,7 +43,7 @@ class Worker:
     def __init__(self, paths: SweepPaths) -> None:
         self.paths, self.calls = paths, []
 
-    def __call__(self, function: Any, ref: SweepRef, *arguments: Any) -> None:
+    def __call__(self, function: Any, ref: SweepRef, *arguments: Any) -> ExportedJson | None:
         paths = self.paths
         assert read_openings(paths.store, paths.final_opened) or arguments[-1] == "select"
         assert not paths.store.exists(paths.selection)
@@ -49,15 +52,14 @@ class Worker:
             self.calls.append(split)
             scored = write_outcomes(scored_pairs(44, 0.2, 5), {"path": incumbent.path})
             paths.store.write(paths.incumbent_outcome(split), scored)
-            return
+            return None
         assert function is export_and_score
-        trial, step = arguments
+        trial, step, asked_dtype = arguments
         self.calls.append(trial)
-        final = write_outcomes(scored_pairs(45, 0.4, 9), {"step": step})
-        paths.store.write(paths.final_outcome(trial, step), final)
-        paths.store.write(f"{paths.best}/config.json", b"{}")
-        about = json.dumps({"trial": trial, "step": step}).encode()
-        paths.store.write(f"{paths.best}/dpo-sweeps.json", about)
+        if final_outcomes(paths, trial, step) is None:
+            final = write_outcomes(scored_pairs(45, 0.4, 9), {"step": step})
+            paths.store.write(paths.final_outcome(trial, step), final)
+        return write_best(paths, trial, step, asked_dtype)
 
 
 def finalized(paths: SweepPaths, worker: Worker, *overrides: str, again: bool = False) -> Any:
@@ -85,6 +87,48 @@ def test_a_second_call_runs_no_model_and_gives_the_same(paths: SweepPaths) -> No
     assert finalized(paths, worker) == first
     assert worker.calls == []
     assert replay(replayed_config(paths, ["selection.sample_prompts=0"]), paths) == first
+
+
+@pytest.mark.parametrize("damage", ["model.safetensors", "adapter/adapter_model.safetensors"])
+@pytest.mark.parametrize("content", [b"", None])
+def test_a_damaged_export_is_made_again_and_final_is_not_scored_again(
+    paths: SweepPaths, damage: str, content: bytes | None
+) -> None:
+    first, name = finalized(paths, Worker(paths)), f"{paths.best}/{damage}"
+    paths.store.delete(paths.selection)
+    paths.store.delete(name)
+    if content is not None:
+        paths.store.write(name, content)
+    worker = Worker(paths)
+    assert finalized(paths, worker) == first
+    assert worker.calls == ["t0001"]
+    assert ExportedModel.of(paths).is_whole()
+
+
+def test_another_dtype_is_exported_again(paths: SweepPaths) -> None:
+    finalized(paths, Worker(paths))
+    for dtype in ("float32", "null"):
+        paths.store.delete(paths.selection)
+        worker = Worker(paths)
+        finalized(paths, worker, f"export.dtype={dtype}")
+        assert worker.calls == ["t0001"]
+
+
+def test_what_storing_loses_is_said(
+    paths: SweepPaths, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    lossy = {"dtype": "bfloat16", "chosen": 2.0, "stored": 1.3, "lost": 0.35}
+    manifest = write_best(paths, "t0001", 8)
+    for margins, level, said in (
+        ({"margins": lossy}, logging.WARNING, "35 % of the winner's margins .* are lost"),
+        ({"rejected": lossy}, logging.INFO, "stored in float32: .* 35 % .* would be lost"),
+    ):
+        caplog.clear()
+        with caplog.at_level(logging.INFO, "dpo_sweeps"):
+            _log_losses({**manifest, **margins}, paths)
+        [record] = caplog.records
+        assert record.levelno == level
+        assert re.search(said, record.message)
 
 
 def test_another_winner_needs_final_to_be_opened_again(paths: SweepPaths) -> None:

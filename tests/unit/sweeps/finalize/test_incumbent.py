@@ -6,13 +6,25 @@ from pathlib import Path
 
 import pytest
 
-from dpo_core.errors import ModelError, SettingsError
+from dpo_core.errors import ModelError, SettingsError, UserError
 from dpo_core.storage.store import Store
 from sweeps.finalize.export import export_and_score
-from sweeps.finalize.incumbent import Incumbent, find_incumbent, is_scored, score_incumbent
+from sweeps.finalize.incumbent import (
+    Incumbent,
+    check_incumbent,
+    find_incumbent,
+    is_scored,
+    score_incumbent,
+)
 from sweeps.finalize.sample_answers import answer_with
+from sweeps.finalize.stored_margins import LARGEST_LOSS, share_lost
 from sweeps.reselect import replayed_config
+from sweeps.run_dir import json_files
+from sweeps.run_dir.exported import MANIFEST
+from sweeps.run_dir.outcome_files import read_outcomes_of
+from sweeps.run_dir.paths import SweepPaths
 from tests.support.ended_sweep import write_ended_sweep
+from tests.support.exported_models import write_best
 from tests.support.local_calls import Calls, config_of
 
 CHECKPOINT = ("t0000", 4)
@@ -49,7 +61,7 @@ def test_an_exported_model_is_scored_as_an_incumbent(
     tmp_path: Path,
 ) -> None:
     paths, call = prepared("{rank: 4}", str(tmp_path / "runs"), change=0.3), Calls()
-    export_and_score(paths.ref, *CHECKPOINT)
+    export_and_score(paths.ref, *CHECKPOINT, "auto")
     incumbent = Incumbent("toy-1", f"{paths.store.uri}/{paths.best}")
     for _ in range(2):
         score_incumbent(paths, incumbent, "final", call)
@@ -62,14 +74,67 @@ def test_an_exported_model_is_scored_as_an_incumbent(
     assert answers["by"]["incumbent"] == answers["by"][NAME], "the same model"
 
 
+@pytest.mark.parametrize("adapter", ["{rank: 4}", "null"])
+def test_the_margins_of_an_incumbent_are_those_of_what_was_chosen(
+    prepared, tmp_path: Path, adapter: str
+) -> None:
+    """Also where the base is stored in bfloat16, to which the incumbent was once rounded."""
+    paths = prepared(adapter, str(tmp_path / "runs"), change=0.01, base_dtype="bfloat16")
+    export_and_score(paths.ref, *CHECKPOINT, "auto")
+    score_incumbent(paths, Incumbent("toy-1", f"{paths.store.uri}/{paths.best}"), "select", Calls())
+    chosen = read_outcomes_of(paths, paths.outcome(*CHECKPOINT)).margins("reward_accuracy")
+    scored = read_outcomes_of(paths, paths.incumbent_outcome("select")).margins("reward_accuracy")
+    assert share_lost(chosen, scored) <= LARGEST_LOSS
+
+
+def test_an_incumbent_that_is_an_adapter_alone(prepared, tmp_path: Path) -> None:
+    paths, call = prepared("{rank: 4}", str(tmp_path / "runs"), change=0.3), Calls()
+    export_and_score(paths.ref, *CHECKPOINT, None)
+    config = replayed_config(paths, [f"selection.incumbent={paths.store.uri}"])
+    incumbent = find_incumbent(config)
+    assert incumbent == Incumbent("toy-1", f"{paths.store.uri}/best")
+    check_incumbent(config)
+    score_incumbent(paths, incumbent, "select", call)
+    chosen = read_outcomes_of(paths, paths.outcome(*CHECKPOINT)).margins("reward_accuracy")
+    scored = read_outcomes_of(paths, paths.incumbent_outcome("select")).margins("reward_accuracy")
+    assert abs(scored - chosen).max() < 1e-3
+    answers = answer_with(config_of(paths), paths, CHECKPOINT, incumbent, call)
+    assert answers["by"]["incumbent"] == answers["by"][NAME]
+
+
+def test_an_adapter_of_another_base_is_refused(prepared, tmp_path: Path) -> None:
+    paths = prepared("{rank: 4}", str(tmp_path / "runs"))
+    manifest = export_and_score(paths.ref, *CHECKPOINT, None)
+    other = {**manifest, "weights_sha256": "another"}
+    json_files.EXPORTED.write(paths.store, f"{paths.best}/{MANIFEST}", other)
+    incumbent = Incumbent("toy-1", f"{paths.store.uri}/{paths.best}")
+    with pytest.raises(ModelError, match="is an adapter without its base model, which is another"):
+        score_incumbent(paths, incumbent, "select", Calls())
+
+
+def test_a_damaged_incumbent_is_refused(tmp_path: Path) -> None:
+    paths = SweepPaths(Store.open(tmp_path), "old")
+    write_best(paths, "t0001", 8)
+    config = replayed_config(write_ended_sweep(tmp_path), [f"selection.incumbent={tmp_path}/old"])
+    check_incumbent(config)
+    paths.store.write(f"{paths.best}/model.safetensors", b"weights")
+    said = r"old/best/model.safetensors: is missing or damaged; `dpo-sweeps resume .*old` exports"
+    with pytest.raises(UserError, match=said):
+        check_incumbent(config)
+    incumbent = Incumbent("old", f"{paths.store.uri}/{paths.best}")
+    with pytest.raises(UserError, match=said):
+        incumbent.settings(config.model, tmp_path)
+
+
 def test_an_incumbent_with_another_template_does_not_compare(
     prepared,
     tmp_path: Path,
 ) -> None:
     paths = prepared("{rank: 4}", str(tmp_path / "runs"))
-    export_and_score(paths.ref, *CHECKPOINT)
+    export_and_score(paths.ref, *CHECKPOINT, "auto")
     template = Path(paths.store.uri, paths.best, "chat_template.jinja")
     template.write_text(template.read_text().replace("You answer", "They answer"))
+    (template.parent / MANIFEST).unlink()  # as a model of other origin
     incumbent = Incumbent("toy-1", f"{paths.store.uri}/{paths.best}")
     with pytest.raises(ModelError, match="has another tokenizer or chat template"):
         score_incumbent(paths, incumbent, "select", Calls())

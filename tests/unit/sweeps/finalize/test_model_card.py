@@ -58,3 +58,13 @@ def test_before_final_was_opened_the_card_has_the_select_split_alone() -> None:
     card = model_card(selection)
     assert "| select |" in card
     assert "| final |" not in card
+
+
+def test_the_card_says_how_the_weights_are_stored() -> None:
+    margins = {"dtype": "bfloat16", "chosen": 2.18, "stored": 2.17, "lost": 0.0123}
+    manifest = {"trial": "t0001", "step": 8, "asked_dtype": "auto", "margins": margins}
+    card = model_card(a_selection(), manifest)
+    assert "stored in bfloat16. Read back, they have lost 1.2 % of the margins on select" in card
+    alone = model_card(a_selection(), {**manifest, "asked_dtype": None})
+    assert "`adapter/` holds the LoRA adapter, which PEFT loads over `models/tiny`" in alone
+    assert yaml.safe_load(alone.split("---\n", 2)[1])["library_name"] == "peft"
