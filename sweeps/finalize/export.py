@@ -151,7 +151,20 @@ class _Export:
     def into(
         cls, scratch: Path, paths: SweepPaths, checkpoint: CheckpointKey, asked_dtype: str | None
     ) -> _Export:
-        """Download the checkpoint. Raises UserError when it is damaged."""
+        """Begin an export with the checkpoint at hand.
+
+        Args:
+            scratch: An empty folder.
+            paths: The run directory.
+            checkpoint: Trial and step of the winner.
+            asked_dtype: `export.dtype` of the config.
+
+        Returns:
+            An export of which nothing is written yet.
+
+        Raises:
+            UserError: The checkpoint is damaged.
+        """
         source, folder = checkpoint_folder(paths, checkpoint, scratch), scratch / "best"
         whole = scratch / "whole" if asked_dtype is None else folder
         return cls(paths, checkpoint, source, folder, whole, asked_dtype)
@@ -255,9 +268,18 @@ def write_whole(settings: ModelSettings, source: Path, target: Path, dtype: str 
 
 
 def checkpoint_folder(paths: SweepPaths, checkpoint: CheckpointKey, scratch: Path) -> Path:
-    """Return a local folder with a checkpoint: the one of the run directory, or a copy in `scratch`.
+    """Return a local folder with a whole checkpoint.
 
-    Raises UserError when the checkpoint is damaged.
+    Args:
+        paths: The run directory.
+        checkpoint: Trial and step.
+        scratch: Where a copy goes if the run directory is on no disk of this machine.
+
+    Returns:
+        The checkpoint's own folder, or the copy.
+
+    Raises:
+        UserError: The checkpoint is damaged.
     """
     from dpo_core.training.checkpoints import read_manifest
 

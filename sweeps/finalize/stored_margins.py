@@ -1,4 +1,4 @@
-"""How much of the winner's margins on select is left in what is stored of it, read back from the files.
+"""The share of the winner's margins on select that storing it loses, read back from the files.
 
 A margin h = Δ_w − Δ_l says how far the winner moved a pair from the reference, in nats. All are scored
 in float32: what is lost is lost by the numbers that are stored, not by the scoring.
