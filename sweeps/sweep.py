@@ -31,7 +31,7 @@ from sweeps.run_dir.json_types import ReadingReport, SelectionJson
 from sweeps.run_dir.ledger import TrialRecord
 from sweeps.run_dir.lock import lock
 from sweeps.run_dir.paths import SweepPaths
-from sweeps.run_dir.prepared import Prepared
+from sweeps.run_dir.prepared import Prepared, precision_in_words
 from sweeps.selection.candidates import CandidateReader
 from sweeps.trials.events import OnTrialEvent
 
@@ -190,6 +190,9 @@ def _has_evaluations(records: Sequence[TrialRecord]) -> bool:
 def _log_prepared(config: SweepConfig, prepared: Prepared) -> None:
     if prepared.not_shared:
         log.info(f"prompts are not shared, which costs time: {prepared.not_shared}")
+    precision = precision_in_words(prepared.score_dtype, prepared.model_noise)
+    if precision:
+        log.info(f"held-out pairs are scored in {precision}")
     for finding in prepared.findings:
         quiet = ("bad_rows", *config.data.quiet_findings)  # bad rows are said while reading
         if finding["severity"] != INFO and finding["code"] not in quiet:

@@ -25,6 +25,10 @@ class PreparedJson(TypedDict, total=False):
     tokenizer_sha256: str
     reports: Mapping[str, Mapping[str, object]]
     findings: Sequence[FindingJson]
+    score_dtype: str
+    margin_noise: float
+    model_noise: float
+    scoring_shares: Mapping[str, float]
 
 
 class AuditJson(TypedDict, total=False):

@@ -13,7 +13,7 @@ from dpo_core.errors import UserError
 from dpo_core.preferences import PairTable, PreferenceSplits
 from dpo_core.scoring import reference_cache
 from dpo_core.scoring.reference_cache import Columns
-from dpo_core.settings import DEFAULT_ROW_TOKENS, TrainingSettings
+from dpo_core.settings import DEFAULT_ROW_TOKENS, FLOAT32, TrainingSettings
 from sweeps.run_dir import json_files
 from sweeps.run_dir.json_files import DamagedFile
 from sweeps.run_dir.json_types import FindingJson
@@ -63,6 +63,24 @@ class Prepared:
         except TypeError as error:
             problem = f"was written by another version ({error})"
             raise json_files.PREPARED.damaged(paths.store, paths.prepared, problem) from None
+
+
+def precision_in_words(score_dtype: str, model_noise: float) -> str:
+    """Say in which precision held-out pairs are scored, and what the model's dtype does to a margin.
+
+    Args:
+        score_dtype: The dtype of scoring; empty where an earlier version prepared the sweep.
+        model_noise: Root mean square that the model's dtype adds to a margin, nats; 0 in float32.
+
+    Returns:
+        Words; empty for a sweep whose model computes in float32 anyway.
+    """
+    if not score_dtype or not model_noise:
+        return ""
+    noise = f"{model_noise:.2g} nats (root mean square)"
+    if score_dtype == FLOAT32:
+        return f"{score_dtype}; the model's own dtype would move a margin by {noise}"
+    return f"{score_dtype}, which moves a margin by {noise}"
 
 
 def read_pairs(paths: SweepPaths) -> PreferenceSplits:

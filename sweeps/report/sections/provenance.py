@@ -10,6 +10,7 @@ from sweeps.report.blocks import Block, Column, Facts, Row, Section, Source, Tab
 from sweeps.report.file_types import NodeJson
 from sweeps.report.report_data import ReportData
 from sweeps.run_dir.json_types import OpeningJson
+from sweeps.run_dir.prepared import precision_in_words
 
 _Hash = Literal["data_sha256", "weights_sha256", "tokenizer_sha256"]
 _HASHES: dict[_Hash, str] = {
@@ -50,6 +51,9 @@ def cost(data: ReportData) -> str:
 
 def _facts(data: ReportData) -> Facts:
     config, prepared = data.config, data.prepared
+    precision = precision_in_words(
+        prepared.get("score_dtype", ""), prepared.get("model_noise", 0.0)
+    )
     return Facts(
         (
             ("folder", data.folder),
@@ -58,6 +62,7 @@ def _facts(data: ReportData) -> Facts:
             ("seed of the sweep", str(config.seed)),
             ("workers per trial", str(config.resources.workers)),
             ("cost of the ended trials", cost(data)),
+            *((("held-out scores", precision),) if precision else ()),
             *((title, prepared[key]) for key, title in _HASHES.items() if prepared.get(key)),
         )
     )

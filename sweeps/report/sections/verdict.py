@@ -8,6 +8,7 @@ from collections.abc import Iterator, Sequence
 from sweeps.report import formatting
 from sweeps.report.blocks import Block, Facts, Section, Text
 from sweeps.report.report_data import ReportData
+from sweeps.report.undecided_pairs import undecided_pairs_sentence
 from sweeps.run_dir.json_types import SelectionJson
 from sweeps.run_dir.ledger import FAILED, TrialRecord
 from sweeps.selection.effect import effect_sentences
@@ -40,6 +41,7 @@ def verdict_section(data: ReportData) -> Section:
     if effect:
         sentences = (f"{each[0].upper()}{each[1:]}." for each in effect_sentences(effect))
         blocks.append(Text(" ".join(sentences)))
+    blocks += [Text(sentence, "warning") for sentence in _undecided_pairs(data)]
     if not data.running and len(data.ended_trials) > _selected_trials(data.selection):
         warning = (
             "The ledger has more trials than selection.json: the winner was selected before they "
@@ -92,6 +94,16 @@ def _facts(data: ReportData) -> Iterator[tuple[str, str]]:
     p_value = verdict.get("p_value")
     if p_value is not None:
         yield "p-value", formatting.p_value(p_value)
+
+
+def _undecided_pairs(data: ReportData) -> Iterator[str]:
+    """Yield what float32 would decide of the winner's pairs, if that is worth saying."""
+    outcomes = data.outcomes.get(data.reported_split or "")
+    if outcomes is not None and data.selection.get("winner"):
+        min_margin = data.config.selection.min_margin
+        sentence = undecided_pairs_sentence(outcomes, min_margin, data.prepared)
+        if sentence:
+            yield sentence
 
 
 def _selected_trials(selection: SelectionJson) -> int:

@@ -4,10 +4,17 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+import pytest
+
 from sweeps.report.blocks import Facts, Source
 from sweeps.report.report_data import ReportData
 from sweeps.report.sections.provenance import cost, provenance_section
 from tests.support.report_sections import cells_by_column, tables
+
+
+def facts_of(data: ReportData) -> dict[str, str]:
+    blocks = provenance_section(data).blocks
+    return {n: text for b in blocks if isinstance(b, Facts) for n, text in b.items}
 
 
 def test_the_data_the_hashes_and_the_config_are_shown(ended: ReportData) -> None:
@@ -20,6 +27,24 @@ def test_the_data_the_hashes_and_the_config_are_shown(ended: ReportData) -> None
     assert facts["SHA-256 of the weights"] == "e" * 64
     assert facts["SHA-256 of the tokenizer"] == "f" * 64
     assert section.blocks[-1] == Source("config.yaml", ended.config_text)
+
+
+@pytest.mark.parametrize(
+    ("dtype", "shown"),
+    [
+        (
+            "float32",
+            "float32; the model's own dtype would move a margin by 0.62 nats (root mean square)",
+        ),
+        ("bfloat16", "bfloat16, which moves a margin by 0.62 nats (root mean square)"),
+    ],
+)
+def test_the_precision_of_scores_is_shown_where_the_models_is_another(
+    ended: ReportData, dtype: str, shown: str
+) -> None:
+    assert "held-out scores" not in facts_of(ended)
+    prepared = {**ended.prepared, "score_dtype": dtype, "model_noise": 0.6234}
+    assert facts_of(replace(ended, prepared=prepared))["held-out scores"] == shown
 
 
 def test_several_versions_of_a_package_are_all_named(ended: ReportData) -> None:

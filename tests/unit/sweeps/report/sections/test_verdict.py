@@ -80,6 +80,15 @@ def test_what_the_winner_did_to_the_final_pairs_is_said(ended: ReportData) -> No
     assert f"the mean margin is {effect['mean_margin']:+.2f} nats" in words
 
 
+def test_a_winner_whose_pairs_drown_in_noise_is_told_the_way_out(ended: ReportData) -> None:
+    noise = {"score_dtype": "bfloat16", "margin_noise": 1e3, "scoring_shares": {}}
+    shown = texts(verdict_section(replace(ended, prepared={**ended.prepared, **noise})))
+    assert sum("selection.score_dtype=float32" in each for each in shown) == 1
+    assert not any("score_dtype" in each for each in texts(verdict_section(ended)))
+    data = with_selection(replace(ended, prepared={**ended.prepared, **noise}), winner=None)
+    assert not any("score_dtype" in each for each in texts(verdict_section(data)))
+
+
 def test_failed_trials_are_counted_by_their_reasons(ended: ReportData) -> None:
     [_, warning] = texts(verdict_section(ended))
     assert warning == ("1 trial failed: nan (1). The last one was t0010: loss is nan at step 3")
