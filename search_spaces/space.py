@@ -12,7 +12,7 @@ A point is a dict of axis names to values; an axis that does not exist there is 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from hashlib import sha256
 from typing import Any
 
@@ -106,6 +106,12 @@ class Space(Checked):
             return None
         return survey({name: self.axes[name] for name in self.names}).points
 
+    def points(self) -> Iterator[dict[str, Any]]:
+        """Yield every point once. Raises SpaceError where an axis is a range."""
+        if self.size is None:
+            raise SpaceError("space: a range has too many points to list; make every axis a choice")
+        yield from self._completed({}, self.names)
+
     def fingerprint(self) -> str:
         """Return the SHA-256 in hex of all keys, axes and conditions.
 
@@ -118,6 +124,18 @@ class Space(Checked):
             for branch in branches
         }
         return sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
+
+    def _completed(self, point: dict[str, Any], names: Sequence[str]) -> Iterator[dict[str, Any]]:
+        """Yield every point that `point` becomes when it is given the axes of `names`."""
+        if not names:
+            yield point
+            return
+        branch = self._active(names[0], point)
+        if branch is None:
+            yield from self._completed(point, names[1:])
+        elif isinstance(branch.axis, Choice):
+            for value in branch.axis.values:
+                yield from self._completed({**point, names[0]: value}, names[1:])
 
     def _active(self, name: str, point: Mapping[str, object]) -> Branch | None:
         return next((branch for branch in self.axes[name] if branch.active(point)), None)

@@ -152,6 +152,22 @@ class SweepConfig(Settings):
             )
         return self
 
+    @property
+    def planned_trials(self) -> int:
+        """The number of trials of the search: no point of a finite space is trained twice."""
+        return min(self.search.trials, self.search_space.size or self.search.trials)
+
+    @property
+    def shortage(self) -> str | None:
+        """Why the search ends before `search.trials`, or None."""
+        if self.planned_trials == self.search.trials:
+            return None
+        return (
+            f"search.trials: the space has {self.planned_trials} points, so the search ends after as "
+            f"many trials instead of {self.search.trials}; widen the space, or confirm its points "
+            "with more seeds (selection.confirm)"
+        )
+
     @cached_property
     def search_space(self) -> Space:
         """Raises ValueError on a space that contradicts itself."""

@@ -2,24 +2,33 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any, TypedDict
 
 import optuna
 from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
 from search_spaces import Axis, Choice, LogUniform, Space
-from sweeps.run_dir.ledger import FAILED, TrialRecord
+from sweeps.run_dir.ledger import FAILED, EvaluationRecord, TrialRecord
 from sweeps.selection.ordering import best_evaluation
 
 METRIC = "best_accuracy"
 """The accuracy of a trial's best checkpoint so far."""
-METRICS = {"accuracy": METRIC, "drift": "best_drift"}
-"""What a worker reports for each of `search.objectives`; drift is the best checkpoint's."""
-MODES = {"accuracy": "max", "drift": "min"}
+DIRECTIONS = {"accuracy": "maximize", "drift": "minimize"}
+"""Optuna's direction for each of `search.objectives`; drift is the best checkpoint's."""
+_WORST_OF = {"maximize": min, "minimize": max}
 ACCURACY_ALONE = ("accuracy",)
 GENERATION = "NSGAIISampler:generation"
+CANNOT_WIN = "cannot_win"
+"""The constraint that samplers learn: above 0 for a trial without a checkpoint that can win."""
+_UNVIOLATED, _WORST = -1.0, 1.0
+
+
+class _Params(TypedDict):
+    params: dict[str, Any]
+    distributions: dict[str, BaseDistribution]
 
 
 def distribution(axis: Axis) -> BaseDistribution:
@@ -41,23 +50,97 @@ def frozen_trial(
         objectives: What the study optimizes.
 
     Returns:
-        A trial that is COMPLETE with its best checkpoint's values, or FAIL without one.
+        A trial that is COMPLETE with its best checkpoint's values, or FAIL without one. What keeps
+        that checkpoint from winning are its constraints.
     """
-    axes, params = space.axis_of_keys(), space.keys_of(record.point)
-    best = None if record.status == FAILED else best_evaluation(record, objective)
-    values = {"accuracy": best.accuracy(objective), "drift": best.drift} if best else {}
+    best = _standing_for(record, objective)
     # Optuna knows intermediate values of a single objective only.
     intermediate = record.evaluations if len(objectives) == 1 else ()
-    return create_trial(
+    trial = create_trial(
         state=TrialState.COMPLETE if best else TrialState.FAIL,
-        values=[values[name] for name in objectives] if best else None,
-        params=params,
-        distributions={key: distribution(axes[key]) for key in params},
+        values=_values(best, objective, objectives) if best else None,
+        **_params(space, record.point),
         user_attrs={"trial": record.trial, "status": record.status, "reason": record.reason},
         intermediate_values={e.step: e.accuracy(objective) for e in intermediate},
-        # To a genetic sampler all that a resumed sweep has is one generation, from which to breed.
-        system_attrs={GENERATION: 0},
     )
+    for name, number in (best.violations if best else {}).items():
+        trial.set_constraint(name, number)
+    return trial
+
+
+def learnt_trials(
+    space: Space,
+    records: Sequence[TrialRecord],
+    objective: str,
+    objectives: Sequence[str] = ACCURACY_ALONE,
+) -> list[FrozenTrial]:
+    """Build the Optuna trials that a sampler learns from.
+
+    Samplers pass over trials that failed, and would draw beside them again. So a failed trial is as
+    bad as the worst of the others, and cannot win. The constraint is one number, as a model of each
+    would need more trials than there are; it is left out where every trial can win.
+
+    Args:
+        space: The space that the points were drawn from.
+        records: Trials that have ended, in an order that does not depend on when they did.
+        objective: The accuracy that decides.
+        objectives: What the study optimizes.
+
+    Returns:
+        A COMPLETE trial for each record.
+    """
+    standing = [_standing_for(record, objective) for record in records]
+    known = [_values(best, objective, objectives) for best in standing if best]
+    worst = [
+        _WORST_OF[DIRECTIONS[name]]((values[i] for values in known), default=0.0)
+        for i, name in enumerate(objectives)
+    ]
+    constrained = any(best is None or not best.can_win for best in standing)
+    trials = [
+        create_trial(
+            values=_values(best, objective, objectives) if best else worst,
+            **_params(space, record.point),
+            # To a genetic sampler all that is known is one generation, from which to breed.
+            system_attrs={GENERATION: 0},
+        )
+        for record, best in zip(records, standing, strict=True)
+    ]
+    for trial, best in zip(trials, standing, strict=True):
+        if constrained:
+            trial.set_constraint(CANNOT_WIN, _violation(best))
+    return trials
+
+
+def running_trial(space: Space, point: Mapping[str, Any]) -> FrozenTrial:
+    """Build an Optuna trial of a point that is being trained."""
+    return create_trial(state=TrialState.RUNNING, **_params(space, point))
+
+
+def _standing_for(record: TrialRecord, objective: str) -> EvaluationRecord | None:
+    """Return the evaluation that stands for a trial; None when it failed or has none."""
+    return None if record.status == FAILED else best_evaluation(record, objective)
+
+
+def _values(best: EvaluationRecord, objective: str, objectives: Sequence[str]) -> list[float]:
+    values = {"accuracy": best.accuracy(objective), "drift": best.drift}
+    return [values[name] for name in objectives]
+
+
+def _violation(best: EvaluationRecord | None) -> float:
+    """Return by how much a trial misses being able to win, at most 1; -1 where it can win."""
+    if best is None:
+        return _WORST
+    if best.can_win:
+        return _UNVIOLATED
+    return min(_WORST, sum(number for number in best.violations.values() if number > 0))
+
+
+def _params(space: Space, point: Mapping[str, Any]) -> _Params:
+    axes, params = space.axis_of_keys(), space.keys_of(point)
+    return {
+        "params": params,
+        "distributions": {key: distribution(axes[key]) for key in params},
+    }
 
 
 def publish(
@@ -81,7 +164,7 @@ def publish(
     study = optuna.create_study(
         storage=f"sqlite:///{file}",
         study_name=study_name,
-        directions=["maximize" if MODES[name] == "max" else "minimize" for name in objectives],
+        directions=[DIRECTIONS[name] for name in objectives],
         load_if_exists=True,
     )
     published = {trial.user_attrs.get("trial") for trial in study.get_trials(deepcopy=False)}

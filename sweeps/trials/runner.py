@@ -24,8 +24,9 @@ from sweeps.run_dir.paths import SweepPaths
 from sweeps.run_dir.prepared import Prepared
 from sweeps.search import warm_start
 from sweeps.search.drawn_point import DrawnPoint
+from sweeps.search.next_point import Search
 from sweeps.search.pending_trials import first_free_number, pending_points, without_record
-from sweeps.search.searcher import TIME, FixedPoints, SweepSearch, make_sampler
+from sweeps.search.searcher import TIME, FixedPoints, SweepSearch
 from sweeps.search.study import METRIC
 from sweeps.selection.confirmation import new_seeds
 from sweeps.selection.rule import Candidate
@@ -48,7 +49,7 @@ def open_lanes(config: SweepConfig, paths: SweepPaths) -> LaneClient | None:
     """Open the lanes of a whole sweep, which start when there is work; None without lanes."""
     if not config.resources.lanes:
         return None
-    trials = config.search.trials
+    trials = config.planned_trials
     limit = min(config.search.concurrent, max(trials, config.selection.confirm.trials(trials)))
     return LaneClient.open(lane_loop, limit, paths.sweep_id, paths.train_runs, config.resources)
 
@@ -72,16 +73,15 @@ def run_trials(
         run_one: Called for each trial in an actor of its own, which Tune starts again when it dies.
 
     Returns:
-        All records of the ledger, `config.search.trials` of them of the search.
+        All records of the ledger, `config.planned_trials` of them of the search.
     """
     callback = LedgerCallback(config, paths, prepared, on_event)
     unfinished = callback.to_be_run(pending_points(paths, callback.records, config.seed))
-    finished = searched(callback.records)
-    missing = config.search.trials - len(finished)
+    missing = config.planned_trials - len(searched(callback.records))
     try:
         if missing > 0:
             warm = warm_start.read(paths, prepared.weights_sha256)
-            searcher = _searcher(config, paths, finished, unfinished[:missing], warm)
+            searcher = _searcher(config, paths, callback.records, unfinished[:missing], warm)
             trainable = _trainable(config, paths, lanes, run_one)
             _fit(config, paths, callback, searcher, missing, trainable, _scheduler(config, paths))
             callback.close_lost(pending_points(paths, callback.records, config.seed))
@@ -136,23 +136,26 @@ def confirmation_points(config: SweepConfig, finalists: Sequence[Candidate]) -> 
 def _searcher(
     config: SweepConfig,
     paths: SweepPaths,
-    finished: Sequence[TrialRecord],
+    records: Sequence[TrialRecord],
     unfinished: Sequence[DrawnPoint],
-    warm: Sequence[TrialRecord],
+    earlier: Sequence[TrialRecord],
 ) -> SweepSearch:
-    space, number = config.search_space, first_free_number(paths, finished)
-    # A resumed sweep draws on, and a night too, instead of drawing its first points again.
-    seed = config.seed + number + len(warm)
+    """Build the searcher; `records` are those of the ledger, as it grows."""
+    search = Search(
+        config.search_space,
+        config.search.sampler,
+        config.seed,
+        config.search.trials,
+        config.selection.objective,
+        config.search.objectives,
+    )
     return SweepSearch(
-        space,
-        make_sampler(config.search.sampler, space, seed, config.search.trials),
-        finished=[*warm, *finished],
+        search,
+        records,
+        earlier=earlier,
         unfinished=unfinished,
-        objective=config.selection.objective,
-        first_number=number,
-        seed=config.seed,
+        first_number=first_free_number(paths, searched(records)),
         on_draw=lambda drawn: _write_point(paths, drawn),
-        objectives=config.search.objectives,
     )
 
 
