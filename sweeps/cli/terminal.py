@@ -17,6 +17,7 @@ from rich.table import Table
 from dpo_core.evaluation.outcomes import OBJECTIVES
 from sweeps.run_dir.json_types import (
     CandidateJson,
+    ConfirmationJson,
     NightRow,
     ScoresJson,
     SelectionJson,
@@ -176,10 +177,16 @@ def confirmation(selection: SelectionJson) -> Table | None:
             f"{point['search_score']:.3f}",
             mean,
             spread,
-            str(len(point["seeds"])),
+            _seeds_that_count(point),
             escape(failed),
         )
     return table
+
+
+def _seeds_that_count(point: ConfirmationJson) -> str:
+    seeds = len(point["seeds"])
+    counted = sum(point.get("counted", [True] * seeds))
+    return str(seeds) if counted == seeds else f"{counted} of {seeds}"
 
 
 def _trials(selection: SelectionJson) -> str:

@@ -18,7 +18,7 @@ from sweeps.run_dir.json_types import AnswersJson
 from sweeps.run_dir.ledger import TrialRecord
 from sweeps.run_dir.paths import SweepPaths
 from sweeps.selection.candidates import CandidateReader
-from sweeps.selection.confirmation import confirmed, eligible_candidates
+from sweeps.selection.confirmation import candidate_pools, confirmed
 from sweeps.selection.guardrails import Check, add_answer_checks, describe_failed_check
 from sweeps.selection.rule import Candidate, Choice, choose
 from sweeps.selection.statistics import Groups
@@ -62,14 +62,17 @@ def choose_winner(
     if call is not None and incumbent and candidates:
         score_incumbent(paths, incumbent, "select", call)
     confirmations = confirmed(reader.finalists(records), candidates, records)
-    pool, choice = choose_with_answers(
-        eligible_candidates(confirmations, candidates, records),
-        reader.groups,
-        config.selection.guardrails,
+    get_answers = (
         _stored_answers(paths)
         if call is None
-        else _generated_answers(config, paths, incumbent, call),
+        else _generated_answers(config, paths, incumbent, call)
     )
+    guardrails, pool = config.selection.guardrails, list[Candidate]()
+    for each in candidate_pools(confirmations, candidates, records):
+        checked, choice = choose_with_answers(each, reader.groups, guardrails, get_answers)
+        pool += checked
+        if choice.winner is not None:
+            break
     return SelectionInputs(
         records, candidates, confirmations, pool, choice, reader.rules, incumbent
     )

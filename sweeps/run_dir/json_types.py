@@ -198,6 +198,8 @@ class ConfirmationJson(TypedDict):
     trials: Sequence[str]
     seeds: Sequence[int]
     accuracies: Sequence[float]
+    counted: NotRequired[Sequence[bool]]
+    """For each seed, whether its checkpoint can win and is in the mean."""
     mean: float | None
     spread: float | None
     search_score: float

@@ -2,7 +2,8 @@
 
 The best of many noisy scores is too high for its point. The mean over new seeds is not, because no
 choice was made by it. Every point is trained with the same new seeds, so that points are compared
-under equal luck.
+under equal luck. A seed whose checkpoint cannot win (guardrails exclude it, or it did not move the
+model) takes itself out of the mean; when most seeds of a point do, the point is out.
 """
 
 from __future__ import annotations
@@ -35,46 +36,54 @@ class Confirmation:
     """Trials with new seeds that ended before the step."""
 
     @property
-    def mean(self) -> float | None:
-        """Return the mean accuracy over the new seeds; None when none of them got to the step."""
-        return statistics.fmean(c.accuracy for c in self.repeats) if self.repeats else None
+    def counted(self) -> list[Candidate]:
+        """Return the candidates of new seeds that can win; the others would lend them their scores."""
+        return [candidate for candidate in self.repeats if candidate.can_win]
+
+    @property
+    def best(self) -> Candidate | None:
+        """Return the best of the new seeds that can win: the checkpoint to export."""
+        return best_of(self.counted)
 
     @property
     def averaged(self) -> Candidate | None:
-        """Return the point as a candidate with its mean scores and its mean drift.
+        """Return the point as a candidate with the means over the new seeds that can win.
 
-        The checkpoint is the best admissible one of the new seeds. That of the search is not among
-        them: its score is why the point is here. None when no new seed got to the step.
+        The checkpoint is the best one of them. That of the search is not among them: its score is
+        why the point is here. None when most of the seeds that got to the step cannot win, or none
+        got there.
         """
-        best = best_of([c for c in self.repeats if c.admissible] or self.repeats)
-        if best is None:
+        counted, best = self.counted, self.best
+        if best is None or 2 * len(counted) < len(self.repeats):
             return None
         return replace(
             best,
-            scores=np.mean([c.scores for c in self.repeats], axis=0),
-            chosen_gain=statistics.fmean(c.chosen_gain for c in self.repeats),
-            drift=statistics.fmean(c.drift for c in self.repeats),
-            violations={
-                name: statistics.fmean(c.violations[name] for c in self.repeats)
-                for name in best.violations
-            },
+            scores=np.mean([c.scores for c in counted], axis=0),
+            chosen_gain=statistics.fmean(c.chosen_gain for c in counted),
+            drift=statistics.fmean(c.drift for c in counted),
         )
+
+    @property
+    def mean(self) -> float | None:
+        """Return the mean accuracy over the new seeds that can win; None for a point that is out."""
+        return self.averaged.accuracy if self.averaged else None
 
     def row(self) -> ConfirmationJson:
         """Return the confirmation as selection.json holds it.
 
         Accuracies are in [0, 1], their differences in [-1, 1].
         """
-        accuracies, mean = [c.accuracy for c in self.repeats], self.mean
+        counted, mean = [c.accuracy for c in self.counted], self.mean
         return {
             "trial": self.original.trial,
             "step": self.original.step,
             "point": dict(self.original.point),
             "trials": [c.trial for c in self.repeats],
             "seeds": [c.seed for c in self.repeats],
-            "accuracies": accuracies,
+            "accuracies": [c.accuracy for c in self.repeats],
+            "counted": [c.can_win for c in self.repeats],
             "mean": mean,
-            "spread": statistics.stdev(accuracies) if len(accuracies) > 1 else None,
+            "spread": None if mean is None or len(counted) < 2 else statistics.stdev(counted),
             "search_score": self.original.accuracy,
             "shrinkage": None if mean is None else self.original.accuracy - mean,
             "missing": [
@@ -138,12 +147,12 @@ def confirmed(
     return sorted(points, key=mean, reverse=True)
 
 
-def eligible_candidates(
+def candidate_pools(
     points: Iterable[Confirmation],
     candidates: Iterable[Candidate],
     records: Iterable[TrialRecord],
-) -> list[Candidate]:
-    """Return the candidates among which the winner is chosen.
+) -> tuple[list[Candidate], list[Candidate]]:
+    """Return the candidates among which the winner is chosen, in two pools.
 
     Args:
         points: Confirmations of the search's best points.
@@ -151,12 +160,12 @@ def eligible_candidates(
         records: Records of all trials.
 
     Returns:
-        The confirmed points on their means. When no point was confirmed, the candidates of the
-        search, whose checkpoints are kept for that case.
+        The confirmed points on their means; then the candidates of the search, whose checkpoints are
+        kept for the case that none of the first can win. A winner among those is unconfirmed.
     """
     averaged = [candidate for point in points if (candidate := point.averaged)]
     trials = {record.trial for record in searched(records)}
-    return averaged or [candidate for candidate in candidates if candidate.trial in trials]
+    return averaged, [candidate for candidate in candidates if candidate.trial in trials]
 
 
 def _confirmation(

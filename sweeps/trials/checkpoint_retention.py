@@ -56,8 +56,8 @@ class CheckpointRetention:
         spares = self.config.selection.keep_checkpoints
         pool = self.reader.candidates(searched(records))
         points = confirmed(self.finalists, self.reader.candidates(records), records)
-        averaged = {p.averaged.checkpoint for p in points if p.averaged}
-        return averaged | can_still_win(pool, self.reader.groups, spares)
+        confirmed_best = {point.best.checkpoint for point in points if point.best}
+        return confirmed_best | can_still_win(pool, self.reader.groups, spares)
 
     def _record_so_far(self, trial: str) -> TrialRecord | None:
         """Build a record of a trial that has not ended. Of its evaluations the steps are enough:

@@ -27,8 +27,9 @@ def confirmation_section(data: ReportData) -> Section | None:
     rows = [_row(point, data.highlighted_trials) for point in confirmed_points]
     note = Text(
         "The best points of the search were trained again with other seeds, and the winner is "
-        "selected by the mean accuracy over these seeds. Shrinkage is the search score minus that "
-        "mean.",
+        "selected by the mean accuracy over these seeds. A seed in brackets cannot win and is not in "
+        "the mean; when most seeds of a point cannot, the point has no mean and cannot win. Shrinkage "
+        "is the search score minus the mean.",
         "note",
     )
     return Section(
@@ -44,7 +45,7 @@ def _row(point: ConfirmationJson, highlighted_trials: frozenset[str]) -> Row:
         point["trial"],
         formatting.point(point["point"]),
         ", ".join(map(str, point["seeds"])) or formatting.MISSING,
-        ", ".join(map(formatting.percent, point["accuracies"])) or formatting.MISSING,
+        ", ".join(_accuracies(point)) or formatting.MISSING,
         formatting.percent(point.get("mean")),
         formatting.percentage_points(point.get("spread")).removeprefix("+"),
         formatting.percent(point["search_score"]),
@@ -52,3 +53,9 @@ def _row(point: ConfirmationJson, highlighted_trials: frozenset[str]) -> Row:
         "; ".join(missing) or formatting.MISSING,
     )
     return Row(cells, trial=point["trial"], marked=point["trial"] in highlighted_trials)
+
+
+def _accuracies(point: ConfirmationJson) -> list[str]:
+    shown = [formatting.percent(accuracy) for accuracy in point["accuracies"]]
+    counted = point.get("counted", [True] * len(shown))
+    return [each if counts else f"({each})" for each, counts in zip(shown, counted, strict=True)]

@@ -211,10 +211,17 @@ def test_what_new_seeds_said() -> None:
         "search_score": 0.7,
         "missing": [{"trial": "t0001-s3", "reason": "[b]nan[/b]", "detail": "step 2"}],
     }
-    unconfirmed = {**point, "trial": "t0000", "seeds": [], "mean": None, "spread": None}
+    unconfirmed = {
+        **point,
+        "trial": "t0000",
+        "mean": None,
+        "spread": None,
+        "counted": [True, False],
+    }
     shown = text_of(confirmation(a_selection(confirmation=[point, unconfirmed])))
     row = next(line for line in shown.splitlines() if line.strip("│┃ ").startswith("t0001"))
     assert row.strip("│ ").replace("│", " ").split() == [
         *("t0001", "8", "0.700", "0.651", "0.021", "2", "t0001-s3:", "[b]nan[/b]")
     ]
-    assert "-" in next(line for line in shown.splitlines() if "t0000" in line)
+    row = next(line for line in shown.splitlines() if "t0000" in line)
+    assert row.strip("│ ").replace("│", " ").split()[3:8] == ["-", "-", "1", "of", "2"]

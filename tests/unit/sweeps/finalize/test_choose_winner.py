@@ -214,23 +214,51 @@ def test_the_incumbent_is_scored_or_must_have_been(paths: SweepPaths, tmp_path: 
     assert winner_of(paths, None).against == "reference"
 
 
-def test_confirmed_points_are_chosen_by_their_means(paths: SweepPaths) -> None:
-    """t0001 found a good number by luck; its point is worse with a new seed than that of t0002."""
+def confirmed_winner(paths: SweepPaths, drifts: dict[str, float]) -> SelectionInputs:
+    """Choose after two points were trained again, which drifted so far with their new seeds."""
     points = {"t0001": 0.2, "t0002": 0.3}
     records = [
         replace(record, point={"beta": points.get(record.trial, 0.1)})
         for record in ledger.read(paths.store, paths.ledger)
     ]
     for trial, right in (("t0001-s1", 31), ("t0002-s1", 50)):
-        scored = scored_pairs(right, 0.1, right)
+        scored = scored_pairs(right, drifts[trial], right)
         paths.store.write(paths.outcome(trial, 8), write_outcomes(scored, {"step": 8}))
         confirmed = trial.partition("-")[0]
         point = {"beta": points[confirmed]}
         records.append(replace(record_of(trial, scored, 0.1), point=point, confirms=confirmed))
     config = replayed_config(paths, ["selection.confirm={top: 2, seeds: 1}"])
-    inputs = choose_winner(config, paths, records, None)
+    return choose_winner(config, paths, records, None)
+
+
+def test_confirmed_points_are_chosen_by_their_means(paths: SweepPaths) -> None:
+    """t0001 found a good number by luck; its point is worse with a new seed than that of t0002."""
+    inputs = confirmed_winner(paths, {"t0001-s1": 0.1, "t0002-s1": 0.1})
     assert [c.original.trial for c in inputs.confirmations] == ["t0002", "t0001"]
     assert [c.trial for c in inputs.pool] == ["t0002-s1", "t0001-s1"]
     assert inputs.choice.winner is not None
     assert inputs.choice.winner.checkpoint == ("t0002-s1", 8)
+    assert inputs.confirmed is True
     assert len(inputs.candidates) == 5
+
+
+def test_when_confirmation_leaves_nothing_the_best_of_the_search_wins_unconfirmed(
+    paths: SweepPaths,
+) -> None:
+    inputs = confirmed_winner(paths, {"t0001-s1": 9.0, "t0002-s1": 9.0})
+    assert [point.mean for point in inputs.confirmations] == [None, None]
+    assert inputs.choice.winner is not None
+    assert (inputs.choice.winner.trial, inputs.confirmed) == ("t0001", False)
+
+
+def test_so_it_does_when_answers_exclude_the_confirmed_points(
+    paths: SweepPaths, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ask, asked = answering("t0001-s1", "t0002-s1")
+    monkeypatch.setattr("sweeps.finalize.choose_winner._stored_answers", lambda _: ask)
+    inputs = confirmed_winner(paths, {"t0001-s1": 0.1, "t0002-s1": 0.1})
+    assert asked == ["t0002-s1", "t0001-s1", "t0001"]
+    assert inputs.choice.winner is not None
+    assert (inputs.choice.winner.trial, inputs.confirmed) == ("t0001", False)
+    excluded = [c.trial for c in inputs.pool if not c.admissible]
+    assert excluded[:2] == ["t0002-s1", "t0001-s1"], "why they lost is shown"

@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sweeps.run_dir.ledger import TrialRecord
-from sweeps.selection.confirmation import confirmed, eligible_candidates, finalists, new_seeds
+from sweeps.selection.confirmation import candidate_pools, confirmed, finalists, new_seeds
 from sweeps.selection.guardrails import Check
 from sweeps.selection.rule import Candidate, choose
 from sweeps.selection.statistics import Groups
@@ -96,6 +96,7 @@ def test_the_mean_at_the_same_step_decides_whatever_the_search_scored() -> None:
         "trials": ["t0001-s1", "t0001-s2"],  # the second failed later, after step 4
         "seeds": [101, 102],
         "accuracies": [0.75, 0.85],
+        "counted": [True, True],
         "mean": pytest.approx(0.8),
         "spread": pytest.approx(0.0707107, abs=1e-6),  # √(2 · 0.05²)
         "search_score": 0.65,
@@ -107,8 +108,9 @@ def test_the_mean_at_the_same_step_decides_whatever_the_search_scored() -> None:
     assert (row["mean"], row["shrinkage"]) == (pytest.approx(0.65), pytest.approx(0.3))
     assert (third.mean, third.row()["shrinkage"], third.averaged) == (None, None, None)
     # The search's own score would have let t0000 win.
-    eligible = eligible_candidates([first, second, third], EVERYBODY, RECORDS)
-    assert keys([choose(eligible, GROUPS).winner]) == [("t0001-s2", 4)]
+    confirmed_pool, searched_pool = candidate_pools([first, second, third], EVERYBODY, RECORDS)
+    assert keys([choose(confirmed_pool, GROUPS).winner]) == [("t0001-s2", 4)]
+    assert searched_pool == SEARCHED
     assert keys([choose(SEARCHED, GROUPS).winner]) == [("t0000", 8)]
 
 
@@ -122,17 +124,38 @@ def test_a_point_has_its_means_and_the_checkpoint_of_its_best_new_seed() -> None
     assert averaged.accuracy == pytest.approx(0.65)
 
 
-def test_a_seed_that_guardrails_exclude_is_not_exported_but_counts() -> None:
+def test_a_seed_that_cannot_win_takes_itself_out_of_the_mean() -> None:
     drifted = candidate("t0000-s3", 8, 40, checks=DRIFTED)
-    records = [*RECORDS, record("t0000-s3")]
-    [point] = confirmed(top(1), [*EVERYBODY, drifted], records)
+    [point] = confirmed(top(1), [*EVERYBODY, drifted], [*RECORDS, record("t0000-s3")])
     assert point.averaged is not None
-    assert point.averaged.checkpoint == ("t0000-s2", 8)
-    assert point.averaged.admissible
-    assert point.mean == pytest.approx(92 / 120)
-    [alone] = confirmed(top(1), [drifted], [record("t0000-s3")])
-    assert alone.averaged is not None
-    assert choose(eligible_candidates([alone], SEARCHED, RECORDS), GROUPS).winner is None
+    assert (point.averaged.checkpoint, point.averaged.can_win) == (("t0000-s2", 8), True)
+    assert point.averaged.accuracy == point.mean == pytest.approx(0.65)
+    assert point.row()["accuracies"] == [0.6, 0.7, 1.0]
+    assert point.row().get("counted") == [True, True, False]
+    assert point.row()["spread"] == pytest.approx(0.0707107, abs=1e-6)
+
+
+def test_a_point_most_of_whose_seeds_cannot_win_is_out() -> None:
+    """Else a seed of 0.58 would win with the credit of two that guardrails exclude."""
+    seeds = [
+        candidate("t0000-s1", 8, 37, checks=DRIFTED),
+        candidate("t0000-s2", 8, 23),
+        candidate("t0000-s3", 8, 37, violations={"moved": 0.1}),
+    ]
+    records = [record(f"t0000-s{number}") for number in (1, 2, 3)]
+    [point] = confirmed(top(1), seeds, records)
+    assert (point.averaged, point.mean, point.row()["mean"]) == (None, None, None)
+    assert point.best is seeds[1], "it stays on disk: more seeds may come"
+    [half] = confirmed(top(1), seeds[1:], records)
+    assert half.mean == 0.575
+
+
+def test_when_confirmation_leaves_nothing_the_search_decides() -> None:
+    [alone] = confirmed(
+        top(1), [candidate("t0000-s3", 8, 40, checks=DRIFTED)], [record("t0000-s3")]
+    )
+    pools = candidate_pools([alone], EVERYBODY, RECORDS)
+    assert [keys(pool) for pool in pools] == [[], keys(SEARCHED)]
 
 
 def test_a_seed_that_never_got_there_is_listed_and_not_counted() -> None:
@@ -155,8 +178,9 @@ def test_when_no_new_seed_got_to_its_step_the_search_decides() -> None:
     # At another step than the one that was found, where its checkpoint is not kept.
     everybody = [*SEARCHED, candidate("t0000-s1", 4, 40)]
     points = confirmed(top(), everybody, records)
-    assert keys(eligible_candidates(points, everybody, records)) == keys(SEARCHED)
-    assert keys(eligible_candidates([], everybody, records)) == keys(SEARCHED)
+    for each in (points, []):
+        pools = candidate_pools(each, everybody, records)
+        assert [keys(pool) for pool in pools] == [[], keys(SEARCHED)]
 
 
 @given(st.randoms(use_true_random=False))

@@ -15,7 +15,8 @@ def test_each_point_has_its_accuracies_with_new_seeds(ended: ReportData) -> None
     points = [
         {
             "trial": trial, "point": {"beta": 0.1}, "seeds": [1, 2], "accuracies": [0.6, 0.7],
-            "mean": 0.65, "spread": 0.07, "search_score": 0.7, "shrinkage": 0.05, "missing": [missing],
+            "counted": [True, False], "mean": 0.65, "spread": 0.07, "search_score": 0.7,
+            "shrinkage": 0.05, "missing": [missing],
         },
         {"trial": "t0099", "point": {}, "seeds": [], "accuracies": [], "search_score": 0.6},
     ]  # fmt: skip
@@ -25,7 +26,7 @@ def test_each_point_has_its_accuracies_with_new_seeds(ended: ReportData) -> None
     [table] = tables(section).values()
     assert [row.marked for row in table.rows] == [True, False]
     assert [tuple(row.values()) for row in cells_by_column(table)] == [
-        (trial, "beta 0.1", "1, 2", "60.0 %, 70.0 %", "65.0 %", "7.0 points", "70.0 %",
+        (trial, "beta 0.1", "1, 2", "60.0 %, (70.0 %)", "65.0 %", "7.0 points", "70.0 %",
          "+5.0 points", f"{trial}-s2: nan (at step 3)"),
         ("t0099", "", "–", "–", "–", "–", "60.0 %", "–", "–"),
     ]  # fmt: skip
