@@ -73,10 +73,10 @@ def rewrite(config: SweepConfig, paths: SweepPaths, *, open_final_again: bool) -
 
 def _ended_trials(config: SweepConfig, paths: SweepPaths) -> list[TrialRecord]:
     records = ledger.read(paths.store, paths.ledger)
-    missing = config.search.trials - len(ledger.searched(records))
+    missing = config.planned_trials - len(ledger.searched(records))
     if missing > 0:
         raise UserError(
-            f"{paths.store.uri}: {missing} of {config.search.trials} trials have not ended; "
+            f"{paths.store.uri}: {missing} of {config.planned_trials} trials have not ended; "
             "`dpo-sweeps resume` finishes the sweep"
         )
     return records

@@ -69,7 +69,9 @@ def validate(sweep: SweepFile, set_: Overrides = None, json_: AsJson = False) ->
         print_json(config.model_dump(mode="json"))
     else:
         names = ", ".join(config.search_space.names)
-        print(f"{sweep}: a valid sweep of {config.search.trials} trials over {names}")
+        print(f"{sweep}: a valid sweep of {config.planned_trials} trials over {names}")
+        if config.shortage:
+            print(config.shortage)
 
 
 @app.command()

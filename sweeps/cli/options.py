@@ -47,7 +47,7 @@ def run_visibly(config: SweepConfig, paths: SweepPaths) -> SelectionJson:
 
     start_clock()
     progress = Progress(
-        trials=config.search.trials + config.selection.confirm.trials(config.search.trials),
+        trials=config.planned_trials + config.selection.confirm.trials(config.planned_trials),
         steps=config.training.max_steps,
         objective=config.selection.objective,
     )

@@ -154,12 +154,12 @@ class SweepConfig(Settings):
 
     @property
     def planned_trials(self) -> int:
-        """The number of trials of the search: no point of a finite space is trained twice."""
+        """Number of trials of the search: no point of a finite space is trained twice."""
         return min(self.search.trials, self.search_space.size or self.search.trials)
 
     @property
     def shortage(self) -> str | None:
-        """Why the search ends before `search.trials`, or None."""
+        """Reason why the search ends before `search.trials`; None where it does not."""
         if self.planned_trials == self.search.trials:
             return None
         return (

@@ -48,6 +48,8 @@ class Plan(TypedDict):
 
     name: str
     trials: int
+    shortage: str | None
+    """Reason why the search ends before `search.trials`."""
     confirmation: ConfirmationPlan
     steps_per_trial: int
     evaluation_steps: Sequence[int]

@@ -44,7 +44,7 @@ def _plan(config: SweepConfig, run: DryRun) -> Plan:
     counts = sweep_tokens(config, {split: reports[split].as_dict() for split in SPLITS})
     steps = config.training.steps(train.pairs - train.indistinct)
     evaluations = config.training.evaluation_steps(steps)
-    trials = config.search.trials
+    trials = config.planned_trials
     again = config.selection.confirm.trials(trials)
     parameters = count_parameters(config.model)
     rows = pack(tokens["train"], config.training.row_tokens or DEFAULT_ROW_TOKENS)
@@ -52,6 +52,7 @@ def _plan(config: SweepConfig, run: DryRun) -> Plan:
     return {
         "name": config.name,
         "trials": trials,
+        "shortage": config.shortage,
         "confirmation": {
             "points": min(config.selection.confirm.top, trials),
             "seeds": config.selection.confirm.seeds,
@@ -115,6 +116,8 @@ def plan_lines(plan: Plan) -> list[str]:
     ]
     if len(plan["scoring"]["share_by_dtype"]) > 1:
         lines.append(_scoring_line(plan["scoring"]))
+    if plan["shortage"]:
+        lines.append(plan["shortage"])
     again = plan["confirmation"]
     if again["trials"]:
         lines.append(

@@ -26,7 +26,7 @@ _LISTED = 10_000  # a finite space of more points is never listed
 
 @dataclass(frozen=True)
 class Search:
-    """What a search looks for, and where."""
+    """A search: its space, its sampler and its goal."""
 
     space: Space
     sampler: str
@@ -42,7 +42,7 @@ class Search:
 
 @dataclass(frozen=True)
 class History:
-    """What is on record when a point is drawn."""
+    """Trials on record when a point is drawn."""
 
     ended: Sequence[TrialRecord] = ()
     """Trials of this search that have ended, failed ones among them."""

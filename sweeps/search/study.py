@@ -90,9 +90,9 @@ def learnt_trials(
         A COMPLETE trial for each record.
     """
     standing = [_standing_for(record, objective) for record in records]
-    known = [_values(best, objective, objectives) for best in standing if best]
+    values = [_values(best, objective, objectives) for best in standing if best]
     worst = [
-        _WORST_OF[DIRECTIONS[name]]((values[i] for values in known), default=0.0)
+        _WORST_OF[DIRECTIONS[name]]((each[i] for each in values), default=0.0)
         for i, name in enumerate(objectives)
     ]
     constrained = any(best is None or not best.can_win for best in standing)

@@ -174,6 +174,11 @@ class LedgerCallback(tune.Callback):  # type: ignore[misc]
         self.retention.delete_others(self.records)
         self._report(TrialEvent(status, trial, point, record=record))
 
+    def record_so_far(self, drawn: DrawnPoint) -> TrialRecord:
+        """Return a record of a trial that goes on, with the evaluations that it has stored."""
+        evaluations = self._evaluations(drawn.trial)
+        return TrialRecord(drawn.trial, drawn.point, "running", drawn.seed, evaluations)
+
     def close_lost(self, pending: Sequence[DrawnPoint]) -> None:
         """Record trials as failed that have started and that Tune no longer knows."""
         for drawn in pending:

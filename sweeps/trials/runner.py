@@ -26,8 +26,7 @@ from sweeps.search import warm_start
 from sweeps.search.drawn_point import DrawnPoint
 from sweeps.search.next_point import Search
 from sweeps.search.pending_trials import first_free_number, pending_points, without_record
-from sweeps.search.searcher import TIME, FixedPoints, SweepSearch
-from sweeps.search.study import METRIC
+from sweeps.search.searcher import FixedPoints, SweepSearch
 from sweeps.selection.confirmation import new_seeds
 from sweeps.selection.rule import Candidate
 from sweeps.trials.events import OnTrialEvent
@@ -83,7 +82,8 @@ def run_trials(
             warm = warm_start.read(paths, prepared.weights_sha256)
             searcher = _searcher(config, paths, callback.records, unfinished[:missing], warm)
             trainable = _trainable(config, paths, lanes, run_one)
-            _fit(config, paths, callback, searcher, missing, trainable, _scheduler(config, paths))
+            scheduler = _scheduler(config, paths, callback, unfinished)
+            _fit(config, paths, callback, searcher, missing, trainable, scheduler)
             callback.close_lost(pending_points(paths, callback.records, config.seed))
     finally:
         callback.publish(last=True)  # also when a kill came between the last record and this
@@ -204,22 +204,21 @@ def _trainable(
     return dpo_trial
 
 
-def _scheduler(config: SweepConfig, paths: SweepPaths) -> TrialScheduler | None:
+def _scheduler(
+    config: SweepConfig,
+    paths: SweepPaths,
+    callback: LedgerCallback,
+    unfinished: Sequence[DrawnPoint],
+) -> TrialScheduler | None:
     if config.search.scheduler == "none":
         return None
-    from ray.tune.schedulers import ASHAScheduler
+    from sweeps.trials.asha import ResumableASHA
 
     steps = config.training.steps(count_trained_pairs(paths))
     grace = max(1, steps // max(2, config.training.evaluations))
-    # Tune's own iteration count restarts with a trial's driver; optimizer steps do not.
-    return ASHAScheduler(
-        time_attr=TIME,
-        metric=METRIC,
-        mode="max",
-        max_t=steps,
-        grace_period=grace,
-        reduction_factor=2,
-    )
+    ended = searched(callback.records)
+    begun = [callback.record_so_far(drawn) for drawn in unfinished]
+    return ResumableASHA(steps, grace, config.selection.objective, ended, begun)
 
 
 def _write_point(paths: SweepPaths, drawn: DrawnPoint) -> None:

@@ -55,7 +55,7 @@ def verdict_section(data: ReportData) -> Section:
 
 
 def _progress_sentence(data: ReportData) -> str:
-    total = data.config.search.trials
+    total = data.config.planned_trials
     sentence = f"Not ended yet: {len(data.ended_trials)} of {total} trials have ended"
     open_count = len(data.open_trials)
     if open_count:
@@ -119,7 +119,7 @@ def _selected_trials(selection: SelectionJson) -> int:
 def _trial_counts(data: ReportData) -> str:
     words = trials_in_words(**count_trials(data.ended_trials))
     open_trials = f", {len(data.open_trials)} open" if data.open_trials else ""
-    return f"{words}{open_trials}; {data.config.search.trials} of the search planned"
+    return f"{words}{open_trials}; {data.config.planned_trials} of the search planned"
 
 
 def _failures(failed: Sequence[TrialRecord]) -> str:
