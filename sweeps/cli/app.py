@@ -63,13 +63,15 @@ Exit codes: 0 done, 1 a defect of this program, 2 a mistake to mend (the message
 def validate(sweep: SweepFile, set_: Overrides = None, json_: AsJson = False) -> None:
     """Check a sweep's YAML without loading data, model or Ray."""
     from sweeps.config.load import load_sweep
+    from sweeps.selection.trial_counts import trials_in_words
 
     config = load_sweep(sweep, set_ or [])
     if json_:
         print_json(config.model_dump(mode="json"))
     else:
         names = ", ".join(config.search_space.names)
-        print(f"{sweep}: a valid sweep of {config.planned_trials} trials over {names}")
+        trials = trials_in_words(config.planned_trials, 0)
+        print(f"{sweep}: a valid sweep of {trials} over {names}")
         if config.shortage:
             print(config.shortage)
 

@@ -162,10 +162,10 @@ class SweepConfig(Settings):
         """Reason why the search ends before `search.trials`; None where it does not."""
         if self.planned_trials == self.search.trials:
             return None
+        size = "1 point" if self.planned_trials == 1 else f"{self.planned_trials} points"
         return (
-            f"search.trials: the space has {self.planned_trials} points, so the search ends after as "
-            f"many trials instead of {self.search.trials}; widen the space, or confirm its points "
-            "with more seeds (selection.confirm)"
+            f"search.trials: the space has {size}, and none is trained twice with one seed; the "
+            f"search ends after {self.planned_trials} of {self.search.trials} trials"
         )
 
     @cached_property

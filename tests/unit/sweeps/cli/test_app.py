@@ -69,7 +69,12 @@ def test_validate(call, sweep: str) -> None:
         "--set",
         "space={beta: .1, learning_rate: 1e-5}",
     )
-    assert (code, out) == (0, "sweep.yaml: a valid sweep of 3 trials over beta, learning_rate\n")
+    assert code == 0
+    assert out.splitlines() == [
+        "sweep.yaml: a valid sweep of 1 trial over beta, learning_rate",
+        "search.trials: the space has 1 point, and none is trained twice with one seed; the search "
+        "ends after 1 of 3 trials",
+    ]
 
 
 def test_validate_json_is_json_and_nothing_else(call, sweep: str) -> None:
