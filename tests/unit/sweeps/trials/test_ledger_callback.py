@@ -59,7 +59,7 @@ class Running:
         self.callback.on_trial_start(iteration=0, trials=[], trial=Trial(drawn))
         for step in (step for step in STEPS if step <= upto):
             self.sweep.evaluate(number, dict(drawn.point), [step])
-            result = {"accuracy": 0.5, "best_accuracy": 0.5, "global_step": step}
+            result = {"accuracy": 0.5, "best_accuracy": 0.5, "violations": {}, "global_step": step}
             self.callback.on_trial_result(iteration=0, trials=[], trial=Trial(drawn), result=result)
         return drawn
 
