@@ -13,7 +13,7 @@ from dpo_core.encoding.token_table import TokenIds
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-_FIRST_STOP = 64  # tokens; each further stop is at twice the length
+_STOP_EVERY = 32  # tokens
 
 
 @dataclass(frozen=True)
@@ -48,26 +48,20 @@ def generate(
     Returns:
         The answers, in the order of the prompts.
     """
-    longest, device = max(map(len, prompts)), next(model.parameters()).device
-    context = getattr(model.config, "max_position_embeddings", None)
-    if context is not None:
-        max_new_tokens = max(1, min(max_new_tokens, context - longest))
-    pads = [longest - len(prompt) for prompt in prompts]  # on the left: answers begin together
-    ids = [[tokenizer.pad_token_id] * pad + list(p) for pad, p in zip(pads, prompts, strict=True)]
-    mask = [[0] * pad + [1] * (longest - pad) for pad in pads]
+    ids, mask = _padded(model, tokenizer, prompts)
     sampling: dict[str, Any] = {"do_sample": False}
     if temperature > 0:
         sampling = {"do_sample": True, "temperature": temperature, "top_k": 0, "top_p": 1.0}
     with torch.random.fork_rng():
         torch.manual_seed(seed)
         output = model.generate(
-            input_ids=torch.tensor(ids, device=device),
-            attention_mask=torch.tensor(mask, device=device),
-            max_new_tokens=max_new_tokens,
+            input_ids=ids,
+            attention_mask=mask,
+            max_new_tokens=_room(model, ids, max_new_tokens),
             use_cache=True,
             pad_token_id=tokenizer.pad_token_id,
             **sampling,
-        )[:, longest:]
+        )[:, ids.shape[1] :]
     ends = _end_tokens(model, tokenizer)
     return [_answer(tokenizer, row, ends) for row in output.tolist()]
 
@@ -80,8 +74,8 @@ def generate_greedily(
 ) -> list[Answer]:
     """Generate the most likely answer to each prompt, in one batch that becomes smaller.
 
-    Some answers of a batch run on to the limit after most have ended. So the batch stops at growing
-    lengths, and only what has not ended goes on.
+    Some answers of a batch run on to the limit after most have ended. So the batch stops every few
+    tokens, and only what has not ended goes on.
 
     Args:
         model: The model that answers.
@@ -92,19 +86,56 @@ def generate_greedily(
     Returns:
         The answers, in the order of the prompts.
     """
-    answers = [Answer("", (), False)] * len(prompts)
-    unfinished, length = list(range(len(prompts))), 0
-    while unfinished and length < max_new_tokens:
-        asked = min(max(_FIRST_STOP, length), max_new_tokens - length)
-        begun = [(*prompts[number], *answers[number].tokens) for number in unfinished]
-        parts = generate(model, tokenizer, begun, asked)
-        for number, part in zip(unfinished, parts, strict=True):
-            tokens = (*answers[number].tokens, *part.tokens)
-            answers[number] = Answer(_text(tokenizer, tokens), tokens, part.ended)
-        # An answer that got less than was asked for has ended, or the model's context has.
-        unfinished = [n for n, p in zip(unfinished, parts, strict=True) if len(p.tokens) == asked]
-        length += asked
-    return answers
+    ids, mask = _padded(model, tokenizer, prompts)
+    ends, left = _end_tokens(model, tokenizer), _room(model, ids, max_new_tokens)
+    rows: list[list[int]] = [[] for _ in prompts]
+    unfinished, cache = list(range(len(prompts))), None
+    while unfinished and left > 0:
+        output = model.generate(
+            input_ids=ids,
+            attention_mask=mask,
+            cache=cache,
+            max_new_tokens=min(_STOP_EVERY, left),
+            use_cache=True,
+            do_sample=False,
+            pad_token_id=tokenizer.pad_token_id,
+            return_dict_in_generate=True,
+        )
+        new, ids, cache = (
+            output.sequences[:, ids.shape[1] :],
+            output.sequences,
+            output.cache,
+        )
+        for number, row in zip(unfinished, new.tolist(), strict=True):
+            rows[number] += row
+        left -= new.shape[1]
+        keep = [index for index, number in enumerate(unfinished) if ends.isdisjoint(rows[number])]
+        unfinished = [unfinished[index] for index in keep]
+        mask = torch.cat([mask, torch.ones_like(new)], dim=1)
+        if len(keep) < len(new):
+            ids, mask = ids[keep], mask[keep]
+            cache.batch_select_indices(torch.tensor(keep, device=ids.device))
+    return [_answer(tokenizer, row, ends) for row in rows]
+
+
+def _padded(
+    model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, prompts: Sequence[TokenIds]
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Return ids and attention mask, (prompts, longest); padded on the left, so that answers begin
+    together."""
+    longest, device = max(map(len, prompts)), next(model.parameters()).device
+    pads = [longest - len(prompt) for prompt in prompts]
+    ids = [[tokenizer.pad_token_id] * pad + list(p) for pad, p in zip(pads, prompts, strict=True)]
+    mask = [[0] * pad + [1] * (longest - pad) for pad in pads]
+    return torch.tensor(ids, device=device), torch.tensor(mask, device=device)
+
+
+def _room(model: PreTrainedModel, ids: torch.Tensor, max_new_tokens: int) -> int:
+    """Return how many tokens of an answer fit into the model's context, at least one."""
+    context = getattr(model.config, "max_position_embeddings", None)
+    return (
+        max_new_tokens if context is None else max(1, min(max_new_tokens, context - ids.shape[1]))
+    )
 
 
 def _answer(tokenizer: PreTrainedTokenizerBase, row: list[int], ends: set[int]) -> Answer:

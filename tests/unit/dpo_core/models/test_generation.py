@@ -9,7 +9,8 @@ import torch
 
 from dpo_core.encoding.encode import prompt_tokens
 from dpo_core.models import generation
-from dpo_core.models.generation import Answer, generate, generate_greedily
+from dpo_core.models.generation import generate, generate_greedily
+from tests.support.architectures import toy
 from tests.support.toys import toy_llama, toy_tokenizer
 
 
@@ -33,23 +34,23 @@ def test_a_batch_that_becomes_smaller_gives_the_same_answers(
     tokenizer = toy_tokenizer()
     model = toy_llama(vocab_size=len(tokenizer))
     prompts = [tuple(range(3 + n, 13 + 3 * n)) for n in range(12)]
-    alone = [generate(model, tokenizer, [prompt], 40)[0] for prompt in prompts]
+    alone = [generate(model, tokenizer, [prompt], 38)[0] for prompt in prompts]
     early = sorted(len(answer.tokens) for answer in alone)[4]
     after = alone[0].tokens[early // 2]  # now it ends an answer here and there
     tokenizer.eos_token_id = model.generation_config.eos_token_id = after
-    once = [generate(model, tokenizer, [prompt], 40)[0] for prompt in prompts]
+    once = [generate(model, tokenizer, [prompt], 38)[0] for prompt in prompts]
     assert 0 < sum(answer.ended for answer in once) < 12
-    monkeypatch.setattr(generation, "_FIRST_STOP", 4)
-    sizes = []
+    monkeypatch.setattr(generation, "_STOP_EVERY", 4)
+    sizes, stepwise = [], model.generate
 
-    def counted(*arguments: Any) -> list[Answer]:
-        sizes.append((len(arguments[2]), arguments[3]))
-        return generate(*arguments)
+    def counted(**arguments: Any) -> Any:
+        sizes.append((len(arguments["input_ids"]), arguments["max_new_tokens"]))
+        return stepwise(**arguments)
 
-    monkeypatch.setattr(generation, "generate", counted)
-    assert generate_greedily(model, tokenizer, prompts, 40) == once
-    assert [stop for _, stop in sizes] == [4, 4, 8, 16, 8], "at 4, 8, 16, 32 and 40 tokens"
-    assert sizes[-1][0] == sum(len(answer.tokens) >= 32 for answer in once) < sizes[0][0] == 12
+    monkeypatch.setattr(model, "generate", counted)
+    assert generate_greedily(model, tokenizer, prompts, 38) == once
+    assert [stop for _, stop in sizes] == [4] * 9 + [2]
+    assert sizes[0][0] == 12 > sizes[-1][0] == sum(len(answer.tokens) >= 36 for answer in once)
 
 
 def test_answers_end_where_the_context_of_the_model_ends() -> None:
@@ -61,3 +62,20 @@ def test_answers_end_where_the_context_of_the_model_ends() -> None:
     assert [len(answer.tokens) for answer in answers] == [14, 14], "24 − 10, the longest prompt"
     assert not any(answer.ended for answer in answers)
     assert generate_greedily(model, tokenizer, prompts, 100) == answers
+
+
+@pytest.mark.parametrize("kind", ["llama", "mistral", "gemma2", "gemma3_text", "qwen3", "gpt2"])
+def test_every_architecture_answers_alike_in_a_batch_that_becomes_smaller(
+    kind: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Sliding windows and absolute positions included."""
+    tokenizer, model = toy_tokenizer(), toy(kind, "eager")
+    prompts = [tuple(range(3 + n, 9 + 2 * n)) for n in range(6)]
+    model.generation_config.eos_token_id = tokenizer.eos_token_id
+    free = [generate(model, tokenizer, [prompt], 24)[0] for prompt in prompts]
+    end = free[0].tokens[5]
+    tokenizer.eos_token_id = model.generation_config.eos_token_id = end
+    once = [generate(model, tokenizer, [prompt], 24)[0] for prompt in prompts]
+    assert once[0].ended
+    monkeypatch.setattr(generation, "_STOP_EVERY", 4)
+    assert generate_greedily(model, tokenizer, prompts, 24) == once
