@@ -207,13 +207,31 @@ def label_slices(
     Returns:
         Counts by kind and value, for the kinds that have more than one value.
     """
-    slices: dict[str, dict[str, Any]] = {}
+    return {
+        kind: {value: outcomes.count(objective, mask).as_dict() for value, mask in masks.items()}
+        for kind, masks in label_masks(outcomes.ids, labels).items()
+    }
+
+
+def label_masks(
+    ids: Sequence[str], labels: Mapping[str, Mapping[str, str | None]]
+) -> dict[str, dict[str, npt.NDArray[np.bool_]]]:
+    """Return which pairs have each value of a label.
+
+    Args:
+        ids: Ids of the pairs.
+        labels: As `label_slices` takes them.
+
+    Returns:
+        Masks, (pairs,), by kind and value, for the kinds that have more than one value.
+    """
+    masks: dict[str, dict[str, npt.NDArray[np.bool_]]] = {}
     for kind, value_of in labels.items():
-        values = np.array([value_of.get(i) or "none" for i in outcomes.ids])
+        values = np.array([value_of.get(i) or "none" for i in ids])
         distinct = sorted(set(values))
         if len(distinct) > 1:
-            slices[kind] = {v: outcomes.count(objective, values == v).as_dict() for v in distinct}
-    return slices
+            masks[kind] = {str(value): values == value for value in distinct}
+    return masks
 
 
 def write_outcomes(outcomes: Outcomes, metadata: Mapping[str, object]) -> bytes:

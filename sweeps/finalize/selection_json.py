@@ -253,7 +253,9 @@ def _winner_scores(
     if not outcomes:
         return {}
     scores = _by_split(outcomes, lambda split, o: _scores(paths, split, o, objective))
-    reference = _by_split(outcomes, lambda _, o: reference_scores(o, objective))
+    reference = _by_split(
+        outcomes, lambda split, o: reference_scores(o, objective, read_groups(paths, split))
+    )
     return {**scores, "reference": reference}
 
 

@@ -43,6 +43,21 @@ class ResourcesPlan(TypedDict):
     gpus: float
 
 
+class SensitivityPlan(TypedDict):
+    """Standard error and detectable gains on one split, in shares of pairs.
+
+    A gain is over the `reference` or an `incumbent`, and null where no possible gain would be shown;
+    `fewest_pairs` is how many pairs it takes to show the largest possible one.
+    """
+
+    pairs: int
+    groups: int
+    design_effect: float
+    standard_error: float
+    detectable_gain: Mapping[str, float | None]
+    fewest_pairs: Mapping[str, int]
+
+
 class Plan(TypedDict):
     """The plan as `dpo-sweeps plan --json` prints it; splits are `train`, `select` and `final`."""
 
@@ -67,6 +82,5 @@ class Plan(TypedDict):
     scoring: ScoringPlan
     parameters: Mapping[str, int]
     memory_bytes_per_worker: int
-    select_standard_error: float
-    detectable_gain: Mapping[str, float]
+    sensitivity: Mapping[str, SensitivityPlan]
     resources_per_trial: ResourcesPlan

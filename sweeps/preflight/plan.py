@@ -15,6 +15,7 @@ from dpo_core.training.trainer import check_trl_fields
 from sweeps.config.schema import SweepConfig
 from sweeps.preflight.dry_run import DryRun, dry_run
 from sweeps.preflight.json_types import Plan, ScoringPlan
+from sweeps.preflight.sensitivity import sensitivity, sensitivity_lines
 from sweeps.prepare.audit_report import finding_json, finding_lines, left_out, skipped_rows
 from sweeps.prepare.memory_estimate import count_parameters, memory_bytes
 from sweeps.prepare.score_precision import (
@@ -23,7 +24,7 @@ from sweeps.prepare.score_precision import (
     sweep_tokens,
 )
 from sweeps.run_dir.paths import SPLITS
-from sweeps.selection.statistics import detectable_gain
+from sweeps.selection.statistics import Groups
 from sweeps.selection.trial_counts import trials_in_words
 
 GIB = 2**30
@@ -83,8 +84,10 @@ def _plan(config: SweepConfig, run: DryRun) -> Plan:
         },
         "parameters": parameters,
         "memory_bytes_per_worker": memory_bytes(config, parameters, longest),
-        "select_standard_error": 0.5 / reports["select"].pairs ** 0.5,
-        "detectable_gain": {s: detectable_gain(reports[s].pairs) for s in ("select", "final")},
+        "sensitivity": {
+            split: sensitivity(Groups.of([pair.group for pair in getattr(run.splits, split)]))
+            for split in ("select", "final")
+        },
         "resources_per_trial": {
             "workers": config.resources.workers,
             "cpus": config.resources.workers * config.resources.cpus_per_worker,
@@ -96,7 +99,7 @@ def _plan(config: SweepConfig, run: DryRun) -> Plan:
 def plan_lines(plan: Plan) -> list[str]:
     """Return a plan as lines for a reader."""
     pairs, tokens, need = plan["pairs"], plan["tokens"], plan["resources_per_trial"]
-    gain, parameters = plan["detectable_gain"], plan["parameters"]
+    parameters = plan["parameters"]
     lines = [
         f"{trials_in_words(plan['trials'], plan['confirmation']['trials'])}, with "
         f"{plan['steps_per_trial']} steps each, scored after steps "
@@ -110,9 +113,7 @@ def plan_lines(plan: Plan) -> list[str]:
         f"{need['workers']} workers, {need['cpus']:g} CPUs, {need['gpus']:g} GPUs",
         f"β of a per-token loss (mean, simpo) is the point's beta times "
         f"{plan['beta_per_token_factor']:.0f}",
-        f"what can be seen: one accuracy has a standard error of "
-        f"{100 * plan['select_standard_error']:.1f} points on select; a paired test on final shows "
-        f"gains from about {100 * gain['final']:.1f} points (10 % discordant pairs, 80 % power)",
+        *sensitivity_lines(plan["sensitivity"]),
     ]
     if len(plan["scoring"]["share_by_dtype"]) > 1:
         lines.append(_scoring_line(plan["scoring"]))

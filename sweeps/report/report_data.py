@@ -35,6 +35,7 @@ from sweeps.search.pending_trials import read_point
 from sweeps.selection.candidates import CandidateRules
 from sweeps.selection.leaderboard import trial_rows
 from sweeps.selection.ordering import best_checkpoint
+from sweeps.selection.split_scores import interval_of_counts
 from sweeps.selection.verdict import role_of_choice
 
 _MOST_WORST_PAIRS = 3
@@ -69,6 +70,8 @@ class ReportData:
     """Nights of a nightly sweep, the oldest first."""
     labels: Labels
     """`source` and `category` of each pair of the reported split."""
+    group_of_pair: Mapping[str, str]
+    """Group of each pair of the reported split by the pair's id."""
     worst_pairs: Sequence[tuple[PairJson, float]]
     """Pairs of `select` that the highlighted checkpoint ranks most wrongly, with their margins. Pairs
     of `final` are never shown, so that nobody tunes on them."""
@@ -107,10 +110,26 @@ class ReportData:
     def evaluated_trials(self) -> list[EvaluatedTrial]:
         """Return the trials of the leaderboard that were evaluated, best first."""
         return [
-            EvaluatedTrial(row["trial"], row["point"], row["accuracy"], row["counts"])
+            EvaluatedTrial(
+                row["trial"], row["point"], row["accuracy"], row["counts"], self.bounds_of(row)
+            )
             for row in self.leaderboard
             if row["accuracy"] is not None and row["counts"] is not None
         ]
+
+    def bounds_of(self, row: TrialJson) -> tuple[float, float] | None:
+        """Return the 95 % interval of the accuracy of a trial's best checkpoint, in [0, 1].
+
+        It respects groups once candidates are in selection.json; None where nothing was evaluated.
+        """
+        if not row["counts"]:
+            return None
+        for candidate in self.selection.get("candidates") or []:
+            is_best = (candidate["trial"], candidate["step"]) == (row["trial"], row["step"])
+            if is_best and "interval" in candidate:
+                low, high = candidate["interval"]
+                return low, high
+        return interval_of_counts(row["counts"])
 
     @cached_property
     def highlighted_trials(self) -> frozenset[str]:
@@ -147,6 +166,8 @@ class EvaluatedTrial:
     point: Point
     accuracy: float
     counts: Mapping[str, int]
+    bounds: tuple[float, float] | None
+    """The 95 % interval of the accuracy."""
 
 
 def read_report_data(paths: SweepPaths) -> ReportData:
@@ -162,6 +183,7 @@ def read_report_data(paths: SweepPaths) -> ReportData:
     objective = config.selection.objective
     highlighted = highlighted_checkpoint(selection, [*ended_trials, *open_trials], objective)
     outcomes = _outcomes(paths, highlighted, selection) if highlighted else {}
+    reported = "final" if "final" in outcomes else "select"
     return ReportData(
         folder=paths.store.uri,
         sweep_id=paths.sweep_id,
@@ -179,7 +201,8 @@ def read_report_data(paths: SweepPaths) -> ReportData:
         ],
         answers=read_answers(paths),
         nights=json_files.TREND.optional(paths.store, paths.trend) or [],
-        labels=read_labels(paths, "final" if "final" in outcomes else "select") if outcomes else {},
+        labels=read_labels(paths, reported) if outcomes else {},
+        group_of_pair=_groups(paths, reported) if outcomes else {},
         worst_pairs=_worst_pairs(paths, outcomes.get("select"), objective),
     )
 
@@ -203,6 +226,10 @@ def highlighted_checkpoint(
         return chosen["trial"], chosen["step"]
     best = best_checkpoint(searched(records), objective)
     return (best.trial, best.step) if best else None
+
+
+def _groups(paths: SweepPaths, split: str) -> dict[str, str]:
+    return {str(row["id"]): row["group"] for row in read_split(paths, split)}
 
 
 def _open_trials(paths: SweepPaths, config: SweepConfig, ended: set[str]) -> list[TrialRecord]:

@@ -154,6 +154,7 @@ class CandidateJson(TypedDict):
     point: Point
     accuracy: float
     counts: Mapping[str, int]
+    interval: NotRequired[Sequence[float]]
     standard_error: float | None
     chosen_gain: float
     drift: float

@@ -12,6 +12,7 @@ from sweeps.selection.ordering import ranked
 from sweeps.selection.rule import Candidate, Choice
 from sweeps.selection.statistics import (
     Groups,
+    accuracy_intervals,
     compare,
     holm,
     standard_errors,
@@ -42,6 +43,7 @@ def candidate_rows(
     if choice.best is not None:
         others = {"best": choice.best.scores, **others}
     scores = np.stack([c.scores for c in order])
+    intervals = accuracy_intervals(scores, groups).tolist()
     differences = {name: _differences(scores - other, groups) for name, other in others.items()}
     return [
         {
@@ -51,6 +53,7 @@ def candidate_rows(
             "point": dict(c.point),
             "accuracy": c.accuracy,
             "counts": _counts(c.scores),
+            "interval": intervals[number],
             "standard_error": _standard_error(c.scores, groups),
             "chosen_gain": c.chosen_gain,
             "drift": c.drift,

@@ -12,12 +12,12 @@ from dataclasses import dataclass
 import numpy as np
 
 from dpo_core.evaluation.failure_modes import drift_and_displacement
-from dpo_core.evaluation.outcomes import Count, Floats, Ints, Outcomes
+from dpo_core.evaluation.outcomes import Floats, Ints, Outcomes
 from sweeps.config.selection import GuardrailSettings
 from sweeps.run_dir.json_types import AnswerJson, CheckJson
 from sweeps.selection.answer_comparison import compare_lengths, compare_loops
 from sweeps.selection.split_scores import pair_scores
-from sweeps.selection.statistics import Groups, design_effect, wilson_interval
+from sweeps.selection.statistics import Groups, accuracy_intervals
 
 LEAST_PAIRS = 10
 """Fewer pairs than these make no slice that can be tested."""
@@ -193,7 +193,5 @@ def _errors_of_slice(scores: Floats, codes: Ints) -> tuple[float | None, str]:
     groups = Groups(np.unique(codes, return_inverse=True)[1].astype(np.int64))
     if len(groups.sizes) < 2:
         return None, f"{pairs} pairs of one prompt"
-    correct, ties = int((scores == 1).sum()), int((scores == 0.5).sum())
-    effect = design_effect(scores, groups)
-    interval = wilson_interval(Count(correct, ties, pairs), design_effect=effect)
-    return 1 - interval[1], ""
+    [[_, high]] = accuracy_intervals(scores[None], groups).tolist()
+    return 1 - high, ""

@@ -9,7 +9,7 @@ import numpy as np
 from dpo_core.evaluation.failure_modes import drift_and_displacement
 from dpo_core.evaluation.outcomes import Floats, Outcomes, label_slices, length_slices
 from sweeps.run_dir.json_types import ScoresJson
-from sweeps.selection.statistics import Groups, design_effect, wilson_interval
+from sweeps.selection.statistics import Groups, accuracy_intervals
 
 
 def pair_scores(outcomes: Outcomes, objective: str) -> Floats:
@@ -34,22 +34,22 @@ def split_scores(
         outcomes: Outcomes of every pair of the split.
         objective: Name of the accuracy that the sweep maximizes.
         labels: For each kind of label (`source`, `category`), the value of each pair by its id.
-        groups: Prompt group of each pair in the order of ids. They widen the interval where pairs
-            of one prompt are right or wrong together.
+        groups: Group of each pair in the order of ids; without them each pair is its own.
 
     Returns:
-        Counts and accuracy of the objective with a 95 % Wilson interval, all three accuracies,
+        Counts and accuracy of the objective with its 95 % interval, all three accuracies,
         slices by length, source and category, and drift in nats per token.
     """
     count = outcomes.count(objective)
-    effect = design_effect(pair_scores(outcomes, objective), groups) if groups else 1.0
+    scores = pair_scores(outcomes, objective)
+    [interval] = accuracy_intervals(scores[None], groups or _alone(len(scores))).tolist()
     return {
         "objective": objective,
         "correct": count.correct,
         "ties": count.ties,
         "total": count.total,
         "accuracy": count.accuracy,
-        "interval": list(wilson_interval(count, design_effect=effect)),
+        "interval": interval,
         "reward_accuracy": outcomes.count("reward_accuracy").accuracy,
         "token_reward_accuracy": outcomes.count("token_reward_accuracy").accuracy,
         "likelihood_accuracy": outcomes.count("likelihood_accuracy").accuracy,
@@ -59,15 +59,30 @@ def split_scores(
     }
 
 
-def reference_scores(outcomes: Outcomes, objective: str) -> ScoresJson:
+def interval_of_counts(counts: Mapping[str, int]) -> tuple[float, float]:
+    """Return the 95 % interval of the accuracy of `correct`, `ties` and `total` independent pairs."""
+    wrong = counts["total"] - counts["correct"] - counts["ties"]
+    scores = np.repeat([1.0, 0.5, 0.0], [counts["correct"], counts["ties"], wrong])
+    [[low, high]] = accuracy_intervals(scores[None], _alone(len(scores))).tolist()
+    return low, high
+
+
+def reference_scores(
+    outcomes: Outcomes, objective: str, groups: Groups | None = None
+) -> ScoresJson:
     """Summarize one split under the untouched model; by rewards its accuracy is a constant ½.
 
     Args:
         outcomes: Outcomes of any policy on every pair of the split.
         objective: Name of the accuracy that the sweep maximizes.
+        groups: Group of each pair in the order of ids; without them each pair is its own.
 
     Returns:
         What `split_scores` returns, without an interval where all pairs tie.
     """
-    scores = split_scores(outcomes.as_reference, objective)
+    scores = split_scores(outcomes.as_reference, objective, groups=groups)
     return {**scores, "interval": None} if scores["ties"] == scores["total"] else scores
+
+
+def _alone(pairs: int) -> Groups:
+    return Groups(np.arange(pairs, dtype=np.int64))

@@ -52,16 +52,22 @@ def main(
     rows: Annotated[
         int | None, typer.Option(min=1, help="Fewer pairs of the data part, to try it out.")
     ] = None,
+    repetitions: Annotated[
+        int | None,
+        typer.Option(min=10, help="Fewer simulations of the selection and choice parts."),
+    ] = None,
     threads: Annotated[int, typer.Option(min=1, help="Of torch, on both sides.")] = 2,
 ) -> None:
     """Measure both sides and print one table."""
     # Before torch is imported, here and in every worker.
     _set_environment(threads)
-    bench = _Bench(pairs or default_pairs(), model, trials, steps, rows, threads, json_file)
+    bench = _Bench(
+        pairs or default_pairs(), model, trials, steps, rows, repetitions, threads, json_file
+    )
     chosen = set(only or Part)
     with tempfile.TemporaryDirectory(prefix="dpo-sweeps-bench-") as scratch:
         bench.run(chosen, Path(scratch))
-    _print_table(bench.rows)
+    _print_tables(bench.rows, bench.tables)
 
 
 class _Bench:
@@ -74,20 +80,22 @@ class _Bench:
         trials: int | None,
         steps: int | None,
         data_pairs: int | None,
+        repetitions: int | None,
         threads: int,
         json_file: Path | None,
     ) -> None:
         self.pairs, self.model, self.threads = pairs, model, threads
         self.trials, self.steps, self.json_file = trials, steps, json_file
-        self.data_pairs = data_pairs
+        self.data_pairs, self.repetitions = data_pairs, repetitions
         self.seed: int | None = None
         self.rows: list[Any] = []
+        self.tables: list[Any] = []
         self.raw: dict[str, Any] = {}
 
     def run(self, parts: set[Part], scratch: Path) -> None:
         if Part.selection in parts:
             self._run_selection()
-        if Part.choice in parts:
+        if parts & {Part.selection, Part.choice}:
             self._run_choice()
         if Part.guardrails in parts:
             self._run_guardrails()
@@ -99,14 +107,19 @@ class _Bench:
     def _run_selection(self) -> None:
         from tests.bench import selection as bench_selection
 
-        found = bench_selection.measure()
-        raw = {name: sweeps.as_dict() for name, sweeps in found.items()}
-        self._keep(Part.selection, raw, bench_selection.rows(found))
+        repetitions = self.repetitions or bench_selection.REPETITIONS
+        found = bench_selection.measure(repetitions)
+        gains = [bench_selection.show_gain(t, repetitions) for t in bench_selection.BETTER]
+        flattered = bench_selection.flattery(repetitions)
+        rows = bench_selection.rows(found)
+        rows += bench_selection.rows_of_gains(*gains, flattered)
+        self._keep(Part.selection, [f.as_dict() for f in found], rows)
+        self.tables += bench_selection.tables(found)
 
     def _run_choice(self) -> None:
         from tests.bench import choice as bench_choice
 
-        measured = bench_choice.measure()
+        measured = bench_choice.measure(self.repetitions or bench_choice.REPETITIONS)
         raw = {
             size: {rule: chosen.as_dict() for rule, chosen in by_rule.items()}
             for size, by_rule in measured.items()
@@ -265,12 +278,12 @@ def _own_ray() -> Iterator[None]:
         yield
 
 
-def _print_table(rows: list[Any]) -> None:
+def _print_tables(rows: list[Any], tables: list[Any]) -> None:
     from rich.console import Console
 
     from tests.bench.table import table
 
-    Console().print(table(rows))
+    Console().print(*tables, table(rows))
 
 
 if __name__ == "__main__":

@@ -90,7 +90,7 @@ def _plot(objective: str, policies: Sequence[_PolicyScores]) -> Plot:
         [interval.bounds or (interval.middle, interval.middle) for interval in intervals],
     )
     figure = bars_and_intervals.draw_intervals(intervals, "accuracy with its 95 % interval")
-    return Plot("compared", f"{objective} with 95 % Wilson intervals", figure, lines)
+    return Plot("compared", f"{objective} with 95 % intervals", figure, lines)
 
 
 def _interval(policy: _PolicyScores) -> Interval:

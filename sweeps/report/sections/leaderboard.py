@@ -4,13 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from dpo_core.evaluation.outcomes import Count
 from sweeps.report import formatting
 from sweeps.report.blocks import Column, Row, Section, Text, number, table
 from sweeps.report.report_data import OPEN, ReportData
 from sweeps.run_dir.json_types import SelectionJson, TrialJson
 from sweeps.selection.leaderboard import searched_trial, winner_first, winner_label
-from sweeps.selection.statistics import wilson_interval
 from sweeps.selection.verdict import role_of_choice
 
 _RANKS = ("excluded", "can win", "shortlisted")
@@ -36,7 +34,7 @@ def leaderboard_section(data: ReportData) -> Section:
     winner = data.selection.get("winner")
     rows = [
         Row(
-            _cells(row, names, ranks),
+            _cells(row, data.bounds_of(row), names, ranks),
             trial=row["trial"],
             marked=row["trial"] in data.highlighted_trials,
         )
@@ -55,20 +53,6 @@ def leaderboard_section(data: ReportData) -> Section:
     return Section("leaderboard", "Leaderboard", (note, table(caption, columns, rows)))
 
 
-def accuracy_bounds(counts: Mapping[str, int] | None) -> tuple[float, float] | None:
-    """Return the interval of a trial's accuracy.
-
-    Args:
-        counts: Counts of the trial's best checkpoint, if it was evaluated.
-
-    Returns:
-        Both ends of the 95 % Wilson interval, in [0, 1]; None without counts.
-    """
-    if not counts:
-        return None
-    return wilson_interval(Count(counts["correct"], counts["ties"], counts["total"]))
-
-
 def _selection_ranks(selection: SelectionJson) -> dict[str, str]:
     """Return how far each trial's best candidate got in the selection; nothing without candidates."""
     ranks: dict[str, str] = {}
@@ -85,12 +69,17 @@ def _selection_ranks(selection: SelectionJson) -> dict[str, str]:
     return ranks
 
 
-def _cells(row: TrialJson, names: Sequence[str], ranks: Mapping[str, str]) -> tuple[str, ...]:
+def _cells(
+    row: TrialJson,
+    bounds: tuple[float, float] | None,
+    names: Sequence[str],
+    ranks: Mapping[str, str],
+) -> tuple[str, ...]:
     status = row["status"] + (f": {row['reason']} ({row['detail']})" if row["reason"] else "")
     return (
         row["trial"],
         formatting.percent(row["accuracy"]),
-        formatting.percent_interval(accuracy_bounds(row["counts"])),
+        formatting.percent_interval(bounds),
         formatting.value(row["step"]),
         *([ranks.get(row["trial"], formatting.MISSING)] if ranks else []),
         *(formatting.value(row["point"].get(name)) for name in names),

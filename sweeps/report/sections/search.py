@@ -12,7 +12,6 @@ from sweeps.report.plots.lines import Curve, TrialLine
 from sweeps.report.plots.scatter import Dot
 from sweeps.report.plots.style import normalization_of
 from sweeps.report.report_data import EvaluatedTrial, ReportData
-from sweeps.report.sections.leaderboard import accuracy_bounds
 from sweeps.run_dir.ledger import FAILED
 
 _LOG_RATIO = 8.0
@@ -120,7 +119,7 @@ def _axis_plot(data: ReportData, name: str) -> Plot:
             value,
             trial.accuracy,
             f"{trial.name}: {formatting.percent(trial.accuracy)}, {formatting.point(trial.point)}",
-            accuracy_bounds(trial.counts),
+            trial.bounds,
             marked=trial.name in data.highlighted_trials,
         )
         for trial in data.evaluated_trials

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 
-from dpo_core.evaluation.outcomes import Count, Outcomes, label_slices, length_slices
+from dpo_core.evaluation.outcomes import Floats, Outcomes, label_masks, length_slices
 from sweeps.report import formatting
 from sweeps.report.blocks import (
     NOTHING_EVALUATED,
@@ -24,7 +25,7 @@ from sweeps.report.blocks import (
 from sweeps.report.plots import bars_and_intervals, text_plots
 from sweeps.report.plots.bars_and_intervals import Interval
 from sweeps.report.report_data import ReportData
-from sweeps.selection.statistics import wilson_interval
+from sweeps.selection.statistics import Groups, accuracy_intervals
 
 _TEXT_BINS = 12
 
@@ -44,54 +45,70 @@ def slices_section(data: ReportData) -> Section:
     return Section("slices", "Accuracy by slice", blocks)
 
 
-def _slices(data: ReportData, outcomes: Outcomes) -> list[tuple[str, Count]]:
-    """Return the name and the counts of each slice that has pairs."""
+@dataclass(frozen=True)
+class _Slice:
+    """The accuracy of some of the pairs, in [0, 1]."""
+
+    name: str
+    pairs: int
+    accuracy: float
+    bounds: tuple[float, float]
+    """Ends of the 95 % interval."""
+
+    @property
+    def text(self) -> str:
+        interval = formatting.percent_interval(self.bounds)
+        return f"{formatting.percent(self.accuracy)} of {self.pairs} ({interval})"
+
+
+def _slices(data: ReportData, outcomes: Outcomes) -> list[_Slice]:
+    """Return the slices that have pairs."""
     gap = outcomes.chosen_tokens - outcomes.rejected_tokens
-    slices = [
-        ("all pairs", outcomes.count(data.objective)),
-        ("chosen longer", outcomes.count(data.objective, gap > 0)),
-        ("chosen shorter", outcomes.count(data.objective, gap < 0)),
+    masks = {
+        "all pairs": np.full(len(gap), True),
+        "chosen longer": gap > 0,
+        "chosen shorter": gap < 0,
+    }
+    for kind, by_value in label_masks(outcomes.ids, data.labels).items():
+        masks |= {f"{kind}: {value}": mask for value, mask in by_value.items()}
+    groups = Groups.of([data.group_of_pair.get(pair, pair) for pair in outcomes.ids])
+    scores = (outcomes.signs(data.objective) + 1.0) / 2
+    return [
+        _slice(name, scores[mask], groups.where(mask)) for name, mask in masks.items() if mask.any()
     ]
-    for kind, values in label_slices(outcomes, data.objective, data.labels).items():
-        slices += [
-            (f"{kind}: {label}", Count(counts["correct"], counts["ties"], counts["total"]))
-            for label, counts in values.items()
-        ]
-    return [(name, count) for name, count in slices if count.total]
 
 
-def _slices_plot(slices: Sequence[tuple[str, Count]], split: str) -> Plot:
-    names = [name for name, _ in slices]
-    bounds = [wilson_interval(count) for _, count in slices]
+def _slice(name: str, scores: Floats, groups: Groups) -> _Slice:
+    [[low, high]] = accuracy_intervals(scores[None], groups).tolist()
+    return _Slice(name, len(scores), float(scores.mean()), (low, high))
+
+
+def _slices_plot(slices: Sequence[_Slice], split: str) -> Plot:
     intervals = [
-        Interval(name, split, count.accuracy, interval, f"{name}: {_accuracy_text(count)}")
-        for (name, count), interval in zip(slices, bounds, strict=True)
+        Interval(each.name, split, each.accuracy, each.bounds, f"{each.name}: {each.text}")
+        for each in slices
     ]
+    names, accuracies = [each.name for each in slices], [each.accuracy for each in slices]
     return Plot(
         "slices",
         f"Accuracy of slices of the {split} split",
         bars_and_intervals.draw_intervals(intervals, "accuracy with its 95 % interval"),
-        text_plots.draw_intervals(names, [count.accuracy for _, count in slices], bounds),
+        text_plots.draw_intervals(names, accuracies, [each.bounds for each in slices]),
     )
 
 
-def _accuracy_text(count: Count) -> str:
-    interval = formatting.percent_interval(wilson_interval(count))
-    return f"{formatting.percent(count.accuracy)} of {count.total} ({interval})"
-
-
-def _table(slices: Sequence[tuple[str, Count]], split: str) -> Table:
+def _table(slices: Sequence[_Slice], split: str) -> Table:
     columns = [Column("slice"), number("pairs"), number("accuracy"), number("95 % interval")]
     rows = [
         Row(
             (
-                name,
-                str(count.total),
-                formatting.percent(count.accuracy),
-                formatting.percent_interval(wilson_interval(count)),
+                each.name,
+                str(each.pairs),
+                formatting.percent(each.accuracy),
+                formatting.percent_interval(each.bounds),
             )
         )
-        for name, count in slices
+        for each in slices
     ]
     return table(f"Slices of the {split} split", columns, rows)
 

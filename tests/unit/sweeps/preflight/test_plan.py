@@ -13,7 +13,9 @@ from sweeps.cli import app as cli
 from sweeps.config.load import parse_sweep
 from sweeps.config.schema import SweepConfig
 from sweeps.preflight.plan import make_plan, plan_lines
+from sweeps.preflight.sensitivity import sensitivity, sensitivity_lines
 from sweeps.prepare.memory_estimate import count_parameters, memory_bytes
+from tests.support.groups import alone
 from tests.support.toys import save_toy_model, toy_tokenizer
 
 PAIRS = 60
@@ -97,11 +99,19 @@ def test_a_sweep_without_confirmation_costs_its_trials(config) -> None:
 
 def test_what_can_be_seen(config) -> None:
     plan = make_plan(config())
-    select, final = plan["pairs"]["select"], plan["pairs"]["final"]
-    assert plan["select_standard_error"] == pytest.approx((0.25 / select) ** 0.5)
-    for split, pairs in (("select", select), ("final", final)):
-        expected = min(0.1, 2.801585 * (0.1 / pairs) ** 0.5)
-        assert plan["detectable_gain"][split] == pytest.approx(expected, abs=1e-6)
+    for split in ("select", "final"):
+        pairs = plan["pairs"][split]
+        assert plan["sensitivity"][split] == sensitivity(alone(pairs))
+    assert set(sensitivity_lines(plan["sensitivity"])) < set(plan_lines(plan))
+
+
+def test_groups_are_counted(config, tmp_path: Path) -> None:
+    rows = [
+        {"prompt": f"9{i // 2:03d}", "chosen": f"{i:05d}", "rejected": "3" * 2} for i in range(20)
+    ]
+    (tmp_path / "final.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    final = make_plan(config(f"data.final_path={tmp_path}/final.jsonl"))["sensitivity"]["final"]
+    assert (final["pairs"], final["groups"]) == (20, 10)
 
 
 def test_epochs_become_steps(config) -> None:

@@ -10,7 +10,7 @@ import pytest
 from sweeps.selection.candidate_rows import candidate_rows
 from sweeps.selection.guardrails import Check
 from sweeps.selection.rule import Candidate, choose
-from sweeps.selection.statistics import Groups, compare, holm
+from sweeps.selection.statistics import Groups, accuracy_intervals, compare, holm
 
 PAIRS = 40
 ALONE = Groups(np.arange(PAIRS, dtype=np.int64))
@@ -35,7 +35,7 @@ def rows_of(candidates: list[Candidate], groups: Groups = ALONE) -> list[dict]:
 
 def test_a_row_by_hand() -> None:
     row = rows_of(THREE)[0]
-    against = row.pop("against")
+    against, scores = row.pop("against"), THREE[2].scores[None]
     assert row == {
         "trial": "t0001",
         "step": 8,
@@ -43,6 +43,7 @@ def test_a_row_by_hand() -> None:
         "point": {"beta": 0.1},
         "accuracy": 0.7,  # (26 + 4/2) / 40
         "counts": {"correct": 26, "ties": 4, "total": 40},
+        "interval": pytest.approx(accuracy_intervals(scores, ALONE)[0].tolist()),
         # residuals .3, −.2, −.7: √((26 · .09 + 4 · .04 + 10 · .49) · 40/39) / 40
         "standard_error": pytest.approx(0.0688737, abs=1e-6),
         "chosen_gain": -0.25,

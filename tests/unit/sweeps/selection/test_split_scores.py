@@ -5,10 +5,16 @@ from __future__ import annotations
 from dataclasses import replace
 
 import pytest
+from scipy.stats import beta
 
 from dpo_core.evaluation.outcomes import label_slices
-from sweeps.selection.split_scores import pair_scores, split_scores
-from sweeps.selection.statistics import Groups, design_effect, wilson_interval
+from sweeps.selection.split_scores import (
+    interval_of_counts,
+    pair_scores,
+    reference_scores,
+    split_scores,
+)
+from sweeps.selection.statistics import Groups, accuracy_intervals
 from tests.support.records import LIKELIHOOD, REWARD, TOKEN, outcomes
 
 
@@ -18,10 +24,14 @@ def test_scores_by_hand() -> None:
     assert told["accuracy"] == told[REWARD] == 0.7  # (3 + 1/2) / 5
     assert told[TOKEN] == 0.4  # 2 of 5
     assert told[LIKELIHOOD] == 0.5  # (2 + 1/2) / 5
-    # p = 0.7, n = 5, z² = 3.841459, 1 + z²/n = 1.7682918:
-    # centre = (0.7 + 0.3841459) / 1.7682918 = 0.6131035
-    # half = 1.959964 / 1.7682918 · √(0.21/5 + 3.841459/100) = 1.1083939 · 0.2835746 = 0.3143125
-    assert told["interval"] == pytest.approx([0.2987911, 0.9274160], abs=1e-6)
+    # The spread of the scores is (3 + ¼)/5 − 0.7² = 0.16, that of right and wrong alone 0.7 · 0.3;
+    # with two imagined pairs, which add ½/5, the five are worth 5 · 0.31 / 0.26 pairs without a tie.
+    worth = 5 * 0.31 / 0.26
+    low, high = (
+        beta.ppf(0.025, 0.7 * worth, 0.3 * worth + 1),
+        beta.ppf(0.975, 0.7 * worth + 1, 0.3 * worth),
+    )
+    assert told["interval"] == pytest.approx([low, high])
     length = told["length"]
     assert (length["chosen_longer"]["correct"], length["chosen_longer"]["total"]) == (2, 2)
     assert length["chosen_shorter"]["accuracy"] == 0.25  # a tie and a wrong one
@@ -60,12 +70,23 @@ def test_pair_scores_are_in_the_order_of_ids() -> None:
 
 def test_pairs_that_go_together_widen_the_interval() -> None:
     groups = Groups.of(list("aabbb"))
-    effect = design_effect(pair_scores(outcomes(), REWARD), groups)
-    assert effect > 1.2
-    grouped = split_scores(outcomes(), REWARD, groups=groups)
-    low, high = wilson_interval(outcomes().count(REWARD), design_effect=effect)
-    assert grouped["interval"] == [low, high]
-    assert low < split_scores(outcomes(), REWARD)["interval"][0]
+    grouped = split_scores(outcomes(), REWARD, groups=groups)["interval"]
+    scores = pair_scores(outcomes(), REWARD)
+    assert grouped == accuracy_intervals(scores[None], groups)[0].tolist()
+    assert grouped[0] < split_scores(outcomes(), REWARD)["interval"][0]
+
+
+def test_the_interval_of_counts_is_that_of_pairs_alone() -> None:
+    counts = {"correct": 3, "ties": 1, "total": 5}
+    assert list(interval_of_counts(counts)) == split_scores(outcomes(), REWARD)["interval"]
+
+
+def test_the_reference_has_no_interval_around_its_constant() -> None:
+    assert reference_scores(outcomes(), REWARD)["interval"] is None
+    groups = Groups.of(list("aabbb"))
+    likelihood = reference_scores(outcomes(), LIKELIHOOD, groups)
+    scores = pair_scores(outcomes().as_reference, LIKELIHOOD)
+    assert likelihood["interval"] == accuracy_intervals(scores[None], groups)[0].tolist()
 
 
 def test_scores_by_label() -> None:

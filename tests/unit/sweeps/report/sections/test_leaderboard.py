@@ -5,13 +5,10 @@ from __future__ import annotations
 import json
 from dataclasses import replace
 
-import pytest
-
-from dpo_core.evaluation.outcomes import Count
 from sweeps.report import formatting
 from sweeps.report.report_data import OPEN, ReportData
-from sweeps.report.sections.leaderboard import accuracy_bounds, leaderboard_section
-from sweeps.selection.statistics import wilson_interval
+from sweeps.report.sections.leaderboard import leaderboard_section
+from sweeps.selection.split_scores import interval_of_counts
 from tests.support.report_sections import cells_by_column, tables, texts
 from tests.support.toy_sweeps import ScriptedSweep
 
@@ -77,7 +74,16 @@ def test_before_any_trial_it_says_so(ended: ReportData) -> None:
     assert texts(section) == ["No trial has been drawn yet."]
 
 
-def test_bounds_are_those_of_wilson() -> None:
-    counts = {"correct": 7, "ties": 2, "total": 10}
-    assert accuracy_bounds(counts) == pytest.approx(wilson_interval(Count(7, 2, 10)))
-    assert accuracy_bounds(None) is None
+def test_intervals_respect_groups_once_the_candidates_are_in_the_selection(
+    ended: ReportData,
+) -> None:
+    row = ended.leaderboard[0]
+    [candidate] = [
+        c
+        for c in ended.selection["candidates"]
+        if (c["trial"], c["step"]) == (row["trial"], row["step"])
+    ]
+    assert list(ended.bounds_of(row)) == candidate["interval"]
+    before = replace(ended, selection={})
+    assert before.bounds_of(row) == interval_of_counts(row["counts"])
+    assert before.bounds_of({**row, "counts": None}) is None

@@ -39,6 +39,17 @@ def test_every_slice_has_its_accuracy(four_pairs: ReportData) -> None:
     ]
 
 
+def test_intervals_respect_groups(four_pairs: ReportData) -> None:
+    apart, together = (
+        cells_by_column(next(iter(tables(slices_section(data)).values())))
+        for data in (four_pairs, replace(four_pairs, group_of_pair={"a": "x", "b": "x"}))
+    )
+    by_slice = {row["slice"]: row["95 % interval"] for row in together}
+    assert by_slice["source: people"] == "0.0 to 100.0 %", "two pairs of one group"
+    assert by_slice["source: model"] == apart[3]["95 % interval"]
+    assert by_slice["all pairs"] != apart[0]["95 % interval"]
+
+
 def test_the_plots_show_the_same_slices_and_every_margin(four_pairs: ReportData) -> None:
     by_name = plots([slices_section(four_pairs)])
     [trace] = by_name["slices"].figure.data
