@@ -81,7 +81,7 @@ def test_the_dtype_of_scoring_is_shown_where_there_is_a_choice(config) -> None:
     assert list(shares) == ["bfloat16", "float32"]
     assert 0 < shares["bfloat16"] < 0.2 < shares["float32"] < 1
     percent = [f"{100 * share:.0f} % of the compute in {dtype}" for dtype, share in shares.items()]
-    assert plan_lines(plan)[7] == (
+    assert plan_lines(plan)[8] == (
         f"scoring held-out pairs takes {percent[0]}, {percent[1]}; they are scored in bfloat16 "
         "(selection.score_dtype)"
     )
