@@ -6,6 +6,7 @@ accuracy of the program is computed here from those columns: counts first, divis
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -235,11 +236,15 @@ def label_masks(
 
 
 def write_outcomes(outcomes: Outcomes, metadata: Mapping[str, object]) -> bytes:
-    """Encode outcomes as a Parquet file: one row per pair, `metadata` in that of the schema."""
+    """Encode outcomes as a Parquet file: one row per pair, `metadata` in that of the schema.
+
+    The file has the digest of what it holds, which `read_outcomes` checks: a changed bit is noticed.
+    """
     columns: dict[str, Any] = {"id": list(outcomes.ids)}
     columns.update({name: getattr(outcomes, name) for name in NUMBER_COLUMNS})
     about = json.dumps({**metadata, "tie_nats": outcomes.tie_nats})
-    table = pa.table(columns).replace_schema_metadata({b"evaluation": about.encode()})
+    about_and_digest = {_ABOUT: about.encode(), _DIGEST: _digest(outcomes, about.encode())}
+    table = pa.table(columns).replace_schema_metadata(about_and_digest)
     sink = pa.BufferOutputStream()
     pq.write_table(table, sink)
     content: bytes = sink.getvalue().to_pybytes()
@@ -257,12 +262,31 @@ def read_outcomes(content: bytes) -> tuple[Outcomes, dict[str, Any]]:
 
     Raises:
         pyarrow.ArrowInvalid: The file is cut off or no Parquet file.
+        ValueError: It does not hold what was written.
     """
     table = pq.read_table(pa.BufferReader(content))
-    metadata: dict[str, Any] = json.loads(table.schema.metadata[b"evaluation"])
+    stored: Mapping[bytes, bytes] = table.schema.metadata
+    metadata: dict[str, Any] = json.loads(stored[_ABOUT])
     numbers = {name: table[name].to_numpy() for name in NUMBER_COLUMNS}
+    if table.schema.field("id").type != pa.string():
+        raise ValueError("its ids are no text")
     ids: Sequence[str] = table["id"].to_pylist()
-    return Outcomes(tuple(ids), **numbers, tie_nats=metadata.pop("tie_nats")), metadata
+    outcomes = Outcomes(tuple(ids), **numbers, tie_nats=metadata.pop("tie_nats"))
+    digest = stored.get(_DIGEST)  # files of earlier versions have none
+    if digest is not None and digest != _digest(outcomes, stored[_ABOUT]):
+        raise ValueError("its digest is that of other outcomes")
+    return outcomes, metadata
+
+
+_ABOUT, _DIGEST = b"evaluation", b"sha256"
+
+
+def _digest(outcomes: Outcomes, about: bytes) -> bytes:
+    digest = hashlib.sha256(b"\0".join([about, *(id.encode() for id in outcomes.ids)]))
+    for name in NUMBER_COLUMNS:
+        kind = np.int64 if name.endswith("_tokens") else np.float64
+        digest.update(np.ascontiguousarray(getattr(outcomes, name), kind).tobytes())
+    return digest.hexdigest().encode()
 
 
 def read_outcomes_if_whole(content: bytes) -> tuple[Outcomes, dict[str, Any]] | None:
@@ -276,7 +300,7 @@ def read_outcomes_if_whole(content: bytes) -> tuple[Outcomes, dict[str, Any]] | 
     """
     try:
         return read_outcomes(content)
-    except (ValueError, OSError, KeyError, TypeError):
+    except (ValueError, OSError, KeyError, TypeError, MemoryError, pa.ArrowException):
         return None
 
 

@@ -1,9 +1,13 @@
 """`config.yaml` of a run directory: the resolved config, with an end that shows it is whole.
 
-The beginning of a YAML file is a YAML file too: a cut-off `max_steps: 40` would run as 4.
+The beginning of a YAML file is a YAML file too: a cut-off `max_steps: 40` would run as 4. Its last two
+lines are a comment with the SHA-256 of all lines before, and the end of the document.
 """
 
 from __future__ import annotations
+
+import hashlib
+import re
 
 from dpo_core.errors import SettingsError
 from sweeps.config.load import parse_sweep, resolved
@@ -12,6 +16,7 @@ from sweeps.config.strict_yaml import dump_yaml
 from sweeps.run_dir.paths import SweepPaths
 
 _END = "..."  # of a YAML document
+_DIGEST = "# sha256 of the lines above: "
 
 
 def read_config(paths: SweepPaths) -> SweepConfig:
@@ -28,15 +33,37 @@ def read_config(paths: SweepPaths) -> SweepConfig:
     try:
         text = content.decode()
     except UnicodeDecodeError as error:
-        raise SettingsError(
-            f"{source}: byte {error.start} is no UTF-8, so it is damaged; restore it from a copy, or "
-            f"delete it, and `dpo-sweeps run` with the sweep's own YAML and `--id {paths.sweep_id}` "
-            "goes on with what is there"
-        ) from None
+        raise _damaged(paths, f"byte {error.start} is no UTF-8, so it is damaged") from None
+    config_text, digest = _split_digest(text)
+    if digest is not None and digest != _sha256(config_text):
+        raise _damaged(paths, "is not what was written (its sha256 does not match)")
     return parse_sweep(text, source=source)
 
 
 def write_config(config: SweepConfig, paths: SweepPaths) -> None:
     """Write the resolved config, local paths absolute, and the end that shows it is whole."""
     text = dump_yaml(resolved(config, paths.storage.uri))
-    paths.store.write(paths.config, f"{text}{_END}\n".encode())
+    paths.store.write(paths.config, f"{text}{_DIGEST}{_sha256(text)}\n{_END}\n".encode())
+
+
+def _split_digest(text: str) -> tuple[str, str | None]:
+    """Return the YAML before the digest, and the digest: None in files of earlier versions.
+
+    Where the comment is not as it was written, the digest is no digest of anything.
+    """
+    lines = text.rstrip().splitlines(keepends=True)[:-1]
+    if not lines or not ("sha256" in lines[-1] or re.search("[0-9a-f]{64}", lines[-1])):
+        return "".join(lines), None
+    return "".join(lines[:-1]), lines[-1].removeprefix(_DIGEST).rstrip("\n")
+
+
+def _sha256(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def _damaged(paths: SweepPaths, problem: str) -> SettingsError:
+    return SettingsError(
+        f"{paths.store.uri}/{paths.config}: {problem}; restore it from a copy, or delete it, and "
+        f"`dpo-sweeps run` with the sweep's own YAML and `--id {paths.sweep_id}` goes on with what is "
+        "there"
+    )

@@ -98,12 +98,17 @@ def append(store: Store, name: str, record: TrialRecord) -> None:
         store: The run directory.
         name: The ledger's name there.
         record: An ended trial that has no record yet.
+
+    Raises:
+        LedgerError: The last line is complete, and its end is damaged.
     """
     line = _line(record)
     if store.exists(name):
         content = store.read(name)
         if content and not content.endswith(b"\n"):
-            store.write(name, content[: content.rfind(b"\n") + 1])
+            *lines, incomplete = content.split(b"\n")
+            _check_incomplete(incomplete, len(lines) + 1, name)
+            store.write(name, content[: len(content) - len(incomplete)])
     store.append(name, line)
 
 
@@ -111,8 +116,9 @@ def read(store: Store, name: str) -> list[TrialRecord]:
     """Read every record, in order. Raises LedgerError for a damaged or repeated one."""
     if not store.exists(name):
         return []
-    lines = store.read(name).split(b"\n")
-    records = [_record(line, number, name) for number, line in enumerate(lines[:-1], 1)]
+    *lines, incomplete = store.read(name).split(b"\n")
+    records = [_record(line, number, name) for number, line in enumerate(lines, 1)]
+    _check_incomplete(incomplete, len(lines) + 1, name)
     trials = [record.trial for record in records]
     repeated = next((t for t in trials if trials.count(t) > 1), None)
     if repeated:
@@ -135,10 +141,23 @@ def _record(line: bytes, number: int, name: str) -> TrialRecord:
             raise ValueError("the checksum does not match")
         return TrialRecord.from_dict(row["record"])
     except (ValueError, KeyError, TypeError) as error:
-        raise LedgerError(
-            f"{name}:{number}: damaged ({error}); restore the file from a copy, or delete the line "
-            "and `dpo-sweeps resume` runs its trial again"
-        ) from None
+        raise _damaged(name, number, str(error)) from None
+
+
+def _check_incomplete(line: bytes, number: int, name: str) -> None:
+    """Refuse a complete record with another byte where the line should end: no kill leaves that."""
+    try:
+        _record(line[:-1], number, name)
+    except LedgerError:
+        return
+    raise _damaged(name, number, "its end is no end of a line")
+
+
+def _damaged(name: str, number: int, problem: str) -> LedgerError:
+    return LedgerError(
+        f"{name}:{number}: damaged ({problem}); restore the file from a copy, or delete the line "
+        "and `dpo-sweeps resume` runs its trial again"
+    )
 
 
 def _digest(body: str) -> str:

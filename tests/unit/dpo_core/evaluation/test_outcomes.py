@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 from dataclasses import replace
 from typing import Any
 
@@ -13,6 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from dpo_core.evaluation.outcomes import (
+    NUMBER_COLUMNS,
     OBJECTIVES,
     TIE_NATS,
     Count,
@@ -292,6 +294,32 @@ def test_a_whole_file_is_read_and_a_damaged_one_is_none() -> None:
     pq.write_table(pa.table({"id": ["a"]}), sink)  # a Parquet file that holds no outcomes
     for damaged in (b"", content[:100], content[:-1], sink.getvalue().to_pybytes()):
         assert read_outcomes_if_whole(damaged) is None
+
+
+def test_a_changed_bit_is_noticed_or_changes_nothing() -> None:
+    content, noticed = write_outcomes(BY_HAND, {"step": 7}), 0
+    drawn = random.Random(0).sample(range(8 * len(content)), 400)
+    for bit in drawn:
+        damaged = bytearray(content)
+        damaged[bit // 8] ^= 1 << bit % 8
+        read = read_outcomes_if_whole(bytes(damaged))
+        if read is None:
+            noticed += 1
+        else:
+            assert read[1] == {"step": 7}, bit
+            for name in (*NUMBER_COLUMNS, "ids", "tie_nats"):
+                assert np.array_equal(getattr(read[0], name), getattr(BY_HAND, name)), bit
+    assert noticed > 100, "the rest is padding, statistics and the like"
+
+
+def test_outcomes_of_earlier_versions_have_no_digest() -> None:
+    table = pq.read_table(pa.BufferReader(write_outcomes(BY_HAND, {"step": 7})))
+    about = {b"evaluation": table.schema.metadata[b"evaluation"]}
+    sink = pa.BufferOutputStream()
+    pq.write_table(table.replace_schema_metadata(about), sink)
+    read = read_outcomes_if_whole(sink.getvalue().to_pybytes())
+    assert read is not None
+    assert read[0].counts() == BY_HAND.counts()
 
 
 # --- from scores ------------------------------------------------------------------------------

@@ -53,6 +53,39 @@ def test_a_cut_off_config_says_how_to_go_on(paths: SweepPaths) -> None:
             read_config(paths)
 
 
+def test_a_changed_bit_is_refused_or_changes_nothing(paths: SweepPaths) -> None:
+    config = night_config(paths.storage.uri)
+    write_config(config, paths)
+    content = paths.store.read(paths.config)
+    unnoticed = 0
+    for bit in range(0, 8 * len(content), 7):
+        damaged = bytearray(content)
+        damaged[bit // 8] ^= 1 << bit % 8
+        paths.store.write(paths.config, bytes(damaged))
+        try:
+            unnoticed += read_config(paths) == config
+        except SettingsError:
+            continue
+        assert read_config(paths) == config, bytes(damaged)
+    assert unnoticed < 20, "in the comment's own words"
+
+
+def test_another_value_is_refused_with_the_way_out(paths: SweepPaths) -> None:
+    write_config(night_config(paths.storage.uri), paths)
+    content = paths.store.read(paths.config)
+    paths.store.write(paths.config, content.replace(b"seed: 0", b"seed: 1"))
+    with pytest.raises(SettingsError, match=r"is not what was written .*; restore it .*--id hh-1"):
+        read_config(paths)
+
+
+def test_configs_of_earlier_versions_have_no_digest(paths: SweepPaths) -> None:
+    config = night_config(paths.storage.uri)
+    write_config(config, paths)
+    lines = paths.store.read(paths.config).splitlines(keepends=True)
+    paths.store.write(paths.config, b"".join([*lines[:-2], lines[-1]]))
+    assert read_config(paths) == config
+
+
 def test_a_folder_without_a_config_is_no_sweep(paths: SweepPaths) -> None:
     with pytest.raises(SettingsError, match=r"holds no config\.yaml; give the folder of a sweep"):
         read_config(paths)
