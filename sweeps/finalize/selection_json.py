@@ -211,7 +211,8 @@ def _verdict_on_final(
         other = read_outcomes_of(paths, paths.incumbent_outcome("final"))
     one, another = (moved_scores(each, objective, threshold) for each in (final, other))
     difference = one - another
-    [comparison] = compare(difference[None], read_groups(paths, "final"))
+    groups = read_groups(paths, "final")
+    [comparison] = compare(difference[None], groups)
     openings = len(read_openings(paths.store, paths.final_opened))
     return verdict_on_final(
         comparison,
@@ -219,6 +220,7 @@ def _verdict_on_final(
         len(difference),
         inputs.against,
         openings,
+        groups=len(groups.sizes),
         threshold=threshold,
         confirmed=inputs.confirmed,
     )

@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from sweeps.run_dir.json_types import VerdictJson
 from sweeps.selection.eligibility import MOVED
 from sweeps.selection.rule import Candidate
-from sweeps.selection.statistics import CONFIDENCE, Comparison
+from sweeps.selection.statistics import CONFIDENCE, FEWEST_GROUPS, Comparison
 
 BETTER, SAME, WORSE = "better", "not distinguishable", "worse"
 NOTHING = "no admissible candidate"
@@ -54,6 +54,7 @@ def verdict_on_final(
     against: str,
     openings: int = 1,
     *,
+    groups: int | None = None,
     threshold: float = 0.0,
     confirmed: bool | None = None,
 ) -> Verdict:
@@ -66,6 +67,7 @@ def verdict_on_final(
         against: What the winner is compared with.
         openings: How many times the final split was opened. Each time is one more chance to find
             a difference, so the p-value is multiplied by it (Bonferroni).
+        groups: How many groups of near-duplicate prompts the pairs are in; None for one a pair.
         threshold: τ, the margin in nats beyond which a pair counts.
         confirmed: Whether the winner is one of the points trained again; None where none was.
 
@@ -77,7 +79,8 @@ def verdict_on_final(
     low, high = (100 * bound for bound in corrected.interval)
     repeated = f", final opened {openings} times" if openings > 1 else ""
     numbers = (
-        f"{100 * corrected.difference:+.1f} points on {pairs} final pairs, "
+        f"{100 * corrected.difference:+.1f} points on {pairs} final pairs"
+        f"{_in_groups(pairs, pairs if groups is None else groups)}, "
         f"95 % interval {low:+.1f} to {high:+.1f}, {_format_p_value(corrected.p_value)}{repeated}"
         f"{_conditions(threshold, confirmed)}"
     )
@@ -133,6 +136,13 @@ def _why_no_winner(candidates: Sequence[Candidate], threshold: float, against: s
 def role_of_choice(word: str | None) -> str:
     """Return what readers call the chosen checkpoint: a winner only where it is better."""
     return "winner" if word == BETTER else "selected checkpoint"
+
+
+def _in_groups(pairs: int, groups: int) -> str:
+    """Name the groups where they are fewer than the pairs, and say what too few of them can show."""
+    named = f" in {groups} groups of near-duplicate prompts" if groups < pairs else ""
+    few = f" (no {FEWEST_GROUPS - 1} groups can show anything at 5 %)"
+    return named + (few if groups < FEWEST_GROUPS else "")
 
 
 def _conditions(threshold: float, confirmed: bool | None) -> str:

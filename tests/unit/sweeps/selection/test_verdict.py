@@ -71,6 +71,21 @@ def test_the_verdict_says_what_a_pair_needs_to_count_and_what_was_not_confirmed(
     )
 
 
+@pytest.mark.parametrize(
+    ("groups", "said"),
+    [
+        (None, "on 40 final pairs, 95 %"),
+        (40, "on 40 final pairs, 95 %"),
+        (30, "on 40 final pairs in 30 groups of near-duplicate prompts, 95 %"),
+        (5, "in 5 groups of near-duplicate prompts (no 5 groups can show anything at 5 %), 95 %"),
+    ],
+)
+def test_groups_are_named_where_they_are_fewer_than_pairs(groups, said) -> None:
+    comparison = Comparison(0.3, (0.0, 0.5), 0.0625)
+    verdict = verdict_on_final(comparison, "t0001 at step 8", 40, "reference", groups=groups)
+    assert said in verdict.sentence
+
+
 def candidate(moved: float, accuracy: float, *broken: str) -> Candidate:
     checks = {name: Check(9.0, 1.0, False, "exclude") for name in broken}
     violations = {"moved": moved, "accuracy": accuracy}
