@@ -33,12 +33,12 @@ _CONFIRMED = ("lora", "full")
 class SearchSettings(Settings):
     """Settings of the search: how points are chosen and how many trials run."""
 
-    sampler: Literal["tpe", "gp", "nsga2", "random"] = "tpe"
-    """`gp`: noise-aware Gaussian process, for spaces without branches; `nsga2`: genetic, for two
-    objectives."""
+    sampler: Literal["tpe", "gp", "nsga2", "random"] = "gp"
+    """`gp`: noise-aware Gaussian process, for spaces without branches, where `tpe` is the default;
+    `nsga2`: genetic, for two objectives."""
     objectives: list[Literal["accuracy", "drift"]] = Field(["accuracy"])
     """With `drift` the search looks for the front of accuracy against drift per token."""
-    trials: int = Field(8, ge=1)
+    trials: int = Field(14, ge=1)
     concurrent: int = Field(1, ge=1)
     """Trials at the same time; each has its own workers."""
     scheduler: Literal["none", "asha"] = "none"
@@ -99,9 +99,10 @@ class SweepConfig(Settings):
     data: DataSettings
     space: str | dict[str, Any]
     training: TrainingSettings
-    search: SearchSettings = SearchSettings()
+    search: SearchSettings = Field(SearchSettings(), validate_default=True)
+    """Spaces with branches are searched by `tpe`, unless `sampler` is given."""
     selection: SelectionSettings = Field(SelectionSettings(), validate_default=True)
-    """The presets for work confirm 3 points with 3 seeds, unless `confirm` is given."""
+    """The presets for work confirm 3 points with a new seed, unless `confirm` is given."""
     export: ExportSettings = ExportSettings()
     trackers: TrackerSettings = TrackerSettings()
     nightly: NightSettings = NightSettings()
@@ -113,7 +114,7 @@ class SweepConfig(Settings):
             raise ValueError("an empty name; give a folder or a URI")
         return value
 
-    # These two see the fields that stand before theirs; one that is malformed is not among them.
+    # These see the fields that stand before theirs; one that is malformed is not among them.
     @field_validator("model")
     @classmethod
     def _resolve_dtype(cls, model: ModelSettings, info: ValidationInfo) -> ModelSettings:
@@ -122,6 +123,19 @@ class SweepConfig(Settings):
         if "dtype" in model.model_fields_set or not (resources and resources.gpus_per_worker):
             return model
         return model.model_copy(update={"dtype": "bfloat16"})
+
+    @field_validator("search")
+    @classmethod
+    def _resolve_sampler(cls, search: SearchSettings, info: ValidationInfo) -> SearchSettings:
+        """Search branches by TPE, since a Gaussian process cannot, unless the config says otherwise."""
+        space = info.data.get("space")
+        if "sampler" in search.model_fields_set or space is None:
+            return search
+        try:
+            branched = load_space(space).is_conditional
+        except SpaceError:
+            return search  # `search_space` says what is wrong with it
+        return search.model_copy(update={"sampler": "tpe"}) if branched else search
 
     @field_validator("selection")
     @classmethod

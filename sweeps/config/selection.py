@@ -77,7 +77,7 @@ class ConfirmSettings(Settings):
 
     top: int = Field(3, ge=0)
     """Number of points; 0: none."""
-    seeds: int = Field(3, ge=0)
+    seeds: int = Field(1, ge=0)
     """Number of new seeds for each point."""
 
     def trials(self, searched: int) -> int:

@@ -19,7 +19,8 @@ from sweeps.run_dir.json_types import Point
 
 # Branches make TPE sample by groups, which Optuna calls experimental; each draw has a study.
 warnings.filterwarnings("ignore", category=optuna.exceptions.ExperimentalWarning)
-optuna.logging.set_verbosity(optuna.logging.WARNING)
+# Its warnings are about speed: of a package that draws faster, or of a fit that is tried again.
+optuna.logging.set_verbosity(optuna.logging.ERROR)
 
 STARTING_POINTS = 4
 """Number of trials that must have ended before a model of their accuracies chooses points."""

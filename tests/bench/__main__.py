@@ -29,10 +29,11 @@ class Part(StrEnum):
     selection = "selection"
     choice = "choice"
     guardrails = "guardrails"
+    search = "search"
     data = "data"
 
 
-NO_TRAINING = {Part.selection, Part.choice, Part.guardrails, Part.data}
+NO_TRAINING = {Part.selection, Part.choice, Part.guardrails, Part.search, Part.data}
 
 
 def main(
@@ -99,6 +100,8 @@ class _Bench:
             self._run_choice()
         if Part.guardrails in parts:
             self._run_guardrails()
+        if Part.search in parts:
+            self._run_search()
         if Part.data in parts:
             self._run_data(scratch)
         if parts - NO_TRAINING:
@@ -115,6 +118,13 @@ class _Bench:
         rows += bench_selection.rows_of_gains(*gains, flattered)
         self._keep(Part.selection, [f.as_dict() for f in found], rows)
         self.tables += bench_selection.tables(found)
+
+    def _run_search(self) -> None:
+        from tests.bench import search as bench_search
+
+        measured = bench_search.measure(self.trials or bench_search.REPETITIONS, self.threads)
+        raw = {surface: regrets.as_dict() for surface, regrets in measured.items()}
+        self._keep(Part.search, raw, bench_search.rows(measured))
 
     def _run_choice(self) -> None:
         from tests.bench import choice as bench_choice

@@ -39,8 +39,8 @@ training:
   evaluations: 2
   warmup_fraction: 0.1
 search:
-  sampler: tpe
-  trials: 8
+  sampler: gp
+  trials: 14
   concurrent: 1
   scheduler: none
 selection:
@@ -90,7 +90,7 @@ def test_the_contract_parses_to_the_values_it_shows() -> None:
     assert training.evaluation_steps(40) == (20, 40)
     search = config.search
     assert (search.sampler, search.trials, search.concurrent, search.scheduler) == (
-        ("tpe", 8, 1, "none")
+        ("gp", 14, 1, "none")
     )
     assert config.selection.objective == "reward_accuracy"
     resources = config.resources
@@ -116,9 +116,9 @@ def test_a_preset_is_named(name: str) -> None:
 
 @pytest.mark.parametrize(
     ("space", "trials"),
-    [("lora", 9), ("full", 9), ("demo", 0), ("{beta: 0.1, learning_rate: 1.0e-5}", 0)],
+    [("lora", 3), ("full", 3), ("demo", 0), ("{beta: 0.1, learning_rate: 1.0e-5}", 0)],
 )
-def test_the_presets_for_work_confirm_three_points_with_three_seeds(
+def test_the_presets_for_work_confirm_three_points_with_a_new_seed(
     space: str, trials: int
 ) -> None:
     config = parse(SHORT, f"space={space}")
@@ -132,7 +132,7 @@ def test_the_presets_for_work_confirm_three_points_with_three_seeds(
     [
         ("selection.confirm.top=0", 8, 0),
         ("selection.confirm.seeds=0", 8, 0),
-        ("selection.confirm={top: 2}", 8, 6),
+        ("selection.confirm={top: 2}", 8, 2),
         ("selection.confirm={seeds: 5}", 8, 15),
         ("selection.confirm={top: 4, seeds: 2}", 3, 6),  # a search of three has three points
     ],
@@ -331,10 +331,24 @@ BRANCHES = (
 
 def test_a_gaussian_process_takes_no_branches() -> None:
     assert parse(SHORT, BRANCHES).search_space.is_conditional
-    assert parse(SHORT, "search.sampler=gp").search.sampler == "gp"
+    assert parse(SHORT, BRANCHES, "search.trials=5").search.sampler == "tpe"
+    assert parse(SHORT, "search.trials=5").search.sampler == "gp"
+    assert parse(SHORT, "search.sampler=random").search.sampler == "random"
     assert complaint(SHORT, BRANCHES, "search.sampler=gp") == (
         "sweep.yaml: search.sampler: gp cannot search branches; use tpe, or one flat space"
     )
+
+
+def test_a_search_ends_with_its_space() -> None:
+    space = "space={beta: {choice: [0.1, 0.3]}, learning_rate: 1.0e-5}"
+    config = parse(SHORT, space)
+    assert (config.planned_trials, config.selection.confirm.trials(2)) == (2, 0)
+    assert config.shortage == (
+        "search.trials: the space has 2 points, and none is trained twice with one seed; the search "
+        "ends after 2 of 14 trials"
+    )
+    for fits in (parse(SHORT, space, "search.trials=2"), parse(SHORT)):
+        assert (fits.planned_trials, fits.shortage) == (fits.search.trials, None)
 
 
 def test_a_branch_that_breaks_a_rule_is_found_before_any_trial() -> None:
@@ -553,7 +567,10 @@ def test_defaults_that_depend_on_other_keys_are_the_schemas_own() -> None:
     }
     config = SweepConfig(**tree)
     assert config.model.dtype == "bfloat16"
-    assert config.selection.confirm.trials(8) == 9
+    assert config.selection.confirm.trials(8) == 3
+    assert config.search.sampler == "gp"
+    branched = {"space": load_yaml(BRANCHES.removeprefix("space="), source="branches")}
+    assert SweepConfig(**tree | branched).search.sampler == "tpe"
     given = SweepConfig(**tree | {"selection": {"sample_prompts": 2, "confirm": {"top": 1}}})
-    assert given.selection.confirm.trials(8) == 3
+    assert given.selection.confirm.trials(8) == 1
     assert SweepConfig(**tree | {"selection": {"sample_prompts": 2}}).selection.confirm.top == 3
