@@ -33,6 +33,7 @@ from sweeps.run_dir.lock import lock
 from sweeps.run_dir.paths import SweepPaths
 from sweeps.run_dir.prepared import Prepared, precision_in_words
 from sweeps.selection.candidates import CandidateReader
+from sweeps.selection.trial_counts import new_seeds_in_words
 from sweeps.trials.events import OnTrialEvent
 
 log = logging.getLogger("dpo_sweeps")
@@ -155,12 +156,15 @@ def _search(
     """Run the trials of the search, then train its best points again with new seeds."""
     from sweeps.trials.runner import confirm_trials, run_trials
 
+    if config.shortage:
+        log.info(config.shortage)
     records = run_trials(config, paths, prepared, on_event, lanes)
     finalists = CandidateReader(paths, config.selection).finalists(records)
     if not finalists:
         return records
     named = ", ".join(f"{each.trial} at step {each.step}" for each in finalists)
-    log.info(f"training again with {config.selection.confirm.seeds} new seeds each: {named}")
+    seeds = new_seeds_in_words(config.selection.confirm.seeds)
+    log.info(f"training again with {seeds} each: {named}")
     return confirm_trials(config, paths, prepared, on_event, finalists, lanes)
 
 

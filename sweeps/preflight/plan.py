@@ -25,7 +25,7 @@ from sweeps.prepare.score_precision import (
 )
 from sweeps.run_dir.paths import SPLITS
 from sweeps.selection.statistics import Groups
-from sweeps.selection.trial_counts import trials_in_words
+from sweeps.selection.trial_counts import new_seeds_in_words, trials_in_words
 
 GIB = 2**30
 
@@ -123,7 +123,8 @@ def plan_lines(plan: Plan) -> list[str]:
     if again["trials"]:
         lines.append(
             f"confirmation: {again['trials']} more trials, which train the best {again['points']} "
-            f"points again with {again['seeds']} new seeds each; selection.confirm.top=0 leaves them out"
+            f"points again with {new_seeds_in_words(again['seeds'])} each; selection.confirm.top=0 "
+            "leaves them out"
         )
     if len(plan["pairs_by_source"]) > 1:
         named = (f"{source} {count}" for source, count in plan["pairs_by_source"].items())

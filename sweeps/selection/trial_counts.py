@@ -19,6 +19,11 @@ def count_trials(records: Iterable[TrialRecord]) -> TrialCountsJson:
     }
 
 
+def new_seeds_in_words(count: int) -> str:
+    """Say with how many seeds a point is trained again."""
+    return "a new seed" if count == 1 else f"{count} new seeds"
+
+
 def trials_in_words(search: int, confirmation: int, failed: int = 0) -> str:
     """Say how many trials there are.
 

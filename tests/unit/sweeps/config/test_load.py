@@ -118,9 +118,7 @@ def test_a_preset_is_named(name: str) -> None:
     ("space", "trials"),
     [("lora", 3), ("full", 3), ("demo", 0), ("{beta: 0.1, learning_rate: 1.0e-5}", 0)],
 )
-def test_the_presets_for_work_confirm_three_points_with_a_new_seed(
-    space: str, trials: int
-) -> None:
+def test_the_presets_for_work_confirm_three_points_with_a_new_seed(space: str, trials: int) -> None:
     config = parse(SHORT, f"space={space}")
     assert config.selection.confirm.trials(config.search.trials) == trials
     again = parse_sweep(dump_yaml(resolved(config, "runs")), source="config.yaml")

@@ -56,7 +56,7 @@ def test_steps_pairs_and_tokens(config) -> None:
     plan = make_plan(config())
     pairs = plan["pairs"]
     assert (plan["name"], plan["trials"], plan["steps_per_trial"]) == ("toy", 5, 10)
-    assert plan["confirmation"] == {"points": 3, "seeds": 3, "trials": 9}
+    assert plan["confirmation"] == {"points": 3, "seeds": 1, "trials": 3}
     assert plan["evaluation_steps"] == [4, 7, 10]  # 10/3 and 20/3, rounded up, and the last
     assert sum(pairs.values()) == PAIRS
     assert all(pairs.values())
@@ -67,7 +67,7 @@ def test_steps_pairs_and_tokens(config) -> None:
         "reference_once": 780,  # 60 pairs · 13 tokens
         "trained_per_trial": 1040,  # 10 steps · 8 pairs · 13 tokens
         "evaluated_per_trial": evaluated,
-        "sweep": (5 + 9) * (1040 + evaluated),
+        "sweep": (5 + 3) * (1040 + evaluated),
     }
     assert plan["resources_per_trial"] == {"workers": 2, "cpus": 3.0, "gpus": 0.0}
 
@@ -95,6 +95,15 @@ def test_a_sweep_without_confirmation_costs_its_trials(config) -> None:
     assert plan["confirmation"]["trials"] == 0
     assert tokens["sweep"] == 5 * (tokens["trained_per_trial"] + tokens["evaluated_per_trial"])
     assert not any("confirmation" in line for line in plan_lines(plan))
+
+
+def test_a_finite_space_ends_the_search_early(config) -> None:
+    space = "space={beta: {choice: [0.1, 0.3]}, learning_rate: {choice: [1.0e-5, 1.0e-4]}}"
+    plan = make_plan(config(space))
+    assert (plan["trials"], plan["confirmation"]["trials"]) == (4, 0)
+    assert plan["shortage"] in plan_lines(plan)
+    assert "the search ends after 4 of 5 trials" in str(plan["shortage"])
+    assert make_plan(config())["shortage"] is None
 
 
 def test_what_can_be_seen(config) -> None:
@@ -194,13 +203,14 @@ def test_for_a_reader(config) -> None:
     lines = plan_lines(plan)
     pairs = plan["pairs"]
     assert lines[0] == (
-        "14 trials: 5 of the search and 9 of the confirmation, with 10 steps each, scored after "
+        "8 trials: 5 of the search and 3 of the confirmation, with 10 steps each, scored after "
         "steps 4, 7, 10"
     )
     assert lines[1].startswith(f"pairs: {pairs['train']} train, {pairs['select']} select, ")
     assert "tokens: 780 once for the reference, then 1,040 trained" in lines[2]
     assert "a trial has 2 workers, 3 CPUs, 0 GPUs" in lines[4]
-    assert any("9 more trials, which train the best 3 points again with 3 new" in x for x in lines)
+    again = "3 more trials, which train the best 3 points again with a new seed each"
+    assert any(again in line for line in lines)
     assert not any("data.max_tokens" in line for line in lines)
 
 
