@@ -31,9 +31,10 @@ class Part(StrEnum):
     guardrails = "guardrails"
     search = "search"
     data = "data"
+    precision = "precision"
 
 
-NO_TRAINING = {Part.selection, Part.choice, Part.guardrails, Part.search, Part.data}
+NO_TRAINING = {Part.selection, Part.choice, Part.guardrails, Part.search, Part.data, Part.precision}
 
 
 def main(
@@ -51,7 +52,7 @@ def main(
     trials: Annotated[int | None, typer.Option(min=1, help="Fewer trials, to try it out.")] = None,
     steps: Annotated[int | None, typer.Option(min=1, help="Fewer steps, to try it out.")] = None,
     rows: Annotated[
-        int | None, typer.Option(min=1, help="Fewer pairs of the data part, to try it out.")
+        int | None, typer.Option(min=1, help="Fewer pairs of data and precision, to try it out.")
     ] = None,
     repetitions: Annotated[
         int | None,
@@ -104,6 +105,8 @@ class _Bench:
             self._run_search()
         if Part.data in parts:
             self._run_data(scratch)
+        if Part.precision in parts:
+            self._run_precision()
         if parts - NO_TRAINING:
             self._run_training(parts, scratch)
 
@@ -149,6 +152,15 @@ class _Bench:
         model, count = Path(local_path(self.model)), self.data_pairs or bench_data.PAIRS
         raw = bench_data.measure(scratch / Part.data.value, model, count)
         self._keep(Part.data, raw, bench_data.rows(raw))
+
+    def _run_precision(self) -> None:
+        from dpo_core.models.load import local_path
+        from dpo_core.preferences import load_pairs
+        from tests.bench import precision as bench_precision
+
+        model, pairs = Path(local_path(self.model)), load_pairs(str(self.pairs), split="train")
+        raw = bench_precision.measure(model, pairs, self.data_pairs or bench_precision.PAIRS)
+        self._keep(Part.precision, raw, bench_precision.rows(raw))
 
     def _run_training(self, parts: set[Part], scratch: Path) -> None:
         from dpo_core.models.load import local_path

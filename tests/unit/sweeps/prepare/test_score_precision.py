@@ -65,7 +65,7 @@ def test_tokens_by_hand() -> None:
         (("training.gradient_checkpointing=true",), 3),
     ],
 )
-@pytest.mark.parametrize(("gpus", "cost"), [(1, 10), (0, 1)])
+@pytest.mark.parametrize(("gpus", "cost"), [(1, 10), (0, 2)])
 def test_shares_by_hand(overrides: tuple[str, ...], passes: int, gpus: int, cost: int) -> None:
     config = config_with(*overrides, f"resources.gpus_per_worker={gpus}")
     tokens = sweep_tokens(config, REPORTS)
