@@ -62,7 +62,7 @@ def soak(model: Path, pairs: Path, storage: Path, trials: int) -> Soaked:
             "length_norm": "none",
         },
         "training": {"max_steps": STEPS[-1], "batch_pairs": 4, "evaluations": len(STEPS)},
-        "search": {"trials": trials, "concurrent": 2},
+        "search": {"sampler": "tpe", "trials": trials, "concurrent": 2},
     }
     config = parse_sweep(dump_yaml(tree), source="soak.yaml")
     paths = SweepPaths(Store.open(storage), "soak")

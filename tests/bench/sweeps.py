@@ -174,7 +174,7 @@ def _config(task: Task, storage: Path) -> SweepConfig:
             "batch_pairs": BATCH_PAIRS,
             "evaluations": task.evaluations,
         },
-        "search": {"trials": task.trials, "concurrent": 1},
+        "search": {"sampler": "tpe", "trials": task.trials, "concurrent": 1},
         # The recipe answers no prompts and takes the maximum whatever it drifted.
         "selection": {**LENIENT, "sample_prompts": 0},
         "resources": {"lanes": True, "cpus_per_worker": task.threads},
