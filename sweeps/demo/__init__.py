@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
     from sweeps.run_dir.json_types import SelectionJson
 
-_QUESTIONS = 3
+_QUESTIONS = 5
 
 
 def demo_config(storage: str, overrides: Iterable[str]) -> SweepConfig:
@@ -38,7 +38,9 @@ def demo_config(storage: str, overrides: Iterable[str]) -> SweepConfig:
 
 
 def print_sample_answers(paths: SweepPaths, selection: SelectionJson, console: Console) -> None:
-    """Print three held-out questions as the base model and the winner answer them, and count all.
+    """Print held-out questions as the base model and the winner answer them, and count all.
+
+    Questions that both answered to the end come first, because a cut answer is hard to judge.
 
     Args:
         paths: Run directory, whose answers.json holds the answers.
@@ -54,10 +56,13 @@ def print_sample_answers(paths: SweepPaths, selection: SelectionJson, console: C
     table = Table(title="held-out questions", show_lines=True)
     for title in ("question", "base model", f"winner {winner['trial']}"):
         table.add_column(title, ratio=1)
-    rows = list(zip(answers.get("prompts", []), *columns, strict=False))[:_QUESTIONS]
-    for prompt, *model_answers in rows:
-        question = prompt["prompt"][-1]["content"]
-        table.add_row(escape(question), *(escape(answer["text"]) for answer in model_answers))
+    rows = list(zip(answers.get("prompts", []), *columns, strict=False))
+    rows.sort(key=lambda row: not all(answer.get("ended", True) for answer in row[1:]))
+    for prompt, *model_answers in rows[:_QUESTIONS]:
+        questions = [turn["content"] for turn in prompt["prompt"] if turn["role"] == "user"]
+        table.add_row(
+            escape("\n\n".join(questions)), *(escape(answer["text"]) for answer in model_answers)
+        )
     console.print(table)
     before, after = map(count_advice, columns)
     if all(columns):
