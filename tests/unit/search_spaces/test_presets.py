@@ -28,7 +28,7 @@ def test_names() -> None:
     [
         ("lora", LogUniform(0.01, 0.5), LogUniform(2e-6, 1e-4)),
         ("full", LogUniform(0.01, 0.5), LogUniform(1e-7, 3e-6)),
-        ("demo", LogUniform(0.05, 0.5), LogUniform(1e-4, 1e-3)),
+        ("demo", LogUniform(0.1, 0.3), LogUniform(7e-4, 1.2e-3)),
     ],
 )
 def test_contents(name: str, beta: LogUniform, learning_rate: LogUniform) -> None:
