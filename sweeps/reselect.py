@@ -26,7 +26,7 @@ _CHANGEABLE = ("selection.", "export.")
 def replayed_config(paths: SweepPaths, overrides: Sequence[str]) -> SweepConfig:
     """Read the sweep's config and override `selection.*` and `export.*` keys.
 
-    Raises SettingsError for any other key.
+    Raises SettingsError for any other key, and for the precision of scores that are there already.
     """
     for override in overrides:
         if not override.strip().startswith(_CHANGEABLE):
@@ -34,9 +34,15 @@ def replayed_config(paths: SweepPaths, overrides: Sequence[str]) -> SweepConfig:
                 f"--set {override}: the trials have run, so only keys of selection.* and export.* can "
                 "be set; start another sweep for the rest"
             )
-    read_config(paths)  # says what is wrong with the folder
+    before = read_config(paths)  # says what is wrong with the folder
     text = paths.store.read(paths.config).decode()
-    return parse_sweep(text, source=f"{paths.store.uri}/{paths.config}", overrides=overrides)
+    config = parse_sweep(text, source=f"{paths.store.uri}/{paths.config}", overrides=overrides)
+    if config.selection.score_dtype != before.selection.score_dtype:
+        raise SettingsError(
+            f"--set selection.score_dtype={config.selection.score_dtype}: held-out pairs were scored "
+            "when they were evaluated; start another sweep for another precision"
+        )
+    return config
 
 
 def replay(config: SweepConfig, paths: SweepPaths) -> SelectionJson:

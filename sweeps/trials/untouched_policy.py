@@ -97,8 +97,8 @@ def _cause(model: PreTrainedModel, settings: ModelSettings, prepared: Prepared) 
     named = [f"{name} (by {by:.3g})" for name, by in list(changed.items())[:_NAMED_TENSORS]]
     more = len(changed) - len(named)
     return (
-        f"an earlier trial left other weights behind, in {', '.join(named)}"
+        f"its weights are not those that are loaded from the files, in {', '.join(named)}"
         + (f" and {more} more" if more else "")
-        + "; `dpo-sweeps resume` goes on with freshly loaded ones, and "
-        "resources.trials_per_lane=1 loads them for every trial"
+        + "; trials that this worker trained may have started from them, so start a new sweep with "
+        "resources.trials_per_lane=1, which loads the model for each trial, and report this defect"
     )

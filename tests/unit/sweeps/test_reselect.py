@@ -130,6 +130,15 @@ def test_only_the_selection_can_be_other(paths: SweepPaths) -> None:
         replayed(paths, "selection.guardrails.displaced.action=ignore")
 
 
+@pytest.mark.parametrize(
+    "override", ["selection.score_dtype=float32", "selection.score_dtype=model"]
+)
+def test_scores_that_are_there_keep_their_precision(paths: SweepPaths, override: str) -> None:
+    with pytest.raises(SettingsError, match="start another sweep for another precision"):
+        replayed(paths, override)
+    replayed(paths, "selection.score_dtype=auto")
+
+
 def test_a_sweep_that_has_not_ended_is_refused(paths: SweepPaths) -> None:
     lines = paths.store.read(paths.ledger).splitlines(keepends=True)
     paths.store.write(paths.ledger, b"".join(lines[:2]))

@@ -75,7 +75,7 @@ def test_a_changed_weight_ends_the_sweep_and_is_named(
     text = str(error.value)
     assert "model.layers.1.mlp.up_proj.weight (by 0.5" in text
     assert "layers.0" not in text
-    assert "`dpo-sweeps resume`" in text
+    assert "start a new sweep with resources.trials_per_lane=1" in text
     assert "\n" not in text
 
 
