@@ -135,12 +135,20 @@ class CandidateReader:
     def finalists(self, records: Iterable[TrialRecord]) -> list[Candidate]:
         """Return the best candidate of each of the search's best points, to be trained again.
 
-        The list is empty when the sweep confirms nothing.
+        Where other points were trained again than those that are best now (by another objective, by
+        the rule of an earlier version), they are returned: no others have numbers without the luck
+        of being chosen. The list is empty when the sweep confirms nothing.
         """
-        confirm = self.settings.confirm
+        confirm, records = self.settings.confirm, list(records)
         if not confirm.trials(1):
             return []
-        return finalists(self.candidates(searched(records)), self.groups, confirm.top)
+        candidates = self.candidates(searched(records))
+        best = finalists(candidates, self.groups, confirm.top)
+        trained_again = {record.confirms for record in records if record.confirms}
+        if not trained_again or any(c.trial in trained_again for c in best):
+            return best
+        others = [c for c in candidates if c.trial in trained_again]
+        return finalists(others, self.groups, confirm.top)
 
     def _candidate(self, record: TrialRecord, step: int) -> Candidate | None:
         key = (record.trial, step)

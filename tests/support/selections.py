@@ -7,7 +7,7 @@ from io import StringIO
 from rich.console import Console
 
 from sweeps.selection.leaderboard import trial_rows
-from sweeps.selection.split_scores import split_scores
+from sweeps.selection.split_scores import reference_scores, split_scores
 from tests.support.records import REWARD, evaluation, outcomes, trial
 
 
@@ -48,7 +48,7 @@ def a_selection(**changes) -> dict:
             candidate("t0000", 4, displaced=0.9),
         ],
         **{split: split_scores(outcomes(), REWARD) for split in splits},
-        "reference": {split: split_scores(outcomes().as_reference, REWARD) for split in splits},
+        "reference": {split: reference_scores(outcomes(), REWARD) for split in splits},
         "trials": rows,
         **changes,
     }

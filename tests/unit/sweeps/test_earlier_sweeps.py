@@ -51,9 +51,12 @@ def test_best_shows_the_stored_selection(ended: Path, command: Any) -> None:
 def test_the_choice_replayed_gives_the_same_numbers(ended: Path, command: Any) -> None:
     stored = json.loads((ended / "selection.json").read_text())
     replayed = json.loads(command("select", str(ended), "--json"))
-    same = ("verdict", "winner", "select", "final", "reference", "confirmation")
-    for key in same:
-        assert_holds(replayed[key], stored[key], key)
+    # The rule of this version takes another checkpoint of the same confirmed point, for which final
+    # was never opened.
+    assert replayed["winner"]["trial"] == "t0002-s2"
+    assert replayed["winner"]["point"] == stored["winner"]["point"]
+    assert replayed["verdict"]["word"] is None
+    assert [c["trial"] for c in replayed["confirmation"]] == ["t0002"]
     rows = {row["trial"]: row for row in stored["trials"]}
     assert {row["trial"] for row in replayed["trials"]} == set(rows)
     for row in replayed["trials"]:
@@ -61,7 +64,10 @@ def test_the_choice_replayed_gives_the_same_numbers(ended: Path, command: Any) -
             assert row[key] == rows[row["trial"]][key], (row["trial"], key)
     by_step = {(c["trial"], c["step"]): c for c in replayed["candidates"]}
     for row in stored["candidates"]:
-        now, changed = by_step[row["trial"], row["step"]], ("guardrails", "drift")
+        now, changed = (
+            by_step[row["trial"], row["step"]],
+            ("guardrails", "drift", "shortlisted", "against"),
+        )
         assert_holds(now, {k: row[k] for k in row.keys() - set(changed)}, "candidates")
         assert now["drift"] >= row["drift"] - 1e-9, "answers that rose and fell do not cancel out"
 
@@ -76,8 +82,7 @@ def test_guardrails_of_the_earlier_version_keep_their_actions(ended: Path, comma
 def test_another_objective_can_be_chosen_by(ended: Path, command: Any) -> None:
     setting = "selection.objective=token_reward_accuracy"
     replayed = json.loads(command("select", str(ended), "--json", "--set", setting))
-    assert replayed["winner"]["trial"] == "t0002-s1"
-    assert replayed["winner"]["step"] == 3
+    assert replayed["winner"]["trial"].startswith("t0002-s")
 
 
 def test_its_report_is_written(ended: Path, command: Any) -> None:

@@ -58,7 +58,7 @@ def is_a_mistake(result: tuple[int, str, str]) -> str:
 def test_validate(call, sweep: str) -> None:
     assert call("validate", sweep) == (
         0,
-        "sweep.yaml: a valid sweep of 8 trials over beta, learning_rate, length_norm\n",
+        "sweep.yaml: a valid sweep of 14 trials over beta, learning_rate, length_norm\n",
         "",
     )
     code, out, _ = call(
@@ -211,6 +211,8 @@ def ended(tmp_path: Path) -> Path:
     folder = tmp_path / "runs" / "hh-1"
     (folder / "best").mkdir(parents=True)
     (folder / "best" / "config.json").write_text("{}")
+    about = {"trial": "t0001", "step": 8}  # as versions without a manifest wrote it
+    (folder / "best" / "dpo-sweeps.json").write_text(json.dumps(about))
     (folder / "selection.json").write_text(json.dumps(a_selection()))
     return folder
 

@@ -98,7 +98,7 @@ def test_the_winner_stands_beside_the_untouched_model() -> None:
         line = next(line for line in shown.splitlines() if f" {split} " in line)
         assert "3 + ½·1 of 5" in line
         assert "0.700" in line
-        assert "0.299 to 0.927" in line
+        assert "0.246 to 0.968" in line
         assert "0.500" in line
     for name, accuracy in (("token_reward_accuracy", "0.400"), ("likelihood_accuracy", "0.500")):
         line = next(line for line in shown.splitlines() if name in line)

@@ -223,8 +223,8 @@ def test_a_config_is_frozen() -> None:
     [
         (
             "modle={path: m}",
-            "modle: is an unknown key; known are data, model, name, nightly, resources, search, "
-            "seed, selection, space, storage, trackers, training",
+            "modle: is an unknown key; known are data, export, model, name, nightly, resources, "
+            "search, seed, selection, space, storage, trackers, training",
         ),
         (
             "search.trails=4",

@@ -106,6 +106,19 @@ def test_the_best_points_of_the_search_are_the_finalists(paths: SweepPaths) -> N
     assert CandidateReader(paths, SelectionSettings()).finalists(records) == []
 
 
+def test_points_that_were_trained_again_stay_the_finalists(paths: SweepPaths) -> None:
+    """Of three points the rule would take the first two now; the third was trained again."""
+    points = {"t0000": {"beta": 0.1}, "t0001": {"beta": 0.2}, "t0002": {"beta": 0.3}}
+    records = [replace(record, point=points[record.trial]) for record in records_of(paths)]
+    one = SelectionSettings(confirm={"top": 1, "seeds": 1})
+    assert [c.trial for c in CandidateReader(paths, one).finalists(records)] == ["t0001"]
+    repeat = record_of("t0002-s1", scored_pairs(40, 0.1, 3), 0.1)
+    again = [*records, replace(repeat, point={"beta": 0.3}, confirms="t0002")]
+    assert [c.trial for c in CandidateReader(paths, one).finalists(again)] == ["t0002"]
+    two = SelectionSettings(confirm={"top": 2, "seeds": 1})
+    assert [c.trial for c in CandidateReader(paths, two).finalists(again)] == ["t0001", "t0002"]
+
+
 def test_groups_are_in_the_order_of_ids(paths: SweepPaths) -> None:
     before = read_groups(paths, "select").codes.tolist()
     assert len(before) == PAIRS
