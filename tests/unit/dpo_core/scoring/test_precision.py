@@ -49,6 +49,20 @@ def test_scores_are_those_of_the_same_weights_in_float32(
     assert (chosen(half, shared) - expected).abs().max() > 1e-3, "or bfloat16 would do"
 
 
+def test_experts_are_upcast_with_their_layer() -> None:
+    """Their weights are parameters of one module, which a router picks from."""
+    from transformers import MixtralConfig, MixtralForCausalLM
+
+    torch.manual_seed(0)
+    sizes = {"hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 2, "vocab_size": 400}
+    heads = {"num_attention_heads": 4, "num_key_value_heads": 2, "num_local_experts": 4}
+    model = MixtralForCausalLM(MixtralConfig(**sizes, **heads, initializer_range=0.1)).eval()
+    half, whole = rounded(model)
+    with upcast_weights(half):
+        scored = chosen(half, shared=False)
+    torch.testing.assert_close(scored, chosen(whole, shared=False), rtol=0, atol=2e-5)
+
+
 @pytest.mark.parametrize("fused", [True, False])
 def test_under_an_adapter_too(fused: bool) -> None:
     model = get_peft_model(
