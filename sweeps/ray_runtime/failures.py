@@ -89,7 +89,7 @@ def raise_error_of_sweep(text: str) -> None:
     """
     match = _DESCRIBED.search(text)
     if match:
-        raise _OF_SWEEP[match[1]](match[2])
+        raise _OF_SWEEP[match[1]](match[2]) from None
 
 
 def record_failure(paths: SweepPaths, trial: str, error: Exception) -> None:

@@ -15,6 +15,7 @@ from ray.tune.search import Searcher
 
 from sweeps.config.schema import SweepConfig
 from sweeps.ray_runtime.connect import keep_secrets_in_driver
+from sweeps.ray_runtime.failures import raise_error_of_sweep
 from sweeps.ray_runtime.lane_client import LaneClient
 from sweeps.ray_runtime.resources import driver_bundle
 from sweeps.run_dir import json_files
@@ -190,7 +191,11 @@ def _fit(
             verbose=0,
         ),
     )
-    tuner.fit()
+    try:
+        tuner.fit()
+    except tune.TuneError as error:  # Tune's text of what a callback raised
+        raise_error_of_sweep(str(error))
+        raise
 
 
 def _trainable(
