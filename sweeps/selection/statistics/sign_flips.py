@@ -9,6 +9,7 @@ except that a sum and its negative are equally likely.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import lru_cache
 
 import numpy as np
 from scipy import special
@@ -97,7 +98,16 @@ def _tail(sums: Floats) -> Floats:
 
 
 def _halves(groups: int) -> Iterator[Floats]:
-    """Yield which groups flip, 1 or 0, (halves, groups). The first half of all flips no group.
+    """Yield which groups flip, 1 or 0, (halves, groups). The first half of all flips no group."""
+    count = 2 ** (min(max(groups, 1), _EXACT_UP_TO) - 1)
+    rows = max(1, _BLOCK // groups)
+    for start in range(0, count, rows):
+        yield _some_halves(groups, count, start, min(start + rows, count))
+
+
+@lru_cache(maxsize=1)  # mostly all of them, for the same groups again and again
+def _some_halves(groups: int, count: int, start: int, stop: int) -> Floats:
+    """Return the halves from `start` to `stop` of `count`, (halves, groups).
 
     Flipping the other groups gives the same absolute total. So where all halves are tried, the last
     group never flips. Otherwise a half flips the groups whose column has an odd number of bits in
@@ -106,12 +116,10 @@ def _halves(groups: int) -> Iterator[Floats]:
     as many random ones.
     """
     if groups <= _EXACT_UP_TO:
-        columns = 2 ** np.arange(groups) % 2 ** max(0, groups - 1)
-        count = 2 ** max(0, groups - 1)
+        columns = 2 ** np.arange(groups) % count
     else:
-        count, rng = 2 ** (_EXACT_UP_TO - 1), np.random.default_rng(0)
+        rng = np.random.default_rng(0)
         columns = rng.choice(np.arange(1, count), groups, replace=groups >= count)
-    rows = max(1, _BLOCK // groups)
-    for start in range(0, count, rows):
-        numbers = np.arange(start, min(start + rows, count))[:, None]
-        yield (np.bitwise_count(numbers & columns) % 2).astype(np.float64)
+    numbers = np.arange(start, stop)[:, None]
+    flips: Floats = (np.bitwise_count(numbers & columns) % 2).astype(np.float64)
+    return flips
