@@ -17,7 +17,7 @@ from search_spaces import Axis, Choice, LogUniform, Space
 from search_spaces.axes import Scalar
 from sweeps.run_dir.json_types import Point
 from sweeps.run_dir.ledger import TrialRecord
-from sweeps.search.samplers import STARTING_POINTS, make_sampler, starting_point, value_at
+from sweeps.search.samplers import make_sampler, starting_point, starting_points, value_at
 from sweeps.search.study import ACCURACY_ALONE, DIRECTIONS, learnt_trials, running_trial
 
 _ATTEMPTS = 4
@@ -86,7 +86,7 @@ def next_point(search: Search, number: int, history: History) -> Point | None:
 def _preferred(search: Search, index: int, history: History) -> Iterator[Point]:
     """Yield the point that the search would draw, then what it would draw instead."""
     learnt = history.learnt
-    if search.sampler != "random" and len(learnt) < STARTING_POINTS:
+    if search.sampler != "random" and len(learnt) < starting_points(search.trials):
         yield starting_point(search.space, search.seed, index)
         return
     study = _study(search, learnt, history.running)

@@ -22,8 +22,7 @@ warnings.filterwarnings("ignore", category=optuna.exceptions.ExperimentalWarning
 # Its warnings are about speed: of a package that draws faster, or of a fit that is tried again.
 optuna.logging.set_verbosity(optuna.logging.ERROR)
 
-STARTING_POINTS = 4
-"""Number of trials that must have ended before a model of their accuracies chooses points."""
+_FEWEST, _MOST = 4, 8
 
 
 def make_sampler(
@@ -55,6 +54,14 @@ def make_sampler(
     return optuna.samplers.TPESampler(
         seed=seed, multivariate=True, group=space.is_conditional, n_startup_trials=0
     )
+
+
+def starting_points(trials: int) -> int:
+    """Return how many trials must have ended before a model of their accuracies chooses points.
+
+    A model of fewer follows noise; half of a search must be left for it.
+    """
+    return min(_MOST, max(_FEWEST, trials // 2))
 
 
 def starting_point(space: Space, seed: int, number: int) -> Point:

@@ -13,7 +13,7 @@ import pytest
 from search_spaces import Choice, LogUniform, Space, Uniform
 from sweeps.run_dir.ledger import EvaluationRecord, TrialRecord
 from sweeps.search.next_point import History, Search, _draw_from, next_point
-from sweeps.search.samplers import STARTING_POINTS, starting_point, value_at
+from sweeps.search.samplers import starting_point, starting_points, value_at
 from tests.support.searched_trials import BRANCHED, FLAT, OBJECTIVE
 
 SAMPLERS = ["tpe", "gp", "random", "nsga2"]
@@ -155,7 +155,7 @@ def test_a_bound_that_a_model_prefers_is_trained_once() -> None:
 
 
 def test_a_night_begins_with_other_points_than_the_night_before() -> None:
-    monday = draws(search(), STARTING_POINTS)
+    monday = draws(search(), 4)
     earlier = [replace(record(i, p), trial=f"monday/t{i:04d}") for i, p in enumerate(monday[:3])]
     assert next_point(search(), 0, History(earlier=earlier)) == monday[3]
 
@@ -164,10 +164,14 @@ def test_few_trials_are_drawn_before_a_model_chooses() -> None:
     task = search("gp")
     start = [starting_point(FLAT, 0, number) for number in range(8)]
     points = draws(task, 6)
-    assert points[:STARTING_POINTS] == start[:STARTING_POINTS]
-    assert points[STARTING_POINTS] != start[STARTING_POINTS]
+    assert points[:4] == start[:4]
+    assert points[4] != start[4]
     # While none of the first has ended, there is nothing that a model could learn from.
     assert draws(task, 8, concurrent=8) == start
+
+
+def test_a_model_has_half_of_a_search() -> None:
+    assert [starting_points(trials) for trials in (3, 8, 14, 16, 100)] == [4, 4, 7, 8, 8]
 
 
 @pytest.mark.parametrize("seed", range(5))
