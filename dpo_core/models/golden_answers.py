@@ -11,7 +11,7 @@ from dpo_core.preferences.golden import is_unanswered, with_model_answer
 from dpo_core.preferences.messages import Turns
 from dpo_core.preferences.pairs import PreferencePair
 from dpo_core.storage.arrow_files import chunks
-from dpo_core.storage.json_content import DamagedJson, decode_json
+from dpo_core.storage.json_content import DamagedJson, decode_json, encode_json
 from dpo_core.storage.store import Store
 
 PAIRS_PER_PART = 16  # a killed process loses at most the answers of one part
@@ -56,7 +56,7 @@ def generate_missing_answers(
         key = _key(part, depends_on)
         if _stored_answers(store, key, part) is None:
             texts = generate([pair.prompt for pair in part], int(key[:8], 16))
-            store.write(f"{key}.json", json.dumps(texts).encode())
+            store.write(f"{key}.json", encode_json({"texts": texts}))
             generated += 1
     return generated
 
@@ -98,9 +98,11 @@ def insert_answers(
 def _stored_answers(store: Store, key: str, part: Sequence[PreferencePair]) -> list[str] | None:
     """Return one answer per pair of the part; None where none are stored, or a damaged file."""
     try:
-        texts = decode_json(store.read(f"{key}.json"))
+        content = decode_json(store.read(f"{key}.json"))
     except (FileNotFoundError, DamagedJson):
         return None
+    # Earlier versions stored the list alone.
+    texts = content.get("texts", ()) if isinstance(content, dict) else content
     is_whole = isinstance(texts, list) and all(isinstance(text, str) for text in texts)
     return texts if is_whole and len(texts) == len(part) else None
 

@@ -103,13 +103,16 @@ def load_or_compute(
         return columns, True
 
 
-def load(store: Store, key: str, pairs: Sequence[EncodedPair]) -> Columns | None:
+def load(
+    store: Store, key: str, pairs: Sequence[EncodedPair], sha256: str | None = None
+) -> Columns | None:
     """Load an entry if it is whole: manifest present, digest right, pairs the same, values finite.
 
     Args:
         store: Where entries are kept.
         key: The entry's key.
         pairs: The pairs that the entry must cover, in order.
+        sha256: What `entry_sha256` returned earlier, where it must be that very entry.
 
     Returns:
         The columns, or None for an entry that is missing or not whole.
@@ -122,12 +125,19 @@ def load(store: Store, key: str, pairs: Sequence[EncodedPair]) -> Columns | None
     digest = hashlib.sha256(content).hexdigest()
     if not isinstance(manifest, dict) or manifest.get("sha256") != digest:
         return None
+    if sha256 not in (None, digest):
+        return None
     table = pq.read_table(pa.BufferReader(content))
     if not {"id", *COLUMNS} <= set(table.column_names):  # written by another version
         return None
     columns = {name: table[name].to_numpy() for name in COLUMNS}
     same_rows = table["id"].equals(TokenTable.of(pairs).table["id"])
     return columns if same_rows and _finite(columns) else None
+
+
+def entry_sha256(store: Store, key: str) -> str:
+    """Return the digest of an entry's numbers. Raises FileNotFoundError."""
+    return store.sha256(f"{key}/{_TABLE}")
 
 
 def save(store: Store, key: str, pairs: Sequence[EncodedPair], columns: Columns) -> None:

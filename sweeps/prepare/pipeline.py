@@ -17,11 +17,13 @@ from typing import TYPE_CHECKING, Any
 from dpo_core.audit.pair_checks import Finding, audit, location
 from dpo_core.audit.reference_checks import reference_findings
 from dpo_core.encoding import encode
-from dpo_core.encoding.token_table import encoding_report
+from dpo_core.encoding.token_table import TokenTable, encoding_report
 from dpo_core.errors import SettingsError
 from dpo_core.preferences import PairTable, PreferenceSplits, as_chat, data_fingerprint, split_lines
+from dpo_core.scoring import reference_cache
 from dpo_core.scoring.reference_cache import Columns
 from dpo_core.settings import FLOAT32
+from dpo_core.storage.file_digests import file_sha256
 from dpo_core.storage.store import PARTIAL_PREFIX
 from dpo_core.training.trainer import check_trl_fields
 from sweeps.config.schema import SweepConfig
@@ -41,7 +43,7 @@ from sweeps.run_dir import json_files
 from sweeps.run_dir.config_file import read_config, write_config
 from sweeps.run_dir.json_types import ReadingReport
 from sweeps.run_dir.paths import SPLITS, SweepPaths, SweepRef
-from sweeps.run_dir.prepared import Prepared, read_encoded, read_pairs
+from sweeps.run_dir.prepared import Prepared, read_pairs
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -69,14 +71,23 @@ def prepare(
         The content of `prepared.json`.
     """
     write_config(config, paths)
-    for split in SPLITS:
-        with paths.store.writing(paths.pairs(split)) as file:
-            PairTable.write(getattr(splits, split), file)
+    _write_pairs(paths, splits)
     sweep = paths.ref
     generate_on_workers(
         config, splits, lambda share, shares: call(_generate_share, sweep, share, shares)
     )
     return Prepared(**call(_prepare_on_worker, sweep, reading))
+
+
+def _write_pairs(paths: SweepPaths, splits: PreferenceSplits) -> None:
+    """Write the pairs as they were read; their digests last, which say that all are there."""
+    digests = {}
+    for split in SPLITS:
+        name = paths.pairs(split)
+        with paths.store.writing(name) as file:
+            PairTable.write(getattr(splits, split), file)
+            digests[name] = file_sha256(file)
+    json_files.PAIRS_DIGESTS.write(paths.store, paths.pairs_digests, {"files": digests})
 
 
 @dataclass(frozen=True)
@@ -117,7 +128,7 @@ def _prepare_on_worker(sweep: SweepRef, reading: ReadingReport) -> dict[str, Any
     check_trl_fields(config.training)
     splits, dropped = worker.golden.completed_splits()
     _refuse_other_data(paths, splits)
-    tokens = _write_splits(config, paths, splits, worker.tokenizer)
+    tokens, files = _write_splits(config, paths, splits, worker.tokenizer)
     findings = audit({s: getattr(splits, s) for s in SPLITS}, tokens, config.data.max_tokens)
     not_shared = choose_row_layout(config, paths, tokens, hashes, scorer)
     reports = {s: encoding_report(tokens[s]).as_dict() for s in SPLITS}
@@ -148,6 +159,11 @@ def _prepare_on_worker(sweep: SweepRef, reading: ReadingReport) -> dict[str, Any
         margin_noise=0.0 if score_dtype == FLOAT32 else noise,
         model_noise=noise,
         scoring_shares=scoring_shares(config, counts),
+        files=files,
+        reference_sha256={
+            s: reference_cache.entry_sha256(paths.reference_cache, key)
+            for s, (key, _, _) in passes.items()
+        },
     )
     content = {f.name: getattr(prepared, f.name) for f in fields(prepared)}
     json_files.PREPARED.write(paths.store, paths.prepared, content)
@@ -159,18 +175,27 @@ def _write_splits(
     paths: SweepPaths,
     splits: PreferenceSplits,
     tokenizer: PreTrainedTokenizerBase,
-) -> TokenTables:
-    """Pairs and tokens of every split into the sweep's folder; the tokens, mapped from there."""
+) -> tuple[TokenTables, dict[str, str]]:
+    """Write pairs and tokens of every split into the sweep's folder.
+
+    Returns:
+        The tokens, mapped from there, and the digests of all files by name.
+    """
+    digests, tokens = {}, {}
     chat = encode.uses_chat_template(tokenizer, config.data.format)
     with tempfile.TemporaryDirectory(dir=paths.scratch, prefix=PARTIAL_PREFIX) as folder:
         encode_splits(config, splits, tokenizer, Path(folder))
         for split in SPLITS:
             pairs = getattr(splits, split)
-            with paths.store.writing(paths.split(split)) as file, file.open("wb") as lines:
-                lines.writelines(split_lines(map(as_chat, pairs) if chat else pairs))
+            with paths.store.writing(paths.split(split)) as file:
+                with file.open("wb") as lines:
+                    lines.writelines(split_lines(map(as_chat, pairs) if chat else pairs))
+                digests[paths.split(split)] = file_sha256(file)
             with paths.store.writing(paths.encoded(split)) as file:
                 shutil.move(Path(folder) / f"{split}.arrow", file)
-    return {split: read_encoded(paths, split) for split in SPLITS}
+                digests[paths.encoded(split)] = file_sha256(file)
+            tokens[split] = TokenTable.open(paths.store.local_file(paths.encoded(split)))
+    return tokens, digests
 
 
 def _refuse_other_data(paths: SweepPaths, splits: PreferenceSplits) -> None:

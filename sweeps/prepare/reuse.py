@@ -10,13 +10,19 @@ Tested in tests/unit/sweeps/run_dir/test_torn_files.py.
 from __future__ import annotations
 
 from dpo_core.encoding.token_table import TokenTable
+from dpo_core.errors import UserError
 from dpo_core.preferences import PreferenceSplits, data_fingerprint
-from dpo_core.scoring import reference_cache
 from sweeps.run_dir import json_files
 from sweeps.run_dir.json_files import DamagedFile
 from sweeps.run_dir.json_types import ReadingReport
 from sweeps.run_dir.paths import SPLITS, SweepPaths
-from sweeps.run_dir.prepared import Prepared, read_encoded, read_pairs
+from sweeps.run_dir.prepared import (
+    Prepared,
+    read_encoded,
+    read_pairs,
+    read_reference,
+    read_split,
+)
 
 
 def reusable_preparation(paths: SweepPaths) -> Prepared | None:
@@ -30,9 +36,8 @@ def reusable_preparation(paths: SweepPaths) -> Prepared | None:
         return None
     is_whole = all(
         table is not None
-        and _lines(paths, split) == len(table)
-        and reference_cache.load(paths.reference_cache, prepared.reference_keys[split], table)
-        is not None
+        and _has_lines(paths, split, len(table))
+        and _has_reference(paths, prepared, split, table)
         for split, table in tokens.items()
     )
     return prepared if is_whole else None
@@ -78,10 +83,17 @@ def _tokens(paths: SweepPaths, split: str) -> TokenTable | None:
         return None
 
 
-def _lines(paths: SweepPaths, split: str) -> int | None:
-    """Count the lines of the split's JSONL; None when the last is cut off, or there is no file."""
+def _has_lines(paths: SweepPaths, split: str, count: int) -> bool:
+    """Return whether the split's JSONL is whole, with a row for each pair."""
     try:
-        content = paths.store.read(paths.split(split))
-    except FileNotFoundError:
-        return None
-    return content.count(b"\n") if content.endswith(b"\n") else None
+        return len(read_split(paths, split)) == count
+    except DamagedFile:
+        return False
+
+
+def _has_reference(paths: SweepPaths, prepared: Prepared, split: str, table: TokenTable) -> bool:
+    try:
+        read_reference(paths, prepared, split, table)
+    except UserError:
+        return False
+    return True

@@ -129,6 +129,7 @@ PREPARED = JsonFile(
         "reference_computed",
     ),
 )
+PAIRS_DIGESTS = JsonFile(f"{_RESUME} reads the data again", keys=("files",))
 POINT = JsonFile(
     f"delete it, and {_RESUME} reads the point from the trial's checkpoints, or draws another",
     keys=("point",),

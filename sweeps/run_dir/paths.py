@@ -4,6 +4,7 @@
     config.yaml                          the resolved config
     splits/{train,select,final}.jsonl    normalized pairs, each with a stable id
     pairs/{train,select,final}.arrow     the same as they were read, before the model answered any
+    pairs/sha256.json                    their digests; those of other files are in prepared.json
     encoded/{train,select,final}.arrow   their tokens, mapped into memory by whoever needs them
     prepared.json                        hashes, encoding report, reference keys
     trials/t0003.json                    a point, written when it is drawn
@@ -85,6 +86,7 @@ class SweepPaths:
 
     config = "config.yaml"
     prepared = "prepared.json"
+    pairs_digests = "pairs/sha256.json"
     ledger = "ledger.jsonl"
     study = "study.db"
     answers = "answers.json"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -14,12 +15,14 @@ from dpo_core.preferences import PairTable, PreferenceSplits
 from dpo_core.scoring import reference_cache
 from dpo_core.scoring.reference_cache import Columns
 from dpo_core.settings import DEFAULT_ROW_TOKENS, FLOAT32, TrainingSettings
+from dpo_core.storage.file_digests import file_sha256
 from sweeps.run_dir import json_files
 from sweeps.run_dir.json_files import DamagedFile
 from sweeps.run_dir.json_types import FindingJson
 from sweeps.run_dir.paths import SPLITS, SweepPaths
 
 T = TypeVar("T")
+_NOT_WRITTEN = "is not what was written (its sha256 does not match)"
 
 
 @dataclass(frozen=True)
@@ -48,6 +51,10 @@ class Prepared:
     """The same of the model's dtype, in which pairs are trained."""
     scoring_shares: Mapping[str, float] = field(default_factory=dict)
     """Share of the sweep's compute that scoring held-out pairs takes, by dtype."""
+    files: Mapping[str, str] = field(default_factory=dict)
+    """SHA-256 of the files of splits and tokens, by name; empty in sweeps of earlier versions."""
+    reference_sha256: Mapping[str, str] = field(default_factory=dict)
+    """SHA-256 of the reference's numbers, by split."""
 
     def resolved_training(self, training: TrainingSettings) -> TrainingSettings:
         """Return the settings with what depends on the device as it was when preparing."""
@@ -85,12 +92,16 @@ def precision_in_words(score_dtype: str, model_noise: float) -> str:
 
 def read_pairs(paths: SweepPaths) -> PreferenceSplits:
     """Read the splits as the data gave them, without generated answers. Raises DamagedFile."""
-    return PreferenceSplits(*(_open(paths, paths.pairs(s), PairTable.open) for s in SPLITS))
+    kind = json_files.PAIRS_DIGESTS
+    files: Mapping[str, str] = (kind.optional(paths.store, paths.pairs_digests) or {}).get(
+        "files", {}
+    )
+    return PreferenceSplits(*(_open(paths, paths.pairs(s), PairTable.open, files) for s in SPLITS))
 
 
 def read_encoded(paths: SweepPaths, split: str) -> TokenTable:
     """Map the tokens of a split's pairs into memory. Raises DamagedFile."""
-    return _open(paths, paths.encoded(split), TokenTable.open)
+    return _open(paths, paths.encoded(split), TokenTable.open, _digests(paths))
 
 
 def read_split(
@@ -107,13 +118,16 @@ def read_split(
         One row a pair, in the order of the file.
 
     Raises:
-        DamagedFile: Lines are missing, or one of them is no row.
+        DamagedFile: It is not the file that was written.
     """
     name = paths.split(split)
     try:
         content = paths.store.read(name)
     except FileNotFoundError:
         raise _damaged(paths, name, "is missing") from None
+    digest = _digests(paths).get(name)
+    if digest is not None and hashlib.sha256(content).hexdigest() != digest:
+        raise _damaged(paths, name, _NOT_WRITTEN)
     lines = content.splitlines()
     if not content.endswith(b"\n") or len(lines) != len(read_encoded(paths, split)):
         raise _damaged(paths, name, "is cut off")
@@ -127,9 +141,21 @@ def read_split(
     return [row for id, row in rows if ids is None or id in ids]
 
 
-def _open(paths: SweepPaths, name: str, open_file: Callable[[Path], T]) -> T:
+def _digests(paths: SweepPaths) -> Mapping[str, str]:
+    """Return the digests of splits and tokens: none before the sweep is prepared."""
+    content = json_files.PREPARED.optional(paths.store, paths.prepared) or {}
+    digests: Mapping[str, str] = content.get("files", {})
+    return digests
+
+
+def _open(
+    paths: SweepPaths, name: str, open_file: Callable[[Path], T], digests: Mapping[str, str]
+) -> T:
     try:
-        return open_file(paths.store.local_file(name))
+        file = paths.store.local_file(name)
+        if digests.get(name) not in (None, file_sha256(file)):
+            raise _damaged(paths, name, _NOT_WRITTEN)
+        return open_file(file)
     except FileNotFoundError:
         raise _damaged(paths, name, "is missing") from None
     except (ValueError, OSError):  # what Arrow says of a part of a file
@@ -162,8 +188,8 @@ def read_reference(paths: SweepPaths, prepared: Prepared, split: str, pairs: Tok
     Raises:
         UserError: The entry was removed or damaged.
     """
-    key = prepared.reference_keys[split]
-    columns = reference_cache.load(paths.reference_cache, key, pairs)
+    key, digest = prepared.reference_keys[split], prepared.reference_sha256.get(split)
+    columns = reference_cache.load(paths.reference_cache, key, pairs, digest)
     if columns is None:
         raise UserError(
             f"{paths.reference_cache.uri}/{key} is gone or damaged; `dpo-sweeps resume` computes it "

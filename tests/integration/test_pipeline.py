@@ -97,7 +97,7 @@ def test_golden_prompts_go_to_all_workers_and_go_on_after_a_kill(
     assert threading.get_ident() not in threads[:2], "each share has a thread that waits for it"
     every = {name: cache.read(name) for name in cache.names()}
     assert every.items() > first.items()
-    answers = {text for content in every.values() for text in json.loads(content)}
+    answers = {text for content in every.values() for text in decode_json(content)["texts"]}
     pairs = [
         json.loads(s) for split in SPLITS for s in paths.store.read(paths.split(split)).splitlines()
     ]
