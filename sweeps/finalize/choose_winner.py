@@ -16,6 +16,7 @@ from sweeps.ray_runtime.remote_call import RemoteCall
 from sweeps.run_dir.answers import checkpoint_name, prompt_groups, read_answers, reusable_answers
 from sweeps.run_dir.json_types import AnswersJson
 from sweeps.run_dir.ledger import TrialRecord
+from sweeps.run_dir.outcome_files import read_stored_outcomes
 from sweeps.run_dir.paths import SweepPaths
 from sweeps.selection.candidates import CandidateReader
 from sweeps.selection.confirmation import candidate_pools, confirmed
@@ -54,6 +55,7 @@ def choose_winner(
     """
     reader, incumbent = CandidateReader(paths, config.selection), find_incumbent(config)
     if call is None and incumbent and not is_scored(paths, incumbent, "select"):
+        read_stored_outcomes(paths, paths.incumbent_outcome("select"))  # says when it is damaged
         raise UserError(
             f"selection.incumbent: {incumbent.path} was never scored on this sweep's pairs; --write "
             "does that"

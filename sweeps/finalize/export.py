@@ -73,8 +73,11 @@ def exported(paths: SweepPaths) -> CheckpointKey | None:
 
     Returns:
         Its trial and step; None while `best/` is incomplete.
+
+    Raises:
+        DamagedFile: The manifest is damaged.
     """
-    about = json_files.EXPORTED.rebuildable(paths.store, f"{paths.best}/{MANIFEST}")
+    about = ExportedModel.of(paths).manifest
     if about is None:
         return None
     holds_model = about.get("asked_dtype", AUTO) is not None
@@ -94,12 +97,11 @@ def is_exported(paths: SweepPaths, checkpoint: CheckpointKey, asked_dtype: str |
     Returns:
         Whether it does. The model card does not count: it is written anew each time.
     """
-    if exported(paths) != checkpoint:
-        return False
     model = ExportedModel.of(paths)
+    if not model.is_whole(without=CARD) or exported(paths) != checkpoint:
+        return False
     manifest = model.manifest
-    is_as_asked = manifest is not None and manifest.get("asked_dtype", asked_dtype) == asked_dtype
-    return is_as_asked and model.is_whole(without=CARD)
+    return manifest is not None and manifest.get("asked_dtype", asked_dtype) == asked_dtype
 
 
 def export_note(manifest: ExportedJson, folder: str) -> tuple[str, bool] | None:

@@ -107,7 +107,7 @@ def append(store: Store, name: str, record: TrialRecord) -> None:
         content = store.read(name)
         if content and not content.endswith(b"\n"):
             *lines, incomplete = content.split(b"\n")
-            _check_incomplete(incomplete, len(lines) + 1, name)
+            _check_incomplete(incomplete, len(lines) + 1, f"{store.uri}/{name}")
             store.write(name, content[: len(content) - len(incomplete)])
     store.append(name, line)
 
@@ -117,13 +117,14 @@ def read(store: Store, name: str) -> list[TrialRecord]:
     if not store.exists(name):
         return []
     *lines, incomplete = store.read(name).split(b"\n")
-    records = [_record(line, number, name) for number, line in enumerate(lines, 1)]
-    _check_incomplete(incomplete, len(lines) + 1, name)
+    file = f"{store.uri}/{name}"
+    records = [_record(line, number, file) for number, line in enumerate(lines, 1)]
+    _check_incomplete(incomplete, len(lines) + 1, file)
     trials = [record.trial for record in records]
     repeated = next((t for t in trials if trials.count(t) > 1), None)
     if repeated:
         raise LedgerError(
-            f"{name}: trial {repeated} is recorded twice; keep the first of its lines"
+            f"{file}: trial {repeated} is recorded twice; keep the first of its lines"
         )
     return records
 
@@ -133,7 +134,7 @@ def _line(record: TrialRecord) -> bytes:
     return f'{{"sha256":"{_digest(body)}","record":{body}}}\n'.encode()
 
 
-def _record(line: bytes, number: int, name: str) -> TrialRecord:
+def _record(line: bytes, number: int, file: str) -> TrialRecord:
     try:
         row = json.loads(line)
         body = json.dumps(row["record"], sort_keys=True, separators=(",", ":"))
@@ -141,21 +142,21 @@ def _record(line: bytes, number: int, name: str) -> TrialRecord:
             raise ValueError("the checksum does not match")
         return TrialRecord.from_dict(row["record"])
     except (ValueError, KeyError, TypeError) as error:
-        raise _damaged(name, number, str(error)) from None
+        raise _damaged(file, number, str(error)) from None
 
 
-def _check_incomplete(line: bytes, number: int, name: str) -> None:
+def _check_incomplete(line: bytes, number: int, file: str) -> None:
     """Refuse a complete record with another byte where the line should end: no kill leaves that."""
     try:
-        _record(line[:-1], number, name)
+        _record(line[:-1], number, file)
     except LedgerError:
         return
-    raise _damaged(name, number, "its end is no end of a line")
+    raise _damaged(file, number, "its end is no end of a line")
 
 
-def _damaged(name: str, number: int, problem: str) -> LedgerError:
+def _damaged(file: str, number: int, problem: str) -> LedgerError:
     return LedgerError(
-        f"{name}:{number}: damaged ({problem}); restore the file from a copy, or delete the line "
+        f"{file}:{number}: damaged ({problem}); restore the file from a copy, or delete the line "
         "and `dpo-sweeps resume` runs its trial again"
     )
 

@@ -4,6 +4,8 @@ reads it: the file is made again, or the command ends with 2 and one line that s
 The tables say which command needs a file and what it does without: `MADE_AGAIN`, or the words of its
 way out. A command that is not named for a file does what it does with the whole file. The default run
 damages each file in one way; `-m slow` does it in all.
+
+A single changed bit in any file is noticed too, or changes nothing of what a command shows.
 """
 
 from __future__ import annotations
@@ -11,6 +13,7 @@ from __future__ import annotations
 import fnmatch
 import io
 import json
+import random
 import re
 import shutil
 import sys
@@ -34,6 +37,7 @@ COMMANDS = {
     "resume": ("resume", f"runs/{ENDED}", "--json"),
     "nightly": ("nightly", "sweep.yaml", "--date", "2026-01-02", "--json"),
     "next night": ("nightly", "sweep.yaml", "--date", "2026-01-04"),
+    "export": ("export", f"runs/{ENDED}", "copy"),
     "report killed": ("report", f"runs/{KILLED}"),
     "resume killed": ("resume", f"runs/{KILLED}"),
     "nightly killed": ("nightly", "sweep.yaml", "--date", "2026-01-03"),
@@ -68,7 +72,7 @@ PREPARED = "resume.* prepares the sweep again"
 # Of a night that has ended. Names are patterns; the first that fits a file counts.
 OF_ENDED_NIGHT: dict[str, dict[str, str]] = {
     "config.yaml": dict.fromkeys(("report", "select", "resume"), f"delete it, .*--id {ENDED}"),
-    "splits/select.jsonl": {"report": PREPARED, "select": PREPARED, **AGAIN},
+    "splits/select.jsonl": {"select": PREPARED, **AGAIN},
     "splits/final.jsonl": {"select": PREPARED, **AGAIN},
     "splits/train.jsonl": AGAIN,
     "pairs/*": AGAIN,
@@ -76,10 +80,10 @@ OF_ENDED_NIGHT: dict[str, dict[str, str]] = {
     "encoded/*.arrow": {"report": PREPARED, "select": PREPARED, **AGAIN},
     "prepared.json": {"report": PREPARED, "select": PREPARED, **AGAIN},
     "trials/*.json": {},
-    "outcomes/t0000-s1-step-000004.parquet": dict.fromkeys(("report", "select", "resume"), COPY),
+    "outcomes/t0002-s1-step-000006.parquet": dict.fromkeys(("report", "select", "resume"), COPY),
     "outcomes/incumbent-final.parquet": {"select": SCORED, **AGAIN},
     "outcomes/*-final.parquet": {"report": SCORED, "select": SCORED, **AGAIN},
-    "outcomes/incumbent-select.parquet": {"select": "was never scored .*--write", **AGAIN},
+    "outcomes/incumbent-select.parquet": {"select": SCORED, **AGAIN},
     "outcomes/*.parquet": {"select": COPY, "resume": COPY},
     "checkpoints/*": {},
     "failures/*.json": {},
@@ -97,9 +101,7 @@ OF_ENDED_NIGHT: dict[str, dict[str, str]] = {
         **AGAIN,
         "nightly": MADE_AGAIN,
     },
-    "best/dpo-sweeps.json": AGAIN,
-    "best/README.md": AGAIN,
-    "best/config.json": {},
+    "best/*": AGAIN,
     "night.json": {"nightly": f"restore it from a copy; or rename the folder .*{ENDED}"},
     "warm_start.json": {},
     "audit.json": {"report": "resume.* audits the data again; or delete it", **AGAIN},
@@ -146,10 +148,21 @@ class Storage:
     whole: Path
     runs: Path
 
-    def damage(self, name: str, kind: str) -> None:
-        """Bring everything back and damage one file."""
+    def restore(self) -> None:
+        """Bring everything back."""
         shutil.rmtree(self.runs, ignore_errors=True)
         shutil.copytree(self.whole, self.runs)
+
+    def change_bit(self, name: str, bit: int) -> None:
+        """Bring everything back and change one bit of one file."""
+        self.restore()
+        content = bytearray((self.whole / name).read_bytes())
+        content[bit // 8] ^= 1 << bit % 8
+        (self.runs / name).write_bytes(content)
+
+    def damage(self, name: str, kind: str) -> None:
+        """Bring everything back and damage one file."""
+        self.restore()
         file = self.runs / name
         if kind == FOLDER:
             file.unlink()
@@ -164,14 +177,20 @@ class Storage:
 
 def run(*arguments: str) -> tuple[int, str]:
     """Run the command in this process; return its exit code and what it says on stderr."""
-    errors = io.StringIO()
+    code, _, errors = run_and_read(*arguments)
+    return code, errors
+
+
+def run_and_read(*arguments: str) -> tuple[int, str, str]:
+    """Run the command in this process; return its exit code, stdout and stderr."""
+    output, errors = io.StringIO(), io.StringIO()
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(sys, "argv", ["dpo-sweeps", *arguments])
-        patch.setattr(sys, "stdout", io.StringIO())
+        patch.setattr(sys, "stdout", output)
         patch.setattr(sys, "stderr", errors)
         with pytest.raises(SystemExit) as stopped:
             cli.main()
-    return stopped.value.code, errors.getvalue()
+    return stopped.value.code, output.getvalue(), errors.getvalue()
 
 
 @pytest.fixture(scope="module")
@@ -301,3 +320,102 @@ def test_an_earlier_night_that_cannot_be_read_does_not_cost_tonight(
     assert f"{ENDED} is left out of the trend: " in stderr
     trend = decode_json((storage.runs / KILLED / "trend.json").read_bytes())
     assert [row["sweep"] for row in trend] == ["torn-2026-01-01", KILLED]
+
+
+# One changed bit
+
+SHOWING = ("report", "select", "resume")
+
+
+def shown_by(storage: Storage, command: str) -> tuple[int, str, str]:
+    """Run a command; return its exit code, what it shows, and the errors that it names."""
+    code, output, stderr = run_and_read(*COMMANDS[command])
+    assert "Traceback" not in stderr, stderr
+    errors = [line for line in stderr.splitlines() if line.startswith("error: ")]
+    if command == "report" and code == 0:
+        report = storage.runs / ENDED / "report"
+        output += (report / "index.html").read_text() + (report / "report.md").read_text()
+    return code, output, "\n".join(errors)
+
+
+@pytest.fixture(scope="module")
+def undamaged(storage: Storage) -> dict[str, str]:
+    """What each command shows of the whole files."""
+    shown = {}
+    for command in SHOWING:
+        storage.restore()
+        code, shown[command], _ = shown_by(storage, command)
+        assert code == 0, command
+    return shown
+
+
+def files_of_ended_night(whole: Path) -> list[str]:
+    """Return the files of the night that has ended, and of the storage around it."""
+    others = (KILLED, "torn-2026-01-01", ".leases")
+    names = (name for name in files_of(whole) if not name.startswith(others))
+    return [name for name in names if not name.endswith(".lock")]
+
+
+def check_bit(
+    storage: Storage, undamaged: Mapping[str, str], name: str, bit: int, command: str
+) -> None:
+    """Change a bit: the command shows what it shows of the whole file, or refuses this one."""
+    storage.change_bit(name, bit)
+    code, output, error = shown_by(storage, command)
+    case = f"{name}, bit {bit}, {command}: {code}, {error}"
+    if code == 0:
+        assert output == undamaged[command], case
+    else:
+        assert code == 2, case
+        assert "\n" not in error, case
+        file = name.removeprefix(".cache/reference/").partition("/")[0] if "cache" in name else name
+        assert file in error, case
+
+
+@pytest.mark.parametrize("seed", range(12))
+def test_a_changed_bit_is_never_silent(
+    storage: Storage, undamaged: Mapping[str, str], seed: int
+) -> None:
+    """A sample; all files in the slow test."""
+    draw = random.Random(seed)
+    name = draw.choice(files_of_ended_night(storage.whole))
+    bit = draw.randrange(8 * (storage.whole / name).stat().st_size)
+    check_bit(storage, undamaged, name, bit, SHOWING[seed % len(SHOWING)])
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("seed", range(2))
+def test_no_changed_bit_of_any_file_is_silent(
+    storage: Storage, undamaged: Mapping[str, str], seed: int
+) -> None:
+    draw = random.Random(f"all {seed}")
+    names = files_of_ended_night(storage.whole)
+    assert len(names) > 50
+    for name in names:
+        bit = draw.randrange(8 * (storage.whole / name).stat().st_size)
+        for command in SHOWING:
+            check_bit(storage, undamaged, name, bit, command)
+
+
+@pytest.mark.parametrize(
+    "name", ["model.safetensors", "adapter/adapter_model.safetensors", "dpo-sweeps.json"]
+)
+@pytest.mark.parametrize("kind", ["a bit", "cut off", "empty"])
+def test_a_damaged_model_is_neither_copied_nor_compared_with_until_it_is_exported_again(
+    storage: Storage, name: str, kind: str
+) -> None:
+    file = f"{ENDED}/best/{name}"
+    if kind == "a bit":
+        storage.change_bit(file, 100)
+    else:
+        storage.damage(file, kind)
+    shutil.rmtree("copy", ignore_errors=True)
+    for command in ("export", "next night"):
+        code, stderr = run(*COMMANDS[command])
+        assert code == 2, stderr
+        assert re.search(rf"error: .*{file}: .*resume .*{ENDED}. exports the winner again", stderr)
+    assert not Path("copy").exists()
+    assert run(*COMMANDS["resume"])[0] == 0
+    assert (storage.runs / file).read_bytes() == (storage.whole / file).read_bytes()
+    assert run(*COMMANDS["export"])[0] == 0
+    assert Path("copy", name).read_bytes() == (storage.whole / file).read_bytes()
