@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from dpo_core.evaluation.failure_modes import drift_and_displacement
-from dpo_core.evaluation.outcomes import Floats, Ints, Outcomes
+from dpo_core.evaluation.outcomes import Floats, Outcomes
 from sweeps.config.selection import GuardrailSettings
 from sweeps.run_dir.json_types import AnswerJson, CheckJson
 from sweeps.selection.answer_comparison import compare_lengths, compare_loops
@@ -171,18 +171,18 @@ def _length_bias(outcomes: Outcomes, objective: str, groups: Groups) -> Measurem
     scores = pair_scores(outcomes, objective)
     values, notes = [], []
     for name, where in (("longer", gap > 0), ("shorter", gap < 0)):
-        value, note = _errors_of_slice(scores[where], groups.codes[where])
+        value, note = _errors_of_slice(scores[where], groups.where(where))
         values += [value] if value is not None else []
         notes += [f"untestable where the chosen answer is {name}: {note}"] if note else []
     return Measurement(max(values, default=None), "; ".join(notes))
 
 
-def _errors_of_slice(scores: Floats, codes: Ints) -> tuple[float | None, str]:
+def _errors_of_slice(scores: Floats, groups: Groups) -> tuple[float | None, str]:
     """Return the lower 95 % bound of the share of wrong pairs of a slice, or None and the reason.
 
     Args:
         scores: Score of each pair of the slice, (pairs,).
-        codes: Prompt group of each, (pairs,).
+        groups: Their prompt groups.
 
     Returns:
         The bound, in [0, 1], and an empty string; or None, and why the slice is untestable.
@@ -190,7 +190,6 @@ def _errors_of_slice(scores: Floats, codes: Ints) -> tuple[float | None, str]:
     pairs = len(scores)
     if pairs < LEAST_PAIRS:
         return None, f"{pairs} pair{'' if pairs == 1 else 's'}, fewer than {LEAST_PAIRS}"
-    groups = Groups(np.unique(codes, return_inverse=True)[1].astype(np.int64))
     if len(groups.sizes) < 2:
         return None, f"{pairs} pairs of one prompt"
     [[_, high]] = accuracy_intervals(scores[None], groups).tolist()

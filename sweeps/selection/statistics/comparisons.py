@@ -9,14 +9,12 @@ from typing import TypedDict
 import numpy as np
 
 from dpo_core.evaluation.outcomes import Floats, Ints
-from sweeps.selection.statistics.groups import Groups
+from sweeps.selection.statistics.groups import ROUNDING, Groups
 from sweeps.selection.statistics.intervals import CONFIDENCE, accuracy_intervals
 from sweeps.selection.statistics.sign_flips import (
     sign_flip_p_values,
     smallest_shift_not_rejected,
 )
-
-_ROUNDING = 1e-9  # larger than what rounding leaves of a difference of means over seeds
 
 
 class ComparisonJson(TypedDict):
@@ -81,7 +79,7 @@ def _difference_intervals(differences: Floats, groups: Groups) -> Floats:
     of the accuracy, less ½.
     """
     largest = np.abs(differences).max(axis=1, keepdims=True)
-    limit = np.where(largest <= 0.5 + _ROUNDING, 0.5, 1.0)
+    limit = np.where(largest <= 0.5 + ROUNDING, 0.5, 1.0)
     as_scores = np.clip((differences / limit + 1) / 2, 0.0, 1.0)
     bounds: Floats = (2 * accuracy_intervals(as_scores, groups) - 1) * limit
     bounds[largest[:, 0] == 0] = 0.0  # a policy and itself

@@ -13,6 +13,8 @@ from dpo_core.evaluation.outcomes import Floats, Ints
 
 CORRELATION = 0.5
 """How much scores of one group are taken to correlate where the data cannot tell."""
+ROUNDING = 1e-9
+"""Larger than what rounding leaves of sums and differences of means over seeds."""
 
 
 @dataclass(frozen=True)

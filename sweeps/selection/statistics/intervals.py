@@ -6,11 +6,10 @@ import numpy as np
 from scipy import special
 
 from dpo_core.evaluation.outcomes import Floats
-from sweeps.selection.statistics.groups import CORRELATION, Groups, standard_errors
+from sweeps.selection.statistics.groups import CORRELATION, ROUNDING, Groups, standard_errors
 
 CONFIDENCE = 0.95
 _IMAGINED_PAIRS = 2.0  # half of them right, half wrong: no observed spread is taken for none at all
-_ROUNDING = 1e-9  # larger than what rounding leaves of a mean over seeds
 
 
 def accuracy_intervals(scores: Floats, groups: Groups, confidence: float = CONFIDENCE) -> Floats:
@@ -45,7 +44,7 @@ def accuracy_intervals(scores: Floats, groups: Groups, confidence: float = CONFI
 def _effective_pairs(scores: Floats, groups: Groups, confidence: float) -> Floats:
     """Return how many independent pairs without ties are as informative as each row, (rows,)."""
     pairs, accuracy = scores.shape[1], scores.mean(axis=1)
-    spread = np.where(np.ptp(scores, axis=1) > _ROUNDING, scores.var(axis=1), 0.0)
+    spread = np.where(np.ptp(scores, axis=1) > ROUNDING, scores.var(axis=1), 0.0)
     of_binary, imagined = accuracy * (1 - accuracy), 0.25 * _IMAGINED_PAIRS / pairs
     without_ties = pairs * (of_binary + imagined) / (spread + imagined)
     count = pairs / groups.mean_size_over_pairs  # of groups, as if they were equally large

@@ -15,12 +15,12 @@ import numpy as np
 from scipy import special
 
 from dpo_core.evaluation.outcomes import Floats, Ints
+from sweeps.selection.statistics.groups import ROUNDING
 
 FEWEST_GROUPS = 6
 """With fewer groups no p-value is below 0.05, for all signs agree with probability 2 / 2^groups."""
 _EXACT_UP_TO = 13  # groups, whose 4,096 halves are all tried; of more groups 4,096 are
 _BLOCK = 4_000_000  # numbers in memory at once
-_ROUNDING = 1e-9  # larger than what rounding leaves of a sum of means over seeds
 
 
 def sign_flip_p_values(sums: Floats) -> Floats:
@@ -38,7 +38,7 @@ def sign_flip_p_values(sums: Floats) -> Floats:
         for start in range(0, len(sums), rows):
             part = slice(start, start + rows)
             extreme[part] += _count_extreme(sums[part], totals[part], halves)
-    p_values = np.where(np.abs(totals) < _ROUNDING, 1.0, extreme / tried)
+    p_values = np.where(np.abs(totals) < ROUNDING, 1.0, extreme / tried)
     if groups > _EXACT_UP_TO:
         alone = p_values <= 1 / tried
         p_values[alone] = np.minimum(p_values[alone], _tail(sums[alone]))
@@ -63,7 +63,7 @@ def smallest_shift_not_rejected(sums: Floats, sizes: Ints, level: float) -> floa
     """
     lower = np.sort(np.concatenate([_lower_means(sums, sizes, h) for h in _halves(len(sums))]))
     at_level = lower[int(np.ceil(level * len(lower))) - 1]
-    return float(max(at_level, lower[lower > _ROUNDING].min()))
+    return float(max(at_level, lower[lower > ROUNDING].min()))
 
 
 def _count_extreme(sums: Floats, totals: Floats, halves: Floats) -> Floats:
@@ -72,8 +72,8 @@ def _count_extreme(sums: Floats, totals: Floats, halves: Floats) -> Floats:
     away -= totals[:, None] / 2
     np.abs(away, out=away)  # half of the total under the flips
     observed = np.abs(totals)[:, None] / 2
-    beyond = np.count_nonzero(away > observed + _ROUNDING, axis=1)
-    no_less = np.count_nonzero(away >= observed - _ROUNDING, axis=1)
+    beyond = np.count_nonzero(away > observed + ROUNDING, axis=1)
+    no_less = np.count_nonzero(away >= observed - ROUNDING, axis=1)
     count: Floats = (beyond + no_less) / 2
     return count
 
@@ -92,7 +92,7 @@ def _tail(sums: Floats) -> Floats:
     """Return the normal approximation of p-values, but none below that of all signs that agree."""
     spread = np.sqrt((sums**2).sum(axis=1))
     normal = 2 * special.ndtr(-np.abs(sums.sum(axis=1)) / spread)
-    differing = np.count_nonzero(np.abs(sums) > _ROUNDING, axis=1)
+    differing = np.count_nonzero(np.abs(sums) > ROUNDING, axis=1)
     tail: Floats = np.maximum(normal, 2.0 ** (1 - differing))
     return tail
 
