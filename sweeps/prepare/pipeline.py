@@ -139,7 +139,9 @@ def _prepare_on_worker(sweep: SweepRef, reading: ReadingReport) -> dict[str, Any
     passes = {
         s: reference_columns(config, paths, tokens[s], hashes, scorer, dtypes[s]) for s in SPLITS
     }
-    noise = measured_margin_noise(config, paths, tokens["select"], hashes, scorer)
+    noise = measured_margin_noise(
+        config, paths, tokens["select"], hashes, scorer, passes["select"][1], score_dtype
+    )
     findings += reference_pass_findings(config, splits, tokens, passes["train"][1])
     audit_content = build_audit(splits, tokens, findings, reading)
     json_files.AUDIT.write(paths.store, paths.audit, audit_content)

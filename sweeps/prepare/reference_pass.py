@@ -93,15 +93,19 @@ def measured_margin_noise(
     pairs: TokenTable,
     prints: Fingerprints,
     scorer: Scorer,
+    scored: Columns,
+    dtype: str,
 ) -> float:
     """Measure how far the model's dtype moves the margins log π(y_w) − log π(y_l) of the reference.
 
     Args:
         config: the sweep.
         paths: its run directory, which knows the storage's reference cache.
-        pairs: the select split, of which the first pairs are scored in both precisions.
+        pairs: the select split, of which the first pairs are scored in the other precision, too.
         prints: fingerprints of weights and tokenizer.
         scorer: computes what is not in the cache.
+        scored: the reference's log-probs of the split, (pairs,) each.
+        dtype: their precision: the model's, or float32.
 
     Returns:
         The root mean square of the difference to float32, nats.
@@ -109,11 +113,9 @@ def measured_margin_noise(
     if config.model.dtype == FLOAT32:
         return 0.0
     few = TokenTable.of(pairs[:NOISE_PAIRS])
-    exact, rounded = (
-        reference_columns(config, paths, few, prints, scorer, dtype)[1]
-        for dtype in (FLOAT32, config.model.dtype)
-    )
-    return root_mean_square(margins(exact) - margins(rounded))
+    other = config.model.dtype if dtype == FLOAT32 else FLOAT32
+    again = reference_columns(config, paths, few, prints, scorer, other)[1]
+    return root_mean_square(margins(scored)[: len(few)] - margins(again))
 
 
 def needs_checkpointing(config: SweepConfig, tokens: TokenTables, device: str) -> bool:
