@@ -15,9 +15,9 @@ from sweeps.config.schema import SweepConfig
 from sweeps.config.study import check_study_driver
 from sweeps.config.trackers import check_trackers
 from sweeps.finalize.finalize import finalize_sweep
-from sweeps.finalize.incumbent import check_incumbent
+from sweeps.finalize.incumbent import check_incumbent, find_incumbent, refuse_trained_on_final
 from sweeps.prepare.audit_report import finding_lines, skipped_rows
-from sweeps.prepare.data import read_data, reading_report, split_data
+from sweeps.prepare.data import kept_prompts, read_data, reading_report, split_data
 from sweeps.prepare.pipeline import prepare
 from sweeps.prepare.reuse import reusable_pairs, reusable_preparation
 from sweeps.ray_runtime.auth import token_hint
@@ -62,13 +62,14 @@ def run_sweep(config: SweepConfig, paths: SweepPaths, on_event: OnTrialEvent) ->
         NoWinner: Every trial failed.
     """
     _check_settings(config)
-    kept = reusable_preparation(paths) or reusable_pairs(paths) or _read_splits(config)
     check_incumbent(config)  # a wrong path ends the sweep before anything runs
+    kept = reusable_preparation(paths) or reusable_pairs(paths) or _read_splits(config, paths)
     with lock(paths.leases, paths.sweep_id), connected():
         _check_cluster(config, paths)
         lanes = _open_lanes(config, paths)
         call = remote_call_for(config, lanes)
         prepared = _prepare(config, paths, kept, call)
+        _refuse_incumbent_trained_on_final(config, paths)
         records = _search(config, paths, prepared, on_event, lanes)
         selection = _finalize(config, paths, records, call, lanes)
     try_write_report(paths)
@@ -102,9 +103,12 @@ def _check_settings(config: SweepConfig) -> None:
     check_trackers(config.trackers)
 
 
-def _read_splits(config: SweepConfig) -> tuple[PreferenceSplits, ReadingReport]:
+def _read_splits(config: SweepConfig, paths: SweepPaths) -> tuple[PreferenceSplits, ReadingReport]:
     data = read_data(config)
-    splits = split_data(config, data)
+    is_night = paths.store.exists(paths.night)
+    incumbent = find_incumbent(config) if is_night else None
+    kept = kept_prompts(paths.storage, incumbent.path if incumbent else None)
+    splits = split_data(config, data, kept)
     if data.skipped:
         log.info(skipped_rows(data.skipped))
     log.info(
@@ -112,6 +116,12 @@ def _read_splits(config: SweepConfig) -> tuple[PreferenceSplits, ReadingReport]:
         f"from {', '.join(source.path for source in config.data.all_sources)}"
     )
     return splits, reading_report(data, splits)
+
+
+def _refuse_incumbent_trained_on_final(config: SweepConfig, paths: SweepPaths) -> None:
+    incumbent = find_incumbent(config)
+    if incumbent is not None:
+        refuse_trained_on_final(paths, incumbent)
 
 
 def _check_cluster(config: SweepConfig, paths: SweepPaths) -> None:

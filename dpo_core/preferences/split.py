@@ -37,7 +37,7 @@ def split_pairs(
     select_fraction: float,
     final_fraction: float,
     fixed_splits: Mapping[str, Sequence[PreferencePair]] | None = None,
-    opened: Collection[str] = (),
+    kept: Mapping[str, str] = {},
     min_similarity: float = MIN_SIMILARITY,
 ) -> PreferenceSplits:
     """Assign prompt groups to the splits: prompts that are nearly the same, directly or by others.
@@ -53,9 +53,10 @@ def split_pairs(
         final_fraction: The fraction of groups in `final`, likewise.
         fixed_splits: Splits that are used as they are, by name. Pairs whose prompts are nearly the
             same as theirs are left out.
-        opened: The `question_id` of each prompt of final splits that were opened before. Their pairs
-            are in `final`, or left out where `final` is fixed. A pair that would join their group
-            with one of another split is left out.
+        kept: Splits of prompts by their `question_id`: `final` where they were in a final split that
+            was opened before, `train` where the incumbent was trained on them. Their pairs are in that
+            split, or left out where it is fixed. A pair that would join their group with one of
+            another split is left out.
         min_similarity: Jaccard similarity from which prompts are nearly the same, at least 0.7.
 
     Returns:
@@ -70,13 +71,13 @@ def split_pairs(
     fractions = {name: fraction for name, fraction in every.items() if name not in fixed}
     _check_fractions(fractions)
     table = PairTable.of(pairs)
-    names, sketches, bound = _sketch_prompts([*fixed.values(), table], min_similarity, set(opened))
+    names, sketches, bound = _sketch_prompts([*fixed.values(), table], min_similarity, kept)
     bound |= {group: name for name, part in fixed.items() for group in part.groups.names}
     prompts = assign_prompts(
         names,
         sketches,
         bound,
-        fractions,
+        {"train", *fractions},
         lambda cluster: _split_of(group_draw(seed, cluster), every, fractions),
     )
     of_group = [prompts.split[group] for group in table.groups.names]
@@ -91,17 +92,17 @@ def split_pairs(
 
 
 def _sketch_prompts(
-    tables: Iterable[PairTable], min_similarity: float, opened: Collection[str]
+    tables: Iterable[PairTable], min_similarity: float, kept: Mapping[str, str]
 ) -> tuple[list[str], Sketches, dict[str, str]]:
     """Sketch each prompt group, as it was read, once; the questions' texts go by one at a time.
 
     Args:
         tables: All pairs.
         min_similarity: Jaccard similarity from which prompts are nearly the same.
-        opened: The `question_id` of each prompt of final splits that were opened before.
+        kept: Splits of prompts by their `question_id`.
 
     Returns:
-        The groups' names; their sketches; and the split of those groups that were opened: `final`.
+        The groups' names; their sketches; and the split of those groups that keep it, by name.
     """
     names: list[str] = []
     bound: dict[str, str] = {}
@@ -115,8 +116,9 @@ def _sketch_prompts(
                 seen.add(pair.group)
                 names.append(pair.group)
                 question = normalized_question(pair.prompt)
-                if opened and question_id(question) in opened:
-                    bound[pair.group] = "final"
+                split = kept.get(question_id(question)) if kept else None
+                if split is not None:
+                    bound[pair.group] = split
                 yield question
 
     return names, Sketches.of(questions(), min_similarity), bound

@@ -95,6 +95,8 @@ class SelectionSettings(Settings):
     """Nats by which the odds of a pair's preferred answer must move for the pair to count."""
     incumbent: str | None = Field(None, min_length=1)
     """The exported model or other sweep's folder that the winner is compared with."""
+    final_openings: int | None = Field(None, ge=1)
+    """For how many openings the final split is declared; None: 1, and 30 for nights."""
     sample_prompts: int = Field(64, ge=0)
     """Number of select prompts that candidates answer, for guardrails and report; 0: none."""
     sample_tokens: int = Field(512, ge=1)

@@ -30,6 +30,7 @@ from sweeps.run_dir.exported import (
 from sweeps.run_dir.json_types import SelectionJson
 from sweeps.run_dir.paths import CheckpointKey, SweepPaths, SweepRef
 from sweeps.run_dir.prepared import Prepared
+from sweeps.run_dir.training_pairs import TRAINING_PAIRS, TrainingPairs
 from sweeps.selection.verdict import BETTER
 
 AUTO = "auto"
@@ -187,6 +188,8 @@ class _Export:
                 self.source, self.folder / ADAPTER, ignore=shutil.ignore_patterns(*_STATE)
             )
         load_tokenizer(self.settings).save_pretrained(self.folder)
+        training_pairs = TrainingPairs.of_sweep(self.paths).encode()
+        (self.folder / TRAINING_PAIRS).write_bytes(training_pairs)
         trial, step = self.checkpoint
         manifest: ExportedJson = {
             "trial": trial,

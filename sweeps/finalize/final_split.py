@@ -1,17 +1,23 @@
-"""Openings of the final split: each is recorded before it happens, and the first one is the rule.
+"""Openings of a sweep's final split: each is recorded before it happens, here and in the register.
 
 A number of the final split is unbiased only for a choice that was made without it. Each opening
-records when it happened, for which checkpoint, and whether it was forced.
+records when it happened, for which checkpoint, against whom, and whether it was forced; and which of
+how many openings it is for all sweeps of the storage that share prompts of their final splits.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 
 from dpo_core.errors import UserError
-from dpo_core.storage.store import Store
 from sweeps.run_dir import json_files
+from sweeps.run_dir.final_register import AskedOpening, FinalRegister, RegisteredOpening
 from sweeps.run_dir.json_types import OpeningJson
+from sweeps.run_dir.paths import SweepPaths
+
+ONE_SWEEP, NIGHTS = 1, 30
+"""Openings that a final split is for, where the config does not say."""
 
 
 @dataclass(frozen=True)
@@ -24,44 +30,123 @@ class Opening:
     """The checkpoint that it was opened for, and the objective."""
     forced: bool = False
     """Whether it had been opened for something else before."""
+    against: str | None = None
+    """The opponent; None for an opening that an earlier version recorded."""
+    number: int = 1
+    """Which opening it is of those that share prompts."""
+    declared: int = ONE_SWEEP
+    """For how many openings the prompts were declared before the first."""
+
+    def is_for(self, why: str, against: str) -> bool:
+        """Return whether it is an opening for this checkpoint and this opponent."""
+        return self.why == why and self.against in (None, against)
 
     def as_dict(self) -> OpeningJson:
         """Return the opening as selection.json holds it."""
-        return {"when": self.when, "why": self.why, "forced": self.forced}
+        row: OpeningJson = {"when": self.when, "why": self.why, "forced": self.forced}
+        if self.against is not None:
+            row |= {"against": self.against, "number": self.number, "declared": self.declared}
+        return row
 
 
 class FinalSpent(UserError):
     """The final split was opened for another choice before."""
 
 
-def read_openings(store: Store, name: str) -> list[Opening]:
+def read_openings(paths: SweepPaths) -> list[Opening]:
     """Read all openings, the first one first. Raises DamagedFile when the file is damaged."""
-    rows = json_files.FINAL_OPENED.optional(store, name) or []
-    return [Opening(row["when"], row["why"], bool(row.get("forced"))) for row in rows]
+    rows: list[OpeningJson]
+    rows = json_files.FINAL_OPENED.optional(paths.store, paths.final_opened) or []
+    return [
+        Opening(
+            row["when"],
+            row["why"],
+            bool(row.get("forced")),
+            row.get("against"),
+            row.get("number", position),
+            row.get("declared", ONE_SWEEP),
+        )
+        for position, row in enumerate(rows, 1)
+    ]
 
 
-def open_final(store: Store, name: str, why: str, when: str, *, force: bool = False) -> None:
-    """Record an opening durably; the same `why` again is no further opening.
+def find_opening(paths: SweepPaths, why: str, against: str) -> Opening | None:
+    """Return the opening for a checkpoint and an opponent, None if there was none.
 
     Args:
-        store: The run directory.
-        name: File of the openings.
-        why: The checkpoint and the objective that the split is opened for.
-        when: Time of the opening, UTC, ISO 8601.
+        paths: The run directory.
+        why: The checkpoint and the objective.
+        against: The opponent: `reference`, or the path of the incumbent.
+
+    Returns:
+        The opening.
+
+    Raises:
+        DamagedFile: The file is damaged.
+    """
+    openings = (opening for opening in read_openings(paths) if opening.is_for(why, against))
+    return next(openings, None)
+
+
+def open_final(
+    paths: SweepPaths,
+    asked: AskedOpening,
+    questions: Callable[[], set[str]],
+    declared: int,
+    *,
+    force: bool = False,
+) -> Opening:
+    """Record an opening durably; the same one again is no further opening.
+
+    The register comes first: a sweep that is killed in between finds its opening there.
+
+    Args:
+        paths: The run directory.
+        asked: What final is to be opened for.
+        questions: Returns the `question_id` of each prompt of the final split.
+        declared: For how many openings the config declares the final split.
         force: Open it although it was opened for something else.
+
+    Returns:
+        The opening.
 
     Raises:
         FinalSpent: It was opened for something else, and `force` is not given.
+        DamagedFile: The record or the register is damaged.
     """
-    openings = read_openings(store, name)
-    if any(opening.why == why for opening in openings):
-        return
-    if openings and not force:
+    openings = read_openings(paths)
+    before = next((o for o in openings if o.is_for(asked.why, asked.against)), None)
+    if before is not None and before.against is not None:
+        return before
+    if before is None and openings and not force:
         first = openings[0]
         raise FinalSpent(
-            f"the final split was opened on {first.when} for {first.why}; a choice made after that "
-            f"is biased by it, so {why} needs `dpo-sweeps select FOLDER --write "
-            "--open-final-again`, which is recorded"
+            f"the final split was opened on {first.when} for {first.why}{_named(first.against)}; a "
+            f"choice made after that is biased by it, so {asked.why}{_named(asked.against)} needs "
+            "`dpo-sweeps select FOLDER --write --open-final-again`, which is recorded"
         )
-    rows = [opening.as_dict() for opening in [*openings, Opening(when, why, forced=bool(openings))]]
-    json_files.FINAL_OPENED.write(store, name, rows)
+    if before is not None:  # of an earlier version, which had no register
+        asked = replace(asked, when=before.when)
+    registered = FinalRegister.of(paths.storage).record(asked, questions(), declared)
+    forced = bool(openings) if before is None else before.forced
+    opening = _opening(registered, forced)
+    openings = [opening if each is before else each for each in openings]
+    openings += [] if before is not None else [opening]
+    rows = [each.as_dict() for each in openings]
+    json_files.FINAL_OPENED.write(paths.store, paths.final_opened, rows)
+    return opening
+
+
+def _opening(registered: RegisteredOpening, forced: bool) -> Opening:
+    return Opening(
+        registered.when,
+        registered.why,
+        forced,
+        registered.against,
+        registered.number,
+        registered.declared,
+    )
+
+
+def _named(against: str | None) -> str:
+    return f" against {against}" if against is not None else ""

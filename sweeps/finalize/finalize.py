@@ -12,14 +12,15 @@ from datetime import UTC, datetime
 from sweeps.config.schema import SweepConfig
 from sweeps.finalize.choose_winner import choose_winner
 from sweeps.finalize.export import export_and_score, export_note, final_outcomes, is_exported
-from sweeps.finalize.final_split import open_final
-from sweeps.finalize.incumbent import score_incumbent
+from sweeps.finalize.final_split import ONE_SWEEP, open_final
+from sweeps.finalize.incumbent import refuse_trained_on_final, score_incumbent
 from sweeps.finalize.model_card import write_card
-from sweeps.finalize.selection_json import selection_json, why_opened
+from sweeps.finalize.selection_json import SelectionInputs, selection_json, why_opened
 from sweeps.ray_runtime.remote_call import RemoteCall
 from sweeps.run_dir import json_files
 from sweeps.run_dir.exported import ExportedJson
-from sweeps.run_dir.json_types import SelectionJson
+from sweeps.run_dir.final_register import AskedOpening, final_questions
+from sweeps.run_dir.json_types import NightJson, SelectionJson
 from sweeps.run_dir.ledger import TrialRecord
 from sweeps.run_dir.paths import SweepPaths
 from sweeps.selection.rule import Candidate
@@ -54,7 +55,10 @@ def finalize_sweep(
     """
     inputs = choose_winner(config, paths, records, call)
     if inputs.choice.winner is not None:
-        _open_final(config, paths, inputs.choice.winner, call, force=open_final_again)
+        if inputs.incumbent:
+            refuse_trained_on_final(paths, inputs.incumbent)
+        _record_opening(config, paths, inputs, inputs.choice.winner, force=open_final_again)
+        _export_and_score(config, paths, inputs.choice.winner, call)
         if inputs.incumbent:
             score_incumbent(paths, inputs.incumbent, "final", call)
     selection = selection_json(config, paths, inputs)
@@ -62,13 +66,36 @@ def finalize_sweep(
     return selection
 
 
-def _open_final(
-    config: SweepConfig, paths: SweepPaths, winner: Candidate, call: RemoteCall, *, force: bool
+def _record_opening(
+    config: SweepConfig,
+    paths: SweepPaths,
+    inputs: SelectionInputs,
+    winner: Candidate,
+    *,
+    force: bool,
 ) -> None:
-    """Record that final is opened, then export the winner and score final, unless that is done."""
-    when = datetime.now(UTC).isoformat(timespec="seconds")
-    why = why_opened(winner, config.selection.objective)
-    open_final(paths.store, paths.final_opened, why, when, force=force)
+    """Record that final is opened for the winner against its opponent, before anything is scored."""
+    night: NightJson | None = json_files.NIGHT.optional(paths.store, paths.night)
+    asked = AskedOpening(
+        sweep=paths.sweep_id,
+        night=night and night["night"],
+        why=why_opened(winner, config.selection.objective),
+        against=inputs.opponent,
+        checkpoint=paths.store.sha256(paths.outcome(*winner.checkpoint)),
+        when=datetime.now(UTC).isoformat(timespec="seconds"),
+    )
+    declared = config.selection.final_openings or ONE_SWEEP
+    opening = open_final(paths, asked, lambda: final_questions(paths), declared, force=force)
+    log.info(
+        f"final is opened for {asked.why} against {asked.against}: opening {opening.number} of "
+        f"{opening.declared} that its prompts are declared for"
+    )
+
+
+def _export_and_score(
+    config: SweepConfig, paths: SweepPaths, winner: Candidate, call: RemoteCall
+) -> None:
+    """Export the winner and score final with it, unless that is done."""
     dtype = config.export.dtype
     is_done = final_outcomes(paths, *winner.checkpoint) is not None
     if not (is_done and is_exported(paths, winner.checkpoint, dtype)):

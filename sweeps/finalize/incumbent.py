@@ -5,6 +5,7 @@ It is the winner of an earlier night, or the model in production.
 
 from __future__ import annotations
 
+import logging
 import shutil
 import tempfile
 from dataclasses import dataclass
@@ -21,8 +22,12 @@ from sweeps.finalize.stored_margins import FLOAT32
 from sweeps.ray_runtime.remote_call import RemoteCall
 from sweeps.run_dir.config_file import read_config
 from sweeps.run_dir.exported import ADAPTER, CONFIG, ExportedModel
+from sweeps.run_dir.final_register import row_question
 from sweeps.run_dir.paths import SweepPaths, SweepRef
-from sweeps.run_dir.prepared import Prepared
+from sweeps.run_dir.prepared import Prepared, read_split
+from sweeps.run_dir.training_pairs import TrainingPairs
+
+log = logging.getLogger("dpo_sweeps")
 
 
 @dataclass(frozen=True)
@@ -81,6 +86,32 @@ def check_incumbent(config: SweepConfig) -> None:
     incumbent = find_incumbent(config)
     if incumbent is not None:
         ExportedModel.at(incumbent.path).check()
+
+
+def refuse_trained_on_final(paths: SweepPaths, incumbent: Incumbent) -> None:
+    """Refuse an incumbent that was trained on pairs of the final split, or on others of their prompts.
+
+    Args:
+        paths: The run directory, with its splits.
+        incumbent: The incumbent. One of which nobody knows what it was trained on is let through.
+
+    Raises:
+        SettingsError: It was.
+    """
+    trained = TrainingPairs.of_model(incumbent.path)
+    if trained is None:
+        log.info(f"nobody knows on which pairs {incumbent.path} was trained")
+        return
+    met = sum(
+        row["id"] in trained.ids or row_question(row["prompt"]) in trained.questions
+        for row in read_split(paths, "final")
+    )
+    if met:
+        raise SettingsError(
+            f"selection.incumbent: {incumbent.path} was trained on {met} of this sweep's final pairs or "
+            "on others of their prompts, so its accuracy there means nothing; give final other pairs "
+            "(data.final_path), or leave the incumbent out"
+        )
 
 
 def is_scored(paths: SweepPaths, incumbent: Incumbent, split: str) -> bool:

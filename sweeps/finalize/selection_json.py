@@ -12,7 +12,7 @@ from dpo_core.hyperparams import DPOHyperparams
 from sweeps.config.schema import SweepConfig
 from sweeps.config.selection import GuardrailSettings
 from sweeps.finalize.export import exported
-from sweeps.finalize.final_split import read_openings
+from sweeps.finalize.final_split import Opening, find_opening, read_openings
 from sweeps.finalize.incumbent import Incumbent
 from sweeps.run_dir.answers import checkpoint_name, differing_answers, read_answers
 from sweeps.run_dir.json_types import (
@@ -76,6 +76,11 @@ class SelectionInputs:
         """Return what the winner is compared with."""
         return INCUMBENT if self.incumbent else REFERENCE
 
+    @property
+    def opponent(self) -> str:
+        """Return the same as an opening of final names it: an incumbent by its path."""
+        return self.incumbent.path if self.incumbent else REFERENCE
+
 
 class _Conditions(TypedDict):
     """Conditions of a verdict beside the final pairs."""
@@ -107,7 +112,10 @@ def selection_json(
         word.
     """
     objective, winner = config.selection.objective, inputs.choice.winner
-    outcomes = _winner_outcomes(paths, winner, objective) if winner else {}
+    opening = (
+        find_opening(paths, why_opened(winner, objective), inputs.opponent) if winner else None
+    )
+    outcomes = _winner_outcomes(paths, winner, opening) if winner else {}
     checked = _add_checks_of_pool(inputs)
     others = _others_on_select(paths, inputs, objective)
     return {
@@ -115,7 +123,7 @@ def selection_json(
         "folder": paths.store.uri,
         "base_model": config.model.path,
         "objective": objective,
-        "verdict": _verdict(paths, inputs, outcomes.get("final"), objective),
+        "verdict": _verdict(paths, inputs, opening, outcomes.get("final"), objective),
         "winner": _winner_row(paths, winner) if winner else None,
         "incumbent": _incumbent_scores(paths, inputs.incumbent, outcomes, objective),
         **_winner_scores(paths, outcomes, objective),
@@ -124,7 +132,7 @@ def selection_json(
         "candidates": candidate_rows(checked, inputs.choice, inputs.rules.groups, others),
         "pareto": pareto_rows(candidate for candidate in checked if candidate.admissible),
         "confirmation": [confirmation.row() for confirmation in inputs.confirmations],
-        "final_opened": [o.as_dict() for o in read_openings(paths.store, paths.final_opened)],
+        "final_opened": [o.as_dict() for o in read_openings(paths)],
         "trials": trial_rows(searched(inputs.records), objective),
         "trial_counts": count_trials(inputs.records),
     }
@@ -148,11 +156,12 @@ def _add_checks_of_pool(inputs: SelectionInputs) -> list[Candidate]:
     return [replace(c, checks=checks.get(c.checkpoint, c.checks)) for c in inputs.candidates]
 
 
-def _winner_outcomes(paths: SweepPaths, winner: Candidate, objective: str) -> dict[str, Outcomes]:
+def _winner_outcomes(
+    paths: SweepPaths, winner: Candidate, opening: Opening | None
+) -> dict[str, Outcomes]:
     """Read the winner's outcomes by split; those of final once it was opened for the winner."""
     outcomes = {"select": read_outcomes_of(paths, paths.outcome(*winner.checkpoint))}
-    reasons = {opening.why for opening in read_openings(paths.store, paths.final_opened)}
-    if why_opened(winner, objective) in reasons:
+    if opening is not None:
         outcomes["final"] = read_outcomes_of(paths, paths.final_outcome(*winner.checkpoint))
     return outcomes
 
@@ -172,16 +181,20 @@ def _others_on_select(
 
 
 def _verdict(
-    paths: SweepPaths, inputs: SelectionInputs, final: Outcomes | None, objective: str
+    paths: SweepPaths,
+    inputs: SelectionInputs,
+    opening: Opening | None,
+    final: Outcomes | None,
+    objective: str,
 ) -> VerdictJson:
     winner, threshold = inputs.choice.winner, inputs.rules.threshold
     about: _Conditions = {"threshold": threshold, "confirmed": inputs.confirmed}
     if winner is None:
         verdict = verdict_without_winner(inputs.pool, threshold, inputs.against)
         return {**verdict.as_dict(), **about, "effect": None}
-    if final is None:
+    if final is None or opening is None:
         return {**_verdict_before_final(paths, winner, inputs.against), **about, "effect": None}
-    verdict = _verdict_on_final(paths, inputs, winner, final, objective)
+    verdict = _verdict_on_final(paths, inputs, opening, final, objective)
     effect = _effect(paths, inputs, winner, final)
     return {**verdict.as_dict(), **about, "effect": effect.as_dict()}
 
@@ -202,7 +215,7 @@ def _verdict_before_final(paths: SweepPaths, winner: Candidate, against: str) ->
 def _verdict_on_final(
     paths: SweepPaths,
     inputs: SelectionInputs,
-    winner: Candidate,
+    opening: Opening,
     final: Outcomes,
     objective: str,
 ) -> Verdict:
@@ -211,15 +224,15 @@ def _verdict_on_final(
         other = read_outcomes_of(paths, paths.incumbent_outcome("final"))
     one, another = (moved_scores(each, objective, threshold) for each in (final, other))
     difference = one - another
-    groups = read_groups(paths, "final")
+    groups, winner = read_groups(paths, "final"), inputs.choice.winner
     [comparison] = compare(difference[None], groups)
-    openings = len(read_openings(paths.store, paths.final_opened))
     return verdict_on_final(
         comparison,
-        winner.name,
+        winner.name if winner else "",
         len(difference),
         inputs.against,
-        openings,
+        opening.declared,
+        opening.number,
         groups=len(groups.sizes),
         threshold=threshold,
         confirmed=inputs.confirmed,

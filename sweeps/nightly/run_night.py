@@ -16,6 +16,7 @@ from dpo_core.errors import SettingsError, UserError
 from dpo_core.storage.store import Store
 from sweeps.config.load import resolved
 from sweeps.config.schema import SweepConfig
+from sweeps.finalize.final_split import NIGHTS
 from sweeps.nightly.code_version import code_version
 from sweeps.nightly.pointers import (
     move_latest,
@@ -126,9 +127,10 @@ def _begin(config: SweepConfig, nights: NightPaths, night: date) -> SweepConfig:
         "control": _write_control(config, paths, incumbent),
     }
     json_files.NIGHT.write(paths.store, paths.night, about)
-    if incumbent is None:
-        return config
-    selection = config.selection.model_copy(update={"incumbent": incumbent["path"]})
+    changes: dict[str, object] = {"final_openings": config.selection.final_openings or NIGHTS}
+    if incumbent is not None:
+        changes["incumbent"] = incumbent["path"]
+    selection = config.selection.model_copy(update=changes)
     return config.model_copy(update={"selection": selection})
 
 
@@ -158,7 +160,9 @@ def _config_change(config: SweepConfig, first_config: SweepConfig) -> str:
 
     def tree(of: SweepConfig) -> dict[str, object]:
         plain = resolved(of, "")
-        return {**plain, "selection": {**plain["selection"], "incumbent": None}}
+        openings = of.selection.final_openings or NIGHTS
+        begun = {"incumbent": None, "final_openings": openings}
+        return {**plain, "selection": {**plain["selection"], **begun}}
 
     is_same = tree(config) == tree(first_config)
     return "" if is_same else "; the config has changed and counts from tomorrow"

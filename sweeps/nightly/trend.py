@@ -62,16 +62,47 @@ def trend(rows: Sequence[NightRow]) -> list[TrendRow]:
     """Return the rows by night, with what changed since the night before.
 
     Of several rows for one night the last counts. `incumbent_after` is the night whose winner was the
-    incumbent when the night had ended.
+    incumbent when the night had ended. Its accuracy is that of the nights after its promotion: the
+    number that promoted it was the best of many, and so is too high.
     """
     ordered = sorted({row["night"]: row for row in rows}.values(), key=lambda row: row["night"])
     trend_rows: list[TrendRow] = []
-    incumbent, before = None, None
+    promoted, before = None, None
+    since: list[NightRow] = []
     for row in ordered:
-        incumbent = row["night"] if row["promoted"] else incumbent
-        trend_rows.append({**row, **_changes(row, before), "incumbent_after": incumbent})
+        since.append(row)
+        if row["promoted"]:
+            promoted, since = row, []
+        trend_rows.append(
+            {
+                **row,
+                **_changes(row, before),
+                "incumbent_after": promoted and promoted["night"],
+                **_incumbent(promoted, since),
+            }
+        )
         before = row
     return trend_rows
+
+
+class _IncumbentSince(TypedDict):
+    """The incumbent's accuracy in the nights after its promotion."""
+
+    incumbent_accuracy: float | None
+    incumbent_nights: int
+    incumbent_pairs_changed: bool
+
+
+def _incumbent(promoted: NightRow | None, since: Sequence[NightRow]) -> _IncumbentSince:
+    scored = [row for row in since if promoted and row["incumbent_final"] is not None]
+    accuracies = [row["incumbent_final"] or 0.0 for row in scored]
+    return {
+        "incumbent_accuracy": sum(accuracies) / len(accuracies) if accuracies else None,
+        "incumbent_nights": len(scored),
+        "incumbent_pairs_changed": any(
+            row["data_sha256"] != promoted["data_sha256"] for row in scored if promoted
+        ),
+    }
 
 
 class _Changes(TypedDict):

@@ -14,10 +14,12 @@ from typing import TYPE_CHECKING
 
 from dpo_core.audit.pair_checks import Finding, audit
 from dpo_core.preferences import LoadedData, PreferenceSplits
+from dpo_core.storage.store import Store
 from sweeps.config.schema import SweepConfig
 from sweeps.prepare.data import (
     TokenTables,
     encode_splits,
+    kept_prompts,
     read_data,
     split_data,
     with_placeholder_answers,
@@ -50,7 +52,10 @@ def dry_run(config: SweepConfig) -> Iterator[DryRun]:
 
     silence_libraries()
     data = read_data(config)
-    splits = split_data(config, with_placeholder_answers(data))
+    storage = Store.open(config.storage)
+    # A laptop that plans a sweep of a cluster may not reach its bucket.
+    kept = kept_prompts(storage) if storage.local else {}
+    splits = split_data(config, with_placeholder_answers(data), kept)
     tokenizer = load_tokenizer(config.model)
     with tempfile.TemporaryDirectory(prefix="dpo-sweeps-") as folder:
         tokens = encode_splits(config, splits, tokenizer, Path(folder))

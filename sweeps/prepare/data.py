@@ -1,10 +1,11 @@
 """Reads a sweep's pairs, splits and encodes them; `plan` and `audit` use these functions too.
 
-Tested in tests/unit/sweeps/preflight/test_plan.py.
+Tested in tests/unit/sweeps/prepare/test_data.py and tests/unit/sweeps/preflight/test_plan.py.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -22,9 +23,12 @@ from dpo_core.preferences import (
     split_pairs,
 )
 from dpo_core.preferences.golden import is_unanswered, with_placeholder_answer
+from dpo_core.storage.store import Store
 from sweeps.config.schema import SweepConfig
+from sweeps.run_dir.final_register import FinalRegister
 from sweeps.run_dir.json_types import ReadingReport
 from sweeps.run_dir.paths import SPLITS
+from sweeps.run_dir.training_pairs import TrainingPairs
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -62,8 +66,22 @@ def with_placeholder_answers(loaded: LoadedData) -> LoadedData:
     return replace(loaded, pairs=PairTable.of(pairs))
 
 
-def split_data(config: SweepConfig, loaded: LoadedData) -> PreferenceSplits:
-    """Split pairs into train, select and final by prompt group, as the config says."""
+def split_data(
+    config: SweepConfig, loaded: LoadedData, kept: Mapping[str, str] | None = None
+) -> PreferenceSplits:
+    """Split pairs into train, select and final by prompt group, as the config says.
+
+    Args:
+        config: The sweep.
+        loaded: All pairs.
+        kept: Splits that prompts keep, from `kept_prompts`.
+
+    Returns:
+        The pairs of each split.
+
+    Raises:
+        DataError: A split is empty.
+    """
     data = config.data
     return split_pairs(
         loaded.pairs,
@@ -71,8 +89,31 @@ def split_data(config: SweepConfig, loaded: LoadedData) -> PreferenceSplits:
         select_fraction=data.select_fraction,
         final_fraction=data.final_fraction,
         fixed_splits=loaded.fixed_splits,
+        kept=kept or {},
         min_similarity=data.min_similarity,
     )
+
+
+def kept_prompts(storage: Store, incumbent: str | None = None) -> dict[str, str]:
+    """Return the split that prompts keep, whatever is drawn for them, by their `question_id`.
+
+    Args:
+        storage: Prompts of every final split that was opened there stay in final.
+        incumbent: In nights, the model whose training prompts stay in train: otherwise a new row that
+            moves one of them to final would leave the nights without an incumbent.
+
+    Returns:
+        `train` or `final` by prompt.
+
+    Raises:
+        DamagedFile: The register of opened finals cannot be read.
+    """
+    trained = TrainingPairs.of_model(incumbent) if incumbent else None
+    opened = FinalRegister.of(storage).opened_questions()
+    return {
+        **dict.fromkeys(trained.questions if trained else (), "train"),
+        **dict.fromkeys(opened, "final"),
+    }
 
 
 def reading_report(loaded: LoadedData, splits: PreferenceSplits) -> ReadingReport:

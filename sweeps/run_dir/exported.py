@@ -3,6 +3,7 @@
 dpo-sweeps.json       the manifest: which checkpoint, how it is stored, the digest of every file
 config.json, *.safetensors, tokenizer files      the whole model, unless only the adapter is stored
 adapter/              the LoRA adapter, where there is one
+training_pairs.json   the pairs that it was trained on
 README.md             the model card
 
 A model without a manifest, such as one from a hub, is used as it is.

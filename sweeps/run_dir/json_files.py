@@ -147,6 +147,17 @@ FINAL_OPENED = JsonFile(
     keys=("when", "why"),
     is_list=True,
 )
+REGISTERED = JsonFile(
+    "restore it from a copy: without it nobody knows how often that final split was opened; or delete "
+    "it, and give final prompts that were never in one (data.final_path)",
+    keys=("sweep", "why", "against", "when", "prompts", "number", "declared"),
+)
+REGISTERED_PROMPTS = JsonFile(
+    "restore it from a copy: it names the prompts of a final split that was opened",
+    keys=("questions",),
+    indent=None,
+)
+TRAINING_PAIRS = JsonFile("export the model again", keys=("pairs", "questions"), indent=None)
 SELECTION = JsonFile(
     f"{_RESUME} writes it again",
     keys=("sweep", "folder", "objective", "verdict", "winner", "trials"),

@@ -237,11 +237,19 @@ class GuardrailJson(TypedDict):
 
 
 class OpeningJson(TypedDict):
-    """One opening of the final split; `when` is UTC, ISO 8601."""
+    """One opening of the final split; `when` is UTC, ISO 8601.
+
+    Earlier versions wrote the first three keys alone.
+    """
 
     when: str
     why: str
     forced: bool
+    against: NotRequired[str]
+    number: NotRequired[int]
+    """How many openings the storage's register had of these prompts, with this one."""
+    declared: NotRequired[int]
+    """For how many openings they were declared."""
 
 
 class SelectionJson(TypedDict):
@@ -342,6 +350,12 @@ class TrendRow(NightRow):
     data_changed: bool | None
     code_changed: bool | None
     incumbent_after: str | None
+    incumbent_accuracy: NotRequired[float | None]
+    """Mean of its accuracies on final in the nights after its promotion; null before there is one."""
+    incumbent_nights: NotRequired[int]
+    """How many nights these are."""
+    incumbent_pairs_changed: NotRequired[bool]
+    """Whether the pairs of one of them are others than those on which it was promoted."""
 
 
 class ReadingReport(TypedDict):

@@ -24,6 +24,7 @@
     ray/                                 Ray's own files
 <storage>/.cache/reference/<key>/        reference log-probs, shared by sweeps
 <storage>/.leases/                       which process has the lock of which sweep or nights
+<storage>/.finals/                       every opening of a final split, by all sweeps and nights
 <storage>/nights/<name>/                 latest.json and incumbent.json: which night, which model
 """
 

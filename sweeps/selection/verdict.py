@@ -12,7 +12,7 @@ from sweeps.selection.rule import Candidate
 from sweeps.selection.statistics import CONFIDENCE, FEWEST_GROUPS, Comparison
 
 BETTER, SAME, WORSE = "better", "not distinguishable", "worse"
-NOTHING = "no admissible candidate"
+NOTHING, NO_VERDICT = "no admissible candidate", "no verdict"
 REFERENCE, INCUMBENT = "reference", "incumbent"
 
 
@@ -53,6 +53,7 @@ def verdict_on_final(
     pairs: int,
     against: str,
     openings: int = 1,
+    number: int = 1,
     *,
     groups: int | None = None,
     threshold: float = 0.0,
@@ -65,8 +66,9 @@ def verdict_on_final(
         name: The winner as a reader knows it.
         pairs: How many pairs the final split has.
         against: What the winner is compared with.
-        openings: How many times the final split was opened. Each time is one more chance to find
-            a difference, so the p-value is multiplied by it (Bonferroni).
+        openings: For how many openings the final split was declared before the first. Each is a
+            chance to find a difference that is none, so the p-value is multiplied by it (Bonferroni).
+        number: Which opening this is; one beyond those declared has numbers, but no verdict.
         groups: How many groups of near-duplicate prompts the pairs are in; None for one a pair.
         threshold: τ, the margin in nats beyond which a pair counts.
         confirmed: Whether the winner is one of the points trained again; None where none was.
@@ -75,19 +77,25 @@ def verdict_on_final(
         The verdict, with the corrected p-value.
     """
     corrected = replace(comparison, p_value=min(1.0, openings * comparison.p_value))
-    word = verdict_word(corrected)
+    word = verdict_word(corrected) if number <= openings else NO_VERDICT
     low, high = (100 * bound for bound in corrected.interval)
-    repeated = f", final opened {openings} times" if openings > 1 else ""
+    paid = f" for {openings} openings of final" if openings > 1 else ""
     numbers = (
         f"{100 * corrected.difference:+.1f} points on {pairs} final pairs"
         f"{_in_groups(pairs, pairs if groups is None else groups)}, "
-        f"95 % interval {low:+.1f} to {high:+.1f}, {_format_p_value(corrected.p_value)}{repeated}"
+        f"95 % interval {low:+.1f} to {high:+.1f}, {_format_p_value(corrected.p_value)}{paid}"
         f"{_conditions(threshold, confirmed)}"
     )
     sentences = {
         BETTER: f"{name} is better than the {against}: {numbers}",
         SAME: f"{name} is not distinguishable from the {against}, so keep the {against}: {numbers}",
         WORSE: f"{name} is worse than the {against}, so keep the {against}: {numbers}",
+        NO_VERDICT: (
+            f"there is no verdict on {name}, so keep the {against}: this is opening {number} of final "
+            f"pairs that were declared for {openings}, and numbers of pairs that were looked at before "
+            f"prove nothing ({numbers}); give final prompts that were in none before (data.final_path), "
+            "and say for how many openings they are (selection.final_openings)"
+        ),
     }
     return Verdict(word, sentences[word], against, corrected)
 

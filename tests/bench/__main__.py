@@ -29,12 +29,21 @@ class Part(StrEnum):
     selection = "selection"
     choice = "choice"
     guardrails = "guardrails"
+    nights = "nights"
     search = "search"
     data = "data"
     precision = "precision"
 
 
-NO_TRAINING = {Part.selection, Part.choice, Part.guardrails, Part.search, Part.data, Part.precision}
+NO_TRAINING = {
+    Part.selection,
+    Part.choice,
+    Part.guardrails,
+    Part.nights,
+    Part.search,
+    Part.data,
+    Part.precision,
+}
 
 
 def main(
@@ -101,6 +110,8 @@ class _Bench:
             self._run_choice()
         if Part.guardrails in parts:
             self._run_guardrails()
+        if Part.nights in parts:
+            self._run_nights()
         if Part.search in parts:
             self._run_search()
         if Part.data in parts:
@@ -138,6 +149,12 @@ class _Bench:
             for size, by_rule in measured.items()
         }
         self._keep(Part.choice, raw, bench_choice.rows(measured))
+
+    def _run_nights(self) -> None:
+        from tests.bench import nights as bench_nights
+
+        found = bench_nights.measure()
+        self._keep(Part.nights, found.as_dict(), bench_nights.rows(found))
 
     def _run_guardrails(self) -> None:
         from tests.bench import guardrails as bench_guardrails

@@ -218,7 +218,7 @@ def draw_differences(
     winner = _scores(difficulty, truth.accuracy + gain, truth.ties)
     if truth.discordance is None:
         return winner - 0.5
-    alike = _likeness(truth.accuracy, gain, truth.discordance)
+    alike = likeness(truth.accuracy, gain, truth.discordance)
     own = _latent(rng, sizes, correlation, rows)
     incumbent = np.sqrt(alike) * difficulty + np.sqrt(1 - alike) * own
     return winner - _scores(incumbent, truth.accuracy, truth.ties)
@@ -312,7 +312,7 @@ def _scores(difficulty: np.ndarray, accuracy: float, ties: float) -> np.ndarray:
 
 
 @cache
-def _likeness(accuracy: float, gain: float, discordance: float) -> float:
+def likeness(accuracy: float, gain: float, discordance: float) -> float:
     """The squared correlation of two policies' difficulties that gives the discordance."""
     limits = stats.norm.ppf([accuracy, accuracy + gain])
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Collection, Sequence
 from dataclasses import asdict
 from pathlib import Path
 
@@ -12,11 +13,13 @@ import yaml
 from dpo_core.encoding.token_table import EncodedPair, TokenTable
 from dpo_core.evaluation.outcomes import OBJECTIVES, Outcomes, write_outcomes
 from dpo_core.storage.store import Store
-from sweeps.finalize.final_split import open_final
+from sweeps.finalize.final_split import Opening, open_final
 from sweeps.run_dir import ledger
+from sweeps.run_dir.final_register import AskedOpening
 from sweeps.run_dir.ledger import EvaluationRecord, TrialRecord
 from sweeps.run_dir.paths import SweepPaths
 from sweeps.run_dir.prepared import Prepared
+from sweeps.selection.verdict import REFERENCE
 
 REWARD, TOKEN, _ = OBJECTIVES
 POINT = {"beta": 0.1, "learning_rate": 1e-5}
@@ -55,13 +58,9 @@ def write_ended_sweep(folder: Path) -> SweepPaths:
     }
     paths.store.write(paths.config, f"{yaml.safe_dump(tree)}...\n".encode())
     for split in ("select", "final"):
-        rows = [{"id": f"p{i:02d}", "group": f"g{i // 2}", "prompt": "?"} for i in range(PAIRS)]
-        paths.store.write(
-            paths.split(split), "".join(json.dumps(row) + "\n" for row in rows).encode()
-        )
-        encoded = (EncodedPair(row["id"], (1, i // 2), (2,), (3,)) for i, row in enumerate(rows))
-        with paths.store.writing(paths.encoded(split)) as file:
-            TokenTable.write(encoded, file)
+        ids = [f"p{i:02d}" for i in range(PAIRS)]
+        rows = [{"id": id, "group": f"g{i // 2}", "prompt": "?"} for i, id in enumerate(ids)]
+        write_split(paths, split, rows)
     paths.store.write(paths.prepared, json.dumps(asdict(PREPARED)).encode())
     for seed, (trial, (right, drift)) in enumerate(TRIALS.items()):
         scored = scored_pairs(right, drift, seed)
@@ -69,8 +68,32 @@ def write_ended_sweep(folder: Path) -> SweepPaths:
         ledger.append(paths.store, paths.ledger, record_of(trial, scored, drift))
     final = write_outcomes(scored_pairs(45, 0.4, 9), {"step": 8})
     paths.store.write(paths.final_outcome("t0001", 8), final)
-    open_final(paths.store, paths.final_opened, f"t0001 at step 8 by {REWARD}", "2026-01-01")
+    open_final_of(paths, f"t0001 at step 8 by {REWARD}", "2026-01-01")
     return paths
+
+
+def write_split(paths: SweepPaths, split: str, rows: Sequence[dict[str, str]]) -> None:
+    """Write a split as rows and as tokens."""
+    lines = "".join(json.dumps(row) + "\n" for row in rows)
+    paths.store.write(paths.split(split), lines.encode())
+    encoded = (EncodedPair(row["id"], (1, i // 2), (2,), (3,)) for i, row in enumerate(rows))
+    with paths.store.writing(paths.encoded(split)) as file:
+        TokenTable.write(encoded, file)
+
+
+def open_final_of(
+    paths: SweepPaths,
+    why: str,
+    when: str,
+    *,
+    against: str = REFERENCE,
+    declared: int = 1,
+    questions: Collection[str] = ("q",),
+    force: bool = False,
+) -> Opening:
+    """Record an opening of a sweep's final split."""
+    asked = AskedOpening(paths.sweep_id, None, why, against, "sha", when)
+    return open_final(paths, asked, lambda: set(questions), declared, force=force)
 
 
 def record_of(trial: str, outcomes: Outcomes, drift: float) -> TrialRecord:

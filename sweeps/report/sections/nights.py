@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Literal
 
 from sweeps.report import formatting
-from sweeps.report.blocks import Column, Grid, Plot, Row, Section, Table, number, table
+from sweeps.report.blocks import Column, Grid, Plot, Row, Section, Table, Text, number, table
 from sweeps.report.plots import bars_and_intervals, lines, text_plots
 from sweeps.report.plots.lines import Series
 from sweeps.report.report_data import ReportData
@@ -38,7 +38,34 @@ def nights_section(data: ReportData) -> Section | None:
         Plot("nights-trials", "Trials of each night", trials),
         Plot("nights-cost", "Cost of each night", cost),
     )
-    return Section("nights", "Trend over nights", (Grid(plots), _table(data.sweep_id, nights)))
+    sentence = incumbent_sentence(nights[-1])
+    texts = (Text(sentence),) if sentence else ()
+    blocks = (*texts, Grid(plots), _table(data.sweep_id, nights))
+    return Section("nights", "Trend over nights", blocks)
+
+
+def incumbent_sentence(latest: TrendRow) -> str | None:
+    """Say which night's model is the incumbent, and how accurate it was after its promotion."""
+    promoted, nights = latest.get("incumbent_after"), latest.get("incumbent_nights", 0)
+    if promoted is None:
+        return None
+    accuracy = latest.get("incumbent_accuracy")
+    if accuracy is None:
+        return (
+            f"The incumbent is the model of {promoted}. Its accuracy is that of the nights after its "
+            "promotion, of which there is none yet: the number that promoted it is too high."
+        )
+    counted = "the night" if nights == 1 else f"the {nights} nights"
+    sentence = (
+        f"The incumbent is the model of {promoted}: {formatting.percent(accuracy)} right on final in "
+        f"{counted} after its promotion."
+    )
+    if latest.get("incumbent_pairs_changed"):
+        return sentence
+    return (
+        f"{sentence} These are the pairs on which it was promoted, so the number is as much too high "
+        "as then; only fresh final pairs tell."
+    )
 
 
 def _accuracy_plot(nights: Sequence[TrendRow], names: Sequence[str]) -> Plot:

@@ -76,10 +76,26 @@ def _node(node: NodeJson) -> Row:
 
 
 def _openings(openings: list[OpeningJson]) -> Table:
-    columns = [Column("when"), Column("why", wide=True), Column("forced")]
+    columns = [
+        Column("when"),
+        Column("why", wide=True),
+        Column("against", wide=True),
+        number("opening of its prompts"),
+        number("declared"),
+        Column("forced"),
+    ]
     rows = [
-        Row((str(o.get("when")), str(o.get("why")), formatting.value(bool(o.get("forced")))))
-        for o in openings
+        Row(
+            (
+                opening["when"],
+                opening["why"],
+                formatting.value(opening.get("against")),
+                formatting.value(opening.get("number")),
+                formatting.value(opening.get("declared")),
+                formatting.value(bool(opening.get("forced"))),
+            )
+        )
+        for opening in openings
     ]
     return table("Openings of the final split", columns, rows)
 

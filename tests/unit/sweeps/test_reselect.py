@@ -11,6 +11,7 @@ from dpo_core.errors import SettingsError, UserError
 from dpo_core.evaluation.outcomes import write_outcomes
 from dpo_core.storage.store import Store
 from sweeps.reselect import replay, replayed_config
+from sweeps.run_dir import json_files
 from sweeps.run_dir.paths import SweepPaths
 from tests.support.ended_sweep import REWARD, TOKEN, scored_pairs, write_ended_sweep
 
@@ -162,6 +163,10 @@ def test_the_verdict_is_against_the_incumbent_when_there_is_one(
     for split, right in (("select", 44), ("final", 47)):
         content = write_outcomes(scored_pairs(right, 0.2, 5), about)
         paths.store.write(paths.incumbent_outcome(split), content)
+    assert replayed(paths, f"selection.incumbent={tmp_path}/other")["verdict"]["word"] is None
+    [opening] = json_files.FINAL_OPENED.required(paths.store, paths.final_opened)
+    row = {**opening, "against": about["path"]}
+    json_files.FINAL_OPENED.write(paths.store, paths.final_opened, [row])
     told = replayed(paths, f"selection.incumbent={tmp_path}/other")
     assert (told["incumbent"]["name"], told["incumbent"]["path"]) == ("other", about["path"])
     assert told["incumbent"]["final"]["correct"] == 47

@@ -278,8 +278,8 @@ def test_pairs_that_are_like_those_of_a_fixed_split_are_left_out() -> None:
     assert homes(splits)[again.id] in {"train", "select"}
 
 
-def opened_by(splits: PreferenceSplits) -> set[str]:
-    return {question_id(normalized_question(pair.prompt)) for pair in splits.final}
+def opened_by(splits: PreferenceSplits) -> dict[str, str]:
+    return {question_id(normalized_question(pair.prompt)): "final" for pair in splits.final}
 
 
 @unhurried
@@ -292,12 +292,12 @@ def test_pairs_of_a_final_that_was_opened_stay_in_final(seed: int, other_seed: i
         seed=other_seed,
         select_fraction=0.2,
         final_fraction=0.2,
-        opened=opened_by(before),
+        kept=opened_by(before),
     )
     assert {p.id for p in before.final} <= {p.id for p in after.final}
     assert not after.left_out
     again = split_pairs(
-        pairs, seed=seed, select_fraction=0.2, final_fraction=0.2, opened=opened_by(before)
+        pairs, seed=seed, select_fraction=0.2, final_fraction=0.2, kept=opened_by(before)
     )
     assert homes(again) == homes(before)
 
@@ -315,7 +315,7 @@ def test_a_row_that_would_join_an_opened_final_with_training_is_left_out() -> No
         seed=seed,
         select_fraction=0.2,
         final_fraction=0.2,
-        opened=opened_by(before),
+        kept=opened_by(before),
     )
     assert [p.id for p in after.left_out] == [bridge.id]
     assert homes(before).items() <= homes(after).items()
@@ -325,7 +325,7 @@ def test_an_opened_prompt_is_known_by_its_words() -> None:
     before = split(BASE)
     louder = [replace(p, prompt=f"{p.prompt}!!", group=f"x{p.group}") for p in BASE]
     after = split_pairs(
-        louder, seed=0, select_fraction=0.2, final_fraction=0.2, opened=opened_by(before)
+        louder, seed=0, select_fraction=0.2, final_fraction=0.2, kept=opened_by(before)
     )
     assert {p.id for p in before.final} <= {p.id for p in after.final}
 
@@ -339,7 +339,7 @@ def test_pairs_of_an_opened_final_are_left_out_where_final_has_its_own_file() ->
         select_fraction=0.2,
         final_fraction=0.2,
         fixed_splits={"final": fresh},
-        opened=opened_by(before),
+        kept=opened_by(before),
     )
     assert {p.id for p in after.left_out} == {p.id for p in before.final}
     assert [p.id for p in after.final] == [p.id for p in fresh]

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from dpo_core.errors import SettingsError
 from dpo_core.evaluation.outcomes import write_outcomes
 from dpo_core.storage.json_content import decode_json
 from dpo_core.storage.store import Store
@@ -17,9 +18,11 @@ from sweeps.finalize.final_split import FinalSpent, read_openings
 from sweeps.finalize.finalize import _log_losses, finalize_sweep
 from sweeps.finalize.incumbent import _score_remotely
 from sweeps.reselect import replay, replayed_config
-from sweeps.run_dir import ledger
+from sweeps.run_dir import json_files, ledger
 from sweeps.run_dir.exported import ExportedJson, ExportedModel
+from sweeps.run_dir.final_register import AskedOpening, FinalRegister, final_questions
 from sweeps.run_dir.paths import SweepPaths, SweepRef
+from sweeps.run_dir.training_pairs import TRAINING_PAIRS, TrainingPairs
 from tests.support.ended_sweep import REWARD, scored_pairs, write_ended_sweep
 from tests.support.exported_models import write_best
 
@@ -31,6 +34,7 @@ def paths(tmp_path: Path) -> SweepPaths:
     """An ended sweep whose final split was never opened, with two checkpoints."""
     paths = write_ended_sweep(tmp_path)
     paths.store.delete(paths.final_opened)
+    paths.storage.delete(".finals")
     paths.store.delete(paths.final_outcome("t0001", 8))
     for trial in ("t0000", "t0001"):
         paths.store.write(f"{paths.checkpoint(trial, 8)}/manifest.json", b"{}")
@@ -45,7 +49,7 @@ class Worker:
 
     def __call__(self, function: Any, ref: SweepRef, *arguments: Any) -> ExportedJson | None:
         paths = self.paths
-        assert read_openings(paths.store, paths.final_opened) or arguments[-1] == "select"
+        assert read_openings(paths) or arguments[-1] == "select"
         assert not paths.store.exists(paths.selection)
         if function is _score_remotely:
             incumbent, split = arguments
@@ -75,7 +79,7 @@ def test_final_is_opened_the_winner_exported_and_everything_written(paths: Sweep
     assert decode_json(paths.store.read(paths.selection)) == selection
     assert selection["winner"]["path"] == f"{paths.store.uri}/best"
     assert selection["verdict"]["word"] == "better"
-    [opening] = read_openings(paths.store, paths.final_opened)
+    [opening] = read_openings(paths)
     assert opening.why == f"t0001 at step 8 by {REWARD}"
     assert "t0001, step 8" in paths.store.read(f"{paths.best}/README.md").decode()
 
@@ -152,6 +156,63 @@ def test_the_incumbent_is_scored_on_select_and_after_the_opening_on_final(
     selection = finalized(paths, worker, f"selection.incumbent={tmp_path}/other")
     assert worker.calls == ["select", "t0001", "final"]
     assert selection["verdict"]["against"] == "incumbent"
+
+
+def test_openings_are_counted_over_the_sweeps_of_a_storage(
+    paths: SweepPaths, tmp_path: Path
+) -> None:
+    asked = AskedOpening("older", None, "t0003 at step 2", "reference", "c", "2025-12-01")
+    FinalRegister.of(paths.storage).record(asked, final_questions(paths), 2)
+    selection = finalized(paths, Worker(paths), "selection.final_openings=9")
+    [opening] = selection["final_opened"]
+    assert (opening["number"], opening["declared"]) == (2, 2)
+    assert selection["verdict"]["word"] == "better"
+    assert "for 2 openings of final" in selection["verdict"]["sentence"]
+
+
+def test_an_opening_beyond_those_declared_gets_numbers_and_no_verdict(paths: SweepPaths) -> None:
+    finalized(paths, Worker(paths))
+    paths.store.delete(paths.selection)
+    selection = finalized(paths, Worker(paths), OTHER_LIMIT, again=True)
+    assert selection["verdict"]["word"] == "no verdict"
+    assert selection["verdict"]["difference"] is not None
+    assert selection["final"]["total"] == 60
+
+
+def test_a_kill_after_the_opening_is_no_further_opening(paths: SweepPaths) -> None:
+    def killed(function: Any, *arguments: Any) -> None:
+        raise KeyboardInterrupt
+
+    for _ in range(2):
+        with pytest.raises(KeyboardInterrupt):
+            finalized(paths, killed)  # type: ignore[arg-type]
+    finalized(paths, Worker(paths))
+    [opening] = FinalRegister.of(paths.storage).openings()
+    assert (opening.sweep, opening.number) == (paths.sweep_id, 1)
+
+
+def test_the_register_knows_the_night_and_the_opponent(paths: SweepPaths, tmp_path: Path) -> None:
+    night = {"night": "2026-01-02", "sweep": "old", "incumbent": None, "control": None}
+    night |= {"code": {}, "workers": 1, "gpus_per_worker": 0}
+    json_files.NIGHT.write(paths.store, paths.night, night)
+    Store.open(tmp_path).write("other/best/config.json", b"{}")
+    finalized(paths, Worker(paths), f"selection.incumbent={tmp_path}/other")
+    [opening] = FinalRegister.of(paths.storage).openings()
+    assert (opening.night, opening.against) == ("2026-01-02", f"{tmp_path}/other/best")
+
+
+def test_an_incumbent_that_was_trained_on_final_is_refused_before_final_is_opened(
+    paths: SweepPaths, tmp_path: Path
+) -> None:
+    store = Store.open(tmp_path)
+    store.write("other/best/config.json", b"{}")
+    trained = TrainingPairs(frozenset({"p07"}), frozenset())
+    store.write(f"other/best/{TRAINING_PAIRS}", trained.encode())
+    worker = Worker(paths)
+    with pytest.raises(SettingsError, match=r"was trained on 1 of this sweep's final pairs"):
+        finalized(paths, worker, f"selection.incumbent={tmp_path}/other")
+    assert worker.calls == ["select"]
+    assert FinalRegister.of(paths.storage).openings() == []
 
 
 def test_without_a_winner_final_stays_shut_and_nothing_is_exported(paths: SweepPaths) -> None:

@@ -14,6 +14,7 @@ from sweeps.finalize.incumbent import (
     check_incumbent,
     find_incumbent,
     is_scored,
+    refuse_trained_on_final,
     score_incumbent,
 )
 from sweeps.finalize.sample_answers import answer_with
@@ -21,8 +22,10 @@ from sweeps.finalize.stored_margins import LARGEST_LOSS, share_lost
 from sweeps.reselect import replayed_config
 from sweeps.run_dir import json_files
 from sweeps.run_dir.exported import MANIFEST
+from sweeps.run_dir.final_register import row_question
 from sweeps.run_dir.outcome_files import read_outcomes_of
 from sweeps.run_dir.paths import SweepPaths
+from sweeps.run_dir.training_pairs import TRAINING_PAIRS, TrainingPairs
 from tests.support.ended_sweep import write_ended_sweep
 from tests.support.exported_models import write_best
 from tests.support.local_calls import Calls, config_of
@@ -47,6 +50,36 @@ def test_an_incumbent_is_a_model_or_a_sweep_with_an_exported_one(tmp_path: Path)
         SettingsError, match=r"empty is no exported model and no sweep with a best/"
     ):
         incumbent_at("empty")
+
+
+@pytest.mark.parametrize(
+    ("ids", "questions", "met"),
+    [
+        ({"p03", "p04", "x"}, set(), 2),
+        (set(), {row_question("?")}, 60),  # other answers to the same prompts
+        ({"x"}, {row_question("Is it safe?")}, 0),
+    ],
+)
+def test_an_incumbent_that_was_trained_on_final_pairs_is_refused(
+    tmp_path: Path, ids: set[str], questions: set[str], met: int
+) -> None:
+    paths, incumbent = write_ended_sweep(tmp_path), Incumbent("other", f"{tmp_path}/other/best")
+    trained = TrainingPairs(frozenset(ids), frozenset(questions))
+    Store.open(tmp_path).write(f"other/best/{TRAINING_PAIRS}", trained.encode())
+    if met:
+        with pytest.raises(SettingsError, match=f"trained on {met} of this sweep's final pairs"):
+            refuse_trained_on_final(paths, incumbent)
+    else:
+        refuse_trained_on_final(paths, incumbent)
+
+
+def test_an_incumbent_of_unknown_training_is_let_through(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    paths = write_ended_sweep(tmp_path)
+    with caplog.at_level("INFO", "dpo_sweeps"):
+        refuse_trained_on_final(paths, Incumbent("production", f"{tmp_path}/production"))
+    assert "nobody knows on which pairs" in caplog.text
 
 
 def test_what_is_damaged_counts_as_not_scored(tmp_path: Path) -> None:

@@ -10,18 +10,24 @@ from typing import Any
 import pytest
 
 from dpo_core.evaluation.outcomes import write_outcomes
-from sweeps.finalize.final_split import open_final
 from sweeps.finalize.incumbent import Incumbent
 from sweeps.finalize.selection_json import SelectionInputs, selection_json, why_opened
 from sweeps.reselect import replayed_config
-from sweeps.run_dir import ledger
+from sweeps.run_dir import json_files, ledger
 from sweeps.run_dir.paths import SweepPaths
 from sweeps.selection.candidates import CandidateReader
 from sweeps.selection.leaderboard import trial_rows
 from sweeps.selection.rule import choose
 from sweeps.selection.split_scores import reference_scores, split_scores
 from sweeps.selection.statistics import Groups
-from tests.support.ended_sweep import PAIRS, REWARD, TOKEN, scored_pairs, write_ended_sweep
+from tests.support.ended_sweep import (
+    PAIRS,
+    REWARD,
+    TOKEN,
+    open_final_of,
+    scored_pairs,
+    write_ended_sweep,
+)
 
 KEYS = {
     *("sweep", "folder", "base_model", "objective", "verdict", "winner", "incumbent", "runner_up"),
@@ -77,7 +83,14 @@ def test_all_keys_with_a_winner(paths: SweepPaths) -> None:
         for t, a, d in (("t0001", 0.75, 0.4), ("t0002", 0.55, 0.1))
     ]
     assert selection["final_opened"] == [
-        {"when": "2026-01-01", "why": f"t0001 at step 8 by {REWARD}", "forced": False}
+        {
+            "when": "2026-01-01",
+            "why": f"t0001 at step 8 by {REWARD}",
+            "forced": False,
+            "against": "reference",
+            "number": 1,
+            "declared": 1,
+        }
     ]
     assert selection["trials"] == trial_rows(ledger.read(paths.store, paths.ledger), REWARD)
     assert selection["guardrails"]["drift_chosen"] == {"limit": 0.5, "action": "exclude"}
@@ -126,16 +139,45 @@ def test_before_final_was_opened_the_verdict_has_no_word(paths: SweepPaths) -> N
     assert content(paths, *overrides)["verdict"]["sentence"] == f"{sentence}which takes --write"
 
 
-def test_each_opening_of_final_counts(paths: SweepPaths) -> None:
+def rewrite_opening(paths: SweepPaths, **changes: object) -> None:
+    [opening] = json_files.FINAL_OPENED.required(paths.store, paths.final_opened)
+    json_files.FINAL_OPENED.write(paths.store, paths.final_opened, [{**opening, **changes}])
+
+
+def test_the_p_value_pays_all_openings_that_were_declared(paths: SweepPaths) -> None:
     once = content(paths)["verdict"]
-    open_final(paths.store, paths.final_opened, "t0000 at step 8", "2026-01-02", force=True)
-    twice = content(paths)["verdict"]
-    assert twice["p_value"] == pytest.approx(2 * once["p_value"])
-    assert "final opened 2 times;" in twice["sentence"]
+    rewrite_opening(paths, number=2, declared=3)
+    thrice = content(paths)["verdict"]
+    assert thrice["p_value"] == pytest.approx(3 * once["p_value"])
+    assert thrice["word"] == once["word"] == "better"
+    rewrite_opening(paths, number=4, declared=3)
+    beyond = content(paths)["verdict"]
+    assert {**beyond, "word": None, "sentence": None} == {**thrice, "word": None, "sentence": None}
+    assert beyond["word"] == "no verdict"
+
+
+def test_another_opponent_needs_another_opening(paths: SweepPaths) -> None:
+    score_incumbent(paths, "select", "final")
+    assert content(paths, incumbent=INCUMBENT)["verdict"]["word"] is None
+    assert "final" not in content(paths, incumbent=INCUMBENT)
+    open_final_of(
+        paths, f"t0001 at step 8 by {REWARD}", "2026-01-02", against=INCUMBENT.path, force=True
+    )
+    assert content(paths, incumbent=INCUMBENT)["verdict"]["word"] == "no verdict"
+    assert content(paths)["verdict"]["word"] == "better"
+
+
+def test_an_opening_of_an_earlier_version_counts_as_one(paths: SweepPaths) -> None:
+    why = f"t0001 at step 8 by {REWARD}"
+    earlier = [{"when": "2026-01-01", "why": why, "forced": False}]
+    json_files.FINAL_OPENED.write(paths.store, paths.final_opened, earlier)
+    assert content(paths)["verdict"]["word"] == "better"
+    assert content(paths)["final_opened"] == earlier
 
 
 def test_the_incumbent_stands_beside_the_winner(paths: SweepPaths) -> None:
     score_incumbent(paths, "select", "final")
+    rewrite_opening(paths, against=INCUMBENT.path)
     selection = content(paths, incumbent=INCUMBENT)
     shown = selection["incumbent"]
     assert (shown["name"], shown["path"]) == ("production", "/models/production")

@@ -126,7 +126,16 @@ def test_a_later_night_runs_the_control_first_and_is_judged_against_the_incumben
     assert night.trend[-1]["control"] == best_accuracy(first, "reward_accuracy")
 
 
-@pytest.mark.parametrize("word", [SAME, "worse", NOTHING])
+@pytest.mark.parametrize(("override", "openings"), [((), 30), (("selection.final_openings=5",), 5)])
+def test_final_is_declared_for_thirty_nights(
+    nights: NightPaths, override: tuple[str, ...], openings: int
+) -> None:
+    run = Scripted()
+    hold(nights, MONDAY, run, *override)
+    assert run.ran[0].selection.final_openings == openings
+
+
+@pytest.mark.parametrize("word", [SAME, "worse", NOTHING, "no verdict"])
 def test_only_better_moves_the_incumbent_and_latest_moves_every_night(
     nights: NightPaths, word: str
 ) -> None:

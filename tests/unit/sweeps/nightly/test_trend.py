@@ -71,6 +71,24 @@ def test_what_changed_since_the_night_before() -> None:
     assert incumbents == [None, "2026-11-23", "2026-11-23", "2026-11-23"]
 
 
+def test_the_incumbents_accuracy_is_that_of_the_nights_after_its_promotion() -> None:
+    rows = [
+        {**row("2026-11-22", promoted=True), "incumbent_final": None},
+        {**row("2026-11-23"), "incumbent_final": 0.60},
+        {**row("2026-11-24"), "incumbent_final": None},  # no winner, so final stayed shut
+        {**row("2026-11-25", data_sha256="e"), "incumbent_final": 0.56},
+        {**row("2026-11-26", promoted=True), "incumbent_final": 0.57, "final": 0.70},
+        {**row("2026-11-27"), "incumbent_final": 0.64},
+    ]
+    told = trend(rows)
+    accuracies = [each["incumbent_accuracy"] for each in told]
+    assert accuracies == [None, 0.60, 0.60, pytest.approx(0.58), None, 0.64]
+    assert [each["incumbent_nights"] for each in told] == [0, 1, 1, 2, 0, 1]
+    changed = [each["incumbent_pairs_changed"] for each in told]
+    assert changed == [False, False, False, True, False, False]
+    assert trend(rows[1:2])[0]["incumbent_accuracy"] is None, "promoted before these nights"
+
+
 def test_no_nights_no_trend() -> None:
     assert trend([]) == []
 

@@ -138,6 +138,9 @@ OF_STORAGE: dict[str, dict[str, str]] = {
     ".cache/reference/*.lock": {},
     ".cache/reference/*": AGAIN,
     ".leases/*": {},
+    ".finals/openings/*.json": {"next night": "restore it from a copy: without it nobody knows"},
+    ".finals/prompts/*.json": {"next night": "restore it from a copy: it names the prompts"},
+    ".finals/lock": {},
 }
 
 

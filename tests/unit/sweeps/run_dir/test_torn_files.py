@@ -29,7 +29,7 @@ from sweeps.config.load import parse_sweep
 from sweeps.config.schema import SweepConfig
 from sweeps.config.strict_yaml import dump_yaml
 from sweeps.finalize.export import exported, final_outcomes
-from sweeps.finalize.final_split import open_final, read_openings
+from sweeps.finalize.final_split import read_openings
 from sweeps.prepare.data import read_data, reading_report, split_data
 from sweeps.prepare.pipeline import prepare
 from sweeps.prepare.reuse import reusable_pairs, reusable_preparation
@@ -43,6 +43,7 @@ from sweeps.search.pending_trials import first_free_number, pending_points
 from sweeps.sweep import read_selection
 from sweeps.trials.ledger_callback import LedgerCallback
 from sweeps.trials.resume_checkpoint import newest_checkpoint
+from tests.support.ended_sweep import open_final_of
 from tests.support.toys import LENIENT
 
 STEPS, SEED = (2, 4, 6), 0
@@ -325,11 +326,11 @@ def test_what_tells_of_the_end(copied: Callable[[], SweepPaths]) -> None:
     paths.store.write("selection.json", b'{"sweep": "to')
     with pytest.raises(UserError, match=r"selection.json: is cut off; .*resume .* writes it again"):
         read_selection(paths)
-    open_final(paths.store, paths.final_opened, "t0000 at step 6", "2026-01-01")
+    open_final_of(paths, "t0000 at step 6", "2026-01-01")
     content = paths.store.read(paths.final_opened)
     for offset in offsets(content):
         paths.store.write(paths.final_opened, content[:offset])
         with pytest.raises(UserError, match=r"final_opened.json: is (empty|cut off); .*delete it"):
-            read_openings(paths.store, paths.final_opened)
+            read_openings(paths)
     paths.store.write(f"{paths.best}/config.json", b"{}")
     assert exported(paths) is None

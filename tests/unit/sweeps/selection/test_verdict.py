@@ -52,7 +52,7 @@ def test_a_verdict_in_words() -> None:
         Comparison(0.03, (0.01, 0.05), 0.02), "t0001 at step 8", 412, "reference", 3
     )
     assert (third.word, third.comparison.p_value) == (SAME, pytest.approx(0.06))
-    assert third.sentence.endswith("p = 0.060, final opened 3 times")
+    assert third.sentence.endswith("p = 0.060 for 3 openings of final")
 
 
 def test_the_verdict_says_what_a_pair_needs_to_count_and_what_was_not_confirmed() -> None:
@@ -149,14 +149,30 @@ def test_a_verdict_as_selection_json_holds_it() -> None:
     [
         (0.001, 1, "p = 0.001"),
         (0.0009, 1, "p < 0.001"),
-        (0.01, 2, "p = 0.020, final opened 2 times"),
-        (0.7, 2, "p = 1.000, final opened 2 times"),
+        (0.01, 2, "p = 0.020 for 2 openings of final"),
+        (0.7, 2, "p = 1.000 for 2 openings of final"),
     ],
 )
 def test_the_p_value_in_words(p_value: float, openings: int, end: str) -> None:
     comparison = Comparison(0.03, (0.01, 0.05), p_value)
     verdict = verdict_on_final(comparison, "t0001 at step 8", 412, "reference", openings)
     assert verdict.sentence.endswith(f"+5.0, {end}")
+
+
+def test_an_opening_beyond_those_declared_has_numbers_and_no_verdict() -> None:
+    comparison = Comparison(0.03, (0.01, 0.05), 0.001)
+    within, beyond = (
+        verdict_on_final(comparison, "t0001 at step 8", 412, "reference", 3, number)
+        for number in (3, 4)
+    )
+    assert within.word == "better"
+    assert beyond.word == "no verdict"
+    assert beyond.comparison == within.comparison
+    assert beyond.sentence.startswith(
+        "there is no verdict on t0001 at step 8, so keep the reference: this is opening 4 of final "
+        "pairs that were declared for 3, "
+    )
+    assert "(+3.0 points on 412 final pairs, " in beyond.sentence
 
 
 def test_without_an_evaluation_there_is_nothing_to_exclude() -> None:

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from sweeps.report.report_data import ReportData
-from sweeps.report.sections.nights import nights_section
+from sweeps.report.sections.nights import incumbent_sentence, nights_section
 from tests.support.report_sections import cells_by_column, plots, tables
 
 
@@ -70,6 +70,18 @@ def test_the_plots_have_every_night_and_gaps(nightly: ReportData) -> None:
     assert [line.split()[0] for line in by_name["nights"].text] == ["mon", "60.0"]
     trials = {trace.name: list(trace.y) for trace in by_name["nights-trials"].figure.data}
     assert trials == {"finished": [3, 3], "stopped": [0, 0], "failed": [1, 1]}
+
+
+def test_the_incumbents_accuracy_is_from_after_its_promotion() -> None:
+    assert incumbent_sentence(night("mon")) is None
+    promoted = night("mon", incumbent_after="mon", incumbent_accuracy=None, incumbent_nights=0)
+    assert "the model of mon. Its accuracy is that of" in (incumbent_sentence(promoted) or "")
+    later = night("wed", incumbent_after="mon", incumbent_accuracy=0.58, incumbent_nights=2)
+    sentence = incumbent_sentence({**later, "incumbent_pairs_changed": True})
+    assert sentence == (
+        "The incumbent is the model of mon: 58.0 % right on final in the 2 nights after its promotion."
+    )
+    assert "only fresh final pairs tell" in (incumbent_sentence(later) or "")
 
 
 @pytest.mark.parametrize(("gpu_hours", "unit"), [(0.0, "worker hours"), (6.0, "GPU hours")])

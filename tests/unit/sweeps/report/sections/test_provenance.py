@@ -70,7 +70,12 @@ def test_a_node_has_its_gpus_counted(ended: ReportData) -> None:
 def test_each_opening_of_the_final_split_is_on_record(ended: ReportData) -> None:
     [row] = cells_by_column(tables(provenance_section(ended))["Openings of the final split"])
     [opening] = ended.selection["final_opened"]
-    assert tuple(row.values()) == (opening["when"], opening["why"], "no")
+    assert tuple(row.values()) == (opening["when"], opening["why"], "reference", "1", "1", "no")
+    earlier = {"when": "2026-01-01", "why": "t0000", "forced": True}  # before there was a register
+    selection = {**ended.selection, "final_opened": [earlier]}
+    section = provenance_section(replace(ended, selection=selection))
+    [row] = cells_by_column(tables(section)["Openings of the final split"])
+    assert tuple(row.values()) == ("2026-01-01", "t0000", "–", "–", "–", "yes")
 
 
 def test_the_cost_counts_what_the_trials_reserved(ended: ReportData) -> None:
