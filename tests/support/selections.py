@@ -58,7 +58,7 @@ def candidate(trial: str, step: int, **broken: float) -> dict:
     """A row of `candidates`, whose guardrails in `broken` have those values, over a limit of ½."""
     rails = {n: {"value": v, "limit": 0.5, "passed": False} for n, v in broken.items()}
     rails.setdefault("displaced", {"value": 0.1, "limit": 0.5, "passed": True})
-    return {"trial": trial, "step": step, "guardrails": rails}
+    return {"trial": trial, "step": step, "guardrails": rails, "shortlisted": False}
 
 
 def text_of(*renderables: object) -> str:

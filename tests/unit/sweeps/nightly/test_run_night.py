@@ -409,7 +409,8 @@ def test_an_earlier_night_that_cannot_be_read_does_not_cost_this_one(
     store = nights.sweep(MONDAY).store
     store.write("ledger.jsonl", store.read("ledger.jsonl").replace(b"0.1", b"0.2", 1))
     hold(nights, WEDNESDAY, Scripted(SAME))
-    assert any("hh-2026-11-23 is left out of the warm start: ledger" in line for line in messages)
+    left_out = "hh-2026-11-23 is left out of the warm start: "
+    assert any(left_out in line and "ledger.jsonl:1: damaged" in line for line in messages)
     assert {name.partition("/")[0] for name in warm(nights.sweep(WEDNESDAY))} == {"hh-2026-11-24"}
 
 
