@@ -25,9 +25,8 @@ from sweeps.run_dir.exported import (
     MANIFEST,
     ExportedJson,
     ExportedModel,
-    StoredMarginsJson,
 )
-from sweeps.run_dir.json_types import SelectionJson
+from sweeps.run_dir.json_types import SelectionJson, StoredMarginsJson
 from sweeps.run_dir.paths import CheckpointKey, SweepPaths, SweepRef
 from sweeps.run_dir.prepared import Prepared
 from sweeps.run_dir.training_pairs import TRAINING_PAIRS, TrainingPairs

@@ -15,6 +15,7 @@ from sweeps.finalize.export import exported
 from sweeps.finalize.final_split import Opening, find_opening, read_openings
 from sweeps.finalize.incumbent import Incumbent
 from sweeps.run_dir.answers import checkpoint_name, differing_answers, read_answers
+from sweeps.run_dir.exported import ExportedModel
 from sweeps.run_dir.json_types import (
     GuardrailJson,
     IncumbentJson,
@@ -253,13 +254,16 @@ def _effect(
 
 def _winner_row(paths: SweepPaths, winner: Candidate) -> WinnerJson:
     is_exported = exported(paths) == winner.checkpoint
-    return {
+    row: WinnerJson = {
         "trial": winner.trial,
         "point": dict(winner.point),
         "step": winner.step,
         "seed": winner.seed,
         "path": f"{paths.store.uri}/{paths.best}" if is_exported else None,
     }
+    manifest = ExportedModel.of(paths).manifest if is_exported else None
+    margins = manifest and manifest.get("margins")
+    return {**row, "stored": margins} if margins else row
 
 
 def _winner_scores(

@@ -19,18 +19,10 @@ from typing import NotRequired, TypedDict
 from dpo_core.storage.store import Store
 from sweeps.run_dir import json_files
 from sweeps.run_dir.json_files import DamagedFile, JsonFile
+from sweeps.run_dir.json_types import StoredMarginsJson
 from sweeps.run_dir.paths import SweepPaths
 
 MANIFEST, CARD, ADAPTER, CONFIG = "dpo-sweeps.json", "README.md", "adapter", "config.json"
-
-
-class StoredMarginsJson(TypedDict):
-    """Mean margin on select of what was chosen and of what is stored of it, in nats; share lost."""
-
-    dtype: str | None
-    chosen: float
-    stored: float
-    lost: float
 
 
 class ExportedJson(TypedDict):

@@ -91,14 +91,24 @@ class TrialCountsJson(TypedDict):
     failed: int
 
 
+class StoredMarginsJson(TypedDict):
+    """Mean margin on select of what was chosen and of what is stored of it, in nats; share lost."""
+
+    dtype: str | None
+    chosen: float
+    stored: float
+    lost: float
+
+
 class WinnerJson(TypedDict):
-    """The chosen checkpoint; `path` is null until it is exported."""
+    """The chosen checkpoint; `path` is null until it is exported, and `stored` is missing."""
 
     trial: str
     point: Point
     step: int
     seed: int
     path: str | None
+    stored: NotRequired[StoredMarginsJson]
 
 
 class ScoresJson(TypedDict):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from pathlib import PurePosixPath
 from typing import cast
 
@@ -9,6 +10,8 @@ from dpo_core.evaluation.outcomes import Outcomes, read_outcomes_if_whole
 from sweeps.run_dir.json_files import DamagedFile
 from sweeps.run_dir.ledger import EvaluationMetadata
 from sweeps.run_dir.paths import SweepPaths
+
+log = logging.getLogger("dpo_sweeps")
 
 
 def read_outcomes_of(paths: SweepPaths, name: str) -> Outcomes:
@@ -30,17 +33,20 @@ def read_stored_outcomes(paths: SweepPaths, name: str) -> Outcomes | None:
 
 
 def stored_evaluations(paths: SweepPaths, trial: str) -> list[tuple[EvaluationMetadata, Outcomes]]:
-    """Read the evaluations that a trial has stored; a damaged one counts as not made yet.
+    """Read the evaluations that a trial has stored; a damaged one counts as not made, and is logged.
 
     Returns:
         Metadata (`step`, `loss`, …) and outcomes of each evaluation, by step.
     """
-    names = (name for _, name in paths.evaluations_of(trial))
-    contents = (read_outcomes_if_whole(paths.store.read(name)) for name in names)
-    return [
-        (cast("EvaluationMetadata", metadata), outcomes)
-        for outcomes, metadata in filter(None, contents)
-    ]
+    evaluations = []
+    for _, name in paths.evaluations_of(trial):
+        stored = read_outcomes_if_whole(paths.store.read(name))
+        if stored is None:
+            log.warning(f"{paths.store.uri}/{name}: is damaged; it counts as not made")
+        else:
+            outcomes, metadata = stored
+            evaluations.append((cast("EvaluationMetadata", metadata), outcomes))
+    return evaluations
 
 
 def _way_out(paths: SweepPaths, name: str) -> str:

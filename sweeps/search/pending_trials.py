@@ -5,6 +5,7 @@ Tested in tests/unit/sweeps/run_dir/test_torn_files.py.
 
 from __future__ import annotations
 
+import logging
 import re
 from collections.abc import Sequence
 from typing import NotRequired, TypedDict
@@ -15,6 +16,8 @@ from sweeps.run_dir.json_types import Point
 from sweeps.run_dir.ledger import TrialRecord
 from sweeps.run_dir.paths import SweepPaths
 from sweeps.search.drawn_point import DrawnPoint
+
+log = logging.getLogger("dpo_sweeps")
 
 _SEARCHED = re.compile(r"t\d{4,}")
 
@@ -73,8 +76,9 @@ def read_point(paths: SweepPaths, trial: str) -> PointJson | None:
 
 def delete_torn_outcomes(paths: SweepPaths, trial: str) -> None:
     """Delete the torn outcomes of a trial that goes on: it evaluates those steps again."""
-    for _, name in paths.evaluations_of(trial):
+    for step, name in paths.evaluations_of(trial):
         if read_outcomes_if_whole(paths.store.read(name)) is None:
+            log.warning(f"{paths.store.uri}/{name}: is damaged; step {step} is evaluated again")
             paths.store.delete(name)
 
 

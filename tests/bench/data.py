@@ -1,5 +1,7 @@
-"""A million short pairs, read, split, encoded and audited in bounded memory: pairs a second of CPU, and
-the most memory. Each step in a process of its own, which maps what the step before it left.
+"""A million short pairs, read, split, encoded, audited and checked by digests in bounded memory.
+
+Pairs a second of CPU, and the most memory. Each step is a process of its own, which maps what the step
+before it left.
 """
 
 from __future__ import annotations
@@ -121,11 +123,20 @@ def _audit(scratch: Path, tokenizer: Any) -> None:
     audit(splits, tokens, 512)
 
 
+def _check_digests(scratch: Path, tokenizer: Any) -> None:
+    from dpo_core.storage.file_digests import file_sha256
+
+    for name in ("train", "select", "final"):
+        for file in (f"{name}.arrow", f"{name}-tokens.arrow"):
+            file_sha256(scratch / file)
+
+
 _STEPS: dict[str, Callable[[Path, Any], None]] = {
     "read": _read,
     "split": _split,
     "encode": _encode,
     "audit": _audit,
+    "check digests": _check_digests,
 }
 
 

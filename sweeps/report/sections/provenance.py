@@ -63,9 +63,22 @@ def _facts(data: ReportData) -> Facts:
             ("workers per trial", str(config.resources.workers)),
             ("cost of the ended trials", cost(data)),
             *((("held-out scores", precision),) if precision else ()),
+            *_export(data),
             *((title, prepared[key]) for key, title in _HASHES.items() if prepared.get(key)),
         )
     )
+
+
+def _export(data: ReportData) -> list[tuple[str, str]]:
+    """Say how the exported weights are stored, and what that costs of the winner's margins."""
+    winner = data.selection.get("winner")
+    stored = winner and winner.get("stored")
+    if not stored:
+        return []
+    how = stored["dtype"] or "the LoRA adapter alone"
+    lost = f"{100 * stored['lost']:.1f} % of the margins on select are lost"
+    means = f"their mean is {stored['stored']:.3g} of {stored['chosen']:.3g} nats"
+    return [("weights in best/", f"{how}; {lost} ({means})")]
 
 
 def _node(node: NodeJson) -> Row:

@@ -28,6 +28,7 @@ from sweeps.run_dir.paths import NightPaths, SweepPaths
 from sweeps.search import warm_start
 from sweeps.selection.ordering import best_accuracy
 from tests.support import bucket  # noqa: F401  (registers the scheme)
+from tests.support.exported_models import write_best
 from tests.support.repository import ROOT
 from tests.support.scripted_nights import Scripted, night_config
 
@@ -91,6 +92,24 @@ def test_a_night_has_the_date_of_its_evening(now: str, zone: str, night: date) -
 def test_settings_that_make_no_sense_are_refused(key: str, message: str) -> None:
     with pytest.raises(SettingsError, match=message):
         night_config("runs", f"nightly.{key}")
+
+
+def test_a_winner_whose_model_is_damaged_is_not_promoted(nights: NightPaths) -> None:
+    paths = nights.sweep(MONDAY)
+    model, run = f"{paths.best}/model.safetensors", Scripted()
+
+    def run_and_damage(config: SweepConfig, sweep: SweepPaths) -> None:
+        run(config, sweep)
+        sweep.store.write(model, b"half")
+
+    said = r"hh-2026-11-23/best/model.safetensors: is missing or damaged; `dpo-sweeps resume"
+    with pytest.raises(UserError, match=said):
+        hold(nights, MONDAY, run_and_damage)
+    assert pointer(nights, nights.incumbent) is None
+    winner = pointer(nights, f"{paths.sweep_id}/selection.json")["winner"]
+    write_best(paths, winner["trial"], winner["step"])  # as `resume` does
+    assert hold(nights, MONDAY, run).about["promoted"]
+    assert len(run.ran) == 1
 
 
 # --- one night after the other ---------------------------------------------------------------

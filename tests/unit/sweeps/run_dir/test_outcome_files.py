@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from pathlib import Path
 
 import pytest
@@ -53,11 +54,17 @@ def test_a_missing_whole_and_damaged_file(paths: SweepPaths, kind: str) -> None:
             read(paths, name)
 
 
-def test_of_a_trials_evaluations_the_damaged_ones_count_as_not_made(paths: SweepPaths) -> None:
+def test_of_a_trials_evaluations_the_damaged_ones_count_as_not_made(
+    paths: SweepPaths, caplog: pytest.LogCaptureFixture
+) -> None:
     for step in (30, 10, 20):
         paths.store.write(paths.outcome("t0000", step), content(step))
     paths.store.write(paths.outcome("t0001", 10), content())
     paths.store.write(paths.outcome("t0000", 20), content(20)[:-9])
-    evaluations = stored_evaluations(paths, "t0000")
+    with caplog.at_level(logging.WARNING, "dpo_sweeps"):
+        evaluations = stored_evaluations(paths, "t0000")
+    assert caplog.messages == [
+        f"{paths.store.uri}/{paths.outcome('t0000', 20)}: is damaged; it counts as not made"
+    ]
     assert [metadata["step"] for metadata, _ in evaluations] == [10, 30]
     assert all(stored.ids == outcomes().ids for _, stored in evaluations)

@@ -88,3 +88,24 @@ def test_the_cost_counts_what_the_trials_reserved(ended: ReportData) -> None:
     assert cost(replace(ended, config=config)) == (
         "11 min 16 s of trials; reserved: 1,353 GPU seconds, 4,059 CPU seconds"
     )
+
+
+@pytest.mark.parametrize(
+    ("dtype", "shown"),
+    [
+        (
+            "bfloat16",
+            "bfloat16; 0.8 % of the margins on select are lost (their mean is 2.17 of 2.18 ",
+        ),
+        (None, "the LoRA adapter alone; 0.8 % of the margins on select are lost"),
+    ],
+)
+def test_how_the_weights_are_stored_is_shown(
+    ended: ReportData, dtype: str | None, shown: str
+) -> None:
+    stored = {"dtype": dtype, "chosen": 2.18, "stored": 2.17, "lost": 0.008}
+    winner = {**ended.selection["winner"], "stored": stored}
+    data = replace(ended, selection={**ended.selection, "winner": winner})
+    assert facts_of(data)["weights in best/"].startswith(shown)
+    winner.pop("stored")
+    assert "weights in best/" not in facts_of(data)
