@@ -112,7 +112,7 @@ def generate_greedily(
         keep = [index for index, number in enumerate(unfinished) if ends.isdisjoint(rows[number])]
         unfinished = [unfinished[index] for index in keep]
         mask = torch.cat([mask, torch.ones_like(new)], dim=1)
-        if len(keep) < len(new):
+        if 0 < len(keep) < len(new):
             ids, mask = ids[keep], mask[keep]
             cache.batch_select_indices(torch.tensor(keep, device=ids.device))
     return [_answer(tokenizer, row, ends) for row in rows]

@@ -53,6 +53,16 @@ def test_a_batch_that_becomes_smaller_gives_the_same_answers(
     assert sizes[0][0] == 12 > sizes[-1][0] == sum(len(answer.tokens) >= 36 for answer in once)
 
 
+def test_a_batch_of_which_every_answer_ends_is_done() -> None:
+    tokenizer, model = toy_tokenizer(), toy_llama(vocab_size=len(toy_tokenizer()))
+    prompts = [tuple(range(3, 9)), tuple(range(5, 11))]
+    free = [generate(model, tokenizer, [prompt], 8)[0] for prompt in prompts]
+    model.generation_config.eos_token_id = [answer.tokens[-1] for answer in free]
+    answers = generate_greedily(model, tokenizer, prompts, 100)
+    assert all(answer.ended for answer in answers)
+    assert max(len(answer.tokens) for answer in answers) < 8
+
+
 def test_answers_end_where_the_context_of_the_model_ends() -> None:
     tokenizer = toy_tokenizer()
     model = toy_llama(vocab_size=len(tokenizer), max_position_embeddings=24)
