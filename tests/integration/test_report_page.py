@@ -20,7 +20,7 @@ from tests.support.toys import text_pair, toy_pairs
 
 HOSTILE = '<script>window.pwned = 1</script><img src=x onerror="window.pwned = 1">'
 CLOSING = "</script><script>window.pwned = 2</script>"
-GUARDED = "selection.guardrails={drift_chosen: {limit: 0.05}}"
+GUARDED = "selection.guardrails={drift_chosen: {limit: 0.2}}"
 PLOTS = {
     "compared", "slices", "margins", "pareto", "sides", "axis-beta", "axis-learning_rate",
     "axis-gamma_ratio", "parallel", "curves", "importance", "nights", "nights-trials",
