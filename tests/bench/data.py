@@ -95,11 +95,12 @@ def _read(scratch: Path, tokenizer: Any) -> None:
 
 def _split(scratch: Path, tokenizer: Any) -> None:
     from dpo_core.preferences import PairTable, split_pairs
+    from dpo_core.preferences.split import SPLITS
 
     table = PairTable.open(scratch / "pairs.arrow")
     splits = split_pairs(table, seed=0, select_fraction=0.1, final_fraction=0.1)
-    for name, pairs in vars(splits).items():
-        PairTable.write(pairs, scratch / f"{name}.arrow")
+    for name in SPLITS:
+        PairTable.write(getattr(splits, name), scratch / f"{name}.arrow")
 
 
 def _encode(scratch: Path, tokenizer: Any) -> None:
