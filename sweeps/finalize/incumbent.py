@@ -6,17 +6,16 @@ It is the winner of an earlier night, or the model in production.
 from __future__ import annotations
 
 import logging
-import shutil
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from dpo_core.encoding.encode import tokenizer_fingerprint
 from dpo_core.errors import ModelError, SettingsError
 from dpo_core.evaluation.outcomes import read_outcomes_if_whole, write_outcomes
-from dpo_core.settings import ModelSettings
+from dpo_core.settings import LoraSettings, ModelSettings
 from sweeps.config.schema import SweepConfig
-from sweeps.finalize.export import AUTO, write_whole
 from sweeps.finalize.score_policy import score_policy
 from sweeps.finalize.stored_margins import FLOAT32
 from sweeps.ray_runtime.remote_call import RemoteCall
@@ -26,6 +25,9 @@ from sweeps.run_dir.final_register import row_question
 from sweeps.run_dir.paths import SweepPaths, SweepRef
 from sweeps.run_dir.prepared import Prepared, read_split
 from sweeps.run_dir.training_pairs import TrainingPairs
+
+if TYPE_CHECKING:
+    from dpo_core.models.load import CausalModel
 
 log = logging.getLogger("dpo_sweeps")
 
@@ -39,25 +41,55 @@ class Incumbent:
     path: str
     """Directory or URI of the model."""
 
-    def settings(self, base: ModelSettings, scratch: Path) -> ModelSettings:
-        """Return how to load it, with all its files checked.
+    def load(
+        self, base: ModelSettings, prepared: Prepared, scratch: Path, device: str
+    ) -> LoadedIncumbent:
+        """Load it as the sweep's own checkpoints are loaded, with all its files checked.
+
+        A whole model is loaded from its files, unless half precision scores: that would round a
+        merged adapter away, so there the adapter runs over the sweep's base, as those of trials do.
 
         Args:
-            base: The sweep's model, which is the base of an incumbent that is an adapter alone.
-            scratch: A folder for the copy of a remote model, and for what an adapter is merged into.
+            base: The sweep's model.
+            prepared: The precision of scores, and the fingerprint of the base.
+            scratch: A folder for the copy of a remote model.
+            device: "cuda" or "cpu".
 
         Returns:
-            Settings of a whole model, whose weights are loaded in float32.
+            The model, the settings with which it was loaded, and the folder of its tokenizer.
 
         Raises:
             DamagedFile: A file is not what the model's manifest says.
+            ModelError: It is an adapter alone, of another base.
         """
-        from dpo_core.models.load import whole_model
+        from dpo_core.models.load import load_model, load_trained, whole_model
 
-        local = ExportedModel.at(self.path).download(scratch / "incumbent")
-        if not (local / CONFIG).is_file():
-            local = _merged(base, local, scratch / "merged")
-        return whole_model(base, local)
+        exported = ExportedModel.at(self.path)
+        folder, manifest = exported.download(scratch / "incumbent"), exported.manifest
+        is_whole = (folder / CONFIG).is_file()
+        is_of_base = bool(manifest and manifest.get("weights_sha256") == prepared.weights_sha256)
+        if not is_whole and not is_of_base:
+            raise ModelError(
+                f"selection.incumbent: {self.path} is an adapter without its base model, which is "
+                "another one than this sweep's; export it with export.dtype: auto"
+            )
+        is_exact = (prepared.score_dtype or base.dtype) == FLOAT32
+        if is_whole and (is_exact or not is_of_base or not (folder / ADAPTER).is_dir()):
+            settings = whole_model(base, folder)
+            return LoadedIncumbent(load_model(settings, device), settings, folder)
+        settings = base.model_copy(update={"adapter": base.adapter or LoraSettings()})
+        model = load_trained(settings, folder / ADAPTER, device)
+        return LoadedIncumbent(model, settings, folder)
+
+
+@dataclass(frozen=True)
+class LoadedIncumbent:
+    """An incumbent on its device."""
+
+    model: CausalModel
+    settings: ModelSettings
+    folder: Path
+    """A local folder with its tokenizer."""
 
 
 def find_incumbent(config: SweepConfig) -> Incumbent | None:
@@ -149,41 +181,21 @@ def score_incumbent(paths: SweepPaths, incumbent: Incumbent, split: str, call: R
 
 
 def _score_remotely(sweep: SweepRef, incumbent: Incumbent, split: str) -> None:
-    from dpo_core.models.load import load_model, load_tokenizer, silence_libraries
+    from dpo_core.models.load import load_tokenizer, silence_libraries, whole_model
     from dpo_core.scoring.scorer import best_device
 
     silence_libraries()
     paths = sweep.paths
-    _refuse_adapter_of_another_base(incumbent, Prepared.read(paths))
+    base, prepared = read_config(paths).model, Prepared.read(paths)
     with tempfile.TemporaryDirectory(dir=paths.scratch) as scratch:
-        settings = incumbent.settings(read_config(paths).model, Path(scratch))
-        tokens = tokenizer_fingerprint(load_tokenizer(settings))
-        if tokens != Prepared.read(paths).tokenizer_sha256:
+        loaded = incumbent.load(base, prepared, Path(scratch), best_device())
+        tokenizer = load_tokenizer(whole_model(base, loaded.folder))
+        if tokenizer_fingerprint(tokenizer) != prepared.tokenizer_sha256:
             raise ModelError(
                 f"selection.incumbent: {incumbent.path} has another tokenizer or chat template than the "
                 "sweep's model, so their numbers do not compare; leave it out"
             )
         metadata = {"incumbent": incumbent.name, "path": incumbent.path, "split": split}
-        model = load_model(settings, best_device())
-        content = write_outcomes(score_policy(paths, model, settings, split), metadata)
+        outcomes = score_policy(paths, loaded.model, loaded.settings, split)
+        content = write_outcomes(outcomes, metadata)
     paths.store.write(paths.incumbent_outcome(split), content)
-
-
-def _refuse_adapter_of_another_base(incumbent: Incumbent, prepared: Prepared) -> None:
-    manifest = ExportedModel.at(incumbent.path).manifest
-    if manifest is None or manifest.get("asked_dtype", AUTO) is not None:
-        return
-    if manifest.get("weights_sha256") != prepared.weights_sha256:
-        raise ModelError(
-            f"selection.incumbent: {incumbent.path} is an adapter without its base model, which is "
-            "another one than this sweep's; export it with export.dtype: auto"
-        )
-
-
-def _merged(base: ModelSettings, folder: Path, target: Path) -> Path:
-    """Merge an adapter that was exported without a whole model; the tokenizer comes along."""
-    write_whole(base, folder / ADAPTER, target, FLOAT32)
-    for file in folder.iterdir():
-        if file.is_file() and not (target / file.name).exists():
-            shutil.copyfile(file, target / file.name)
-    return target

@@ -25,7 +25,7 @@ from sweeps.run_dir.answers import checkpoint_name, reusable_answers
 from sweeps.run_dir.config_file import read_config
 from sweeps.run_dir.json_types import AnswerJson, AnswersJson, PromptJson
 from sweeps.run_dir.paths import CheckpointKey, SweepPaths, SweepRef
-from sweeps.run_dir.prepared import read_encoded, read_split
+from sweeps.run_dir.prepared import Prepared, read_encoded, read_split
 from sweeps.selection.verdict import INCUMBENT, REFERENCE
 
 if TYPE_CHECKING:
@@ -165,7 +165,8 @@ def _answer_remotely(
             if author == REFERENCE:
                 model = load_model(config.model, device)
             elif author == INCUMBENT and incumbent:
-                model = load_model(incumbent.settings(config.model, Path(scratch)), device)
+                prepared = Prepared.read(paths)
+                model = incumbent.load(config.model, prepared, Path(scratch), device).model
             else:
                 source = checkpoint_folder(paths, checkpoint, Path(scratch))
                 model = load_trained(config.model, source, device)

@@ -26,7 +26,7 @@ from sweeps.run_dir.final_register import row_question
 from sweeps.run_dir.outcome_files import read_outcomes_of
 from sweeps.run_dir.paths import SweepPaths
 from sweeps.run_dir.training_pairs import TRAINING_PAIRS, TrainingPairs
-from tests.support.ended_sweep import write_ended_sweep
+from tests.support.ended_sweep import PREPARED, write_ended_sweep
 from tests.support.exported_models import write_best
 from tests.support.local_calls import Calls, config_of
 
@@ -135,6 +135,22 @@ def test_an_incumbent_that_is_an_adapter_alone(prepared, tmp_path: Path) -> None
     assert answers["by"]["incumbent"] == answers["by"][NAME]
 
 
+def test_half_precision_does_not_round_the_adapter_of_an_incumbent_away(
+    prepared, tmp_path: Path
+) -> None:
+    """It scores what the same checkpoint scored as a trial's."""
+    half = ["model.dtype=bfloat16", "selection.score_dtype=model"]
+    paths = prepared(
+        "{rank: 4}", str(tmp_path / "runs"), change=0.003, base_dtype="bfloat16", settings=half
+    )
+    export_and_score(paths.ref, *CHECKPOINT, "auto")
+    score_incumbent(paths, Incumbent("toy-1", f"{paths.store.uri}/{paths.best}"), "select", Calls())
+    chosen = read_outcomes_of(paths, paths.outcome(*CHECKPOINT)).margins("reward_accuracy")
+    scored = read_outcomes_of(paths, paths.incumbent_outcome("select")).margins("reward_accuracy")
+    assert abs(chosen).max() > 0
+    assert (scored == chosen).all()
+
+
 def test_an_adapter_of_another_base_is_refused(prepared, tmp_path: Path) -> None:
     paths = prepared("{rank: 4}", str(tmp_path / "runs"))
     manifest = export_and_score(paths.ref, *CHECKPOINT, None)
@@ -156,7 +172,7 @@ def test_a_damaged_incumbent_is_refused(tmp_path: Path) -> None:
         check_incumbent(config)
     incumbent = Incumbent("old", f"{paths.store.uri}/{paths.best}")
     with pytest.raises(UserError, match=said):
-        incumbent.settings(config.model, tmp_path)
+        incumbent.load(config.model, PREPARED, tmp_path, "cpu")
 
 
 def test_an_incumbent_with_another_template_does_not_compare(

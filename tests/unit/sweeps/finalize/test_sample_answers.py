@@ -15,6 +15,7 @@ from sweeps.finalize.sample_answers import answer_with, sample_prompts
 from sweeps.run_dir.answers import checkpoint_name, read_answers
 from sweeps.run_dir.prepared import read_encoded
 from tests.support.local_calls import Calls, config_of
+from tests.support.prepared_files import forget_digests
 
 CHECKPOINT = ("t0000", 4)
 NAME = "t0000-step-000004"
@@ -64,6 +65,7 @@ def test_the_sample_does_not_depend_on_the_order_of_the_pairs(
     before = sample_prompts(config_of(paths), paths)
     lines = paths.store.read(paths.split("select")).splitlines(keepends=True)
     paths.store.write(paths.split("select"), b"".join(reversed(lines)))
+    forget_digests(paths)
     assert sample_prompts(config_of(paths), paths) == before
     assert sample_prompts(config_of(paths, sample_prompts=2), paths)[0] == before[0][:2]
     everyone = sample_prompts(config_of(paths, sample_prompts=10_000), paths)[0]
@@ -79,6 +81,7 @@ def test_second_prompts_of_a_group_come_after_the_first_of_all_groups(
         row["group"] = f"g{number // 3}"
     content = "".join(json.dumps(row) + "\n" for row in rows)
     paths.store.write(paths.split("select"), content.encode())
+    forget_digests(paths)
     sampled = [p["group"] for p in sample_prompts(config_of(paths, sample_prompts=99), paths)[0]]
     groups = len(set(sampled))
     assert len(sampled) == len(rows)
@@ -92,6 +95,7 @@ def test_a_prompt_with_several_pairs_is_answered_once(prepared, tmp_path: Path) 
     same = [EncodedPair(p.id, pairs[0].prompt, p.chosen, p.rejected) for p in pairs]
     with paths.store.writing(paths.encoded("select")) as file:
         TokenTable.write(iter(same), file)
+    forget_digests(paths)
     assert len(sample_prompts(config_of(paths, sample_prompts=99), paths)[0]) == 1
 
 
