@@ -125,11 +125,12 @@ def read_split(
         content = paths.store.read(name)
     except FileNotFoundError:
         raise _damaged(paths, name, "is missing") from None
-    digest = _digests(paths).get(name)
-    if digest is not None and hashlib.sha256(content).hexdigest() != digest:
+    digests = _digests(paths)
+    if digests.get(name) not in (None, hashlib.sha256(content).hexdigest()):
         raise _damaged(paths, name, _NOT_WRITTEN)
     lines = content.splitlines()
-    if not content.endswith(b"\n") or len(lines) != len(read_encoded(paths, split)):
+    tokens = _open(paths, paths.encoded(split), TokenTable.open, digests)
+    if not content.endswith(b"\n") or len(lines) != len(tokens):
         raise _damaged(paths, name, "is cut off")
     if ids is not None:
         quoted = [json.dumps(each).encode() for each in ids]

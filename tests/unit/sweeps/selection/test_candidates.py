@@ -90,9 +90,9 @@ def test_each_evaluation_is_read_once(paths: SweepPaths, monkeypatch: pytest.Mon
     first, again = reader.candidates(records), reader.candidates(records[::-1])
     assert reader.finalists(records)
     assert again == first[::-1], "the same objects"
-    assert sorted(read) == sorted(
-        [paths.prepared, paths.split("select"), *(paths.outcome(t, 8) for t in TRIALS)]
-    )
+    outcomes = [name for name in read if name.startswith(paths.outcomes)]
+    assert sorted(outcomes) == sorted(paths.outcome(trial, 8) for trial in TRIALS)
+    assert read.count(paths.split("select")) == 1
 
 
 def test_the_best_points_of_the_search_are_the_finalists(paths: SweepPaths) -> None:
