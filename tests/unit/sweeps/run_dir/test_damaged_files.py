@@ -18,13 +18,16 @@ import re
 import shutil
 import sys
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pytest
 
 from dpo_core.storage.json_content import decode_json
+from dpo_core.storage.store import Store
 from sweeps.cli import app as cli
+from sweeps.run_dir import ledger
+from sweeps.run_dir.ledger import TrialRecord
 from tests.support.sweeps_without_ray import STOPS_HERE, sweep_yaml, without_ray
 
 pytestmark = pytest.mark.xdist_group("damaged files")  # they share the nights, made once
@@ -399,6 +402,44 @@ def test_no_changed_bit_of_any_file_is_silent(
         bit = draw.randrange(8 * (storage.whole / name).stat().st_size)
         for command in SHOWING:
             check_bit(storage, undamaged, name, bit, command)
+
+
+def recorded(storage: Storage) -> list[TrialRecord]:
+    """Return the records of the killed night, without what differs from one start to the next."""
+    store = Store.open(storage.runs / KILLED)
+    records = ledger.read(store, "ledger.jsonl")
+    return [replace(record, seconds=0, ended="") for record in records]
+
+
+def check_bit_of_killed_night(
+    storage: Storage, shown: str, records: list[TrialRecord], name: str, bit: int
+) -> None:
+    """Change a bit: report and resume do what they do with the whole file, or name this one."""
+    storage.change_bit(name, bit)
+    code, _, stderr = run_and_read(*COMMANDS["report killed"])
+    report = storage.runs / KILLED / "report" / "index.html"
+    is_same = code == 0 and report.read_text() == shown
+    assert is_same or name in stderr, f"{name}, bit {bit}, report: {code}, {stderr}"
+    storage.change_bit(name, bit)
+    code, _, stderr = run_and_read(*COMMANDS["resume killed"])
+    is_same = STOPS_HERE in stderr and recorded(storage) == records
+    assert is_same or name in stderr, f"{name}, bit {bit}, resume: {code}, {stderr}"
+
+
+@pytest.mark.parametrize("seeds", [range(4), pytest.param(range(150), marks=pytest.mark.slow)])
+def test_a_changed_bit_of_a_killed_night_is_never_silent(storage: Storage, seeds: range) -> None:
+    storage.restore()
+    assert run(*COMMANDS["report killed"])[0] == 0
+    shown = (storage.runs / KILLED / "report" / "index.html").read_text()
+    storage.restore()
+    assert STOPS_HERE in run(*COMMANDS["resume killed"])[1]
+    records = recorded(storage)
+    names = [f"{KILLED}/{name}" for name in files_of(storage.whole / KILLED)]
+    for seed in seeds:
+        draw = random.Random(f"killed {seed}")
+        name = draw.choice(names)
+        bit = draw.randrange(8 * (storage.whole / name).stat().st_size)
+        check_bit_of_killed_night(storage, shown, records, name, bit)
 
 
 @pytest.mark.parametrize(
