@@ -76,7 +76,7 @@ PREPARED = "resume.* prepares the sweep again"
 OF_ENDED_NIGHT: dict[str, dict[str, str]] = {
     "config.yaml": dict.fromkeys(("report", "select", "resume"), f"delete it, .*--id {ENDED}"),
     "splits/select.jsonl": {"select": PREPARED, **AGAIN},
-    "splits/final.jsonl": {"select": PREPARED, **AGAIN},
+    "splits/final.jsonl": {"report": PREPARED, "select": PREPARED, **AGAIN},
     "splits/train.jsonl": AGAIN,
     "pairs/*": AGAIN,
     "encoded/train.arrow": AGAIN,
