@@ -11,9 +11,11 @@ from collections.abc import Sequence
 from dpo_core.audit.pair_checks import INFO
 from dpo_core.errors import UserError
 from dpo_core.preferences import PreferenceSplits
+from dpo_core.preferences.pairs import normalized_question, question_id
 from sweeps.config.schema import SweepConfig
 from sweeps.config.study import check_study_driver
 from sweeps.config.trackers import check_trackers
+from sweeps.finalize.final_split import ONE_SWEEP, describe_next_opening
 from sweeps.finalize.finalize import finalize_sweep
 from sweeps.finalize.incumbent import check_incumbent, find_incumbent, refuse_trained_on_final
 from sweeps.prepare.audit_report import finding_lines, skipped_rows
@@ -27,6 +29,7 @@ from sweeps.ray_runtime.remote_call import RemoteCall, remote_call_for
 from sweeps.report.write import try_write_report
 from sweeps.run_dir import json_files
 from sweeps.run_dir.config_file import write_config
+from sweeps.run_dir.final_register import FinalRegister
 from sweeps.run_dir.json_types import ReadingReport, SelectionJson
 from sweeps.run_dir.ledger import TrialRecord
 from sweeps.run_dir.lock import lock
@@ -115,7 +118,20 @@ def _read_splits(config: SweepConfig, paths: SweepPaths) -> tuple[PreferenceSpli
         f"{len(splits.train)} train, {len(splits.select)} select, {len(splits.final)} final pairs "
         f"from {', '.join(source.path for source in config.data.all_sources)}"
     )
+    _say_what_final_is_worth(config, paths, splits)
     return splits, reading_report(data, splits)
+
+
+def _say_what_final_is_worth(
+    config: SweepConfig, paths: SweepPaths, splits: PreferenceSplits
+) -> None:
+    """Log which opening of final the sweep's own will be, before it costs anything."""
+    questions = {question_id(normalized_question(pair.prompt)) for pair in splits.final}
+    declared = config.selection.final_openings or ONE_SWEEP
+    number, declared = FinalRegister.of(paths.storage).next_opening(questions, declared)
+    sentence = describe_next_opening(number, declared)
+    if sentence is not None:
+        log.log(logging.WARNING if number > declared else logging.INFO, sentence)
 
 
 def _refuse_incumbent_trained_on_final(config: SweepConfig, paths: SweepPaths) -> None:

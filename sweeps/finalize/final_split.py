@@ -137,6 +137,31 @@ def open_final(
     return opening
 
 
+def describe_next_opening(number: int, declared: int) -> str | None:
+    """Say what earlier openings mean for a sweep that begins; None where there were none.
+
+    Args:
+        number: Which opening its own will be.
+        declared: For how many openings the prompts were declared before the first.
+
+    Returns:
+        A sentence.
+    """
+    if number == 1:
+        return None
+    before = (
+        f"prompts of final were in {number - 1} opening{'s' * (number > 2)} of a final split before"
+    )
+    if number <= declared:
+        return (
+            f"{before}, of {declared} that they were declared for; the p-value pays for all of them"
+        )
+    return (
+        f"{before}, and were declared for {declared}: this sweep will have numbers, but no verdict; "
+        "give final other prompts (data.final_path)"
+    )
+
+
 def _opening(registered: RegisteredOpening, forced: bool) -> Opening:
     return Opening(
         registered.when,

@@ -95,6 +95,19 @@ class FinalRegister:
             apart = [opening for opening in apart if opening not in joined]
             reached = reached.union(*(self._questions(opening.prompts) for opening in joined))
 
+    def next_opening(self, questions: Iterable[str], declared: int) -> tuple[int, int]:
+        """Return which opening the next one of these prompts is, and of how many.
+
+        Args:
+            questions: The `question_id` of each prompt of the final split.
+            declared: For how many openings the config declares it, which counts for the first alone.
+
+        Returns:
+            The number from 1; and the least that was declared for earlier ones that share prompts.
+        """
+        earlier = self.sharing(questions)
+        return len(earlier) + 1, min((each.declared for each in earlier), default=declared)
+
     def record(
         self, asked: AskedOpening, questions: Iterable[str], declared: int
     ) -> RegisteredOpening:
@@ -103,8 +116,7 @@ class FinalRegister:
         Args:
             asked: What final is opened for.
             questions: The `question_id` of each prompt of the final split.
-            declared: For how many openings the sweep declares it. It counts for the first opening
-                alone; later ones have the least number of the earlier ones that share prompts.
+            declared: For how many openings the config declares it, as for `next_opening`.
 
         Returns:
             The opening, with its number.
@@ -118,13 +130,10 @@ class FinalRegister:
             row = json_files.REGISTERED.optional(self.store, name)
             if row is not None:
                 return RegisteredOpening(**row)
-            earlier = self.sharing(prompts)
+            number, declared = self.next_opening(prompts, declared)
             digest = _digest(prompts)
             opening = RegisteredOpening(
-                **asdict(asked),
-                prompts=digest,
-                number=len(earlier) + 1,
-                declared=min((each.declared for each in earlier), default=declared),
+                **asdict(asked), prompts=digest, number=number, declared=declared
             )
             content = {"questions": prompts}
             json_files.REGISTERED_PROMPTS.write(self.store, f"prompts/{digest}.json", content)

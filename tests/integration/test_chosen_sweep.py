@@ -38,7 +38,12 @@ def chosen(
         "space": {"beta": 0.1, "learning_rate": {"choice": [0.002, 0.03]}},
         "training": {"max_steps": 8, "batch_pairs": 4, "evaluations": 1},
         "search": {"trials": 2, "sampler": "random"},
-        "selection": {"guardrails": LIMITS, "sample_prompts": 3, "sample_tokens": 8},
+        "selection": {
+            "guardrails": LIMITS,
+            "sample_prompts": 3,
+            "sample_tokens": 8,
+            "final_openings": 2,  # a second sweep opens the same final
+        },
         "seed": 0,
     }
     path = write_sweep(folder, toy_model, pairs_file, **sections)

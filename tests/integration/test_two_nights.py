@@ -21,6 +21,7 @@ from sweeps.selection.ordering import best_accuracy
 from tests.support.chats import chat_server
 from tests.support.driving import write_sweep
 from tests.support.in_process import command, sweeps_in_process
+from tests.support.toys import LENIENT
 from tests.support.whole_sweeps import run
 
 pytestmark = [pytest.mark.ray, pytest.mark.integration]
@@ -42,6 +43,7 @@ def nights(
         "training": {"max_steps": 8, "batch_pairs": 4, "evaluations": 1},  # enough to win clearly
         "search": {"trials": 2, "sampler": "random"},
         "resources": {"driver_resource": "driver"},
+        "selection": {**LENIENT, "final_openings": 2},  # thirty ask for more pairs
     }
     path = write_sweep(folder, toy_model, pairs_file, **sections)
     night = ("nightly", str(path), "--json", "--date")

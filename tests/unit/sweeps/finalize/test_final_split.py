@@ -7,7 +7,13 @@ from pathlib import Path
 import pytest
 
 from dpo_core.storage.store import Store
-from sweeps.finalize.final_split import FinalSpent, Opening, find_opening, read_openings
+from sweeps.finalize.final_split import (
+    FinalSpent,
+    Opening,
+    describe_next_opening,
+    find_opening,
+    read_openings,
+)
 from sweeps.run_dir import json_files
 from sweeps.run_dir.final_register import FinalRegister
 from sweeps.run_dir.paths import SweepPaths
@@ -83,3 +89,13 @@ def test_an_opening_of_an_earlier_version_enters_the_register_when_it_is_asked_f
     assert registered.when == "2025-12-01"
     assert [o.why for o in read_openings(paths)] == [FIRST, SECOND]
     assert read_openings(paths)[0] == opening
+
+
+def test_a_sweep_that_begins_hears_what_final_is_worth() -> None:
+    assert describe_next_opening(1, 1) is None
+    within, beyond = (describe_next_opening(2, declared) or "" for declared in (3, 1))
+    assert within.startswith(
+        "prompts of final were in 1 opening of a final split before, of 3 that"
+    )
+    assert "declared for 1: this sweep will have numbers, but no verdict" in beyond
+    assert "in 2 openings of" in (describe_next_opening(3, 3) or "")

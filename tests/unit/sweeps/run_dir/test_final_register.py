@@ -96,6 +96,14 @@ def test_what_was_declared_first_counts(register: FinalRegister) -> None:
     assert record(register, {"b"}, 30, sweep="5").declared == 2
 
 
+def test_the_next_opening_is_told_without_being_recorded(register: FinalRegister) -> None:
+    assert register.next_opening({"a"}, 7) == (1, 7)
+    record(register, {"a", "b"}, 3)
+    assert register.next_opening({"b"}, 7) == (2, 3)
+    assert register.next_opening({"z"}, 7) == (1, 7)
+    assert len(register.openings()) == 1
+
+
 def test_sweeps_that_open_at_once_get_a_number_each(tmp_path: Path) -> None:
     def open_once(sweep: int) -> int:
         return record(FinalRegister.of(Store.open(tmp_path)), {"a"}, 9, sweep=f"{sweep}").number
