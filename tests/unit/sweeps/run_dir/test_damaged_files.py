@@ -105,7 +105,9 @@ OF_ENDED_NIGHT: dict[str, dict[str, str]] = {
         "nightly": MADE_AGAIN,
     },
     "best/*": AGAIN,
-    "night.json": {"nightly": f"restore it from a copy; or rename the folder .*{ENDED}"},
+    "night.json": dict.fromkeys(
+        ("nightly", "resume"), f"restore it from a copy; or rename the folder .*{ENDED}"
+    ),
     "warm_start.json": {},
     "audit.json": {"report": "resume.* audits the data again; or delete it", **AGAIN},
     "trend.json": {"report": "delete it, and the report leaves the nights", "nightly": MADE_AGAIN},
