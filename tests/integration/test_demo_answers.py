@@ -7,6 +7,7 @@ Advice is counted by `sweeps.demo.advice`, loops by `dpo_core.evaluation.failure
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 import time
@@ -27,7 +28,16 @@ from sweeps.run_dir.paths import SweepPaths
 from sweeps.run_dir.prepared import read_encoded
 from tests.support.repository import ROOT
 
-pytestmark = [pytest.mark.integration, pytest.mark.ray, pytest.mark.slow]
+_MEASURE = "DPO_SWEEPS_MEASURE_DEMO"
+pytestmark = [
+    pytest.mark.integration,
+    pytest.mark.ray,
+    pytest.mark.slow,
+    pytest.mark.skipif(
+        _MEASURE not in os.environ,
+        reason=f"a measurement of the whole demo, on two idle cores: set {_MEASURE}=1",
+    ),
+]
 
 MORE_ADVICE, MORE_LOOPS, MORE_LIKELY = 9, 4, 0.15
 
