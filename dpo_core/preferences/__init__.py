@@ -2,9 +2,10 @@
 
     load_data -> PairTable -> split_pairs -> PreferenceSplits -> split_lines
 
+The package `files` finds files and reads their rows.
+
 A module imports only modules that stand before it in this list: messages, dialogue, pairs,
-parse_row, table, near_duplicates, prompt_splits, strict_json, readers, rankings, red_team, golden,
-sources, split.
+parse_row, table, near_duplicates, prompt_splits, rankings, red_team, golden, sources, split.
 """
 
 from __future__ import annotations

@@ -13,10 +13,10 @@ from collections.abc import Mapping
 from dataclasses import replace
 
 from dpo_core.errors import DataError
+from dpo_core.preferences.files.readers import Record
 from dpo_core.preferences.messages import preview
 from dpo_core.preferences.pairs import PreferencePair, as_chat, chat_answer
 from dpo_core.preferences.parse_row import pair_from_row
-from dpo_core.preferences.readers import Record
 
 _PLACEHOLDER = " (the model's own answer)"
 

@@ -17,10 +17,10 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from dpo_core.errors import DataError
+from dpo_core.preferences.files.readers import Record
 from dpo_core.preferences.messages import check_answer, check_prompt, preview, read_field
 from dpo_core.preferences.pairs import PreferencePair, chat_answer, chat_prompt
 from dpo_core.preferences.parse_row import pair_from_row
-from dpo_core.preferences.readers import Record
 
 
 @dataclass(frozen=True)

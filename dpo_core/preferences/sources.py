@@ -2,29 +2,24 @@
 
 from __future__ import annotations
 
-import difflib
 import hashlib
-import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from pathlib import Path
 from typing import TypeVar
 
 from dpo_core.errors import DataError
+from dpo_core.preferences.files.readers import Record
+from dpo_core.preferences.files.source_records import source_records
 from dpo_core.preferences.golden import read_golden
 from dpo_core.preferences.messages import preview
 from dpo_core.preferences.pairs import PreferencePair, number_repeats
 from dpo_core.preferences.parse_row import pair_from_row
 from dpo_core.preferences.rankings import annotator_agreement, ranking_pairs, read_ranking
-from dpo_core.preferences.readers import READERS, Record, read_file
 from dpo_core.preferences.red_team import read_red_team, red_team_pairs
 from dpo_core.preferences.table import PairTable
 from dpo_core.settings import SourceSettings
 
 T = TypeVar("T")
-_HUB_ID = re.compile(r"[\w-][\w.-]*(/[\w-][\w.-]*)?")
-_SHARD = re.compile(r"(?P<name>.+?)([-_.]\d+([-_]of[-_]\d+)?)?")
-_SPLIT_WORDS = ("train", "test", "valid", "val", "dev", "eval")
 
 
 @dataclass(frozen=True)
@@ -46,7 +41,7 @@ def load_data(sources: Sequence[SourceSettings], *, skip_bad_rows: bool = False)
     skipped: list[str] = []
 
     def pairs_of(source: SourceSettings) -> Iterator[PreferencePair]:
-        rows = _RowReader(_records(source.path, source.split), skip_bad_rows, skipped)
+        rows = _RowReader(source_records(source.path, source.split), skip_bad_rows, skipped)
         skipped_before, empty = len(skipped), True
         for pair in _pairs(source, rows, agreement):
             empty = False
@@ -131,138 +126,3 @@ def _pair(record: Record) -> PreferencePair:
             "prompt, chosen and rejected"
         )
     return pair_from_row(record.row, where=record.where, line=record.line)
-
-
-def _records(path: str, split: str) -> Iterator[Record]:
-    local = Path(path).expanduser()
-    if local.is_file():
-        return _from_file(local, split)
-    if _is_saved(local):
-        return _from_saved(local, split)
-    files = _data_files(local)
-    if files:
-        return (record for file in _files_of(files, split) for record in read_file(file))
-    if local.exists() or (_HUB_ID.fullmatch(path) and local.suffix.lower() not in READERS):
-        return _from_hub(str(local), split)
-    raise DataError(f"{path}: no such file or folder{_nearest(local)}; check the spelling")
-
-
-def _from_file(file: Path, split: str) -> Iterator[Record]:
-    if split != "train":
-        raise DataError(f"{file}: a file has no split {split!r}; leave `split` out")
-    return read_file(file)
-
-
-# A folder of files
-
-
-def _data_files(folder: Path) -> list[Path]:
-    """Return the data files directly in `folder`, sorted by name; none if it is not a folder."""
-    if not folder.is_dir():
-        return []
-    description = "dataset_infos.json"  # written by the hub, no data
-    files = sorted(
-        file
-        for file in folder.iterdir()
-        if file.suffix.lower() in READERS and file.name != description and file.name[0] != "."
-    )
-    for file in files:
-        if not file.resolve().is_relative_to(folder.resolve()):
-            raise DataError(
-                f"{file}: is a link to {file.resolve()}, which is outside of the folder; give that "
-                "file's own path, or copy it here"
-            )
-    return files
-
-
-def _files_of(files: list[Path], split: str) -> list[Path]:
-    """Return the files named for a split, or all files where none is named for any split."""
-    names = {file: _split_name(file) for file in files}
-    chosen = [file for file in files if names[file] == split]
-    if chosen:
-        return chosen
-    if split == "train" and not any(name.startswith(_SPLIT_WORDS) for name in names.values()):
-        return files
-    raise DataError(
-        f"{files[0].parent}: no file is named for split {split!r} "
-        f"(found: {', '.join(file.name for file in files)}); set `split`, or name one file"
-    )
-
-
-def _split_name(file: Path) -> str:
-    """Return the split in a file name: `train` for train.jsonl and train-00000-of-00002.parquet."""
-    match = _SHARD.fullmatch(file.stem)
-    return match["name"] if match else file.stem
-
-
-# Folders and hub data sets of the `datasets` library
-
-
-def _is_saved(folder: Path) -> bool:
-    """Return whether `save_to_disk` of `datasets` wrote the folder."""
-    layouts = {"dataset_dict.json"}, {"dataset_info.json", "state.json"}
-    return any(all((folder / name).is_file() for name in names) for names in layouts)
-
-
-def _from_saved(folder: Path, split: str) -> Iterator[Record]:
-    from datasets import DatasetDict, load_from_disk
-
-    try:
-        saved = load_from_disk(str(folder))
-    except Exception as error:  # damaged files raise whatever Arrow, json or the disk raise
-        raise DataError(
-            f"{folder}: cannot be read as a saved data set ({_reason(error)}); save it again"
-        ) from error
-    parts = saved if isinstance(saved, DatasetDict) else {str(saved.split or "train"): saved}
-    if not isinstance(saved, DatasetDict) and split == "train":
-        return _rows(saved, str(folder))
-    if split not in parts:
-        raise DataError(f"{folder}: no split {split!r} (found: {', '.join(parts)}); set `split`")
-    return _rows(parts[split], f"{folder}[{split}]")
-
-
-def _from_hub(path: str, split: str) -> Iterator[Record]:
-    from datasets import load_dataset
-
-    try:
-        dataset = load_dataset(path, split=split)
-    except Exception as error:  # the hub client, the network and each file format raise their own
-        raise DataError(_hub_failure(path, split, error)) from error
-    return _rows(dataset, f"{path}[{split}]")
-
-
-def _hub_failure(path: str, split: str, error: Exception) -> str:
-    local = Path(path).expanduser()
-    reason = f"split {split!r}: {_reason(error)}"
-    if local.exists():
-        return (
-            f"{path}: neither a folder of {', '.join(READERS)} files nor a data set that "
-            f"`datasets` can load ({reason}); give the data file itself"
-        )
-    return (
-        f"{path}: no such file or folder{_nearest(local)}, and the Hugging Face hub did not give it "
-        f"({reason}); check the spelling, sign in or go online, or give a local file"
-    )
-
-
-def _rows(dataset: Iterable[object], name: str) -> Iterator[Record]:
-    for number, row in enumerate(dataset, 1):
-        yield Record(row, number, f"{name}, row {number}")
-
-
-def _reason(error: Exception) -> str:
-    """Return the type and first line of an error, whose text may be long or empty."""
-    line = str(error).strip().partition("\n")[0]
-    return f"{type(error).__name__}: {line}" if line else type(error).__name__
-
-
-def _nearest(path: Path) -> str:
-    """Return the names most like the first part of `path` that does not exist, for a message."""
-    missing = path.absolute()
-    while not missing.parent.exists():
-        missing = missing.parent
-    if not missing.parent.is_dir():
-        return f" ({missing.parent} is a file)"
-    names = [entry.name for entry in missing.parent.iterdir()]
-    nearest = difflib.get_close_matches(missing.name, names)
-    return f" (nearest in {missing.parent}: {', '.join(nearest)})" if nearest else ""

@@ -15,9 +15,9 @@ from dpo_core.models.golden_answers import (
     insert_answers,
     unanswered_parts,
 )
+from dpo_core.preferences.files.readers import Record
 from dpo_core.preferences.golden import read_golden, with_placeholder_answer
 from dpo_core.preferences.pairs import PreferencePair
-from dpo_core.preferences.readers import Record
 from dpo_core.storage.store import Store
 
 

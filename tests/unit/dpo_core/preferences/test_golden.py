@@ -8,13 +8,13 @@ import pytest
 
 from dpo_core.errors import DataError
 from dpo_core.preferences import PreferencePair, as_chat
+from dpo_core.preferences.files.readers import Record
 from dpo_core.preferences.golden import (
     is_unanswered,
     read_golden,
     with_model_answer,
     with_placeholder_answer,
 )
-from dpo_core.preferences.readers import Record
 
 
 def test_a_row_needs_the_models_answer() -> None:

@@ -9,8 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dpo_core.errors import DataError
+from dpo_core.preferences.files.readers import Record
 from dpo_core.preferences.rankings import annotator_agreement, ranking_pairs, read_ranking
-from dpo_core.preferences.readers import Record
 from dpo_core.settings import SourceSettings
 
 RULES = get_args(SourceSettings.model_fields["rule"].annotation)

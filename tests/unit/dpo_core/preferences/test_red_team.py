@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from dpo_core.errors import DataError
-from dpo_core.preferences.readers import Record
+from dpo_core.preferences.files.readers import Record
 from dpo_core.preferences.red_team import read_red_team, red_team_pairs
 
 

@@ -8,8 +8,8 @@ from pathlib import Path
 import numpy as np
 
 from dpo_core.preferences import PairTable, PreferencePair
+from dpo_core.preferences.files.readers import Record
 from dpo_core.preferences.golden import read_golden
-from dpo_core.preferences.readers import Record
 from dpo_core.storage.arrow_files import BATCH_ROWS
 from tests.support.toys import text_pair, toy_pairs
 

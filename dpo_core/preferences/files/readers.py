@@ -8,8 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from dpo_core.errors import DataError
-from dpo_core.preferences.messages import preview
-from dpo_core.preferences.strict_json import (
+from dpo_core.preferences.files.strict_json import (
     MAX_LINE_BYTES,
     decode_line,
     empty_file,
@@ -17,6 +16,7 @@ from dpo_core.preferences.strict_json import (
     read_lines,
     read_text,
 )
+from dpo_core.preferences.messages import preview
 
 if TYPE_CHECKING:
     from pyarrow.parquet import FileMetaData

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from dpo_core.preferences.strict_json import MAX_LINE_BYTES
+from dpo_core.preferences.files.strict_json import MAX_LINE_BYTES
 from tests.support.preference_rows import LINE, ROW, ROWS, load_error, refused
 
 
@@ -88,7 +88,7 @@ def test_a_line_without_an_end(tmp_path: Path) -> None:
 def test_a_value_too_large_to_be_read_at_once(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("dpo_core.preferences.strict_json.MAX_WHOLE_BYTES", 2**20)
+    monkeypatch.setattr("dpo_core.preferences.files.strict_json.MAX_WHOLE_BYTES", 2**20)
     path = tmp_path / "pairs.json"
     path.write_text(json.dumps([ROW] * 20_000))
     assert "larger than 1 MiB" in refused(path)
