@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from dpo_core.encoding.special_tokens import SpecialTokenEscaper
 from dpo_core.encoding.token_table import EncodedPair, TokenIds
 from dpo_core.errors import DataError
+from dpo_core.preferences.messages import content_of
 from dpo_core.storage.arrow_files import chunks
 
 if TYPE_CHECKING:
@@ -177,7 +178,7 @@ def _special_words(pair: PreferencePair, escaper: SpecialTokenEscaper) -> int:
 
 
 def _texts(side: Turns | str) -> list[str]:
-    return [side] if isinstance(side, str) else [message["content"] for message in side]
+    return [side] if isinstance(side, str) else [content_of(message) for message in side]
 
 
 def _render(texts: Sequence[_Text], tokenizer: PreTrainedTokenizerBase) -> list[TokenIds]:

@@ -45,7 +45,12 @@ class SpecialTokenEscaper:
 
     def escape_turns(self, turns: Sequence[Message]) -> list[Message]:
         """Return the messages with their contents escaped."""
-        return [{**message, "content": self.escape(message["content"])} for message in turns]
+        return [
+            {**message, "content": self.escape(message["content"])}
+            if "content" in message
+            else message
+            for message in turns
+        ]
 
     def tokens(self, escaped: str, *, add_special_tokens: bool = False) -> list[int]:
         """Encode an escaped and rendered text, with its marks as the plain text they stand for."""

@@ -5,7 +5,8 @@
 The package `files` finds files and reads their rows.
 
 A module imports only modules that stand before it in this list: messages, dialogue, pairs,
-parse_row, table, near_duplicates, prompt_splits, rankings, red_team, golden, sources, split.
+read_messages, parse_row, table, near_duplicates, prompt_splits, rankings, red_team, golden, sources,
+split.
 """
 
 from __future__ import annotations

@@ -14,7 +14,7 @@ from dataclasses import replace
 
 from dpo_core.errors import DataError
 from dpo_core.preferences.files.readers import Record
-from dpo_core.preferences.messages import preview
+from dpo_core.preferences.messages import content_of, preview
 from dpo_core.preferences.pairs import PreferencePair, as_chat, chat_answer
 from dpo_core.preferences.parse_row import pair_from_row
 
@@ -52,14 +52,14 @@ def with_placeholder_answer(pair: PreferencePair) -> PreferencePair:
     """
     chat = as_chat(pair)
     *earlier, last = chat_answer(chat.chosen)
-    longer = {**last, "content": last["content"] + _PLACEHOLDER}
+    longer = {**last, "content": content_of(last) + _PLACEHOLDER}
     return replace(chat, rejected=(*earlier, longer))
 
 
 def with_model_answer(pair: PreferencePair, answer: str) -> PreferencePair | str:
     """Return the pair with the model's answer as rejected side, or the reason why it makes no pair."""
     chat = as_chat(pair)
-    golden = chat_answer(chat.chosen)[-1]["content"]
+    golden = content_of(chat_answer(chat.chosen)[-1])
     if not answer.strip():
         return f"line {pair.line}: the model answers nothing"
     if answer.strip() == golden.strip():

@@ -6,11 +6,12 @@ import hashlib
 import json
 import unicodedata
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from types import MappingProxyType
 from typing import Any
 
-from dpo_core.preferences.messages import Turns, assistant, user
+from dpo_core.preferences.messages import Message, Turns, assistant, content_of, user
 
 # Shared, because creating an encoder takes longer than using it.
 _CANONICAL = json.JSONEncoder(ensure_ascii=False, sort_keys=True, separators=(",", ":"))
@@ -36,6 +37,14 @@ class PreferencePair:
     category: str | None = None
     source: str | None = field(default=None, compare=False)
     """The label of its source; results are broken down by it where there are several sources."""
+    tools: tuple[dict[str, Any], ...] = ()
+    """The tools that the chat template shows to the model, as JSON objects."""
+    template_kwargs: dict[str, Any] = field(default_factory=dict)
+    """Settings of this row for the chat template, such as `enable_thinking`."""
+    weight: float | None = None
+    """How much the pair counts in the training loss; None counts as 1."""
+    margin: float | None = None
+    """By how many nats β·h must exceed 0 for a loss of ln 2; None counts as 0."""
 
     @property
     def is_chat(self) -> bool:
@@ -50,6 +59,8 @@ def make_pair(
     *,
     line: int = 0,
     category: str | None = None,
+    tools: tuple[dict[str, Any], ...] = (),
+    template_kwargs: dict[str, Any] | None = None,
 ) -> PreferencePair:
     """Build a pair from checked content, with its id and group.
 
@@ -61,13 +72,24 @@ def make_pair(
         rejected: The other answer.
         line: The line or row it was read from, from 1; 0 if from no file.
         category: A name by which results are broken down.
+        tools: What the chat template shows as tools.
+        template_kwargs: Settings of this row for the chat template.
 
     Returns:
         The pair; its id is that of the first of all identical pairs, see `number_repeats`.
     """
     turns = chat_prompt(prompt), chat_answer(chosen), chat_answer(rejected)
+    settings = template_kwargs or {}
     return PreferencePair(
-        pair_id(*turns), prompt_group(turns[0]), prompt, chosen, rejected, line, category
+        pair_id(*turns, tools, settings),
+        prompt_group(turns[0]),
+        prompt,
+        chosen,
+        rejected,
+        line,
+        category,
+        tools=tools,
+        template_kwargs=settings,
     )
 
 
@@ -94,19 +116,28 @@ def chat_answer(answer: Turns | str) -> Turns:
     return (assistant(answer),) if isinstance(answer, str) else answer
 
 
-def pair_id(prompt: Turns, chosen: Turns, rejected: Turns) -> str:
+def pair_id(
+    prompt: Turns,
+    chosen: Turns,
+    rejected: Turns,
+    tools: Sequence[dict[str, Any]] = (),
+    template_kwargs: Mapping[str, Any] = MappingProxyType({}),
+) -> str:
     """Return the hash that identifies a pair by its content.
 
     Args:
         prompt: The chat messages of the prompt.
         chosen: The chat messages of the preferred answer.
         rejected: The chat messages of the other answer.
+        tools: What the chat template shows as tools.
+        template_kwargs: Settings of this row for the chat template.
 
     Returns:
-        The first 16 hex digits of the SHA-256 of the three as JSON with sorted keys and no spaces.
+        The first 16 hex digits of the SHA-256 of the three, with tools and settings where there are
+        any, as JSON with sorted keys and no spaces.
     """
-    content = _CANONICAL.encode([prompt, chosen, rejected])
-    return _digest(content)
+    rest = [tools, dict(template_kwargs)] if tools or template_kwargs else []
+    return _digest(_CANONICAL.encode([prompt, chosen, rejected, *rest]))
 
 
 def prompt_group(prompt: Turns) -> str:
@@ -129,7 +160,7 @@ def question_id(question: str) -> str:
 
 
 def _first_message(prompt: Turns) -> str:
-    return next(message["content"] for message in prompt if message["role"] == "user")
+    return next(content_of(message) for message in prompt if message["role"] == "user")
 
 
 def _folded(text: str) -> str:
@@ -182,8 +213,20 @@ def to_row(pair: PreferencePair) -> dict[str, Any]:
         "rejected": _as_json(pair.rejected),
         "category": pair.category,
         "source": pair.source,
+        **extras_of(pair),
     }
 
 
-def _as_json(content: Turns | str) -> str | list[dict[str, str]]:
+def extras_of(pair: PreferencePair) -> dict[str, Any]:
+    """Return what few pairs have, by column: tools, template settings, weight and margin."""
+    extras = {
+        "tools": pair.tools,
+        "chat_template_kwargs": pair.template_kwargs,
+        "weight": pair.weight,
+        "margin": pair.margin,
+    }
+    return {name: value for name, value in extras.items() if value}
+
+
+def _as_json(content: Turns | str) -> str | list[Message]:
     return content if isinstance(content, str) else [dict(message) for message in content]

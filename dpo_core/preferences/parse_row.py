@@ -7,24 +7,32 @@
 | messages | strings                     | a chat pair                                          |
 | none     | messages                    | a chat pair; the prompt is what both begin with      |
 | none     | "\\n\\nHuman: ..." strings  | a chat pair, the same way                            |
+
+A `system` text comes first in the prompt and makes a chat pair. `tools` and `chat_template_kwargs` go
+to the chat template; `category` breaks results down; `weight` and `margin` are numbers for the loss.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import NamedTuple
 
 from dpo_core.errors import DataError
 from dpo_core.preferences.dialogue import parse_dialogue
 from dpo_core.preferences.messages import (
+    Message,
     Turns,
     check_answer,
     check_prompt,
     common_prefix,
+    content_of,
     preview,
-    read_field,
+    system,
 )
 from dpo_core.preferences.pairs import PreferencePair, chat_answer, chat_prompt, make_pair
+from dpo_core.preferences.read_messages import read_field, read_template_kwargs, read_tools
 
 SAME_ANSWER = "are the same answer"
 SFT_COLUMNS = frozenset(
@@ -42,7 +50,7 @@ def pair_from_row(row: Mapping[str, object], *, where: str, line: int = 0) -> Pr
     """Check a row and return it as a pair.
 
     Args:
-        row: Values by column. Columns other than prompt, chosen, rejected and category are ignored.
+        row: Values by column; others than those above are ignored.
         where: File and line of the row, such as "pairs.jsonl:3"; it begins every error message.
         line: The line or row it was read from, from 1; 0 if from no file.
 
@@ -50,12 +58,28 @@ def pair_from_row(row: Mapping[str, object], *, where: str, line: int = 0) -> Pr
         The pair, with its id and group.
 
     Raises:
-        DataError: A column is missing, or its value makes no prompt, answer or category.
+        DataError: A column is missing, or its value is not what the column is for.
     """
     _check_columns(row, where)
-    fields = _separate(row, where)
+    fields = _with_system(_separate(row, where), row.get("system"), where)
     _check(fields, where)
-    return make_pair(*fields, line=line, category=_category(row, where))
+    pair = make_pair(
+        *fields,
+        line=line,
+        category=_category(row, where),
+        tools=read_tools(row.get("tools"), f"{where}: tools"),
+        template_kwargs=read_template_kwargs(
+            row.get("chat_template_kwargs"), f"{where}: chat_template_kwargs"
+        ),
+    )
+    weight, margin = _number(row, "weight", where), _number(row, "margin", where)
+    if weight is None and margin is None:
+        return pair
+    if weight is not None and weight <= 0:
+        raise DataError(
+            f"{where}: weight {weight:g} must be above 0; drop a pair that must not count"
+        )
+    return replace(pair, weight=weight, margin=margin)
 
 
 def _check_columns(row: Mapping[str, object], where: str) -> None:
@@ -118,12 +142,30 @@ def _without_repetition(prompt: Turns | str, chosen: Turns, rejected: Turns) -> 
     repeated = _without_prompt(chosen, rejected)
     if isinstance(prompt, str):
         # What both answers repeat may be more than the string: a system message, or earlier turns.
-        asked = [m["content"].strip() for m in chat_prompt(repeated.prompt) if m["role"] == "user"]
+        asked = [content_of(m).strip() for m in chat_prompt(repeated.prompt) if m["role"] == "user"]
         if prompt.strip() in asked:
             return repeated
     elif chosen[: len(prompt)] == rejected[: len(prompt)] == prompt:
         return _Fields(prompt, chosen[len(prompt) :], rejected[len(prompt) :])
     return _Fields(chat_prompt(prompt), chosen, rejected)
+
+
+def _with_system(fields: _Fields, value: object, where: str) -> _Fields:
+    """Put the text of a system column before the prompt, unless the prompt begins with it already."""
+    if value is None or value == "":
+        return fields
+    if not isinstance(value, str):
+        raise DataError(f"{where}: system {preview(value)} must be a string")
+    prompt = chat_prompt(fields.prompt)
+    present = [content_of(message) for message in prompt if message["role"] == "system"]
+    if present and present != [value]:
+        raise DataError(
+            f"{where}: system {preview(value)} differs from the prompt's own system message "
+            f"{preview(present[0])}; keep one of them"
+        )
+    if not present:
+        prompt = (system(value), *prompt)
+    return _Fields(prompt, chat_answer(fields.chosen), chat_answer(fields.rejected))
 
 
 def _check(fields: _Fields, where: str) -> None:
@@ -133,13 +175,13 @@ def _check(fields: _Fields, where: str) -> None:
     check_prompt(chat_prompt(fields.prompt), f"{where}: prompt")
     if _stripped(chosen) == _stripped(rejected):
         raise DataError(
-            f"{where}: chosen and rejected {SAME_ANSWER} {preview(chosen[-1]['content'])}; "
+            f"{where}: chosen and rejected {SAME_ANSWER} {preview(content_of(chosen[-1]))}; "
             "they express no preference, so drop the row"
         )
 
 
-def _stripped(answer: Turns) -> list[tuple[str, str]]:
-    return [(message["role"], message["content"].strip()) for message in answer]
+def _stripped(answer: Turns) -> list[Message]:
+    return [{**message, "content": content_of(message).strip()} for message in answer]
 
 
 def _category(row: Mapping[str, object], where: str) -> str | None:
@@ -151,3 +193,12 @@ def _category(row: Mapping[str, object], where: str) -> str | None:
             "column that means something else"
         )
     return value if value and value.strip() else None
+
+
+def _number(row: Mapping[str, object], name: str, where: str) -> float | None:
+    value = row.get(name)
+    if value is None:
+        return None
+    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+        raise DataError(f"{where}: {name} {preview(value)} must be a finite number")
+    return float(value)

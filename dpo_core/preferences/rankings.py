@@ -18,9 +18,10 @@ from dataclasses import dataclass
 
 from dpo_core.errors import DataError
 from dpo_core.preferences.files.readers import Record
-from dpo_core.preferences.messages import check_answer, check_prompt, preview, read_field
+from dpo_core.preferences.messages import check_answer, check_prompt, content_of, preview
 from dpo_core.preferences.pairs import PreferencePair, chat_answer, chat_prompt
 from dpo_core.preferences.parse_row import pair_from_row
+from dpo_core.preferences.read_messages import read_field
 
 
 @dataclass(frozen=True)
@@ -194,4 +195,4 @@ def _canonical(response: object, where: str) -> str:
     """Return a text that is equal for equal answers. Raises DataError if the response is no answer."""
     answer = chat_answer(read_field(response, where))
     check_answer(answer, where)
-    return json.dumps([[m["role"], m["content"].strip()] for m in answer])
+    return json.dumps([{**m, "content": content_of(m).strip()} for m in answer], sort_keys=True)

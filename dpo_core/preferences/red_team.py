@@ -14,9 +14,10 @@ from collections.abc import Iterable, Mapping
 
 from dpo_core.errors import DataError
 from dpo_core.preferences.files.readers import Record
-from dpo_core.preferences.messages import check_answer, preview, read_field
+from dpo_core.preferences.messages import check_answer, preview
 from dpo_core.preferences.pairs import PreferencePair, chat_answer
 from dpo_core.preferences.parse_row import pair_from_row
+from dpo_core.preferences.read_messages import read_field
 
 SAFE, HARMFUL = "safe", "harmful"
 

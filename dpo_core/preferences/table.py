@@ -16,7 +16,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from dpo_core.preferences.messages import Turns
-from dpo_core.preferences.pairs import PreferencePair
+from dpo_core.preferences.pairs import PreferencePair, extras_of
 from dpo_core.storage.arrow_files import map_rows, write_batches, write_rows
 
 Indices = npt.NDArray[np.int64]
@@ -132,7 +132,7 @@ _JSON = json.JSONEncoder(ensure_ascii=False)
 
 
 class _StoredRow(TypedDict):
-    """A row as it is stored; prompt and answers are JSON texts."""
+    """A row as it is stored; prompt, answers and extras are JSON texts."""
 
     id: str
     group: str
@@ -142,6 +142,7 @@ class _StoredRow(TypedDict):
     line: int
     category: str | None
     source: str | None
+    extras: str | None
 
 
 def _values(pair: PreferencePair) -> list[object]:
@@ -152,10 +153,12 @@ def _values(pair: PreferencePair) -> list[object]:
         pair.line,
         pair.category,
         pair.source,
+        _JSON.encode(extras) if (extras := extras_of(pair)) else None,
     ]
 
 
 def _pair(row: _StoredRow) -> PreferencePair:
+    extras = json.loads(row["extras"]) if row["extras"] else {}
     return PreferencePair(
         id=row["id"],
         group=row["group"],
@@ -165,6 +168,10 @@ def _pair(row: _StoredRow) -> PreferencePair:
         line=row["line"],
         category=row["category"],
         source=row["source"],
+        tools=tuple(extras.get("tools", ())),
+        template_kwargs=extras.get("chat_template_kwargs", {}),
+        weight=extras.get("weight"),
+        margin=extras.get("margin"),
     )
 
 
@@ -183,5 +190,6 @@ _SCHEMA = pa.schema(
         "line": pa.int64(),
         "category": pa.string(),
         "source": pa.string(),
+        "extras": pa.string(),
     }
 )

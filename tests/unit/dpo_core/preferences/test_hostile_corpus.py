@@ -26,7 +26,7 @@ SAID = {
     "empty.jsonl": ": the file is empty",
     "empty_answer.jsonl": ":2: rejected: the answer is empty",
     "escaped_null.jsonl": ":2: prompt: 'a\\x00b' holds a null character",
-    "foreign_role.jsonl": ":2: prompt, message 1: role 'developer'",
+    "foreign_role.jsonl": ":2: prompt, message 1: role 'narrator'",
     "gzip_called_jsonl.jsonl": ":1: byte 0x8b is not UTF-8",
     "half_a_surrogate.jsonl": ":2: prompt: character 1 of '\\ud800' is half a surrogate pair",
     "infinity.jsonl": ":2: -Infinity is not JSON",

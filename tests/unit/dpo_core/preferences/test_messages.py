@@ -15,44 +15,12 @@ from dpo_core.preferences.messages import (
     check_prompt,
     common_prefix,
     preview,
-    read_field,
     user,
 )
 
 SYSTEM = {"role": "system", "content": "You are a pharmacist."}
 TOOL = {"role": "tool", "content": "2 l"}
-
-
-def test_a_field_is_a_string_or_a_list_of_messages() -> None:
-    assert read_field("Hi", "here") == "Hi"
-    assert read_field([user("Hi"), assistant("Hello")], "here") == (user("Hi"), assistant("Hello"))
-
-
-def test_null_keys_of_a_message_are_absent_keys() -> None:
-    # Arrow gives every message of a column the same keys.
-    assert read_field([user("Hi") | {"name": None}], "here") == (user("Hi"),)
-
-
-@pytest.mark.parametrize(
-    ("value", "message"),
-    [
-        (None, "here: None is null, but must be a string"),
-        ({}, "here: {} is of type dict, but must be a string"),
-        ([], "here: the list of messages is empty"),
-        (["Hi"], "here, message 1: 'Hi' must be an object"),
-        ([{"role": "user"}], "here, message 1: keys role; a message has exactly"),
-        ([user("Hi") | {"name": "Ann"}], "here, message 1: keys role, content, name;"),
-        ([{}], "here, message 1: keys none;"),
-        ([user("Hi"), {"role": "human", "content": "Hi"}], "here, message 2: role 'human' must be"),
-        ([{"role": "user", "content": None}], "here, message 1: keys role;"),
-        ([{"role": "user", "content": 3}], "here, message 1: content 3 is of type int"),
-        ("a\0b", "here: 'a\\x00b' holds a null character"),
-    ],
-)
-def test_a_field_that_is_neither_is_refused(value: Any, message: str) -> None:
-    with pytest.raises(DataError) as error:
-        read_field(value, "here")
-    assert str(error.value).startswith(message)
+CALL = {"role": "assistant", "tool_calls": [{"function": {"name": "look_up"}}]}
 
 
 @pytest.mark.parametrize("prompt", [(user("a"),), (SYSTEM, user("a"), TOOL), (user("a"), TOOL)])
@@ -75,7 +43,9 @@ def test_other_prompts_are_refused(prompt: Any, message: str) -> None:
         check_prompt(prompt, "here")
 
 
-@pytest.mark.parametrize("answer", [(assistant("a"),), (assistant("a"), TOOL, assistant("b"))])
+@pytest.mark.parametrize(
+    "answer", [(assistant("a"),), (assistant("a"), TOOL, assistant("b")), (CALL,)]
+)
 def test_an_answer_is_what_the_assistant_says(answer: Any) -> None:
     check_answer(answer, "here")
 

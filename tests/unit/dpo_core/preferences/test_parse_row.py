@@ -163,17 +163,17 @@ def test_category_is_kept_and_other_columns_are_ignored(
             ": prompt, message 2: 'and?' must be an object with `role` and `content`",
         ),
         (
-            {**CHAT_ROW, "prompt": [{"from": "human", "value": "Hi"}]},
-            ": prompt, message 1: keys from, value; a message has exactly `role` and `content`, "
-            "so rename or drop the others",
+            {**CHAT_ROW, "prompt": [{"speaker": "human", "text": "Hi"}]},
+            ": prompt, message 1: keys speaker, text; a message has `role` and `content`, so rename "
+            "or add them",
         ),
         (
-            {**CHAT_ROW, "prompt": [{"role": "human", "content": "Hi"}]},
-            ": prompt, message 1: role 'human' must be one of system, user, assistant, tool",
+            {**CHAT_ROW, "prompt": [{"role": "boss", "content": "Hi"}]},
+            ": prompt, message 1: role 'boss' must be one of system, user, assistant, tool",
         ),
         (
-            {**CHAT_ROW, "prompt": [{"role": "user", "content": ["Hi"]}]},
-            ": prompt, message 1: content ['Hi'] is of type list, but must be a string; "
+            {**CHAT_ROW, "prompt": [{"role": "user", "content": {"text": "Hi"}}]},
+            ": prompt, message 1: content {'text': 'Hi'} is of type dict, but must be a string; "
             "only text can be trained on",
         ),
         (
@@ -224,3 +224,48 @@ def test_each_error_says_value_rule_and_way_out(row: dict[str, Any], message: st
 @pytest.mark.parametrize("column", ["completion", "response", "messages", "output", "answer"])
 def test_instruction_data_is_sent_to_sft(column: str) -> None:
     assert "use SFT" in error_of(prompt="a", **{column: "b"})
+
+
+# Columns beside prompt and answers
+
+TOOL = {"type": "function", "function": {"name": "leaflet", "parameters": {}}}
+
+
+@pytest.mark.parametrize("row", [TEXT_ROW, CHAT_ROW, {**TEXT_ROW, "prompt": [ASK]}])
+def test_a_system_column_comes_first_in_the_prompt(row: dict[str, Any]) -> None:
+    pair = read({**row, "system": SYSTEM["content"]})
+    assert pair.prompt == (SYSTEM, ASK)
+    assert pair.chosen == (GOOD,)
+    assert pair.id == read({**CHAT_ROW, "prompt": [SYSTEM, ASK]}).id
+
+
+@pytest.mark.parametrize("value", [None, ""])
+def test_an_empty_system_column_changes_nothing(value: Any) -> None:
+    assert read({**TEXT_ROW, "system": value}) == read(TEXT_ROW)
+
+
+def test_a_system_column_may_repeat_the_system_message_but_not_contradict_it() -> None:
+    row = {**CHAT_ROW, "prompt": [SYSTEM, ASK]}
+    assert read({**row, "system": SYSTEM["content"]}) == read(row)
+    assert error_of(**row, system="Be rude.").startswith(": system 'Be rude.' differs from the")
+    assert error_of(**row, system=3) == ": system 3 must be a string"
+
+
+def test_tools_and_template_settings_belong_to_the_pair_and_its_id() -> None:
+    pair = read({**CHAT_ROW, "tools": [TOOL], "chat_template_kwargs": {"enable_thinking": False}})
+    assert pair.tools == (TOOL,)
+    assert pair.template_kwargs == {"enable_thinking": False}
+    plain = read({**CHAT_ROW, "tools": [], "chat_template_kwargs": None})
+    assert plain == read(CHAT_ROW)
+    assert len({pair.id, plain.id, read({**CHAT_ROW, "tools": [TOOL]}).id}) == 3
+
+
+def test_weight_and_margin_are_finite_numbers() -> None:
+    pair = read({**CHAT_ROW, "weight": 2, "margin": -0.5})
+    assert (pair.weight, pair.margin) == (2.0, -0.5)
+    assert pair.id == read(CHAT_ROW).id
+    assert error_of(**CHAT_ROW, weight=0) == (
+        ": weight 0 must be above 0; drop a pair that must not count"
+    )
+    assert error_of(**CHAT_ROW, margin="2") == ": margin '2' must be a finite number"
+    assert error_of(**CHAT_ROW, margin=float("nan")) == ": margin nan must be a finite number"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -15,9 +16,14 @@ from tests.support.toys import text_pair, toy_pairs
 
 UNANSWERED = read_golden(Record({"prompt": "Which dose?", "golden": "Ask."}, 4, "here"))
 
+WITH_TOOLS = replace(
+    toy_pairs(1)[0], tools=({"name": "leaflet"},), template_kwargs={"brief": True}, weight=2.0
+)
+
 
 def test_a_table_is_the_sequence_of_its_pairs(tmp_path: Path) -> None:
-    pairs = [*toy_pairs(9), text_pair("a", "b", "c"), UNANSWERED] * (BATCH_ROWS // 11 + 2)
+    pairs = [*toy_pairs(8), text_pair("a", "b", "c"), WITH_TOOLS, UNANSWERED]
+    pairs *= BATCH_ROWS // 11 + 2
     table = PairTable.write(iter(pairs), tmp_path / "pairs.arrow")
     assert list(table) == pairs
     assert [p.line for p in table[:20]] == [p.line for p in pairs[:20]]
