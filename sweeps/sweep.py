@@ -8,7 +8,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Sequence
 
-from dpo_core.audit.pair_checks import INFO
+from dpo_core.audit.findings import INFO
 from dpo_core.errors import UserError
 from dpo_core.preferences import PreferenceSplits
 from dpo_core.preferences.pairs import normalized_question, question_id

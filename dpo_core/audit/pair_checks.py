@@ -1,29 +1,33 @@
 """Checks of preference data that need no model, made before a sweep trains on it.
 
-The checks are pure: they take pairs and tokens and return findings. A finding has a severity, a
-number, the locations of examples and a remedy. `severe` means that results of a sweep would be wrong
-or that it could learn nothing, `warning` that a result must be read with care, and `info` that the
-finding is good to know.
+The checks are pure: they take pairs and tokens and return findings.
 """
 
 from __future__ import annotations
 
-import hashlib
 import math
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
-from typing import Any
+from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
 import numpy.typing as npt
-import pyarrow.compute as pc
 
+from dpo_core.audit.findings import (
+    INFO,
+    SEVERE,
+    SHOWN,
+    WARNING,
+    Finding,
+    Locations,
+    by_severity,
+    examples,
+    location,
+)
+from dpo_core.audit.same_content import repeats_and_contradictions
 from dpo_core.encoding.token_table import EncodedPair, TokenTable
-from dpo_core.preferences.pairs import PreferencePair, chat_answer, chat_prompt, prompt_group
+from dpo_core.preferences.pairs import PreferencePair, chat_prompt, prompt_group
 from dpo_core.preferences.table import PairTable
 
-INFO, WARNING, SEVERE = "info", "warning", "severe"
 Splits = Mapping[str, Sequence[PreferencePair]]
 Tokens = Mapping[str, Sequence[EncodedPair]]
 
@@ -31,28 +35,8 @@ CUT_WARNING, CUT_SEVERE = 0.05, 0.25
 LONGER_WINS_WARNING = 0.65
 ALIKE_WARNING, LARGE_GROUP_WARNING, LEAK_SEVERE = 0.1, 0.2, 0.05
 FEW_PAIRS = 100
-_SHOWN = 5
-
-
-@dataclass(frozen=True)
-class Finding:
-    """One result of a check.
-
-    `number` is a count, or a share in [0, 1] if `is_share`. `message` continues the sentence that the
-    number begins. `places` are locations of examples.
-    """
-
-    code: str
-    severity: str
-    number: float
-    message: str
-    remedy: str = ""
-    places: tuple[str, ...] = ()
-    is_share: bool = False
-
-    def as_dict(self) -> dict[str, Any]:
-        """Return the finding as JSON content."""
-        return {**asdict(self), "places": list(self.places)}
+# A suggested max_tokens keeps this share of pairs uncut, and is a multiple of this number.
+_ENOUGH, _STEP_OF_MAX_TOKENS = 0.99, 64
 
 
 def audit(splits: Splits, tokens: Tokens, max_tokens: int) -> list[Finding]:
@@ -68,42 +52,17 @@ def audit(splits: Splits, tokens: Tokens, max_tokens: int) -> list[Finding]:
     """
     tables = {split: PairTable.of(pairs) for split, pairs in splits.items()}
     encoded = TokenTable.concatenate(map(TokenTable.of, tokens.values()))
-    locations = _Locations(list(tables.values()))
+    locations = Locations(list(tables.values()))
     findings = [
         *_cut(encoded, max_tokens, locations),
         *_longer_wins(encoded),
-        *_repeated(encoded, locations),
-        *_contradicting(tables.values(), locations),
+        *repeats_and_contradictions(tables.values(), locations),
         *_near_duplicates(tables),
         *_indistinct(encoded, locations),
         *_special_words(encoded, locations),
         *_small_splits(tables),
     ]
     return by_severity(findings)
-
-
-class _Locations:
-    """The locations from which pairs were read; indices count over all splits, one after the other."""
-
-    def __init__(self, tables: Sequence[PairTable]) -> None:
-        self.tables = tables
-        self.ends = np.cumsum([len(table) for table in tables])
-
-    def __getitem__(self, index: int) -> str:
-        number = int(np.searchsorted(self.ends, index, side="right"))
-        table = self.tables[number]
-        return location(table[int(index - self.ends[number] + len(table))])
-
-
-def _examples(mask: npt.NDArray[np.bool_], locations: _Locations) -> tuple[str, ...]:
-    """Return the first few locations at which the mask is set."""
-    return tuple(locations[int(i)] for i in np.flatnonzero(mask)[:_SHOWN])
-
-
-def by_severity(findings: Iterable[Finding]) -> list[Finding]:
-    """Return the findings with severe ones first, then warnings, then information."""
-    order = (SEVERE, WARNING, INFO)
-    return sorted(findings, key=lambda finding: order.index(finding.severity))
 
 
 def length_percentiles(encoded: TokenTable) -> dict[str, dict[str, float]]:
@@ -115,103 +74,79 @@ def length_percentiles(encoded: TokenTable) -> dict[str, dict[str, float]]:
     }
 
 
-def location(pair: PreferencePair) -> str:
-    """Return the source and line from which a pair was read."""
-    return f"{pair.source or 'data'}:{pair.line}"
-
-
-def _cut(encoded: TokenTable, max_tokens: int, locations: _Locations) -> Iterator[Finding]:
+def _cut(encoded: TokenTable, max_tokens: int, locations: Locations) -> Iterator[Finding]:
     if not encoded.cut.any():
         return
     share = float(encoded.cut.mean())
-    cuts = encoded.column("cut_prompt") + encoded.column("cut_answers")
-    full = np.sort(encoded.sequence_lengths + cuts)
-    # Both answers' cuts are counted together, so this is enough and may be more than enough.
-    enough = full[math.ceil(0.99 * len(full)) - 1]
     severity = SEVERE if share > CUT_SEVERE else WARNING if share > CUT_WARNING else INFO
     yield Finding(
         "cut",
         severity,
         share,
         f"of pairs are longer than data.max_tokens ({max_tokens}) and are cut",
-        _larger_max_tokens(full, max_tokens, int(enough)),
-        _examples(encoded.cut, locations),
+        _larger_max_tokens(encoded, max_tokens),
+        examples(encoded.cut, locations),
         is_share=True,
     )
 
 
-def _larger_max_tokens(full: npt.NDArray[np.int64], max_tokens: int, enough: int) -> str:
-    """Return a remedy: the share of pairs of these lengths that larger values of max_tokens keep."""
+def _larger_max_tokens(encoded: TokenTable, max_tokens: int) -> str:
+    """Return a remedy: larger values of max_tokens, with the share of pairs that each keeps uncut."""
+    lengths = encoded.uncut_lengths
+    full = np.sort(lengths["prompt"] + np.maximum(lengths["chosen"], lengths["rejected"]))
+    enough = int(full[math.ceil(_ENOUGH * len(full)) - 1])
+    if enough <= max_tokens:
+        every = _rounded_up(int(full[-1]))
+        return f"nothing: they are few; data.max_tokens: {every} would keep all pairs uncut"
+    enough, double = _rounded_up(enough), _rounded_up(2 * max_tokens)
     remedy = f"data.max_tokens: {enough} would keep at least 99 % of all pairs uncut"
-    if 2 * max_tokens < enough:
-        remedy += f", {2 * max_tokens} at least {100 * np.mean(full <= 2 * max_tokens):.0f} %"
+    if double < enough:
+        remedy += f", {double} at least {math.floor(100 * np.mean(full <= double))} %"
     return remedy
 
 
+def _rounded_up(tokens: int) -> int:
+    return math.ceil(tokens / _STEP_OF_MAX_TOKENS) * _STEP_OF_MAX_TOKENS
+
+
 def _longer_wins(encoded: TokenTable) -> Iterator[Finding]:
-    gap = encoded.lengths["chosen"] - encoded.lengths["rejected"]
-    unequal = gap[gap != 0]
-    if not len(unequal):
+    """Report how often the longer answer is chosen, before or after cutting, whichever is worse.
+
+    Training sees the cut answers, and the held-out texts that people read are the whole ones.
+    """
+    before = _share_of_longer(encoded.uncut_lengths)
+    after = _share_of_longer(encoded.lengths)
+    shares = [share for share in (before, after) if share is not None]
+    if not shares:
         return
-    share = float(np.mean(unequal > 0))
-    lopsided = max(share, 1 - share) >= LONGER_WINS_WARNING
-    word = "longer" if share >= 0.5 else "shorter"
-    lengths = np.concatenate([encoded.lengths["chosen"], encoded.lengths["rejected"]])
-    is_chosen = np.repeat([1.0, 0.0], len(encoded))
+    share = max(shares, key=lambda share: abs(share - 0.5))
+    lengths = encoded.lengths if share == after else encoded.uncut_lengths
+    both = np.concatenate([lengths["chosen"], lengths["rejected"]])
+    correlation = np.corrcoef(both, np.repeat([1.0, 0.0], len(encoded)))[0, 1]
+    reached, word = max(share, 1 - share), "longer" if share >= 0.5 else "shorter"
     yield Finding(
         "longer_wins",
-        WARNING if lopsided else INFO,
+        WARNING if reached >= LONGER_WINS_WARNING else INFO,
         share,
-        "of pairs of unequal length have the longer answer as the chosen one: a policy that looks at "
-        f"length alone and prefers the {word} answer reaches {max(share, 1 - share):.2f}; being "
-        f"chosen and being long correlate with {np.corrcoef(lengths, is_chosen)[0, 1]:.2f}",
+        f"of pairs of unequal length have the longer answer as the chosen one{_cuts(before, after)}: "
+        f"a policy that looks at length alone and prefers the {word} answer reaches {reached:.2f}; "
+        f"being chosen and being long correlate with {correlation:.2f}",
         "search length_norm: [none, mean], and read the length slices of every score",
         is_share=True,
     )
 
 
-def _repeated(encoded: TokenTable, locations: _Locations) -> Iterator[Finding]:
-    # The id of the n-th identical pair ends in -n; see number_repeats.
-    repeats = pc.match_substring(encoded.table["id"], "-").to_numpy()
-    count = int(repeats.sum())
-    if count:
-        yield Finding(
-            "repeated",
-            WARNING if count > 0.01 * len(encoded) else INFO,
-            count,
-            "pairs repeat another one word for word; each repetition counts again",
-            "drop them, or give a source a weight instead",
-            _examples(repeats, locations),
-        )
+def _share_of_longer(lengths: Mapping[str, npt.NDArray[np.int64]]) -> float | None:
+    """Return the share of chosen answers that are the longer ones, or None if all lengths are equal."""
+    gap = lengths["chosen"] - lengths["rejected"]
+    return float(np.mean(gap[gap != 0] > 0)) if gap.any() else None
 
 
-def _contradicting(tables: Iterable[PairTable], locations: _Locations) -> Iterator[Finding]:
-    # 64 bits stand for each text, because there may be millions of texts.
-    digests = (digest for table in tables for pair in table for digest in _digests(pair))
-    own, opposite = np.fromiter(digests, np.uint64).reshape(-1, 2).T
-    opposed = np.flatnonzero(np.isin(own, opposite)).tolist()
-    first = {int(own[i]): i for i in reversed(opposed)}
-    both = [(first[int(opposite[j])], j) for j in opposed if first[int(opposite[j])] < j]
-    if both:
-        yield Finding(
-            "contradicting",
-            SEVERE if len(both) > 0.01 * len(own) else WARNING,
-            len(both),
-            "times the same two answers are preferred both ways",
-            "let a majority decide, or drop both",
-            tuple(f"{locations[i]} and {locations[j]}" for i, j in both[:_SHOWN]),
-        )
-
-
-def _digests(pair: PreferencePair) -> tuple[int, int]:
-    """Return a number for the pair as it is, and one for the pair with its answers swapped."""
-    prompt, chosen, rejected = (
-        str(side)
-        for side in (chat_prompt(pair.prompt), chat_answer(pair.chosen), chat_answer(pair.rejected))
-    )
-    texts = (f"{prompt}\0{chosen}\0{rejected}", f"{prompt}\0{rejected}\0{chosen}")
-    one, other = (hashlib.blake2b(t.encode(), digest_size=8).digest() for t in texts)
-    return int.from_bytes(one, "big"), int.from_bytes(other, "big")
+def _cuts(before: float | None, after: float | None) -> str:
+    if before == after:
+        return ""
+    shown = ("none" if share is None else f"{100 * share:.1f} %" for share in (before, after))
+    return " ({} before cutting to data.max_tokens, {} after)".format(*shown)
 
 
 def _near_duplicates(tables: Mapping[str, PairTable]) -> Iterator[Finding]:
@@ -237,7 +172,7 @@ def _near_duplicates(tables: Mapping[str, PairTable]) -> Iterator[Finding]:
             "prompts are nearly the same as another one; those that are count as one in tests and "
             "intervals, so there are fewer different prompts than it seems",
             "drop near duplicates, or collect other prompts",
-            tuple(alike[:_SHOWN]),
+            tuple(alike[:SHOWN]),
         )
     split, group, share = _largest_group(pairs_of)
     if share > LARGE_GROUP_WARNING:
@@ -250,7 +185,7 @@ def _near_duplicates(tables: Mapping[str, PairTable]) -> Iterator[Finding]:
             f"in between, and so in one split ({split}) and one observation of every test",
             "collect other prompts; where many follow one pattern, data.min_similarity: 0.9 keeps "
             "those apart whose words differ",
-            tuple(members[:_SHOWN]),
+            tuple(members[:SHOWN]),
             is_share=True,
         )
 
@@ -274,7 +209,7 @@ def _leaks(tables: Mapping[str, PairTable]) -> Iterator[Finding]:
             "times a held-out prompt is nearly the same as one of another split, which makes results "
             "look better than they are",
             "drop or merge near duplicates",
-            tuple(leaks[:_SHOWN]),
+            tuple(leaks[:SHOWN]),
         )
 
 
@@ -300,7 +235,7 @@ def _largest_group(pairs_of: Mapping[str, Mapping[str, int]]) -> tuple[str, str,
     return split, group, float(count / total)
 
 
-def _indistinct(encoded: TokenTable, locations: _Locations) -> Iterator[Finding]:
+def _indistinct(encoded: TokenTable, locations: Locations) -> Iterator[Finding]:
     same = ~encoded.distinct
     if same.any():
         yield Finding(
@@ -310,11 +245,11 @@ def _indistinct(encoded: TokenTable, locations: _Locations) -> Iterator[Finding]
             "pairs have the same tokens on both sides after cutting; they teach nothing and count as "
             "ties",
             "raise data.max_tokens",
-            _examples(same, locations),
+            examples(same, locations),
         )
 
 
-def _special_words(encoded: TokenTable, locations: _Locations) -> Iterator[Finding]:
+def _special_words(encoded: TokenTable, locations: Locations) -> Iterator[Finding]:
     spelled = encoded.column("special_words") > 0
     if spelled.any():
         yield Finding(
@@ -323,7 +258,7 @@ def _special_words(encoded: TokenTable, locations: _Locations) -> Iterator[Findi
             int(spelled.sum()),
             "pairs spell out special tokens of the tokenizer; these are kept as plain text",
             "check whether they are left-over markup or an attempt to inject a turn",
-            _examples(spelled, locations),
+            examples(spelled, locations),
         )
 
 

@@ -10,7 +10,7 @@ from collections.abc import Callable, Collection, Iterator, Mapping
 import numpy as np
 import numpy.typing as npt
 
-from dpo_core.audit.pair_checks import INFO, WARNING, Finding
+from dpo_core.audit.findings import INFO, WARNING, Finding
 from dpo_core.encoding.token_table import TokenTable
 
 Mask = npt.NDArray[np.bool_]

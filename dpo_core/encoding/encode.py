@@ -266,6 +266,7 @@ def truncate(pair: EncodedPair, max_tokens: int) -> EncodedPair:
         rejected=rejected,
         cut_prompt=len(pair.prompt) - prompt_kept,
         cut_answers=len(pair.chosen) - len(chosen) + len(pair.rejected) - len(rejected),
+        cut_chosen=len(pair.chosen) - len(chosen),
     )
 
 

@@ -24,7 +24,7 @@ PARTS = ("prompt", "chosen", "rejected")
 
 @dataclass(frozen=True)
 class EncodedPair:
-    """The token ids of one pair; `cut_prompt` and `cut_answers` count tokens that truncation removed."""
+    """The token ids of one pair; `cut_…` count tokens that truncation removed."""
 
     id: str
     prompt: TokenIds
@@ -36,6 +36,8 @@ class EncodedPair:
     special_words: int = 0  # special tokens that the texts spell out and that are encoded as text
     source: str | None = None
     category: str | None = None
+    cut_chosen: int = 0
+    """Those of `cut_answers` that were removed from the chosen answer."""
 
     @property
     def tokens(self) -> int:
@@ -76,7 +78,7 @@ class TokenTable(Sequence[EncodedPair]):
     """Encoded pairs in an Arrow table; a pair is built when it is read, and no column is copied."""
 
     def __init__(self, table: pa.Table) -> None:
-        self.table = table
+        self.table = table = _with_later_columns(table)
         self._batches = [_Batch(batch) for batch in table.to_batches()]
         self._ends = np.cumsum([len(batch) for batch in self._batches]).tolist()
 
@@ -156,6 +158,17 @@ class TokenTable(Sequence[EncodedPair]):
         """Return the tokens of prompt and longer answer of each pair, shape (pairs,)."""
         answers: Counts = np.maximum(self.lengths["chosen"], self.lengths["rejected"])
         return self.lengths["prompt"] + answers
+
+    @cached_property
+    def uncut_lengths(self) -> dict[str, Counts]:
+        """Return the tokens that each part had before truncation, by part, each of shape (pairs,)."""
+        cut_chosen = self.column("cut_chosen")
+        removed = {
+            "prompt": self.column("cut_prompt"),
+            "chosen": cut_chosen,
+            "rejected": self.column("cut_answers") - cut_chosen,
+        }
+        return {part: self.lengths[part] + removed[part] for part in PARTS}
 
     @cached_property
     def cut(self) -> npt.NDArray[np.bool_]:
@@ -259,5 +272,15 @@ _SCHEMA = pa.schema(
         "special_words": pa.int32(),
         "source": pa.string(),
         "category": pa.string(),
+        "cut_chosen": pa.int32(),
     }
 )
+
+
+def _with_later_columns(table: pa.Table) -> pa.Table:
+    """Return a table of an earlier version with zeros in the columns that it does not have."""
+    for field in _SCHEMA:
+        if field.name not in table.column_names:
+            zeros = pa.array(np.zeros(table.num_rows, field.type.to_pandas_dtype()))
+            table = table.append_column(field, zeros)
+    return table

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dpo_core.audit.pair_checks import Finding
+from dpo_core.audit.findings import Finding
 from dpo_core.errors import SettingsError
 from dpo_core.storage.store import Store
 from sweeps.config.schema import SweepConfig

@@ -12,7 +12,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from dpo_core.audit.pair_checks import Finding, audit
+from dpo_core.audit.findings import Finding
+from dpo_core.audit.pair_checks import audit
 from dpo_core.preferences import LoadedData, PreferenceSplits
 from dpo_core.storage.store import Store
 from sweeps.config.schema import SweepConfig

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections import Counter
 
-from dpo_core.audit.pair_checks import INFO, by_severity, location
+from dpo_core.audit.findings import INFO, by_severity, location
 from dpo_core.encoding.packing import pack
 from dpo_core.encoding.token_table import encoding_report
 from dpo_core.settings import DEFAULT_ROW_TOKENS

@@ -18,7 +18,8 @@ from typing import cast
 import numpy as np
 import numpy.typing as npt
 
-from dpo_core.audit.pair_checks import SEVERE, WARNING, Finding, by_severity, length_percentiles
+from dpo_core.audit.findings import SEVERE, WARNING, Finding, by_severity
+from dpo_core.audit.pair_checks import length_percentiles
 from dpo_core.encoding.token_table import TokenTable
 from dpo_core.preferences import PairTable, PreferenceSplits
 from dpo_core.preferences.messages import EMPTY_ANSWER

@@ -10,7 +10,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from dpo_core.audit.pair_checks import location
+from dpo_core.audit.findings import location
 from dpo_core.encoding import encode
 from dpo_core.encoding.token_table import TokenTable
 from dpo_core.errors import SettingsError

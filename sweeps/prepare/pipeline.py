@@ -14,7 +14,8 @@ from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from dpo_core.audit.pair_checks import Finding, audit, location
+from dpo_core.audit.findings import Finding, location
+from dpo_core.audit.pair_checks import audit
 from dpo_core.audit.reference_checks import reference_findings
 from dpo_core.encoding import encode
 from dpo_core.encoding.token_table import TokenTable, encoding_report

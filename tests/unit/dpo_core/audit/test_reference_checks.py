@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from dpo_core.audit.pair_checks import INFO, WARNING
+from dpo_core.audit.findings import INFO, WARNING
 from dpo_core.audit.reference_checks import reference_findings
 from dpo_core.encoding.token_table import EncodedPair, TokenTable
 from tests.support.toys import toy_encoded

@@ -198,6 +198,7 @@ def test_truncation_rules(prompt: Any, chosen: Any, rejected: Any, max_tokens: i
     assert cut.chosen == pair.chosen[: len(cut.chosen)] != ()
     assert cut.rejected == pair.rejected[: len(cut.rejected)] != ()
     assert cut.cut_prompt == len(pair.prompt) - len(cut.prompt)
+    assert cut.cut_chosen == len(pair.chosen) - len(cut.chosen)
     assert cut.cut_answers == sum(
         len(before) - len(after)
         for before, after in ((pair.chosen, cut.chosen), (pair.rejected, cut.rejected))

@@ -61,6 +61,22 @@ def test_an_indistinct_pair_is_known_as_such() -> None:
     )
 
 
+def test_lengths_before_cutting() -> None:
+    cut = EncodedPair("cut", (1,), (2, 3), (4,), cut_prompt=5, cut_answers=7, cut_chosen=3)
+    lengths = TokenTable.of([cut]).uncut_lengths
+    assert {part: column.tolist() for part, column in lengths.items()} == {
+        "prompt": [6],
+        "chosen": [5],
+        "rejected": [5],
+    }
+
+
+def test_a_table_of_an_earlier_version_lacks_later_columns(table: TokenTable) -> None:
+    earlier = TokenTable(table.table.drop_columns(["cut_chosen"]))
+    assert list(earlier) == MANY
+    assert earlier.fingerprint() == table.fingerprint()
+
+
 def test_the_fingerprint_moves_with_content_id_and_order() -> None:
     first, second = MANY[:2]
     swapped = replace(first, chosen=first.rejected, rejected=first.chosen)

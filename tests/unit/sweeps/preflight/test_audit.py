@@ -8,7 +8,7 @@ from pathlib import Path
 
 import yaml
 
-from dpo_core.audit.pair_checks import SEVERE
+from dpo_core.audit.findings import SEVERE
 from tests.support.in_process import command
 from tests.support.toys import toy_pairs
 

@@ -1,0 +1,108 @@
+"""Pairs of which another says the same, or the opposite, by `preferences.normalization`.
+
+Tested in tests/unit/dpo_core/audit/test_pair_checks.py.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Iterator, Sequence
+from typing import NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from dpo_core.audit.findings import INFO, SEVERE, SHOWN, WARNING, Finding, Locations, examples
+from dpo_core.preferences.normalization import normalize_turns
+from dpo_core.preferences.pairs import PreferencePair, chat_answer, chat_prompt
+from dpo_core.preferences.table import PairTable
+
+MANY = 0.01
+_BLINDNESS = "case, white space and punctuation at the end aside"
+_Numbers = npt.NDArray[np.int64]
+
+
+class _Contents(NamedTuple):
+    """A number for the content of each pair, and for the same with its answers swapped."""
+
+    own: _Numbers
+    opposite: _Numbers
+
+
+def repeats_and_contradictions(
+    tables: Iterable[PairTable], locations: Locations
+) -> Iterator[Finding]:
+    """Report pairs that repeat or contradict an earlier one, and those whose answers are the same.
+
+    Args:
+        tables: The pairs of each split.
+        locations: Where they were read.
+
+    Yields:
+        At most one finding of each kind.
+    """
+    # Hashes of 64 bits stand for the texts, of which there may be millions.
+    numbers = (number for table in tables for pair in table for number in _numbers(pair))
+    own, opposite = np.fromiter(numbers, np.int64).reshape(-1, 2).T
+    contents, is_same = _Contents(own, opposite), own == opposite
+    yield from _repeats(contents, locations)
+    yield from _contradictions(contents, is_same, locations)
+    yield from _same_words(is_same, locations)
+
+
+def _repeats(contents: _Contents, locations: Locations) -> Iterator[Finding]:
+    is_repeat = np.ones(len(contents.own), np.bool_)
+    is_repeat[np.unique(contents.own, return_index=True)[1]] = False
+    count = int(is_repeat.sum())
+    if count:
+        yield Finding(
+            "repeated",
+            WARNING if count > MANY * len(is_repeat) else INFO,
+            count,
+            f"pairs repeat another one, {_BLINDNESS}; each repetition counts again",
+            "drop them, or give a source a weight instead",
+            examples(is_repeat, locations),
+        )
+
+
+def _contradictions(
+    contents: _Contents, is_same: npt.NDArray[np.bool_], locations: Locations
+) -> Iterator[Finding]:
+    own, opposite = contents
+    opposed = np.flatnonzero(np.isin(own, opposite) & ~is_same).tolist()
+    first = {int(own[i]): i for i in reversed(opposed)}
+    both = [(first[int(opposite[j])], j) for j in opposed if first[int(opposite[j])] < j]
+    if both:
+        yield Finding(
+            "contradicting",
+            SEVERE if len(both) > MANY * len(own) else WARNING,
+            len(both),
+            f"times the same two answers are preferred both ways, {_BLINDNESS}",
+            "let a majority decide, or drop both",
+            tuple(f"{locations[i]} and {locations[j]}" for i, j in both[:SHOWN]),
+        )
+
+
+def _same_words(is_same: npt.NDArray[np.bool_], locations: Locations) -> Iterator[Finding]:
+    count = int(is_same.sum())
+    if count:
+        yield Finding(
+            "same_words",
+            WARNING if count > MANY * len(is_same) else INFO,
+            count,
+            f"pairs have the same two answers, {_BLINDNESS}; they teach how to write the words, not "
+            "which to choose",
+            "nothing if that is what you want; otherwise drop them",
+            examples(is_same, locations),
+        )
+
+
+def _numbers(pair: PreferencePair) -> tuple[int, int]:
+    """Return a number for the pair as it is, and one for the pair with its answers swapped."""
+    prompt: Sequence[str] = [normalize_turns(chat_prompt(pair.prompt))]
+    if pair.tools or pair.template_kwargs:
+        prompt = [*prompt, json.dumps([pair.tools, pair.template_kwargs], sort_keys=True)]
+    chosen, rejected = (
+        normalize_turns(chat_answer(answer)) for answer in (pair.chosen, pair.rejected)
+    )
+    return hash((*prompt, chosen, rejected)), hash((*prompt, rejected, chosen))
