@@ -62,16 +62,49 @@ class ModelSettings(Settings):
     attention: Literal["auto", "sdpa", "eager"] = "auto"
 
 
-class SourceSettings(Settings):
+HUB = "hf://"
+
+
+class ReadingSettings(Settings):
+    """Keys that say which files of a source are read, and which of their rows."""
+
+    split: str = "train"
+    """The split to read of a folder or hub data set."""
+    subset: str | None = Field(None, min_length=1)
+    """The data set to read of a folder or hub repository that holds several."""
+    data_files: str | list[str] | None = Field(None, min_length=1)
+    """Names or patterns of the files to read of a folder or hub repository."""
+    revision: str | None = Field(None, min_length=1)
+    """The branch, tag or commit of a hub repository."""
+    limit: int | None = Field(None, ge=1)
+    """The most rows to read: the first ones, so that rows appended later change none of them."""
+
+    @model_validator(mode="after")
+    def _names_files_once(self) -> ReadingSettings:
+        if self.data_files and (self.split != "train" or self.subset):
+            raise ValueError(
+                "data_files names the files to read, so leave split and subset out beside it"
+            )
+        return self
+
+
+def check_revision(path: str, revision: str | None) -> None:
+    """Raise ValueError if a revision is given for a path that is not one of the hub."""
+    if revision is not None and not path.startswith(HUB):
+        raise ValueError(
+            f"revision {revision!r} is of a hub data set, but path {path!r} is a local one; write "
+            f"{HUB}owner/name, or leave revision out"
+        )
+
+
+class SourceSettings(ReadingSettings):
     """One of several sources of pairs."""
 
     name: str | None = Field(None, min_length=1)
     """The label of this source in results; null: the last part of the path, without its ending."""
     path: str = Field(min_length=1)
-    """A .jsonl, .json, .parquet or .csv file, a `datasets` directory, or a hub id."""
+    """A data file, a folder of them, a saved `datasets` directory, or `hf://owner/name`."""
     kind: Literal["pairs", "rankings", "red_team", "golden"] = "pairs"
-    split: str = "train"
-    """The split of a `datasets` directory or hub data set to read."""
     weight: float | None = Field(None, gt=0)
     """Its share of the training batches, relative to the other sources' weights; null: proportional to
     its number of pairs."""
@@ -85,7 +118,18 @@ class SourceSettings(Settings):
     @property
     def label(self) -> str:
         """Return the name that results show for this source."""
-        return self.name or re.sub(r"\.[^.]*$", "", self.path.rstrip("/").rpartition("/")[2])
+        if self.name:
+            return self.name
+        last = self.path.rstrip("/").rpartition("/")[2]
+        if self.path.startswith(HUB):
+            last = last.partition("@")[0]
+        name = re.sub(r"\.[^.]*$", "", re.sub(r"\.(gz|zst)$", "", last))
+        return "-".join([name, *(self.subset or "").split("/")]) if self.subset else name
+
+    @model_validator(mode="after")
+    def _revision_of_the_hub(self) -> SourceSettings:
+        check_revision(self.path, self.revision)
+        return self
 
 
 class GenerationSettings(Settings):
@@ -96,13 +140,11 @@ class GenerationSettings(Settings):
     """Sampling temperature; 0 takes the likeliest token each time."""
 
 
-class DataSettings(Settings):
+class DataSettings(ReadingSettings):
     """Preference pairs, and how they are split by prompt group."""
 
     path: str | None = Field(None, min_length=1)
-    """A .jsonl, .json, .parquet or .csv file, a `datasets` directory, or a hub id."""
-    split: str = "train"
-    """The split of a `datasets` directory or hub data set to read."""
+    """A data file, a folder of them, a saved `datasets` directory, or `hf://owner/name`."""
     sources: list[SourceSettings] = []
     """Several sources, or another kind of source than pairs; replaces `path`."""
     max_tokens: int = Field(1024, ge=16)
@@ -110,6 +152,10 @@ class DataSettings(Settings):
     first."""
     select_fraction: Fraction = 0.2
     final_fraction: Fraction = 0.2
+    select_pairs: int | None = Field(2000, ge=1)
+    """The most pairs of the select split, or null; prompt groups beyond it go to train."""
+    final_pairs: int | None = Field(2000, ge=1)
+    """The most pairs of the final split, or null; prompt groups beyond it go to train."""
     select_path: str | None = Field(None, min_length=1)
     """A source with the pairs of the select split, which replaces the fraction; read like `path`."""
     final_path: str | None = Field(None, min_length=1)
@@ -131,7 +177,8 @@ class DataSettings(Settings):
         """Return the sources of pairs, also when the user gave just a path."""
         if self.path is None:
             return self.sources
-        return [SourceSettings(path=self.path, split=self.split)]
+        reading = {key: getattr(self, key) for key in ReadingSettings.model_fields}
+        return [SourceSettings(path=self.path, **reading)]
 
     @property
     def weights(self) -> dict[str, float]:
@@ -148,6 +195,15 @@ class DataSettings(Settings):
     def _consistent_sources(self) -> DataSettings:
         if (self.path is None) == (not self.sources):
             raise ValueError("give either path (one source of pairs) or sources, and not both")
+        if self.path is not None:
+            check_revision(self.path, self.revision)
+        names = [
+            name for name in ("subset", "data_files", "revision", "limit") if getattr(self, name)
+        ]
+        if self.sources and names:
+            raise ValueError(
+                f"{names[0]} is of one source; give it to each of sources that needs it"
+            )
         labels = [source.label for source in self.sources]
         twice = next((label for label in labels if labels.count(label) > 1), None)
         if twice is not None:

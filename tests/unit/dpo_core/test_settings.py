@@ -84,6 +84,12 @@ def test_evaluations_are_distinct_even_and_end_with_training(steps: int, evaluat
         ({"sources": [{"path": "a", "weight": 1.0}, {"path": "b"}]}, "every source a weight"),
         ({"sources": [{"path": "a", "weight": 0.0}]}, "greater than 0"),
         ({"sources": [{"path": "a", "kind": "golden_eggs"}]}, "Input should be"),
+        ({"sources": [{"path": "a"}], "limit": 5}, "limit is of one source; give it to each of"),
+        ({"path": "a", "revision": "v1"}, "'v1' is of a hub data set, but path 'a' is a local one"),
+        ({"sources": [{"path": "a", "revision": "v1"}]}, "'v1' is of a hub data set"),
+        ({"path": "a", "data_files": "b", "split": "test"}, "leave split and subset out beside it"),
+        ({"path": "a", "data_files": []}, "at least 1 item"),
+        ({"path": "a", "limit": 0}, "greater than or equal to 1"),
     ],
 )
 def test_sources_that_contradict_each_other_are_refused(data: dict[str, Any], message: str) -> None:
@@ -99,5 +105,21 @@ def test_labels_and_weights() -> None:
         ]
     )
     assert data.weights == {"humans.v2": 2.0, "red-team": 1.0}
+    labels = {
+        "a/pairs.jsonl.gz": "pairs",
+        "hf://owner/name": "name",
+        "hf://owner/name@v1": "name",
+        "hf://owner/name@v1/data/helpful.jsonl.zst": "helpful",
+    }
+    assert {path: SourceSettings(path=path).label for path in labels} == labels
+    assert SourceSettings(path="hf://a/hh", subset="a/b").label == "hh-a-b"
     assert DataSettings(path="a.jsonl").weights == {}
     assert [s.label for s in DataSettings(path="a.jsonl").all_sources] == ["a"]
+
+
+def test_one_source_has_the_keys_of_the_whole() -> None:
+    keys: dict[str, Any] = {"split": "test", "subset": "helpful", "revision": "v1", "limit": 7}
+    data = DataSettings(path="hf://owner/name", **keys)
+    assert data.all_sources == [SourceSettings(path="hf://owner/name", **keys)]
+    files = DataSettings(path="folder", data_files=["a", "b"])
+    assert files.all_sources == [SourceSettings(path="folder", data_files=["a", "b"])]
