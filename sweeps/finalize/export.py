@@ -13,9 +13,9 @@ from pathlib import Path
 
 from dpo_core.errors import UserError
 from dpo_core.evaluation.outcomes import Outcomes, read_outcomes_if_whole, write_outcomes
-from dpo_core.settings import ModelSettings
+from dpo_core.settings import FLOAT32, ModelSettings
 from sweeps.finalize.score_policy import score_policy
-from sweeps.finalize.stored_margins import FLOAT32, LARGEST_LOSS, SelectMargins, share_lost
+from sweeps.finalize.stored_margins import LARGEST_LOSS, SelectMargins, share_lost
 from sweeps.run_dir import json_files
 from sweeps.run_dir.config_file import read_config
 from sweeps.run_dir.exported import (

@@ -14,10 +14,9 @@ from typing import TYPE_CHECKING
 from dpo_core.encoding.encode import tokenizer_fingerprint
 from dpo_core.errors import ModelError, SettingsError
 from dpo_core.evaluation.outcomes import read_outcomes_if_whole, write_outcomes
-from dpo_core.settings import LoraSettings, ModelSettings
+from dpo_core.settings import FLOAT32, LoraSettings, ModelSettings
 from sweeps.config.schema import SweepConfig
 from sweeps.finalize.score_policy import score_policy
-from sweeps.finalize.stored_margins import FLOAT32
 from sweeps.ray_runtime.remote_call import RemoteCall
 from sweeps.run_dir.config_file import read_config
 from sweeps.run_dir.exported import ADAPTER, CONFIG, ExportedModel

@@ -14,7 +14,7 @@ import numpy as np
 from dpo_core.encoding.token_table import EncodedPair
 from dpo_core.evaluation.outcomes import TIE_NATS, Floats, build_outcomes
 from dpo_core.scoring.reference_cache import Columns
-from dpo_core.settings import ModelSettings
+from dpo_core.settings import FLOAT32, ModelSettings
 from sweeps.finalize.score_policy import score_columns
 from sweeps.run_dir.config_file import read_config
 from sweeps.run_dir.outcome_files import read_outcomes_of
@@ -23,7 +23,6 @@ from sweeps.run_dir.prepared import Prepared, read_encoded, read_reference
 
 LARGEST_LOSS = 0.02
 """The share of the margins that storing may lose before another dtype is taken, or a warning given."""
-FLOAT32 = "float32"
 
 
 def share_lost(chosen: Floats, stored: Floats) -> float:

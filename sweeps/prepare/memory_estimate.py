@@ -5,7 +5,7 @@ Tested in tests/unit/sweeps/preflight/test_plan.py.
 
 from __future__ import annotations
 
-from dpo_core.settings import ModelSettings
+from dpo_core.settings import FLOAT32, ModelSettings
 from sweeps.config.schema import SweepConfig
 
 
@@ -42,11 +42,13 @@ def count_parameters(model: ModelSettings) -> dict[str, int]:
 
 
 def memory_bytes(config: SweepConfig, parameters: dict[str, int], row_tokens: int) -> int:
-    """Estimate the memory of a training step, in bytes.
+    """Estimate the memory of a training step or of scoring, whichever is larger, in bytes.
 
     It counts the weights, the gradients and two AdamW moments of what is trained, the activations of
     one row (about 34 values per token, layer and hidden unit, arXiv:2205.05198), and twice the logits
-    of a piece of its answers. There is no reference model in memory.
+    of a piece of its answers. Scoring has no activations to keep, but where it is in float32 and the
+    weights are not, it has copies of the embeddings, of the head and of one layer. There is no
+    reference model in memory.
 
     Args:
         config: the sweep: its dtype, adapter and gradient checkpointing.
@@ -58,10 +60,22 @@ def memory_bytes(config: SweepConfig, parameters: dict[str, int], row_tokens: in
     """
     from dpo_core.ops.fused_head import PIECE_VALUES
 
-    width = 4 if config.model.adapter is None or config.model.dtype == "float32" else 2
+    width = 4 if config.model.adapter is None or config.model.dtype == FLOAT32 else 2
     weights = parameters["total"] * width
     training = parameters["trained"] * 3 * 4
     layers = 2 if config.training.gradient_checkpointing else parameters["layers"]
     activations = 34 * row_tokens * parameters["hidden"] * layers * width // 2
     logits = 2 * min(row_tokens * parameters["vocabulary"], PIECE_VALUES) * 4
-    return int(weights + training + activations + logits)
+    copies = _float32_copies(parameters) if width < 4 and _may_score_in_float32(config) else 0
+    return int(weights + training + logits + max(activations, copies))
+
+
+def _may_score_in_float32(config: SweepConfig) -> bool:
+    return config.selection.score_dtype != "model"
+
+
+def _float32_copies(parameters: dict[str, int]) -> int:
+    """Return the bytes of embeddings, head and one layer in float32."""
+    embeddings = parameters["vocabulary"] * parameters["hidden"]
+    layer = max(0, parameters["total"] - embeddings) // max(1, parameters["layers"])
+    return 4 * (2 * embeddings + layer)

@@ -184,6 +184,12 @@ def test_memory(config) -> None:
     assert memory_bytes(config(), parameters, 16) == by_hand
     half = memory_bytes(config("model.dtype=bfloat16"), parameters, 16)
     assert half == 2000 + 1200 + 8704 + 6400
+    # Scoring a bfloat16 model in float32 copies embeddings and head, 2 · 50 · 8, and one layer, 600 / 2,
+    # to 4 bytes each, which is more than what a short row activates, 34 · 4 · 8 · 2.
+    scored = memory_bytes(config("model.dtype=bfloat16"), parameters, 4)
+    assert scored == 2000 + 1200 + 4400 + 1600
+    as_trained = config("model.dtype=bfloat16", "selection.score_dtype=model")
+    assert memory_bytes(as_trained, parameters, 4) == 2000 + 1200 + 2176 + 1600
     # Trained weights stay in float32, whatever the dtype.
     full = config("model.dtype=bfloat16", "model.adapter=null")
     assert memory_bytes(full, parameters, 16) == by_hand
