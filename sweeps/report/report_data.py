@@ -35,7 +35,6 @@ from sweeps.search.pending_trials import read_point
 from sweeps.selection.candidates import CandidateRules
 from sweeps.selection.leaderboard import trial_rows
 from sweeps.selection.ordering import best_checkpoint
-from sweeps.selection.split_scores import interval_of_counts
 from sweeps.selection.verdict import role_of_choice
 
 _MOST_WORST_PAIRS = 3
@@ -120,16 +119,15 @@ class ReportData:
     def bounds_of(self, row: TrialJson) -> tuple[float, float] | None:
         """Return the 95 % interval of the accuracy of a trial's best checkpoint, in [0, 1].
 
-        It respects groups once candidates are in selection.json; None where nothing was evaluated.
+        None until the candidates are in selection.json: counts alone do not tell which pairs go
+        together, and an interval as if none did would be too narrow.
         """
-        if not row["counts"]:
-            return None
         for candidate in self.selection.get("candidates") or []:
             is_best = (candidate["trial"], candidate["step"]) == (row["trial"], row["step"])
             if is_best and "interval" in candidate:
                 low, high = candidate["interval"]
                 return low, high
-        return interval_of_counts(row["counts"])
+        return None
 
     @cached_property
     def highlighted_trials(self) -> frozenset[str]:

@@ -59,14 +59,6 @@ def split_scores(
     }
 
 
-def interval_of_counts(counts: Mapping[str, int]) -> tuple[float, float]:
-    """Return the 95 % interval of the accuracy of `correct`, `ties` and `total` independent pairs."""
-    wrong = counts["total"] - counts["correct"] - counts["ties"]
-    scores = np.repeat([1.0, 0.5, 0.0], [counts["correct"], counts["ties"], wrong])
-    [[low, high]] = accuracy_intervals(scores[None], _alone(len(scores))).tolist()
-    return low, high
-
-
 def reference_scores(
     outcomes: Outcomes, objective: str, groups: Groups | None = None
 ) -> ScoresJson:

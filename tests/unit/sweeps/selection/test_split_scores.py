@@ -9,7 +9,6 @@ from scipy.stats import beta
 
 from dpo_core.evaluation.outcomes import label_slices
 from sweeps.selection.split_scores import (
-    interval_of_counts,
     pair_scores,
     reference_scores,
     split_scores,
@@ -74,11 +73,6 @@ def test_pairs_that_go_together_widen_the_interval() -> None:
     scores = pair_scores(outcomes(), REWARD)
     assert grouped == accuracy_intervals(scores[None], groups)[0].tolist()
     assert grouped[0] < split_scores(outcomes(), REWARD)["interval"][0]
-
-
-def test_the_interval_of_counts_is_that_of_pairs_alone() -> None:
-    counts = {"correct": 3, "ties": 1, "total": 5}
-    assert list(interval_of_counts(counts)) == split_scores(outcomes(), REWARD)["interval"]
 
 
 def test_the_reference_has_no_interval_around_its_constant() -> None:
