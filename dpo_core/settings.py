@@ -114,6 +114,8 @@ class SourceSettings(ReadingSettings):
     """The most pairs that one prompt of rankings or red-team responses gives."""
     min_gap: float = Field(0.0, ge=0)
     """The smallest difference of mean score (or rank) that makes two ranked responses a pair."""
+    format: Literal["dialogue", "rendered"] | None = None
+    """How its texts are already formatted; null: as `data.format` says."""
 
     @property
     def label(self) -> str:
@@ -167,8 +169,9 @@ class DataSettings(ReadingSettings):
     """`skip` leaves out a row that cannot be read or makes no pair, and reports it."""
     special_tokens: Literal["as_text", "keep"] = "as_text"
     """`as_text` encodes a special token that the data spells out as plain text; `keep`, as the token."""
-    format: Literal["auto", "chat", "text"] = "auto"
-    """`auto` turns each string into one chat turn if the tokenizer has a chat template."""
+    format: Literal["auto", "chat", "text", "dialogue", "rendered"] = "auto"
+    """`auto` turns each string into one chat turn if the tokenizer has a chat template. `dialogue` and
+    `rendered` read messages from texts that speakers' names or a chat template have formatted."""
     quiet_findings: list[str] = []
     """Codes of the audit's findings that a run does not print; `audit` and the report have them."""
 
@@ -176,9 +179,14 @@ class DataSettings(ReadingSettings):
     def all_sources(self) -> list[SourceSettings]:
         """Return the sources of pairs, also when the user gave just a path."""
         if self.path is None:
-            return self.sources
+            return [self._with_format(source) for source in self.sources]
         reading = {key: getattr(self, key) for key in ReadingSettings.model_fields}
-        return [SourceSettings(path=self.path, **reading)]
+        return [self._with_format(SourceSettings(path=self.path, **reading))]
+
+    def _with_format(self, source: SourceSettings) -> SourceSettings:
+        if source.format or self.format not in ("dialogue", "rendered"):
+            return source
+        return source.model_copy(update={"format": self.format})
 
     @property
     def weights(self) -> dict[str, float]:
@@ -189,7 +197,11 @@ class DataSettings(ReadingSettings):
     def fixed_splits(self) -> dict[str, SourceSettings]:
         """Return the source of each split that is read from its own file, by split."""
         paths = {"select": self.select_path, "final": self.final_path}
-        return {name: SourceSettings(path=path) for name, path in paths.items() if path}
+        return {
+            name: self._with_format(SourceSettings(path=path))
+            for name, path in paths.items()
+            if path
+        }
 
     @model_validator(mode="after")
     def _consistent_sources(self) -> DataSettings:

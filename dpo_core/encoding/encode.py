@@ -82,16 +82,16 @@ def prompt_tokens(
 def uses_chat_template(tokenizer: PreTrainedTokenizerBase, format: str) -> bool:
     """Return whether string prompts become chat turns.
 
-    They do if `format` is "chat", or if it is "auto" and the tokenizer has a chat template. Raises
-    DataError if it is "chat" and the tokenizer has none.
+    They do not if `format` is "text", nor if it is "auto" and the tokenizer has no chat template. Raises
+    DataError if it is another and the tokenizer has none.
     """
     has_template = getattr(tokenizer, "chat_template", None) is not None
-    if format == "chat" and not has_template:
+    if format not in ("auto", "text") and not has_template:
         raise DataError(
-            "data.format: chat needs a tokenizer with a chat template and this one has none; "
+            f"data.format: {format} needs a tokenizer with a chat template and this one has none; "
             "use a chat model or data.format: text"
         )
-    return format == "chat" or (format == "auto" and has_template)
+    return format != "text" and has_template
 
 
 def tokenizer_fingerprint(tokenizer: PreTrainedTokenizerBase) -> str:

@@ -5,11 +5,9 @@ r"""Dialogues written as plain text, in the notation of Anthropic's hh-rlhf data
 
 from __future__ import annotations
 
-import re
-
-from dpo_core.preferences.messages import Turns, assistant, user
-
-_SPEAKER = re.compile(r"\n\n(Human|Assistant):")
+from dpo_core.preferences.formatted.markups import HUMAN_ASSISTANT
+from dpo_core.preferences.formatted.parse import parse_whole
+from dpo_core.preferences.messages import Turns
 
 
 def parse_dialogue(text: str) -> Turns | None:
@@ -17,11 +15,4 @@ def parse_dialogue(text: str) -> Turns | None:
 
     White space around a turn belongs to the notation and is removed.
     """
-    before, *parts = _SPEAKER.split(text)
-    if before or not parts or parts[0] != "Human":
-        return None
-    speakers, contents = parts[::2], parts[1::2]
-    return tuple(
-        (user if speaker == "Human" else assistant)(content.strip())
-        for speaker, content in zip(speakers, contents, strict=True)
-    )
+    return parse_whole(text, HUMAN_ASSISTANT) if text.startswith("\n\nHuman:") else None

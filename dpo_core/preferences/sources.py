@@ -10,6 +10,7 @@ from typing import TypeVar
 from dpo_core.errors import DataError
 from dpo_core.preferences.files.readers import Record
 from dpo_core.preferences.files.source_records import source_records
+from dpo_core.preferences.formatted.rows import read_formatted
 from dpo_core.preferences.golden import read_golden
 from dpo_core.preferences.messages import preview
 from dpo_core.preferences.pairs import PreferencePair, number_repeats
@@ -41,7 +42,7 @@ def load_data(sources: Sequence[SourceSettings], *, skip_bad_rows: bool = False)
     skipped: list[str] = []
 
     def pairs_of(source: SourceSettings) -> Iterator[PreferencePair]:
-        rows = _RowReader(source_records(source.path, source.split), skip_bad_rows, skipped)
+        rows = _RowReader(_records(source), skip_bad_rows, skipped)
         skipped_before, empty = len(skipped), True
         for pair in _pairs(source, rows, agreement):
             empty = False
@@ -61,6 +62,11 @@ def load_pairs(path: str, *, split: str = "train") -> list[PreferencePair]:
     named for their split (`train.jsonl`, `test-00000-of-00002.parquet`). Raises DataError.
     """
     return list(load_data([SourceSettings(path=path, split=split)]).pairs)
+
+
+def _records(source: SourceSettings) -> Iterator[Record]:
+    records = source_records(source.path, source.split)
+    return read_formatted(records, source.format, source.path) if source.format else records
 
 
 class _RowReader:
