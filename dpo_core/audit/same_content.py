@@ -5,8 +5,7 @@ Tested in tests/unit/dpo_core/audit/test_pair_checks.py.
 
 from __future__ import annotations
 
-import json
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
 import numpy as np
@@ -14,7 +13,7 @@ import numpy.typing as npt
 
 from dpo_core.audit.findings import INFO, SEVERE, SHOWN, WARNING, Finding, Locations, examples
 from dpo_core.preferences.normalization import normalize_turns
-from dpo_core.preferences.pairs import PreferencePair, chat_answer, chat_prompt
+from dpo_core.preferences.pairs import PreferencePair, chat_answer, normalized_prompt
 from dpo_core.preferences.table import PairTable
 
 MANY = 0.01
@@ -99,10 +98,8 @@ def _same_words(is_same: npt.NDArray[np.bool_], locations: Locations) -> Iterato
 
 def _numbers(pair: PreferencePair) -> tuple[int, int]:
     """Return a number for the pair as it is, and one for the pair with its answers swapped."""
-    prompt: Sequence[str] = [normalize_turns(chat_prompt(pair.prompt))]
-    if pair.tools or pair.template_kwargs:
-        prompt = [*prompt, json.dumps([pair.tools, pair.template_kwargs], sort_keys=True)]
+    prompt = normalized_prompt(pair)
     chosen, rejected = (
         normalize_turns(chat_answer(answer)) for answer in (pair.chosen, pair.rejected)
     )
-    return hash((*prompt, chosen, rejected)), hash((*prompt, rejected, chosen))
+    return hash((prompt, chosen, rejected)), hash((prompt, rejected, chosen))

@@ -15,10 +15,9 @@ from dataclasses import replace
 from dpo_core.errors import DataError
 from dpo_core.preferences.files.readers import Record
 from dpo_core.preferences.messages import content_of, preview
+from dpo_core.preferences.normalization import normalize_text
 from dpo_core.preferences.pairs import PreferencePair, as_chat, chat_answer
-from dpo_core.preferences.parse_row import pair_from_row
-
-_PLACEHOLDER = " (the model's own answer)"
+from dpo_core.preferences.parse_row import OTHER_ANSWER, half_pair
 
 
 def read_golden(record: Record) -> PreferencePair:
@@ -30,14 +29,7 @@ def read_golden(record: Record) -> PreferencePair:
     row, where = record.row, record.where
     if not isinstance(row, Mapping) or not {"prompt", "golden"} <= set(row):
         raise DataError(f"{where}: {preview(row)} must be an object with `prompt` and `golden`")
-    # The checks of a pair need a second answer; this one is removed again.
-    checked: dict[str, object] = {
-        "prompt": row["prompt"],
-        "chosen": row["golden"],
-        "rejected": _PLACEHOLDER,
-        "category": row.get("category"),
-    }
-    return replace(pair_from_row(checked, where=where, line=record.line), rejected=())
+    return half_pair(row, "golden", where=where, line=record.line)
 
 
 def is_unanswered(pair: PreferencePair) -> bool:
@@ -52,7 +44,7 @@ def with_placeholder_answer(pair: PreferencePair) -> PreferencePair:
     """
     chat = as_chat(pair)
     *earlier, last = chat_answer(chat.chosen)
-    longer = {**last, "content": content_of(last) + _PLACEHOLDER}
+    longer = {**last, "content": content_of(last) + OTHER_ANSWER}
     return replace(chat, rejected=(*earlier, longer))
 
 
@@ -62,7 +54,7 @@ def with_model_answer(pair: PreferencePair, answer: str) -> PreferencePair | str
     golden = content_of(chat_answer(chat.chosen)[-1])
     if not answer.strip():
         return f"line {pair.line}: the model answers nothing"
-    if answer.strip() == golden.strip():
+    if normalize_text(answer) == normalize_text(golden):
         return f"line {pair.line}: the model gives the golden answer already"
     if isinstance(pair.prompt, str):
         return replace(pair, rejected=answer)

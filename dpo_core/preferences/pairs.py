@@ -12,6 +12,7 @@ from types import MappingProxyType
 from typing import Any
 
 from dpo_core.preferences.messages import Message, Turns, assistant, content_of, user
+from dpo_core.preferences.normalization import fold, normalize_turns
 
 # Shared, because creating an encoder takes longer than using it.
 _CANONICAL = json.JSONEncoder(ensure_ascii=False, sort_keys=True, separators=(",", ":"))
@@ -140,9 +141,21 @@ def pair_id(
     return _digest(_CANONICAL.encode([prompt, chosen, rejected, *rest]))
 
 
+def normalized_prompt(pair: PreferencePair) -> str:
+    """Return a text that is equal for pairs that ask the same, with the same tools and settings."""
+    asked = normalize_turns(chat_prompt(pair.prompt))
+    if not (pair.tools or pair.template_kwargs):
+        return asked
+    return f"{asked}\0{_CANONICAL.encode([pair.tools, pair.template_kwargs])}"
+
+
 def prompt_group(prompt: Turns) -> str:
-    """Return 16 hex digits for the first user message, whatever its case, width and white space."""
-    return _digest(_folded(_first_message(prompt)))
+    """Return 16 hex digits for the first user message, whatever its case, width and white space.
+
+    `split_pairs` joins prompts that differ in punctuation alone. They keep their own names here, because
+    the names decide the splits and so must be the same in every version.
+    """
+    return _digest(fold(_first_message(prompt)))
 
 
 def normalized_question(prompt: Turns | str) -> str:
@@ -150,7 +163,7 @@ def normalized_question(prompt: Turns | str) -> str:
 
     One of punctuation alone keeps it.
     """
-    folded = _folded(_first_message(chat_prompt(prompt)))
+    folded = fold(_first_message(chat_prompt(prompt)))
     return " ".join(folded.translate(_SPACES).split()) or folded
 
 
@@ -161,12 +174,6 @@ def question_id(question: str) -> str:
 
 def _first_message(prompt: Turns) -> str:
     return next(content_of(message) for message in prompt if message["role"] == "user")
-
-
-def _folded(text: str) -> str:
-    # Casefolding can undo NFKC (and the other way round), hence twice.
-    folded = unicodedata.normalize("NFKC", text).casefold()
-    return " ".join(unicodedata.normalize("NFKC", folded).split())
 
 
 class _PunctuationToSpace(dict[int, str]):

@@ -82,6 +82,53 @@ def pair_from_row(row: Mapping[str, object], *, where: str, line: int = 0) -> Pr
     return replace(pair, weight=weight, margin=margin)
 
 
+SHARED_COLUMNS = (
+    "prompt",
+    "system",
+    "tools",
+    "chat_template_kwargs",
+    "category",
+    "weight",
+    "margin",
+)
+"""Columns that a row of another kind than pairs hands on to its pairs."""
+
+OTHER_ANSWER = " (the model's own answer)"
+"""Stands where a half pair has no answer yet; the ids of golden pairs depend on it."""
+
+
+def shared_values(row: Mapping[str, object]) -> dict[str, object]:
+    """Return what a row of another kind than pairs hands on to its pairs."""
+    return {name: row[name] for name in SHARED_COLUMNS if name in row}
+
+
+def read_answer(answer: object, where: str) -> Turns | str:
+    """Check an answer and return it. Raises DataError, whose message begins with `where`."""
+    content = read_field(answer, where)
+    check_answer(chat_answer(content), where)
+    return content
+
+
+def half_pair(row: Mapping[str, object], name: str, *, where: str, line: int = 0) -> PreferencePair:
+    """Check one answer to the prompt of a row, and return it as a pair without a rejected side.
+
+    Args:
+        row: Values by column, with a prompt.
+        name: The column with the answer.
+        where: File and line of the row; it begins every error message.
+        line: The line or row it was read from, from 1; 0 if from no file.
+
+    Returns:
+        The pair; its id depends on prompt and answer.
+
+    Raises:
+        DataError: The answer is none, or a shared column has a value that it is not for.
+    """
+    # The checks of a pair need a second answer; this one is removed again.
+    sides = {"chosen": read_answer(row[name], f"{where}: {name}"), "rejected": OTHER_ANSWER}
+    return replace(pair_from_row(shared_values(row) | sides, where=where, line=line), rejected=())
+
+
 def _check_columns(row: Mapping[str, object], where: str) -> None:
     missing = [name for name in ("chosen", "rejected") if name not in row]
     columns = ", ".join(map(str, row)) or "none"

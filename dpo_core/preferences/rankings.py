@@ -3,25 +3,40 @@
     {"prompt": "...", "responses": ["a", "b", "c"], "ranks": [2, 1, 3], "annotator": "ann"}
 
 Rank 1 is the best; a larger score is better. Rows with the same prompt and the same responses are
-the rankings of several annotators, and their numbers are averaged. Two responses with equal numbers
-are tied and make no pair.
+the rankings of several annotators, and their numbers are averaged; prompts and responses that differ
+in spelling alone (see `normalization`) are the same. Two responses with equal numbers are tied and
+make no pair.
 """
 
 from __future__ import annotations
 
 import itertools
-import json
 import math
 import statistics
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from dpo_core.errors import DataError
 from dpo_core.preferences.files.readers import Record
-from dpo_core.preferences.messages import check_answer, check_prompt, content_of, preview
-from dpo_core.preferences.pairs import PreferencePair, chat_answer, chat_prompt
-from dpo_core.preferences.parse_row import pair_from_row
-from dpo_core.preferences.read_messages import read_field
+from dpo_core.preferences.messages import preview
+from dpo_core.preferences.normalization import normalize_turns
+from dpo_core.preferences.notes.no_pair import (
+    CAPPED_PAIRS,
+    ONE_RESPONSE,
+    REPEATED,
+    SMALL_GAPS,
+    TIES,
+    NoPair,
+    NoPairCounts,
+)
+from dpo_core.preferences.pairs import PreferencePair, chat_answer, normalized_prompt
+from dpo_core.preferences.parse_row import (
+    half_pair,
+    pair_from_row,
+    read_answer,
+    shared_values,
+)
 
 
 @dataclass(frozen=True)
@@ -29,15 +44,32 @@ class Ranking:
     """One annotator's ranking of the responses to one prompt."""
 
     record: Record
-    responses: dict[str, object]  # by canonical text; a repeated response counts once
-    scores: dict[str, float]  # by canonical text; larger is better
+    prompt: str  # equal for all spellings of the prompt
+    responses: dict[str, object]  # by normalized text; a repeated response counts once
+    scores: dict[str, float]  # by normalized text; larger is better
     ordinal: bool  # made from ranks, so only their order counts
     annotator: str
-    subject: str  # equal for the same prompt and responses, in whatever order
+
+    @property
+    def subject(self) -> tuple[str, ...]:
+        """Return what is equal for the same prompt and responses, in whatever order."""
+        return self.prompt, *sorted(self.responses)
+
+
+class _Comparison(NamedTuple):
+    gap: float
+    ranking: Ranking
+    chosen: str
+    rejected: str
 
 
 def ranking_pairs(
-    rankings: Sequence[Ranking], *, rule: str, pairs_per_prompt: int, min_gap: float
+    rankings: Sequence[Ranking],
+    *,
+    rule: str,
+    pairs_per_prompt: int,
+    min_gap: float,
+    no_pair: NoPairCounts,
 ) -> list[PreferencePair]:
     """Build the preference pairs of all rankings.
 
@@ -47,23 +79,41 @@ def ranking_pairs(
         pairs_per_prompt: The most pairs of one prompt; those with the largest gaps are kept.
         min_gap: The smallest difference of mean score (or mean rank) that makes a pair. A tie never
             makes one.
+        no_pair: Counts the comparisons that make no pair.
 
     Returns:
         Pairs prompt by prompt, those with the largest gap first.
-
-    Raises:
-        DataError: The same responses have ranks in one row and scores in another.
     """
-    pairs = []
+    prompts: dict[str, list[_Comparison]] = {}
     for subject in _by_subject(rankings).values():
-        first, scores = subject[0], _mean_scores(subject)
-        # The sort is stable, so ties keep the order of the row.
-        order = sorted(scores, key=lambda text: -scores[text])
-        gaps = [(scores[a] - scores[b], a, b) for a, b in _pairs_by_rule(order, rule)]
-        wide = [gap for gap in gaps if gap[0] > 0 and gap[0] >= min_gap]
-        wide.sort(key=lambda gap: -gap[0])
-        pairs += [_pair(first, a, b) for _, a, b in wide[:pairs_per_prompt]]
+        comparisons = prompts.setdefault(subject[0].prompt, [])
+        comparisons += _wide_enough(_comparisons(subject, rule), min_gap, no_pair)
+    pairs = []
+    for comparisons in prompts.values():
+        comparisons.sort(key=lambda comparison: -comparison.gap)
+        pairs += [_pair(comparison) for comparison in comparisons[:pairs_per_prompt]]
+        for comparison in comparisons[pairs_per_prompt:]:
+            no_pair.add(CAPPED_PAIRS, comparison.ranking.record.where)
     return pairs
+
+
+def _comparisons(subject: Sequence[Ranking], rule: str) -> Iterable[_Comparison]:
+    first, scores = subject[0], _mean_scores(subject)
+    # The sort is stable, so ties keep the order of the row.
+    order = sorted(scores, key=lambda text: -scores[text])
+    for better, worse in _pairs_by_rule(order, rule):
+        yield _Comparison(scores[better] - scores[worse], first, better, worse)
+
+
+def _wide_enough(
+    comparisons: Iterable[_Comparison], min_gap: float, no_pair: NoPairCounts
+) -> Iterable[_Comparison]:
+    for comparison in comparisons:
+        if comparison.gap > 0 and comparison.gap >= min_gap:
+            yield comparison
+        else:
+            reason = SMALL_GAPS if comparison.gap > 0 else TIES
+            no_pair.add(reason, comparison.ranking.record.where)
 
 
 def annotator_agreement(rankings: Sequence[Ranking]) -> float | None:
@@ -85,7 +135,7 @@ def annotator_agreement(rankings: Sequence[Ranking]) -> float | None:
     ]
     if len({ranking.ordinal for ranking in rankings}) != 1:
         return None
-    units: dict[tuple[str, str], int] = {}
+    units: dict[tuple[tuple[str, ...], str], int] = {}
     raters: dict[str, int] = {}
     values = []
     for ranking in rankings:
@@ -104,14 +154,68 @@ def annotator_agreement(rankings: Sequence[Ranking]) -> float | None:
     return float(krippendorff.alpha(reliability_data=table, level_of_measurement=level))
 
 
+class RankingReader:
+    """Reads the rankings of one source."""
+
+    def __init__(self, no_pair: NoPairCounts) -> None:
+        self.no_pair = no_pair
+        self._first: dict[tuple[str, ...], Ranking] = {}
+
+    def read(self, record: Record) -> Ranking:
+        """Check a record and return its ranking.
+
+        Raises:
+            DataError: It is no ranking, or has ranks where an earlier one of the same responses has
+                scores; the error begins with file and line.
+            NoPair: It has fewer than two different responses.
+        """
+        ranking = read_ranking(record)
+        repeats = len(record.row["responses"]) - len(ranking.responses)
+        self.no_pair.add(REPEATED, record.where, repeats)
+        first = self._first.setdefault(ranking.subject, ranking)
+        if ranking.ordinal != first.ordinal:
+            raise DataError(
+                f"{record.where}: ranks and scores for the same responses as in "
+                f"{first.record.where}; give one kind"
+            )
+        return ranking
+
+
 def read_ranking(record: Record) -> Ranking:
-    """Check a record and return its ranking. Raises DataError that begins with file and line."""
+    """Check a record and return its ranking.
+
+    Raises:
+        DataError: It is no ranking; the error begins with file and line.
+        NoPair: It has fewer than two different responses.
+    """
     row, where = record.row, record.where
     if not isinstance(row, Mapping) or not {"prompt", "responses"} <= set(row):
         raise DataError(
             f"{where}: {preview(row)} must be an object with `prompt`, `responses`, and `ranks` or "
             "`scores`"
         )
+    name, numbers = _numbers(row, where)
+    responses = row["responses"]
+    texts = [
+        normalize_turns(chat_answer(read_answer(response, f"{where}: response {n}")))
+        for n, response in enumerate(responses, 1)
+    ]
+    if len(set(texts)) < 2:
+        raise NoPair(ONE_RESPONSE)
+    half = half_pair({**row, "response 1": responses[0]}, "response 1", where=where)
+    sign = -1.0 if name == "ranks" else 1.0
+    return Ranking(
+        record,
+        normalized_prompt(half),
+        dict(zip(reversed(texts), reversed(responses), strict=True)),
+        {text: sign * _mean_of(text, texts, numbers) for text in dict.fromkeys(texts)},
+        name == "ranks",
+        str(row.get("annotator") or ""),
+    )
+
+
+def _numbers(row: Mapping[str, object], where: str) -> tuple[str, list[float]]:
+    """Return `ranks` or `scores`, whichever the row has, and its numbers, one a response."""
     kinds = [name for name in ("ranks", "scores") if row.get(name) is not None]
     if len(kinds) != 1:
         raise DataError(
@@ -120,8 +224,8 @@ def read_ranking(record: Record) -> Ranking:
         )
     (name,) = kinds
     responses, numbers = row["responses"], row[name]
-    if not isinstance(responses, list) or len(responses) < 2:
-        raise DataError(f"{where}: responses {preview(responses)} must be a list of two or more")
+    if not isinstance(responses, list):
+        raise DataError(f"{where}: responses {preview(responses)} must be a list of answers")
     if not isinstance(numbers, list) or len(numbers) != len(responses):
         raise DataError(
             f"{where}: {name} {preview(numbers)} must be a list of {len(responses)} numbers, one per "
@@ -132,20 +236,7 @@ def read_ranking(record: Record) -> Ranking:
             raise DataError(f"{where}: {name} holds {preview(number)}; give numbers")
         if not math.isfinite(number):
             raise DataError(f"{where}: {name} holds {number}; give finite numbers")
-    prompt = chat_prompt(read_field(row["prompt"], f"{where}: prompt"))
-    check_prompt(prompt, f"{where}: prompt")
-    texts = [
-        _canonical(response, f"{where}: response {n}") for n, response in enumerate(responses, 1)
-    ]
-    sign = -1.0 if name == "ranks" else 1.0
-    return Ranking(
-        record,
-        dict(zip(reversed(texts), reversed(responses), strict=True)),
-        {text: sign * _mean_of(text, texts, numbers) for text in dict.fromkeys(texts)},
-        name == "ranks",
-        str(row.get("annotator") or ""),
-        json.dumps([prompt, sorted(set(texts))], sort_keys=True),
-    )
+    return name, numbers
 
 
 def _mean_of(text: str, texts: Sequence[str], numbers: Sequence[float]) -> float:
@@ -153,8 +244,8 @@ def _mean_of(text: str, texts: Sequence[str], numbers: Sequence[float]) -> float
     return statistics.mean(n for other, n in zip(texts, numbers, strict=True) if other == text)
 
 
-def _by_subject(rankings: Sequence[Ranking]) -> dict[str, list[Ranking]]:
-    by_subject: dict[str, list[Ranking]] = {}
+def _by_subject(rankings: Sequence[Ranking]) -> dict[tuple[str, ...], list[Ranking]]:
+    by_subject: dict[tuple[str, ...], list[Ranking]] = {}
     for ranking in rankings:
         by_subject.setdefault(ranking.subject, []).append(ranking)
     return by_subject
@@ -162,14 +253,7 @@ def _by_subject(rankings: Sequence[Ranking]) -> dict[str, list[Ranking]]:
 
 def _mean_scores(subject: Sequence[Ranking]) -> dict[str, float]:
     """Return each response's mean score over all annotators, in the order of the first row."""
-    first = subject[0]
-    for ranking in subject:
-        if ranking.ordinal != first.ordinal:
-            raise DataError(
-                f"{ranking.record.where}: ranks and scores for the same responses as in "
-                f"{first.record.where}; give one kind"
-            )
-    return {text: statistics.mean(r.scores[text] for r in subject) for text in first.scores}
+    return {text: statistics.mean(r.scores[text] for r in subject) for text in subject[0].scores}
 
 
 def _pairs_by_rule(order: Sequence[str], rule: str) -> Iterable[tuple[str, str]]:
@@ -180,19 +264,11 @@ def _pairs_by_rule(order: Sequence[str], rule: str) -> Iterable[tuple[str, str]]
     return itertools.combinations(order, 2)
 
 
-def _pair(ranking: Ranking, chosen: str, rejected: str) -> PreferencePair:
-    record = ranking.record
+def _pair(comparison: _Comparison) -> PreferencePair:
+    record, responses = comparison.ranking.record, comparison.ranking.responses
     row = {
-        "prompt": record.row["prompt"],
-        "chosen": ranking.responses[chosen],
-        "rejected": ranking.responses[rejected],
-        "category": record.row.get("category"),
+        **shared_values(record.row),
+        "chosen": responses[comparison.chosen],
+        "rejected": responses[comparison.rejected],
     }
     return pair_from_row(row, where=record.where, line=record.line)
-
-
-def _canonical(response: object, where: str) -> str:
-    """Return a text that is equal for equal answers. Raises DataError if the response is no answer."""
-    answer = chat_answer(read_field(response, where))
-    check_answer(answer, where)
-    return json.dumps([{**m, "content": content_of(m).strip()} for m in answer], sort_keys=True)

@@ -2,40 +2,85 @@
 
     {"prompt": "...", "response": "...", "label": "harmful", "category": "weapons"}
 
-A row has one response, labelled `safe` or `harmful`. The pair keeps the category, by which accuracy
-is broken down.
+A row has one response, labelled `safe` or `harmful`. Prompts and responses that differ in spelling
+alone (see `normalization`) are the same. The pair keeps the category, by which accuracy is broken down.
 """
 
 from __future__ import annotations
 
 import itertools
-import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
 
 from dpo_core.errors import DataError
 from dpo_core.preferences.files.readers import Record
-from dpo_core.preferences.messages import check_answer, preview
-from dpo_core.preferences.pairs import PreferencePair, chat_answer
-from dpo_core.preferences.parse_row import pair_from_row
-from dpo_core.preferences.read_messages import read_field
+from dpo_core.preferences.messages import preview
+from dpo_core.preferences.normalization import normalize_turns
+from dpo_core.preferences.notes.no_pair import (
+    BOTH_LABELS,
+    CAPPED_RESPONSES,
+    ONE_SIDE,
+    REPEATED,
+    NoPairCounts,
+)
+from dpo_core.preferences.pairs import PreferencePair, chat_answer, normalized_prompt
+from dpo_core.preferences.parse_row import half_pair, pair_from_row, shared_values
 
 SAFE, HARMFUL = "safe", "harmful"
 
 
-def red_team_pairs(records: Iterable[Record], *, pairs_per_prompt: int) -> list[PreferencePair]:
-    """Return the pairs of each prompt, at most `pairs_per_prompt`, in the order of its rows.
+@dataclass(frozen=True)
+class Labelled:
+    """One labelled response to a prompt."""
 
-    Every response is used once, as far as their numbers allow, before one is used again. Raises
-    DataError when no prompt has responses of both labels.
+    record: Record
+    prompt: str
+    """A text that is equal for all spellings of the prompt."""
+    response: str
+    """A text that is equal for all spellings of the response."""
+
+    @property
+    def label(self) -> str:
+        """Return `safe` or `harmful`."""
+        return str(self.record.row["label"])
+
+
+@dataclass(frozen=True)
+class _Prompt:
+    """The responses to one prompt by label, the first spelling of each."""
+
+    safe: dict[str, Labelled] = field(default_factory=dict)
+    harmful: dict[str, Labelled] = field(default_factory=dict)
+
+
+def red_team_pairs(
+    responses: Iterable[Labelled], *, pairs_per_prompt: int, no_pair: NoPairCounts
+) -> list[PreferencePair]:
+    """Build the pairs of each prompt, in the order of its rows.
+
+    Every response is used once, as far as their numbers allow, before one is used again.
+
+    Args:
+        responses: Labelled responses to any prompts.
+        pairs_per_prompt: The most pairs of one prompt.
+        no_pair: Counts the responses that are in no pair.
+
+    Returns:
+        The pairs, prompt by prompt.
+
+    Raises:
+        DataError: No prompt has responses of both labels.
     """
-    prompts: dict[str, dict[str, list[Record]]] = {}
-    for record in records:
-        key = json.dumps(record.row["prompt"], sort_keys=True, ensure_ascii=False)
-        prompts.setdefault(key, {SAFE: [], HARMFUL: []})[record.row["label"]].append(record)
+    prompts: dict[str, _Prompt] = {}
+    for response in responses:
+        prompt = prompts.setdefault(response.prompt, _Prompt())
+        of_label = prompt.safe if response.label == SAFE else prompt.harmful
+        if of_label.setdefault(response.response, response) is not response:
+            no_pair.add(REPEATED, response.record.where)
     pairs = [
-        _pair(safe, harmful)
-        for labelled in prompts.values()
-        for safe, harmful in _matches(labelled[SAFE], labelled[HARMFUL])[:pairs_per_prompt]
+        pair
+        for prompt in prompts.values()
+        for pair in _pairs_of_prompt(prompt, pairs_per_prompt, no_pair)
     ]
     if prompts and not pairs:
         raise DataError(
@@ -45,15 +90,37 @@ def red_team_pairs(records: Iterable[Record], *, pairs_per_prompt: int) -> list[
     return pairs
 
 
-def _matches(safe: list[Record], harmful: list[Record]) -> list[tuple[Record, Record]]:
-    """Return all pairs of a safe and a harmful response, those of unused responses first."""
-    indices = list(itertools.product(range(len(safe)), range(len(harmful))))
+def _pairs_of_prompt(
+    prompt: _Prompt, pairs_per_prompt: int, no_pair: NoPairCounts
+) -> Iterator[PreferencePair]:
+    for text in prompt.safe.keys() & prompt.harmful.keys():
+        for response in (prompt.safe.pop(text), prompt.harmful.pop(text)):
+            no_pair.add(BOTH_LABELS, response.record.where)
+    safe, harmful = [*prompt.safe.values()], [*prompt.harmful.values()]
+    matches = [*itertools.islice(_matches(len(safe), len(harmful)), pairs_per_prompt)]
+    reason = CAPPED_RESPONSES if matches else ONE_SIDE
+    used = {i for i, _ in matches}, {j for _, j in matches}
+    for responses, positions in zip((safe, harmful), used, strict=True):
+        for position, response in enumerate(responses):
+            if position not in positions:
+                no_pair.add(reason, response.record.where)
+    return (_pair(safe[i].record, harmful[j].record) for i, j in matches)
+
+
+def _matches(safe: int, harmful: int) -> Iterator[tuple[int, int]]:
+    """Yield all pairs of positions of a safe and a harmful response, those of unused ones first."""
+    if not safe or not harmful:
+        return
     # Along the diagonals: (0, 0), (1, 1), ... and then (0, 1), (1, 2), ...
-    indices.sort(key=lambda ij: ((ij[1] - ij[0]) % max(len(safe), len(harmful)), ij))
-    return [(safe[i], harmful[j]) for i, j in indices]
+    longest = max(safe, harmful)
+    for diagonal in range(longest):
+        for i in range(safe):
+            j = (i + diagonal) % longest
+            if j < harmful:
+                yield i, j
 
 
-def read_red_team(record: Record) -> Record:
+def read_red_team(record: Record) -> Labelled:
     """Check a record and return it. Raises DataError that begins with file and line."""
     row, where = record.row, record.where
     required = ("prompt", "response", "label")
@@ -63,18 +130,13 @@ def read_red_team(record: Record) -> Record:
         )
     if row["label"] not in (SAFE, HARMFUL):
         raise DataError(f"{where}: label {preview(row['label'])} must be `safe` or `harmful`")
-    read_field(row["prompt"], f"{where}: prompt")
-    check_answer(
-        chat_answer(read_field(row["response"], f"{where}: response")), f"{where}: response"
-    )
-    return record
+    pair = half_pair(row, "response", where=where, line=record.line)
+    return Labelled(record, normalized_prompt(pair), normalize_turns(chat_answer(pair.chosen)))
 
 
 def _pair(safe: Record, harmful: Record) -> PreferencePair:
-    row = {
-        "prompt": safe.row["prompt"],
-        "chosen": safe.row["response"],
-        "rejected": harmful.row["response"],
-        "category": safe.row.get("category") or harmful.row.get("category"),
+    shared = shared_values(harmful.row) | {
+        name: value for name, value in shared_values(safe.row).items() if value is not None
     }
+    row = {**shared, "chosen": safe.row["response"], "rejected": harmful.row["response"]}
     return pair_from_row(row, where=safe.where, line=safe.line)

@@ -13,9 +13,12 @@ from dpo_core.preferences.files.source_records import source_records
 from dpo_core.preferences.formatted.rows import read_formatted
 from dpo_core.preferences.golden import read_golden
 from dpo_core.preferences.messages import preview
+from dpo_core.preferences.notes.bad_rows import BadRows, SourceBadRows
+from dpo_core.preferences.notes.no_pair import NoPair, NoPairCounts
+from dpo_core.preferences.notes.row_scores import RowScores
 from dpo_core.preferences.pairs import PreferencePair, number_repeats
 from dpo_core.preferences.parse_row import pair_from_row
-from dpo_core.preferences.rankings import annotator_agreement, ranking_pairs, read_ranking
+from dpo_core.preferences.rankings import RankingReader, annotator_agreement, ranking_pairs
 from dpo_core.preferences.red_team import read_red_team, red_team_pairs
 from dpo_core.preferences.table import PairTable
 from dpo_core.settings import SourceSettings
@@ -32,27 +35,46 @@ class LoadedData:
     """Krippendorff's α by source, for rankings of several annotators."""
     skipped: tuple[str, ...] = ()
     """One message for each row that was left out, with file, line and reason."""
+    no_pair: Mapping[str, NoPairCounts] = field(default_factory=dict)
+    """What made no pair, by source."""
+    scores: Mapping[str, RowScores] = field(default_factory=dict)
+    """What the scores in the rows of pairs say of them, by source."""
     fixed_splits: Mapping[str, PairTable] = field(default_factory=dict)
     """The pairs of each split that is read from its own file, by split."""
 
 
-def load_data(sources: Sequence[SourceSettings], *, skip_bad_rows: bool = False) -> LoadedData:
-    """Read every pair of every source. Raises DataError, also for a source that gives no pair."""
-    agreement: dict[str, float] = {}
-    skipped: list[str] = []
+def load_data(
+    sources: Sequence[SourceSettings],
+    *,
+    skip_bad_rows: bool = False,
+    bad_rows: BadRows | None = None,
+) -> LoadedData:
+    """Read every pair of every source.
 
-    def pairs_of(source: SourceSettings) -> Iterator[PreferencePair]:
-        rows = _RowReader(_records(source), skip_bad_rows, skipped)
-        skipped_before, empty = len(skipped), True
-        for pair in _pairs(source, rows, agreement):
-            empty = False
-            yield replace(pair, source=source.label)
-        if empty:
-            raise DataError(_no_pair(source, skipped[skipped_before:]))
+    Args:
+        sources: Where the pairs come from.
+        skip_bad_rows: Leave out rows that cannot be used; otherwise one error tells how many there are.
+        bad_rows: Collects the bad rows of several calls instead; then the caller refuses them.
 
+    Returns:
+        The pairs. They are not all there if `bad_rows` must be refused.
+
+    Raises:
+        DataError: A source or a row cannot be used, or a source gives no pair.
+    """
+    bad = BadRows(skip_bad_rows) if bad_rows is None else bad_rows
+    readers = [_SourceReader(source, bad) for source in sources]
     # Pairs go one by one from the file of the source to a file of pairs.
-    pairs = PairTable.of(number_repeats(pair for each in sources for pair in pairs_of(each)))
-    return LoadedData(pairs, agreement, tuple(skipped))
+    pairs = PairTable.of(number_repeats(pair for reader in readers for pair in reader.labelled()))
+    if bad_rows is None:
+        bad.refuse()
+    return LoadedData(
+        pairs,
+        {r.source.label: r.agreement for r in readers if r.agreement is not None},
+        tuple(bad.reasons),
+        {r.source.label: r.no_pair for r in readers},
+        {r.source.label: r.scores for r in readers},
+    )
 
 
 def load_pairs(path: str, *, split: str = "train") -> list[PreferencePair]:
@@ -69,66 +91,91 @@ def _records(source: SourceSettings) -> Iterator[Record]:
     return read_formatted(records, source.format, source.path) if source.format else records
 
 
-class _RowReader:
-    """Reads the records of a source; a bad record raises its error, or is skipped and noted."""
+class _SourceReader:
+    """Reads one source, and notes what is bad, what makes no pair, and which scores disagree."""
 
-    def __init__(self, records: Iterator[Record], skip: bool, skipped: list[str]) -> None:
-        self.records, self.skip, self.skipped = records, skip, skipped
+    def __init__(self, source: SourceSettings, bad_rows: BadRows) -> None:
+        self.source = source
+        self.bad_rows = SourceBadRows(source.path, bad_rows)
+        self.no_pair = NoPairCounts()
+        self.scores = RowScores()
+        self.agreement: float | None = None
 
-    def parse(self, read: Callable[[Record], T]) -> Iterator[T]:
-        """Yield what `read` makes of each record."""
-        for record in self.records:
+    def labelled(self) -> Iterator[PreferencePair]:
+        """Yield the pairs with the label of the source; none once a row is bad and must not be."""
+        label, empty, bad_rows = self.source.label, True, self.bad_rows.all
+        for pair in self._pairs():
+            empty = False
+            # The rest is read for its bad rows alone.
+            if not bad_rows.refused:
+                yield replace(pair, source=label)
+        self.bad_rows.refuse_if_all_bad()
+        if empty and not bad_rows.refused:
+            raise DataError(self._gives_no_pair())
+
+    def _pairs(self) -> Iterable[PreferencePair]:
+        """Return the pairs by the kind of the source.
+
+        Pairs and golden answers are read one at a time; kinds that compare the rows of a prompt are
+        read as a whole.
+        """
+        source, no_pair = self.source, self.no_pair
+        if source.kind == "pairs":
+            return self._parse(self._pair)
+        if source.kind == "golden":
+            return self._parse(read_golden)
+        if source.kind == "red_team":
+            responses = list(self._parse(read_red_team))
+            if self.bad_rows.all.refused:
+                return []
+            cap = source.pairs_per_prompt
+            return red_team_pairs(responses, pairs_per_prompt=cap, no_pair=no_pair)
+        rankings = list(self._parse(RankingReader(no_pair).read))
+        self.agreement = annotator_agreement(rankings)
+        return ranking_pairs(
+            rankings,
+            rule=source.rule,
+            pairs_per_prompt=source.pairs_per_prompt,
+            min_gap=source.min_gap,
+            no_pair=no_pair,
+        )
+
+    def _parse(self, read: Callable[[Record], T]) -> Iterator[T]:
+        """Yield what `read` makes of each record; a bad one, or one that makes no pair, is noted."""
+        for record in _records(self.source):
+            self.no_pair.rows += 1
             try:
                 if isinstance(record.row, DataError):
                     raise record.row
                 result = read(record)
             except DataError as error:
-                if not self.skip:
-                    raise
-                self.skipped.append(str(error))
+                self.bad_rows.add(error)
+            except NoPair as reason:
+                self.bad_rows.any_good = True
+                self.no_pair.add(str(reason), record.where)
             else:
+                self.bad_rows.any_good = True
                 yield result
 
+    def _pair(self, record: Record) -> PreferencePair:
+        if not isinstance(record.row, dict):
+            raise DataError(
+                f"{record.where}: {preview(record.row)} must be a JSON object with the keys "
+                "prompt, chosen and rejected"
+            )
+        pair = pair_from_row(record.row, where=record.where, line=record.line)
+        self.scores.see(record.row, record.where)
+        return pair
 
-def _pairs(
-    source: SourceSettings, rows: _RowReader, agreement: dict[str, float]
-) -> Iterable[PreferencePair]:
-    """Return the pairs of a source by its kind, and add the annotators' agreement, if any.
-
-    Pairs and golden answers are read one at a time; kinds that compare the rows of a prompt are read
-    as a whole.
-    """
-    cap = source.pairs_per_prompt
-    if source.kind == "pairs":
-        return rows.parse(_pair)
-    if source.kind == "golden":
-        return rows.parse(read_golden)
-    if source.kind == "red_team":
-        return red_team_pairs(list(rows.parse(read_red_team)), pairs_per_prompt=cap)
-    rankings = list(rows.parse(read_ranking))
-    alpha = annotator_agreement(rankings)
-    if alpha is not None:
-        agreement[source.label] = alpha
-    return ranking_pairs(rankings, rule=source.rule, pairs_per_prompt=cap, min_gap=source.min_gap)
-
-
-def _no_pair(source: SourceSettings, skipped: list[str]) -> str:
-    if skipped:
-        return f"{source.path}: every row is bad, {len(skipped)} in all; the first: {skipped[0]}"
-    if source.kind == "pairs":
-        return f"{source.path}: holds no rows; it must hold at least one preference pair"
-    return f"{source.path}: gives no pair ({source.kind}); it must give at least one"
+    def _gives_no_pair(self) -> str:
+        path, kind = self.source.path, self.source.kind
+        if self.no_pair.counts:
+            return f"{path}: gives no pair ({kind}), but {self.no_pair}; it must give at least one"
+        if kind == "pairs":
+            return f"{path}: holds no rows; it must hold at least one preference pair"
+        return f"{path}: gives no pair ({kind}); it must give at least one"
 
 
 def data_fingerprint(ids: Iterable[str]) -> str:
     """Return the SHA-256 (64 hex digits) of the ids of pairs, whatever their order."""
     return hashlib.sha256("\n".join(sorted(ids)).encode()).hexdigest()
-
-
-def _pair(record: Record) -> PreferencePair:
-    if not isinstance(record.row, dict):
-        raise DataError(
-            f"{record.where}: {preview(record.row)} must be a JSON object with the keys "
-            "prompt, chosen and rejected"
-        )
-    return pair_from_row(record.row, where=record.where, line=record.line)

@@ -23,6 +23,7 @@ from dpo_core.preferences import (
     split_pairs,
 )
 from dpo_core.preferences.golden import is_unanswered, with_placeholder_answer
+from dpo_core.preferences.notes.bad_rows import BadRows
 from dpo_core.storage.store import Store
 from sweeps.config.schema import SweepConfig
 from sweeps.run_dir.final_register import FinalRegister
@@ -43,16 +44,24 @@ def read_data(config: SweepConfig) -> LoadedData:
     Raises:
         DataError: a file or a row cannot be used.
     """
-    skip = config.data.on_bad_row == "skip"
-    loaded = load_data(config.data.all_sources, skip_bad_rows=skip)
+    bad_rows = BadRows(config.data.on_bad_row == "skip")
+    loaded = load_data(config.data.all_sources, bad_rows=bad_rows)
     fixed_splits = {
-        split: load_data([source], skip_bad_rows=skip)
+        split: load_data([source], bad_rows=bad_rows)
         for split, source in config.data.fixed_splits.items()
     }
+    bad_rows.refuse()
+    no_pair, scores = dict(loaded.no_pair), dict(loaded.scores)
+    for split, part in fixed_splits.items():
+        # It may have the label of another source.
+        no_pair |= {f"{label} ({split})": counts for label, counts in part.no_pair.items()}
+        scores |= {f"{label} ({split})": counts for label, counts in part.scores.items()}
     return replace(
         loaded,
         fixed_splits={split: part.pairs for split, part in fixed_splits.items()},
-        skipped=(*loaded.skipped, *(why for part in fixed_splits.values() for why in part.skipped)),
+        skipped=tuple(bad_rows.reasons),
+        no_pair=no_pair,
+        scores=scores,
     )
 
 

@@ -8,13 +8,27 @@ import pytest
 
 from dpo_core.errors import DataError
 from dpo_core.preferences.files.readers import Record
+from dpo_core.preferences.notes.no_pair import (
+    BOTH_LABELS,
+    CAPPED_RESPONSES,
+    ONE_SIDE,
+    REPEATED,
+    NoPairCounts,
+)
 from dpo_core.preferences.red_team import read_red_team, red_team_pairs
 
 
 def pairs(*rows: tuple[str, str, str], cap: int = 99, **more: Any) -> Any:
+    return read(*rows, cap=cap, **more)[0]
+
+
+def read(*rows: tuple[str, str, str], cap: int = 99, **more: Any) -> Any:
+    """Pairs, and what made none, by reason."""
+    no_pair = NoPairCounts()
     shaped = ({"prompt": p, "response": r, "label": label, **more} for p, r, label in rows)
     records = [read_red_team(Record(row, n, f"file:{n}")) for n, row in enumerate(shaped, 1)]
-    return red_team_pairs(records, pairs_per_prompt=cap)
+    made = red_team_pairs(records, pairs_per_prompt=cap, no_pair=no_pair)
+    return made, dict(no_pair.counts)
 
 
 def sides(made: Any) -> list[tuple[str, str]]:
@@ -71,3 +85,46 @@ def test_a_row_of_pairs_is_no_red_team_row() -> None:
 def test_mistakes_name_the_place(row: Any, said: str) -> None:
     with pytest.raises(DataError, match=f"file:1: {said}"):
         pairs(row)
+
+
+def test_a_prompt_in_another_spelling_is_the_same_prompt() -> None:
+    prompts = ["How do I make poison?", "How do I make poison?\n", "HOW do I\u00a0make poison"]
+    for other in prompts:
+        made, no_pair = read((prompts[0], "No.", "safe"), (other, "Like this.", "harmful"))
+        assert (len(made), no_pair) == (1, {})
+
+
+def test_text_and_messages_are_the_same_prompt() -> None:
+    row = [{"role": "user", "content": "p"}]
+    assert len(pairs(("p", "No.", "safe"), (row, "Sure.", "harmful"))) == 1  # type: ignore[arg-type]
+
+
+def test_what_makes_no_pair_is_counted_with_its_reason() -> None:
+    rows = [
+        ("p", "No.", "safe"),
+        ("p", "no\n", "safe"),
+        ("p", "Never.", "safe"),
+        ("p", "Sure.", "harmful"),
+        ("p", "Maybe.", "safe"),
+        ("p", "maybe", "harmful"),
+        ("q", "No.", "safe"),
+    ]
+    made, no_pair = read(*rows, cap=1)
+    assert sides(made) == [("No.", "Sure.")]
+    assert no_pair == {REPEATED: 1, BOTH_LABELS: 2, CAPPED_RESPONSES: 1, ONE_SIDE: 1}
+
+
+def test_many_responses_of_a_prompt_take_no_time() -> None:
+    rows = [("p", f"{label} {n}", label) for n in range(3000) for label in ("safe", "harmful")]
+    made, no_pair = read(*rows, cap=4)
+    assert (len(made), no_pair) == (4, {CAPPED_RESPONSES: 2 * 2996})
+
+
+def test_what_is_wrong_with_a_pair_is_found_as_its_row_is_read() -> None:
+    with pytest.raises(DataError, match="file:1: category 5 must be a string"):
+        pairs(("p", "r", "safe"), category=5)
+
+
+def test_what_a_row_shares_with_its_pairs() -> None:
+    (pair,) = pairs(("p", "No.", "safe"), ("p", "Sure.", "harmful"), system="Be brief.")
+    assert pair.prompt[0] == {"role": "system", "content": "Be brief."}

@@ -14,6 +14,7 @@ import pytest
 
 from dpo_core.errors import DataError
 from dpo_core.preferences import data_fingerprint, load_data, load_pairs, split_pairs
+from dpo_core.preferences.notes.no_pair import ONE_SIDE
 from dpo_core.settings import SourceSettings
 from tests.support.outside_inputs import outside_input
 from tests.support.preference_rows import LINE, ROWS, content_of, load_error, refused, write_jsonl
@@ -325,5 +326,85 @@ def test_bad_rows_fail_or_are_skipped_and_listed(tmp_path: Path) -> None:
 
 def test_when_every_row_is_bad_skipping_does_not_help(tmp_path: Path) -> None:
     source = SourceSettings(path=write(tmp_path / "bad.jsonl", [{"prompt": "p"}, {"x": 1}]))
-    with pytest.raises(DataError, match=r"every row is bad, 2 in all; the first: .*bad\.jsonl:1: "):
+    with pytest.raises(DataError, match=r"bad\.jsonl:1: .* every row of .* is bad, 2 in all$"):
         load_data([source], skip_bad_rows=True)
+
+
+GOOD_ROWS: dict[str, list[dict[str, Any]]] = {
+    "pairs": [{"prompt": "p", "chosen": "a", "rejected": "b"}],
+    "golden": [{"prompt": "p", "golden": "a"}],
+    "rankings": [{"prompt": "p", "responses": ["a", "b"], "ranks": [1, 2]}],
+    "red_team": [
+        {"prompt": "p", "response": "a", "label": "safe"},
+        {"prompt": "p", "response": "b", "label": "harmful"},
+    ],
+}
+BAD_VALUES: list[dict[str, Any]] = [
+    {"prompt": 5},
+    {"prompt": " "},
+    {"prompt": [{"role": "assistant", "content": "p"}]},
+    {"category": 5},
+    {"tools": 5},
+    {"chosen": " ", "golden": " ", "response": " ", "responses": ["a", " "]},
+]
+
+
+@pytest.mark.parametrize("kind", GOOD_ROWS)
+def test_every_bad_row_of_every_kind_is_told_or_left_out(tmp_path: Path, kind: Any) -> None:
+    good = GOOD_ROWS[kind]
+    rows = good + [good[0] | values for values in BAD_VALUES]
+    source = SourceSettings(path=write(tmp_path / "rows.jsonl", rows), kind=kind)
+    with pytest.raises(DataError) as error:
+        load_data([source])
+    first = len(good) + 1
+    assert str(error.value).startswith(f"{source.path}:{first}: ")
+    assert f"; {len(BAD_VALUES)} bad rows in all, the next: " in str(error.value)
+    assert "\n" not in str(error.value)
+    loaded = load_data([source], skip_bad_rows=True)
+    assert len(loaded.pairs) == 1
+    lines = [reason.removeprefix(f"{source.path}:").partition(":")[0] for reason in loaded.skipped]
+    assert lines == [str(first + n) for n in range(len(BAD_VALUES))]
+
+
+def test_ranks_beside_scores_of_the_same_responses_are_a_bad_row(tmp_path: Path) -> None:
+    ranked = GOOD_ROWS["rankings"][0]
+    scored = {name: ranked[name] for name in ("prompt", "responses")} | {"scores": [1, 2]}
+    source = SourceSettings(path=write(tmp_path / "r.jsonl", [ranked, scored]), kind="rankings")
+    with pytest.raises(DataError, match=r"r\.jsonl:2: ranks and scores for the same responses"):
+        load_data([source])
+    assert len(load_data([source], skip_bad_rows=True).pairs) == 1
+
+
+def test_bad_rows_of_all_sources_are_one_error(tmp_path: Path) -> None:
+    rows = GOOD_ROWS["pairs"] + [{"prompt": "p"}] * 4
+    sources = [
+        SourceSettings(path=write(tmp_path / f"{name}.jsonl", rows)) for name in ("one", "two")
+    ]
+    with pytest.raises(DataError, match=r"one\.jsonl:2: .* 8 bad rows in all.*; and 3 more;"):
+        load_data(sources)
+
+
+def test_what_makes_no_pair_is_told_of_each_source(tmp_path: Path) -> None:
+    ties = [{"prompt": f"p{n}", "responses": ["a", "b"], "ranks": [1, 1]} for n in range(3)]
+    alone = [{"prompt": f"q{n}", "response": "No.", "label": "safe"} for n in range(2)]
+    sources = [
+        SourceSettings(
+            path=write(tmp_path / "ranks.jsonl", GOOD_ROWS["rankings"] + ties), kind="rankings"
+        ),
+        SourceSettings(
+            path=write(tmp_path / "red.jsonl", GOOD_ROWS["red_team"] + alone), kind="red_team"
+        ),
+    ]
+    no_pair = load_data(sources).no_pair
+    assert {label: (counts.rows, str(counts)) for label, counts in no_pair.items()} == {
+        "ranks": (4, "3 ties"),
+        "red": (4, "2 responses to prompts without a response of the other label"),
+    }
+    assert no_pair["red"].places[ONE_SIDE] == [f"{sources[1].path}:{line}" for line in (3, 4)]
+
+
+def test_scores_of_rows_are_seen(tmp_path: Path) -> None:
+    rows = [GOOD_ROWS["pairs"][0] | {"score_chosen": n, "score_rejected": 2} for n in (1, 2, 3)]
+    source = SourceSettings(path=write(tmp_path / "scored.jsonl", rows))
+    counts = load_data([source]).scores["scored"].counts["score_chosen and score_rejected"]
+    assert (counts.rows, counts.equal, counts.against) == (3, 1, 1)

@@ -1,0 +1,68 @@
+"""Collects the rows that cannot be used, so that one error or one list tells all of them."""
+
+from __future__ import annotations
+
+from dpo_core.errors import DataError
+
+EXAMPLES = 5
+# A source that begins with so many bad rows and no good one is not read to its end.
+_HOPELESS = 1_000
+
+
+class BadRows:
+    """The bad rows of all sources; they are left out, or make one error at the end."""
+
+    def __init__(self, skip: bool) -> None:
+        """Keep every reason if bad rows are left out, and the first few otherwise."""
+        self.skip = skip
+        self.count = 0
+        self.reasons: list[str] = []
+
+    @property
+    def refused(self) -> bool:
+        """Return whether there are bad rows that must not be left out."""
+        return self.count > 0 and not self.skip
+
+    def add(self, error: DataError) -> None:
+        """Note a bad row."""
+        self.count += 1
+        if self.skip or self.count <= EXAMPLES:
+            self.reasons.append(str(error))
+
+    def refuse(self) -> None:
+        """Raise DataError with the number of bad rows and the first few, unless they are left out."""
+        if not self.refused:
+            return
+        first, *others = self.reasons
+        more = f"; and {self.count - EXAMPLES:,} more" if self.count > EXAMPLES else ""
+        number = "1 bad row" if self.count == 1 else f"{self.count:,} bad rows"
+        next_ones = f", the next: {'; '.join(others)}{more}" if others else ""
+        them = "it" if self.count == 1 else "them"
+        raise DataError(
+            f"{first}; {number} in all{next_ones}; correct {them}, or leave {them} out with "
+            "data.on_bad_row: skip"
+        )
+
+
+class SourceBadRows:
+    """The bad rows of one source."""
+
+    def __init__(self, path: str, bad_rows: BadRows) -> None:
+        self.path, self.all = path, bad_rows
+        self.count, self.first = 0, ""
+        self.any_good = False
+
+    def add(self, error: DataError) -> None:
+        """Note a bad row. Raises DataError if the source begins with very many and no good one."""
+        self.count += 1
+        self.first = self.first or str(error)
+        self.all.add(error)
+        if self.count >= _HOPELESS and not self.any_good:
+            raise DataError(
+                f"{self.first}; none of the first {self.count:,} rows of {self.path} can be used"
+            )
+
+    def refuse_if_all_bad(self) -> None:
+        """Raise DataError if there are bad rows and no good one."""
+        if self.count and not self.any_good:
+            raise DataError(f"{self.first}; every row of {self.path} is bad, {self.count:,} in all")
