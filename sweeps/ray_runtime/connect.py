@@ -1,4 +1,4 @@
-"""Connections to Ray: the cluster of the job or of RAY_ADDRESS, a running local one, or a new one."""
+"""Connections to Ray: that of the job or of RAY_ADDRESS, a local one of this user, or a new one."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import os
 import signal
 import socket
 import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ from typing import Any
 from dpo_core.errors import SettingsError
 from sweeps.config.secrets import is_secret_name
 from sweeps.ray_runtime.auth import require_token
+from sweeps.ray_runtime.local_ray import find_local_ray, private_ray_folder
 from sweeps.ray_runtime.placement_groups import remove_leftover_groups
 
 log = logging.getLogger("dpo_sweeps")
@@ -37,6 +39,9 @@ _DRIVER_ENV = {
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
 }
 
+_PATIENCE_S = 20
+"""How long to wait for a Ray at RAY_ADDRESS, which may just be starting."""
+
 
 @contextlib.contextmanager
 def connected() -> Iterator[None]:
@@ -48,9 +53,13 @@ def connected() -> Iterator[None]:
     if ray.is_initialized():
         yield
         return
-    address = _address()
-    if address == "local" and (warning := require_token()):
-        log.warning(warning)
+    address, settings = _address(), {}
+    if address == "local":
+        settings["_temp_dir"] = private_ray_folder()
+        if warning := require_token():
+            log.warning(warning)
+    else:
+        _wait_until_it_answers(address)
     on_sigterm = signal.getsignal(signal.SIGTERM)
     try:
         ray.init(
@@ -59,6 +68,7 @@ def connected() -> Iterator[None]:
             logging_level=logging.ERROR,
             configure_logging=True,
             runtime_env={"env_vars": _worker_environment()},
+            **settings,
         )
     except (ConnectionError, ray.exceptions.AuthenticationError) as error:
         raise SettingsError(
@@ -89,28 +99,65 @@ def in_job_folder() -> bool:
     return any(part.startswith("_ray_pkg_") for part in Path.cwd().parts)
 
 
-def _address() -> str | None:
-    """Choose the address for `ray.init`: "local" starts a new cluster, None connects to an old one.
+def _address() -> str:
+    """Choose the address for `ray.init`: "local" starts a new cluster.
 
-    A cluster that was killed leaves its address behind. Ray would try it for a minute and then give
-    up, so a new cluster is started where nothing answers.
+    Raises:
+        SettingsError: RAY_ADDRESS is `auto`, and no Ray of this user runs here.
     """
-    from ray._private.utils import read_ray_address
-
     requested = os.environ.get("RAY_ADDRESS")
+    if requested and requested != "auto":
+        return requested
+    running = find_local_ray()
+    if running.address:
+        return running.address
     if requested:
-        return "local" if requested == "local" else None
-    running = read_ray_address()
-    return None if running and _accepts_connections(running) else "local"
+        why = running.refused or "no Ray of yours runs on this machine"
+        raise SettingsError(f"RAY_ADDRESS=auto: {why}; give host:port, or unset RAY_ADDRESS")
+    if running.refused:
+        log.warning(
+            f"not joining the Ray that runs here: {running.refused}, and whoever serves a Ray can "
+            "run code as you; set RAY_ADDRESS=host:port to join it all the same. Starting a new one"
+        )
+    return "local"
 
 
-def _accepts_connections(address: str) -> bool:
-    host, _, port = address.rpartition(":")
+def _wait_until_it_answers(address: str) -> None:
+    """Wait a while for a Ray that is starting; Ray's own patience is ten minutes without a word.
+
+    Raises:
+        SettingsError: Nothing listens at the address, or what listens is no Ray.
+    """
+    import ray
+
+    host, _, port = address.removeprefix("ray://").rpartition(":")
+    way_out = "; start that Ray, correct RAY_ADDRESS (host:port), or unset it to start one here"
+    if not port.isdecimal():
+        raise SettingsError(f"RAY_ADDRESS={address}: is not host:port{way_out}")
+    until = time.monotonic() + _PATIENCE_S
+    while (reason := _refusal(host.strip("[]"), int(port))) is not None:
+        if time.monotonic() > until:
+            raise SettingsError(
+                f"RAY_ADDRESS={address}: nothing answers within {_PATIENCE_S} s ({reason}){way_out}"
+            )
+        time.sleep(1)
+    if not address.startswith("ray://"):
+        try:
+            raylet: Any = ray._raylet
+            raylet.GcsClient(address=address)
+        except ray.exceptions.RpcError as error:
+            raise SettingsError(
+                f"RAY_ADDRESS={address}: no Ray answers there ({error}){way_out}"
+            ) from None
+
+
+def _refusal(host: str, port: int) -> str | None:
+    """Return why no connection can be opened, or None if it can."""
     try:
-        socket.create_connection((host, int(port)), timeout=2).close()
-    except (OSError, ValueError):
-        return False
-    return True
+        socket.create_connection((host, port), timeout=5).close()
+    except (OSError, OverflowError, UnicodeError) as error:
+        return getattr(error, "strerror", None) or str(error)
+    return None
 
 
 def _worker_environment() -> dict[str, str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import socket
 from typing import Any
 
@@ -10,31 +11,79 @@ import ray
 
 from dpo_core.errors import SettingsError
 from sweeps.ray_runtime import connect as cluster
+from sweeps.ray_runtime.local_ray import LocalRay
+
+DEAD = LocalRay(None)
+STRANGERS = LocalRay(None, "/tmp/ray/ray_current_cluster belongs to another user")
 
 
-@pytest.fixture
-def left_behind(monkeypatch: pytest.MonkeyPatch) -> pytest.MonkeyPatch:
+@pytest.mark.parametrize(
+    ("requested", "running", "address"),
+    [
+        (None, DEAD, "local"),
+        (None, LocalRay("127.0.0.1:6379"), "127.0.0.1:6379"),
+        (None, STRANGERS, "local"),
+        ("auto", LocalRay("127.0.0.1:6379"), "127.0.0.1:6379"),
+        ("192.0.2.2:6379", STRANGERS, "192.0.2.2:6379"),
+        ("local", LocalRay("127.0.0.1:6379"), "local"),
+    ],
+)
+def test_the_ray_that_is_joined(
+    monkeypatch: pytest.MonkeyPatch, requested: str | None, running: LocalRay, address: str
+) -> None:
     monkeypatch.delenv("RAY_ADDRESS", raising=False)
-    return monkeypatch
+    if requested:
+        monkeypatch.setenv("RAY_ADDRESS", requested)
+    monkeypatch.setattr(cluster, "find_local_ray", lambda: running)
+    assert cluster._address() == address
 
 
-def test_the_address_of_a_killed_cluster_is_not_waited_for(
-    left_behind: pytest.MonkeyPatch,
+def test_a_strangers_ray_is_named_and_how_to_join_it(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.delenv("RAY_ADDRESS", raising=False)
+    monkeypatch.setattr(cluster, "find_local_ray", lambda: STRANGERS)
+    monkeypatch.setattr(logging.getLogger("dpo_sweeps"), "propagate", True)
+    cluster._address()
+    assert "belongs to another user" in caplog.text
+    assert "RAY_ADDRESS=host:port" in caplog.text
+
+
+@pytest.mark.parametrize("running", [DEAD, STRANGERS])
+def test_auto_asks_for_a_ray_that_runs(monkeypatch: pytest.MonkeyPatch, running: LocalRay) -> None:
+    monkeypatch.setenv("RAY_ADDRESS", "auto")
+    monkeypatch.setattr(cluster, "find_local_ray", lambda: running)
+    with pytest.raises(SettingsError, match=r"^RAY_ADDRESS=auto: .*give host:port"):
+        cluster._address()
+
+
+@pytest.mark.parametrize("prefix", ["", "ray://"])
+def test_an_address_at_which_nothing_listens_is_not_waited_for_long(
+    monkeypatch: pytest.MonkeyPatch, prefix: str
 ) -> None:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
-        dead = f"127.0.0.1:{probe.getsockname()[1]}"
-    left_behind.setattr("ray._private.utils.read_ray_address", lambda *_: dead)
-    assert cluster._address() == "local"
-    left_behind.setenv("RAY_ADDRESS", dead)
-    assert cluster._address() is None, "an address that was asked for is never replaced"
+        dead = f"{prefix}127.0.0.1:{probe.getsockname()[1]}"
+    monkeypatch.setattr(cluster, "_PATIENCE_S", 0.1)
+    with pytest.raises(SettingsError, match=rf"^RAY_ADDRESS={dead}: nothing answers within"):
+        cluster._wait_until_it_answers(dead)
 
 
-def test_a_running_cluster_is_used(left_behind: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("address", ["nonsense", "host:", "host:port"])
+def test_nonsense_is_no_address(address: str) -> None:
+    with pytest.raises(SettingsError, match=rf"^RAY_ADDRESS={address}: is not host:port"):
+        cluster._wait_until_it_answers(address)
+
+
+def test_what_listens_and_is_no_ray_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    def times_out(**_: Any) -> None:  # as Ray's does after 40 s
+        raise ray.exceptions.RpcError("Timed out while waiting for GCS to become available.")
+
+    monkeypatch.setattr("ray._raylet.GcsClient", times_out)
     with socket.create_server(("127.0.0.1", 0)) as server:
-        alive = f"127.0.0.1:{server.getsockname()[1]}"
-        left_behind.setattr("ray._private.utils.read_ray_address", lambda *_: alive)
-        assert cluster._address() is None
+        address = f"127.0.0.1:{server.getsockname()[1]}"
+        with pytest.raises(SettingsError, match=r"no Ray answers there .Timed out"):
+            cluster._wait_until_it_answers(address)
 
 
 def test_a_job_keeps_the_variables_it_was_given(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -53,6 +102,7 @@ def test_a_ray_that_does_not_answer_is_no_defect(
 
     monkeypatch.setenv("RAY_ADDRESS", "192.0.2.2:6379")
     monkeypatch.setattr("ray.is_initialized", lambda: False)
+    monkeypatch.setattr(cluster, "_wait_until_it_answers", lambda _: None)
     monkeypatch.setattr("ray.init", refuse)
     with pytest.raises(
         SettingsError, match=r"cannot be reached .*192\.0\.2\.2:6379.*RAY_AUTH_TOKEN"
