@@ -23,6 +23,7 @@ from dpo_core.audit.findings import (
     examples,
     location,
 )
+from dpo_core.audit.formatted_text import AS_CHAT, TextUse, formatted_texts
 from dpo_core.audit.same_content import repeats_and_contradictions
 from dpo_core.encoding.token_table import EncodedPair, TokenTable
 from dpo_core.preferences.pairs import PreferencePair, chat_prompt, prompt_group
@@ -39,13 +40,14 @@ FEW_PAIRS = 100
 _ENOUGH, _STEP_OF_MAX_TOKENS = 0.99, 64
 
 
-def audit(splits: Splits, tokens: Tokens, max_tokens: int) -> list[Finding]:
+def audit(splits: Splits, tokens: Tokens, max_tokens: int, use: TextUse = AS_CHAT) -> list[Finding]:
     """Run all checks of pairs and their tokens.
 
     Args:
         splits: The pairs of each split.
         tokens: The encoded pairs of each split, in the same order.
         max_tokens: The most tokens of prompt and longer answer, to which the pairs were cut.
+        use: What encoding did with the texts.
 
     Returns:
         Findings, severe ones first.
@@ -59,6 +61,7 @@ def audit(splits: Splits, tokens: Tokens, max_tokens: int) -> list[Finding]:
         *repeats_and_contradictions(tables.values(), locations),
         *_near_duplicates(tables),
         *_indistinct(encoded, locations),
+        *formatted_texts(tables.values(), use),
         *_special_words(encoded, locations),
         *_small_splits(tables),
     ]

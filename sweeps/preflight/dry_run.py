@@ -23,6 +23,7 @@ from sweeps.prepare.data import (
     kept_prompts,
     read_data,
     split_data,
+    text_use,
     with_placeholder_answers,
 )
 from sweeps.run_dir.paths import SPLITS
@@ -61,5 +62,5 @@ def dry_run(config: SweepConfig) -> Iterator[DryRun]:
     with tempfile.TemporaryDirectory(prefix="dpo-sweeps-") as folder:
         tokens = encode_splits(config, splits, tokenizer, Path(folder))
         by_split = {split: getattr(splits, split) for split in SPLITS}
-        findings = audit(by_split, tokens, config.data.max_tokens)
+        findings = audit(by_split, tokens, config.data.max_tokens, text_use(config, tokenizer))
         yield DryRun(data, splits, tokenizer, tokens, findings)

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from dpo_core.audit.findings import location
+from dpo_core.audit.formatted_text import TextUse
 from dpo_core.encoding import encode
 from dpo_core.encoding.token_table import TokenTable
 from dpo_core.errors import SettingsError
@@ -132,6 +133,24 @@ def reading_report(loaded: LoadedData, splits: PreferenceSplits) -> ReadingRepor
         "rows_skipped": list(loaded.skipped),
         "rows_left_out": [location(pair) for pair in splits.left_out],
     }
+
+
+def text_use(config: SweepConfig, tokenizer: PreTrainedTokenizerBase) -> TextUse:
+    """Return what encoding does with the texts of pairs, for the audit.
+
+    Args:
+        config: the sweep; `data` says how to encode.
+        tokenizer: the model's own.
+
+    Returns:
+        The same for all pairs.
+    """
+    eos = tokenizer.eos_token
+    return TextUse(
+        is_chat=encode.uses_chat_template(tokenizer, config.data.format),
+        keeps_special_tokens=config.data.special_tokens == "keep",
+        eos_token=eos if isinstance(eos, str) else None,
+    )
 
 
 def encode_splits(

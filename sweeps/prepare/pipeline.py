@@ -29,7 +29,7 @@ from dpo_core.storage.store import PARTIAL_PREFIX
 from dpo_core.training.trainer import check_trl_fields
 from sweeps.config.schema import SweepConfig
 from sweeps.prepare.audit_report import build_audit
-from sweeps.prepare.data import TokenTables, encode_splits
+from sweeps.prepare.data import TokenTables, encode_splits, text_use
 from sweeps.prepare.golden import GoldenAnswers, generate_on_workers
 from sweeps.prepare.reference_pass import (
     choose_row_layout,
@@ -130,7 +130,8 @@ def _prepare_on_worker(sweep: SweepRef, reading: ReadingReport) -> dict[str, Any
     splits, dropped = worker.golden.completed_splits()
     _refuse_other_data(paths, splits)
     tokens, files = _write_splits(config, paths, splits, worker.tokenizer)
-    findings = audit({s: getattr(splits, s) for s in SPLITS}, tokens, config.data.max_tokens)
+    use = text_use(config, worker.tokenizer)
+    findings = audit({s: getattr(splits, s) for s in SPLITS}, tokens, config.data.max_tokens, use)
     not_shared = choose_row_layout(config, paths, tokens, hashes, scorer)
     reports = {s: encoding_report(tokens[s]).as_dict() for s in SPLITS}
     counts = sweep_tokens(config, reports)
