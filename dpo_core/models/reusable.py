@@ -98,10 +98,15 @@ def changed_tensors(model: PreTrainedModel, settings: ModelSettings) -> dict[str
 
 
 def _remove_adapters(model: PreTrainedModel) -> None:
-    """Put every adapted module's own layer back, without merging."""
-    adapted = [(n, m) for n, m in model.named_modules() if isinstance(m, BaseTunerLayer)]
-    for name, module in adapted:
+    """Put every adapted module's own layer back, without merging.
+
+    PEFT wraps a module with two adapted parameters twice: the outer layer knows the module that both
+    wrap. Its own `unload` is of the PeftModel, and moves weights of modules that have none.
+    """
+    adapted = {n: m for n, m in model.named_modules() if isinstance(m, BaseTunerLayer)}
+    for name, module in adapted.items():
         parent, _, child = name.rpartition(".")
-        setattr(model.get_submodule(parent), child, module.get_base_layer())
+        if parent not in adapted:
+            setattr(model.get_submodule(parent), child, module.get_base_layer())
     model.__dict__.pop("peft_config", None)
     model._hf_peft_config_loaded = False

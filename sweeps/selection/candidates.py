@@ -9,7 +9,7 @@ from functools import cached_property
 from dpo_core.evaluation.failure_modes import drift_and_displacement, largest_drift
 from dpo_core.evaluation.outcomes import Outcomes
 from sweeps.config.selection import SelectionSettings
-from sweeps.run_dir.ledger import TrialRecord, searched
+from sweeps.run_dir.ledger import FAILED, TrialRecord, searched
 from sweeps.run_dir.outcome_files import read_stored_outcomes
 from sweeps.run_dir.paths import CheckpointKey, SweepPaths
 from sweeps.run_dir.prepared import Prepared, read_split
@@ -124,10 +124,14 @@ class CandidateReader:
         return self.rules.groups
 
     def candidates(self, records: Iterable[TrialRecord]) -> list[Candidate]:
-        """Return every checkpoint that was evaluated on the whole select split."""
+        """Return every checkpoint of a trial that did not fail, evaluated on the whole select split.
+
+        What was wrong with a failed trial may have been wrong before its last evaluation too.
+        """
         candidates = (
             self._candidate(record, evaluation.step)
             for record in records
+            if record.status != FAILED
             for evaluation in record.evaluations
         )
         return [candidate for candidate in candidates if candidate is not None]

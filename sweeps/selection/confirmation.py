@@ -33,7 +33,7 @@ class Confirmation:
     repeats: tuple[Candidate, ...]
     """One candidate for each new seed."""
     missing: tuple[TrialRecord, ...]
-    """Trials with new seeds that ended before the step."""
+    """Trials with new seeds that failed, or ended before the step."""
 
     @property
     def counted(self) -> list[Candidate]:

@@ -16,6 +16,7 @@ from dpo_core.models.load import load_model
 from dpo_core.models.reusable import ReusableModel
 from dpo_core.settings import LoraSettings, ModelSettings, TrainingSettings
 from dpo_core.training.trainer import train
+from tests.support.expert_models import FAMILIES, save_expert_model
 from tests.support.toys import toy_data, toy_tokenizer
 
 ADAPTERS = [LoraSettings(rank=4), None]
@@ -81,6 +82,24 @@ def test_the_model_is_restored_to_what_was_loaded(
     assert all(torch.equal(model.state_dict()[name], fresh[name]) for name in fresh)
     assert "forward" not in vars(model)
     assert not model.training
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_a_model_with_experts_serves_two_trials_and_is_as_loaded(
+    family: str, tmp_path: Path
+) -> None:
+    settings = settings_of(save_expert_model(family, tmp_path / "model"), ADAPTERS[0])
+    reusable = ReusableModel(settings, "cpu")
+    with reusable.restored_after_use() as model:
+        fresh = {name: tensor.clone() for name, tensor in model.state_dict().items()}
+        data = toy_data(model, train=8, select=4)
+        first = run(model, settings, data, tmp_path, 0.01)
+    with reusable.restored_after_use() as again:
+        assert same(run(again, settings, data, tmp_path, 0.01), first)
+    state = again.state_dict()
+    assert state.keys() == fresh.keys()
+    assert all(torch.equal(state[name], fresh[name]) for name in fresh)
+    assert (first[0][0] != first[-1][0]).all(), "or nothing was trained"
 
 
 def test_the_garbage_collector_skips_a_loaded_model(toy_model: Path) -> None:

@@ -63,6 +63,15 @@ def test_a_candidate_has_the_numbers_of_its_outcomes(
     assert candidate.checks["drift_chosen"] == Check(pytest.approx(1.5), 0.5, False, "exclude")
 
 
+def test_a_failed_trial_never_wins_though_it_was_evaluated_at_its_last_step(
+    paths: SweepPaths,
+) -> None:
+    first, second, third = records_of(paths)
+    failed = replace(second, status=ledger.FAILED, reason="error", detail="RecursionError")
+    candidates = CandidateReader(paths, SelectionSettings()).candidates([first, failed, third])
+    assert [candidate.trial for candidate in candidates] == ["t0000", "t0002"]
+
+
 def test_an_evaluation_without_whole_outcomes_is_no_candidate(paths: SweepPaths) -> None:
     first, second, third = records_of(paths)
     paths.store.delete(paths.outcome("t0000", 8))
