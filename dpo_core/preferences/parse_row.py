@@ -232,11 +232,18 @@ def _stripped(answer: Turns) -> list[Message]:
 
 
 def _category(row: Mapping[str, object], where: str) -> str | None:
-    """Return the category, by which results are broken down, or None where it is blank or null."""
+    """Return the category, by which results are broken down, or None where it is blank or null.
+
+    A number is one too: 3 and 3.0, which tables with gaps make of it, are the category `3`.
+    """
     value = row.get("category")
+    if isinstance(value, float) and value.is_integer():
+        value = int(value)
+    if isinstance(value, int | float) and not isinstance(value, bool):
+        value = None if math.isnan(value) else str(value)
     if value is not None and not isinstance(value, str):
         raise DataError(
-            f"{where}: category {preview(value)} must be a string; write it as text, or rename a "
+            f"{where}: category {preview(value)} must be a text or a number; write it so, or rename a "
             "column that means something else"
         )
     return value if value and value.strip() else None

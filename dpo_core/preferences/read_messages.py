@@ -8,6 +8,7 @@ is no text, such as an image, is refused: a model would be trained on less than 
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -34,6 +35,7 @@ _HARMLESS = frozenset(
     | {"redacted", "toxic", "header", "state", "country", "hashed_ip"}
     | {"token_count", "tokens", "score", "scores"}
 )
+_PRINTED_BY_PYTHON = re.compile(r"\[\{'(role|content|from|value)': *['\"]")
 _PART_OF_TEXT = ("text", "input_text", "output_text")
 
 
@@ -48,6 +50,7 @@ def read_field(value: object, where: str) -> Turns | str:
     if isinstance(value, str):
         messages = _written_as_json(value)
         if messages is None:
+            _refuse_python_messages(value, where)
             return _read_text(value, where)
         value = messages
     if isinstance(value, Mapping) and _is_message(value):
@@ -107,6 +110,15 @@ def _written_as_json(text: str) -> list[Any] | None:
     if isinstance(items, list) and items and all(map(_is_message, items)):
         return items
     return None
+
+
+def _refuse_python_messages(text: str, where: str) -> None:
+    """Raise DataError for messages as Python prints them, which a table in CSV often holds."""
+    if text.startswith("[{") and _PRINTED_BY_PYTHON.match(text):
+        raise DataError(
+            f"{where}: {preview(text)} is a list of messages as Python prints it, which is not JSON; "
+            "write the column with json.dumps"
+        )
 
 
 def _is_message(item: object) -> bool:

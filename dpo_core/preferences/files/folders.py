@@ -7,7 +7,7 @@ import re
 from pathlib import Path
 
 from dpo_core.errors import DataError
-from dpo_core.preferences.files.readers import READERS
+from dpo_core.preferences.files.formats import READERS
 
 _SHARD = re.compile(r"(?P<name>.+?)([-_.]\d+([-_]of[-_]\d+)?)?")
 _SPLIT_WORDS = ("train", "test", "valid", "val", "dev", "eval")

@@ -7,7 +7,8 @@ from pathlib import Path
 
 from dpo_core.errors import DataError
 from dpo_core.preferences.files.folders import nearest_names
-from dpo_core.preferences.files.readers import READERS, Record
+from dpo_core.preferences.files.formats import READERS
+from dpo_core.preferences.files.readers import Record
 from dpo_core.preferences.files.saved import dataset_records, first_line
 
 

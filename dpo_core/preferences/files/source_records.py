@@ -8,8 +8,9 @@ from pathlib import Path
 
 from dpo_core.errors import DataError
 from dpo_core.preferences.files.folders import data_files, files_of_split, nearest_names
+from dpo_core.preferences.files.formats import READERS, read_file
 from dpo_core.preferences.files.hub import hub_records
-from dpo_core.preferences.files.readers import READERS, Record, read_file
+from dpo_core.preferences.files.readers import Record
 from dpo_core.preferences.files.saved import is_saved, saved_records
 
 _HUB_ID = re.compile(r"[\w-][\w.-]*(/[\w-][\w.-]*)?")

@@ -1,17 +1,19 @@
-"""Strict readers of JSON and text: no NaN, no duplicate keys, UTF-8 without a byte order mark.
+"""Strict readers of JSON and text: no duplicate keys, UTF-8 alone, lines and values of bounded size.
 
-Python's own readers accept all of these.
+NaN, which Python's json writes for a missing number, is read as null. A byte order mark is left out.
 """
 
 from __future__ import annotations
 
 import codecs
 import json
+import math
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any
 
 from dpo_core.errors import DataError
+from dpo_core.preferences.files.unpack import open_data
 
 MAX_LINE_BYTES = 16 * 2**20
 MAX_WHOLE_BYTES = 256 * 2**20
@@ -21,24 +23,24 @@ MAX_WHOLE_BYTES = 256 * 2**20
 def read_text(path: Path) -> str:
     """Return the text of a file.
 
-    Raises DataError if the file cannot be read, is empty or too large to be parsed as one value, is
-    not UTF-8 or begins with a byte order mark.
+    Raises DataError if the file cannot be read, is empty or too large to be parsed as one value, or is
+    not UTF-8.
     """
     try:
-        if path.stat().st_size > MAX_WHOLE_BYTES:
-            raise DataError(
-                f"{path}: larger than {MAX_WHOLE_BYTES // 2**20} MiB, and has to be read as a whole; "
-                "write it as .jsonl, which is read line by line"
-            )
-        raw = path.read_bytes()
+        with open_data(path) as file:
+            raw = file.read(MAX_WHOLE_BYTES + 1)
     except OSError as error:
         raise _unreadable(path, error) from None
-    _refuse_mark(raw, path)
+    if len(raw) > MAX_WHOLE_BYTES:
+        raise DataError(
+            f"{path}: larger than {MAX_WHOLE_BYTES // 2**20} MiB, and has to be read as a whole; "
+            "write it as .jsonl, which is read line by line"
+        )
     try:
-        text = raw.decode()
+        text = raw.removeprefix(codecs.BOM_UTF8).decode()
     except UnicodeDecodeError as error:
         line = raw.count(b"\n", 0, error.start) + 1
-        raise _no_utf8(raw, error, path, line) from None
+        raise _no_utf8(raw.removeprefix(codecs.BOM_UTF8), error, path, line) from None
     if not text.strip():
         raise empty_file(path)
     return text
@@ -54,16 +56,15 @@ def read_lines(path: Path) -> Iterator[tuple[int, bytes]]:
         The number of each line, from 1, and its bytes with the line end.
 
     Raises:
-        DataError: The file cannot be read or begins with a byte order mark, or a line is longer
-            than MAX_LINE_BYTES.
+        DataError: The file cannot be read, or a line is longer than MAX_LINE_BYTES.
     """
     try:
-        with path.open("rb") as file:
+        with open_data(path) as file:
             number = 0
             while line := file.readline(MAX_LINE_BYTES + 1):
                 number += 1
                 if number == 1:
-                    _refuse_mark(line, path)
+                    line = line.removeprefix(codecs.BOM_UTF8)
                 if len(line) > MAX_LINE_BYTES:
                     raise DataError(
                         f"{path}:{number}: longer than {MAX_LINE_BYTES // 2**20} MiB; a line holds "
@@ -103,11 +104,6 @@ def _unreadable(path: Path, error: OSError) -> DataError:
     return DataError(f"{path}: cannot be read ({error.strerror}); check permissions")
 
 
-def _refuse_mark(raw: bytes, path: Path) -> None:
-    if raw.startswith(codecs.BOM_UTF8):
-        raise DataError(f"{path}:1: begins with a byte order mark; save it as UTF-8 without BOM")
-
-
 def _no_utf8(raw: bytes, error: UnicodeDecodeError, path: Path, line: int) -> DataError:
     return DataError(
         f"{path}:{line}: byte 0x{raw[error.start]:02x} is not UTF-8; save the file as UTF-8"
@@ -126,7 +122,7 @@ def parse_json(text: str, path: Path, line: int | None = None) -> Any:
         The value, with dicts for objects.
 
     Raises:
-        DataError: The text is not JSON, is nested too deeply, has a duplicate key or a NaN.
+        DataError: The text is not JSON, is nested too deeply or has a duplicate key.
     """
     where = f"{path}:{line}" if line else str(path)
     try:
@@ -136,7 +132,7 @@ def parse_json(text: str, path: Path, line: int | None = None) -> Any:
             f"{path}:{(line or 1) + error.lineno - 1}: invalid JSON at column {error.colno} "
             f"({error.msg}); correct the line"
         ) from None
-    except ValueError as error:  # from the two functions below, or a number of too many digits
+    except ValueError as error:  # from the function below, or a number of too many digits
         raise DataError(f"{where}: {error}") from None
     except RecursionError:
         raise DataError(
@@ -153,9 +149,6 @@ def _unique(items: list[tuple[str, object]]) -> dict[str, object]:
     return result
 
 
-def _no_number(name: str) -> NoReturn:
-    raise ValueError(f"{name} is not JSON; write a number, a string or null")
-
-
+_CONSTANTS = {"NaN": None, "Infinity": math.inf, "-Infinity": -math.inf}
 # Shared, because creating a decoder takes longer than using it.
-_DECODER = json.JSONDecoder(object_pairs_hook=_unique, parse_constant=_no_number)
+_DECODER = json.JSONDecoder(object_pairs_hook=_unique, parse_constant=_CONSTANTS.__getitem__)

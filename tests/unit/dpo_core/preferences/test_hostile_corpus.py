@@ -15,10 +15,8 @@ from tests.support.repository import ROOT
 FOLDER = ROOT / "tests" / "data" / "hostile"
 # What follows the file's path.
 SAID = {
-    "blank_line.jsonl": ":2: blank line between rows",
-    "bomb.jsonl.gz": ": ending '.gz' is not one of",
+    "bomb.jsonl.gz": ":1: longer than 16 MiB",
     "bomb.parquet": ": unpacks to 300 MiB",
-    "byte_order_mark.jsonl": ":1: begins with a byte order mark",
     "column_of_numbers.jsonl": ":2: chosen: 1 is of type int",
     "conversations_only.jsonl": ":1: columns conversations hold one answer per prompt, which is",
     "deep_nesting.jsonl": ":2: JSON is nested too deeply",
@@ -29,12 +27,12 @@ SAID = {
     "foreign_role.jsonl": ":2: prompt, message 1: role 'narrator'",
     "gzip_called_jsonl.jsonl": ":1: byte 0x8b is not UTF-8",
     "half_a_surrogate.jsonl": ":2: prompt: character 1 of '\\ud800' is half a surrogate pair",
-    "infinity.jsonl": ":2: -Infinity is not JSON",
+    "infinity.jsonl": ":2: chosen: -inf is of type float",
     "instructions_only.jsonl": ":1: columns instruction, output hold one answer per prompt, which is",
     "invalid_utf8.jsonl": ":2: byte 0xe9 is not UTF-8",
     "list_in_a_line.jsonl": ":2: ['a', 'b', 'c'] must be a JSON object",
     "missing_column.jsonl": ":2: missing column `rejected`",
-    "nan.jsonl": ":2: NaN is not JSON",
+    "nan.jsonl": ":2: prompt: None is null",
     "no_parquet.parquet": ": cannot be read as Parquet",
     "null_byte.jsonl": ":2: invalid JSON at column 14",
     "number.json": ": 0 lists in inf",
@@ -85,7 +83,7 @@ LINES = [
 ]
 
 
-@pytest.mark.parametrize("name", sorted({*LINES} - {"byte_order_mark.jsonl"}))
+@pytest.mark.parametrize("name", LINES)
 def test_skipping_leaves_the_good_lines(name: str, tmp_path: Path) -> None:
     good = b'{"prompt": "Is it safe?", "chosen": "No.", "rejected": "Sure."}\n'
     path = tmp_path / name

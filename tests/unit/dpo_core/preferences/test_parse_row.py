@@ -90,9 +90,20 @@ def test_a_tool_call_may_be_part_of_an_answer() -> None:
     assert pair.chosen == (call, result, GOOD)
 
 
-@pytest.mark.parametrize(("given_", "kept"), [("dose", "dose"), (None, None), ("", None)])
+@pytest.mark.parametrize(
+    ("given_", "kept"),
+    [
+        ("dose", "dose"),
+        (None, None),
+        ("", None),
+        (3, "3"),
+        (3.0, "3"),
+        (0.5, "0.5"),
+        (float("nan"), None),
+    ],
+)
 def test_category_is_kept_and_other_columns_are_ignored(
-    given_: str | None, kept: str | None
+    given_: str | float | None, kept: str | None
 ) -> None:
     pair = read({**TEXT_ROW, "category": given_, "score": float("nan")})
     assert pair.category == kept
@@ -206,8 +217,8 @@ def test_category_is_kept_and_other_columns_are_ignored(
             "prompt",
         ),
         (
-            {**TEXT_ROW, "category": 3},
-            ": category 3 must be a string; write it as text, or rename a column that means "
+            {**TEXT_ROW, "category": [3]},
+            ": category [3] must be a text or a number; write it so, or rename a column that means "
             "something else",
         ),
         (

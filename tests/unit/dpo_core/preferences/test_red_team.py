@@ -121,8 +121,8 @@ def test_many_responses_of_a_prompt_take_no_time() -> None:
 
 
 def test_what_is_wrong_with_a_pair_is_found_as_its_row_is_read() -> None:
-    with pytest.raises(DataError, match="file:1: category 5 must be a string"):
-        pairs(("p", "r", "safe"), category=5)
+    with pytest.raises(DataError, match=r"file:1: category \[5\] must be a text"):
+        pairs(("p", "r", "safe"), category=[5])
 
 
 def test_what_a_row_shares_with_its_pairs() -> None:

@@ -110,7 +110,9 @@ def test_load_dataset_reads_the_layout_of_a_hub_data_set(
 def test_an_empty_folder(tmp_path: Path) -> None:
     (tmp_path / "d").mkdir()
     message = load_error(tmp_path / "d")
-    assert message.startswith(": neither a folder of .jsonl, .json, .parquet, .csv files nor a")
+    assert message.startswith(
+        ": neither a folder of .jsonl, .json, .parquet, .csv, .tsv files nor a"
+    )
 
 
 def test_a_hub_id_that_cannot_be_reached_is_one_line() -> None:
@@ -309,7 +311,7 @@ def test_a_source_without_a_pair_is_named(tmp_path: Path) -> None:
 def test_bad_rows_fail_or_are_skipped_and_listed(tmp_path: Path) -> None:
     good = [{"prompt": f"p{n}", "chosen": "a", "rejected": "b"} for n in range(2)]
     path = tmp_path / "pairs.jsonl"
-    lines = [json.dumps(good[0]), "{not json", '{"prompt": "p"}', "", "[]", json.dumps(good[1])]
+    lines = [json.dumps(good[0]), "{not json", '{"prompt": "p"}', "3", "[]", json.dumps(good[1])]
     path.write_text("\n".join(lines) + "\n")
     source = SourceSettings(path=str(path))
     with pytest.raises(DataError, match=r"pairs\.jsonl:2: invalid JSON"):
@@ -343,7 +345,7 @@ BAD_VALUES: list[dict[str, Any]] = [
     {"prompt": 5},
     {"prompt": " "},
     {"prompt": [{"role": "assistant", "content": "p"}]},
-    {"category": 5},
+    {"category": [5]},
     {"tools": 5},
     {"chosen": " ", "golden": " ", "response": " ", "responses": ["a", " "]},
 ]
