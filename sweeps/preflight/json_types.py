@@ -74,6 +74,8 @@ class Plan(TypedDict):
     findings: Sequence[FindingJson]
     annotator_agreement: Mapping[str, float]
     rows_skipped: Sequence[str]
+    no_pair: Mapping[str, Mapping[str, int]]
+    """How often what made no pair, by source and reason."""
     pairs_cut: Mapping[str, int]
     pairs_indistinct: Mapping[str, int]
     mean_response_tokens: float

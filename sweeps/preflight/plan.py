@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections import Counter
 
-from dpo_core.audit.findings import INFO, by_severity, location
+from dpo_core.audit.findings import INFO, by_severity
 from dpo_core.encoding.packing import pack
 from dpo_core.encoding.token_table import encoding_report
 from dpo_core.settings import DEFAULT_ROW_TOKENS
@@ -16,8 +16,10 @@ from sweeps.config.schema import SweepConfig
 from sweeps.preflight.dry_run import DryRun, dry_run
 from sweeps.preflight.json_types import Plan, ScoringPlan
 from sweeps.preflight.sensitivity import sensitivity, sensitivity_lines
-from sweeps.prepare.audit_report import finding_json, finding_lines, left_out, skipped_rows
+from sweeps.prepare.audit_report import finding_json, finding_lines, skipped_rows
+from sweeps.prepare.data import reading_report
 from sweeps.prepare.memory_estimate import count_parameters, memory_bytes
+from sweeps.prepare.reading_findings import reading_findings
 from sweeps.prepare.score_precision import (
     choose_score_dtype,
     scoring_shares,
@@ -39,7 +41,8 @@ def make_plan(config: SweepConfig) -> Plan:
 
 def _plan(config: SweepConfig, run: DryRun) -> Plan:
     data, tokens = run.data, run.tokens
-    findings = [*run.findings, *left_out([location(pair) for pair in run.splits.left_out])]
+    reading = reading_report(data, run.splits)
+    findings = [*run.findings, *reading_findings(reading)]
     reports = {split: encoding_report(tokens[split]) for split in SPLITS}
     train = reports["train"]
     counts = sweep_tokens(config, {split: reports[split].as_dict() for split in SPLITS})
@@ -66,7 +69,8 @@ def _plan(config: SweepConfig, run: DryRun) -> Plan:
         "golden_waiting": data.pairs.unanswered_count,
         "findings": [finding_json(finding) for finding in by_severity(findings)],
         "annotator_agreement": data.agreement,
-        "rows_skipped": list(data.skipped),
+        "rows_skipped": reading["rows_skipped"],
+        "no_pair": {source: each["counts"] for source, each in reading["no_pair"].items()},
         # Once a pair, though both its prompt and its answers may have been cut.
         "pairs_cut": {s: int(tokens[s].cut.sum()) for s in SPLITS},
         "pairs_indistinct": {s: reports[s].indistinct for s in SPLITS},
@@ -138,6 +142,9 @@ def plan_lines(plan: Plan) -> list[str]:
         lines.append(f"annotators of {source} agree with Krippendorff's α = {alpha:.2f}")
     if plan["rows_skipped"]:
         lines.append(skipped_rows(plan["rows_skipped"]))
+    for source, counts in plan["no_pair"].items():
+        reasons = ", ".join(f"{count:,} {reason}" for reason, count in counts.items())
+        lines.append(f"no pair is made of {source}'s {reasons}")
     for finding in plan["findings"]:
         if finding["severity"] != INFO:
             lines += finding_lines(finding)

@@ -4,30 +4,29 @@ The command `audit` prints it; `prepare` stores it as audit.json, which the repo
 
 audit.json: {"pairs": {split: n}, "prompts": n, "annotator_agreement": {source: α}, "lengths": {part:
 {"p5": tokens}}, "histogram": {part: {"counts", "edges"}}, "rows_skipped": [why], "rows_left_out":
-[location], "findings": [{"code", "severity", "number", "is_share", "message", "remedy", "places"}]},
-findings by severity.
+[location], "no_pair": {source: {"rows", "counts", "places"}}, "row_scores": {source: {columns:
+{"rows", "equal", "against", …}}}, "findings": [{"code", "severity", "number", "is_share", "message",
+"remedy", "places"}]}, findings by severity.
 
 Tested in tests/unit/sweeps/preflight/test_audit.py.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import cast
 
 import numpy as np
 import numpy.typing as npt
 
-from dpo_core.audit.findings import SEVERE, WARNING, Finding, by_severity
+from dpo_core.audit.findings import Finding, by_severity
 from dpo_core.audit.pair_checks import length_percentiles
 from dpo_core.encoding.token_table import TokenTable
 from dpo_core.preferences import PairTable, PreferenceSplits
-from dpo_core.preferences.messages import EMPTY_ANSWER
-from dpo_core.preferences.parse_row import SAME_ANSWER
+from sweeps.prepare.reading_findings import bad_row_findings, reading_findings
 from sweeps.run_dir.json_types import AuditJson, FindingJson, HistogramJson, ReadingReport
 from sweeps.run_dir.paths import SPLITS
 
-_SHOWN = 5
 HISTOGRAM_BARS = "▁▂▃▄▅▆▇█"
 
 
@@ -55,13 +54,11 @@ def build_audit(
     tables = {split: PairTable.of(getattr(splits, split)) for split in SPLITS}
     every = [
         *findings,
-        *_bad_rows(reading["rows_skipped"], refuses_bad_rows),
-        *left_out(reading["rows_left_out"]),
+        *bad_row_findings(reading["rows_skipped"], refuses_bad_rows),
+        *reading_findings(reading),
     ]
     return {
-        "annotator_agreement": reading["annotator_agreement"],
-        "rows_skipped": reading["rows_skipped"],
-        "rows_left_out": reading["rows_left_out"],
+        **reading,
         "pairs": {split: len(table) for split, table in tables.items()},
         "prompts": sum(len(table.groups.names) for table in tables.values()),
         "lengths": length_percentiles(encoded),
@@ -85,37 +82,6 @@ def skipped_rows(reasons: Sequence[str], shown: int = 3) -> str:
     """Return one line about rows that made no pair, with the first `shown` reasons."""
     rest = f"; and {len(reasons) - shown} more" if len(reasons) > shown else ""
     return f"{len(reasons)} rows skipped: {'; '.join(reasons[:shown])}{rest}"
-
-
-def _bad_rows(reasons: Sequence[str], refused: bool) -> Iterator[Finding]:
-    if not reasons:
-        return
-    kinds = {"the same answer twice": SAME_ANSWER, "an empty answer": EMPTY_ANSWER}
-    counts = {kind: sum(words in reason for reason in reasons) for kind, words in kinds.items()}
-    kinds_text = ", ".join(f"{count} with {kind}" for kind, count in counts.items() if count)
-    yield Finding(
-        "bad_rows",
-        SEVERE if refused else WARNING,
-        len(reasons),
-        f"rows make no pair{f' ({kinds_text})' if kinds_text else ''}; "
-        + ("a run stops at the first" if refused else "they are left out"),
-        "correct them" + (", or leave them out with data.on_bad_row: skip" if refused else ""),
-        tuple(reasons[:_SHOWN]),
-    )
-
-
-def left_out(rows: Sequence[str]) -> Iterator[Finding]:
-    """Report the pairs that are in no split."""
-    if rows:
-        yield Finding(
-            "left_out",
-            WARNING,
-            len(rows),
-            "pairs are in no split: their prompts are nearly the same as prompts of a split with a file "
-            "of its own, or would join training with a final split that was opened before",
-            "nothing, unless they are many: then give final a file of its own with other prompts",
-            tuple(rows[:_SHOWN]),
-        )
 
 
 def audit_lines(audit: AuditJson) -> list[str]:

@@ -25,10 +25,11 @@ from dpo_core.preferences import (
 )
 from dpo_core.preferences.golden import is_unanswered, with_placeholder_answer
 from dpo_core.preferences.notes.bad_rows import BadRows
+from dpo_core.preferences.notes.row_scores import ScoreCounts
 from dpo_core.storage.store import Store
 from sweeps.config.schema import SweepConfig
 from sweeps.run_dir.final_register import FinalRegister
-from sweeps.run_dir.json_types import ReadingReport
+from sweeps.run_dir.json_types import ReadingReport, ScoreCountsJson
 from sweeps.run_dir.paths import SPLITS
 from sweeps.run_dir.training_pairs import TrainingPairs
 
@@ -132,6 +133,26 @@ def reading_report(loaded: LoadedData, splits: PreferenceSplits) -> ReadingRepor
         "annotator_agreement": loaded.agreement,
         "rows_skipped": list(loaded.skipped),
         "rows_left_out": [location(pair) for pair in splits.left_out],
+        "no_pair": {
+            source: {"rows": each.rows, "counts": dict(each.counts), "places": each.places}
+            for source, each in loaded.no_pair.items()
+            if each.counts
+        },
+        "row_scores": {
+            source: {columns: _score_counts(counts) for columns, counts in each.counts.items()}
+            for source, each in loaded.scores.items()
+            if each.counts
+        },
+    }
+
+
+def _score_counts(counts: ScoreCounts) -> ScoreCountsJson:
+    return {
+        "rows": counts.rows,
+        "equal": counts.equal,
+        "against": counts.against,
+        "equal_places": counts.equal_places,
+        "against_places": counts.against_places,
     }
 
 

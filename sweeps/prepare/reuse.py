@@ -65,6 +65,8 @@ def reusable_pairs(paths: SweepPaths) -> tuple[PreferenceSplits, ReadingReport] 
         "annotator_agreement": audit.get("annotator_agreement", {}),
         "rows_skipped": audit.get("rows_skipped", []),
         "rows_left_out": audit.get("rows_left_out", []),
+        "no_pair": audit.get("no_pair", {}),
+        "row_scores": audit.get("row_scores", {}),
     }
 
 

@@ -368,6 +368,24 @@ class TrendRow(NightRow):
     """Whether the pairs of one of them are others than those on which it was promoted."""
 
 
+class NoPairJson(TypedDict):
+    """A source's number of rows, and how often what made no pair, and where first, by reason."""
+
+    rows: int
+    counts: Mapping[str, int]
+    places: Mapping[str, Sequence[str]]
+
+
+class ScoreCountsJson(TypedDict):
+    """Rows with scores of both answers, and in how many these are equal or against the preference."""
+
+    rows: int
+    equal: int
+    against: int
+    equal_places: Sequence[str]
+    against_places: Sequence[str]
+
+
 class ReadingReport(TypedDict):
     """Facts about reading the data: Krippendorff's α by source, and which rows are in no split."""
 
@@ -376,6 +394,10 @@ class ReadingReport(TypedDict):
     """Why each of these rows makes no pair."""
     rows_left_out: Sequence[str]
     """Where each pair stands whose prompt is nearly that of two splits."""
+    no_pair: NotRequired[Mapping[str, NoPairJson]]
+    """What made no pair, by source."""
+    row_scores: NotRequired[Mapping[str, Mapping[str, ScoreCountsJson]]]
+    """What scores in rows of pairs say of the preference, by source and columns."""
 
 
 class FindingJson(TypedDict):

@@ -296,3 +296,46 @@ def test_two_splits_of_their_own_with_the_same_prompts_are_found_out(
     both = [f"data.{name}_path={tmp_path}/held.jsonl" for name in ("select", "final")]
     leak = next(f for f in make_plan(config(*both))["findings"] if f["code"] == "near_duplicates")
     assert (leak["severity"], leak["number"]) == ("severe", 7)
+
+
+def test_bad_rows_are_counted_over_all_files_before_the_plan_stops(config, tmp_path: Path) -> None:
+    same = [{"prompt": f"5{i:03d}", "chosen": "7", "rejected": "7"} for i in range(7)]
+    write_pairs(tmp_path / "pairs.jsonl", *same)
+    held = [{"prompt": f"9{i:03d}", "chosen": "7" * 5, "rejected": "3" * 2} for i in range(7)]
+    (tmp_path / "final.jsonl").write_text(
+        "".join(json.dumps(row) + "\n" for row in held + same[:2])
+    )
+    final = f"data.final_path={tmp_path}/final.jsonl"
+    with pytest.raises(DataError) as error:
+        make_plan(config(final))
+    said = str(error.value)
+    assert said.startswith(f"{tmp_path}/pairs.jsonl:{PAIRS + 1}: chosen and rejected are the same")
+    assert "; 9 bad rows in all, the next: " in said
+    assert said.count("pairs.jsonl:") == 5
+    assert said.endswith("; and 4 more; correct them, or leave them out with data.on_bad_row: skip")
+    plan = make_plan(config(final, "data.on_bad_row=skip"))
+    assert len(plan["rows_skipped"]) == 9
+
+
+def test_what_makes_no_pair_is_shown_with_its_reason(config, tmp_path: Path) -> None:
+    ranked = [
+        {"prompt": f"{i:04d}", "responses": ["77777", "33"], "scores": [5, 5 if i < 20 else 1]}
+        for i in range(80)
+    ]
+    scored = {"score_chosen": 1, "score_rejected": 2}
+    pairs = [{"prompt": f"9{i:03d}", "chosen": "7", "rejected": "3", **scored} for i in range(10)]
+    for name, rows in (("ranked", ranked), ("scored", pairs)):
+        (tmp_path / f"{name}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    sources = [
+        {"path": f"{tmp_path}/ranked.jsonl", "kind": "rankings"},
+        {"path": f"{tmp_path}/scored.jsonl"},
+    ]
+    plan = make_plan(config("data.path=null", f"data.sources={json.dumps(sources)}"))
+    assert plan["no_pair"] == {"ranked": {"ties": 20}}
+    assert "no pair is made of ranked's 20 ties" in plan_lines(plan)
+    findings = {finding["code"]: finding for finding in plan["findings"]}
+    assert findings["no_pair"]["number"] == 20
+    assert (findings["negative_margins"]["number"], findings["negative_margins"]["severity"]) == (
+        10,
+        "severe",
+    )
