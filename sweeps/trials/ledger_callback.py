@@ -9,6 +9,7 @@ from __future__ import annotations
 import logging
 import tempfile
 import time
+from collections import Counter
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
@@ -44,6 +45,8 @@ log = logging.getLogger("dpo_sweeps")
 
 # Publishing takes a tenth of a second, and only people read the studies while a sweep runs.
 _PUBLISH_EVERY_S = 10.0
+_MOST_STARTS = 3
+"""How often a trial may find the actor dead that it was handed to, before it counts as failed."""
 
 
 class LedgerCallback(tune.Callback):  # type: ignore[misc]
@@ -80,6 +83,7 @@ class LedgerCallback(tune.Callback):  # type: ignore[misc]
         self.rules = CandidateRules.read(paths, config.selection)
         self.retention = CheckpointRetention(config, paths, finalists)
         self.started_at: dict[str, float] = {}
+        self.unstarted: Counter[str] = Counter()
         self.published_at = -_PUBLISH_EVERY_S
         self.scratch = tempfile.TemporaryDirectory(prefix="dpo-sweeps-")
 
@@ -92,6 +96,7 @@ class LedgerCallback(tune.Callback):  # type: ignore[misc]
         drawn = DrawnPoint(**trial.config)
         if drawn.trial not in self.started_at:  # Tune starts a trial again after a death
             self.started_at[drawn.trial] = time.monotonic()
+            self.unstarted.pop(drawn.trial, None)
             self._report(TrialEvent("started", drawn.trial, dict(drawn.point)))
 
     def on_trial_result(self, trial: Trial, result: Result, **_: object) -> None:
@@ -112,10 +117,18 @@ class LedgerCallback(tune.Callback):  # type: ignore[misc]
         raise_error_of_sweep(_error_text(trial))
 
     def on_trial_error(self, trial: Trial, **_: object) -> None:
-        """Record a trial that failed; end the sweep where every other would fail as well."""
+        """Record a trial that failed; end the sweep where every other would fail as well.
+
+        Tune hands a new trial to the actor of one that has ended. Where that actor has died, the new
+        trial has not begun and stays open.
+        """
         raise_error_of_sweep(_error_text(trial))
         drawn = DrawnPoint(**trial.config)
-        if not self._end_as_written(drawn):
+        if self._end_as_written(drawn):
+            return
+        if drawn.trial not in self.started_at:
+            self.unstarted[drawn.trial] += 1
+        if not 0 < self.unstarted[drawn.trial] < _MOST_STARTS:
             error = trial.get_error() or RuntimeError("the trial's driver died")
             self.end(drawn, ledger.FAILED, *reason_and_detail(error))
 
@@ -179,10 +192,20 @@ class LedgerCallback(tune.Callback):  # type: ignore[misc]
         evaluations = self._evaluations(drawn.trial)
         return TrialRecord(drawn.trial, drawn.point, "running", drawn.seed, evaluations)
 
-    def close_lost(self, pending: Sequence[DrawnPoint]) -> None:
-        """Record trials as failed that have started and that Tune no longer knows."""
-        for drawn in pending:
-            self.end(drawn, ledger.FAILED, "lost", "Ray Tune lost the trial")
+    def close_lost(self, pending: Sequence[DrawnPoint]) -> bool:
+        """Record trials as failed that have started and that Tune no longer knows.
+
+        Args:
+            pending: The trials without a record.
+
+        Returns:
+            Whether trials are open that an actor's death kept from starting.
+        """
+        is_unstarted = [self.unstarted[drawn.trial] > 0 for drawn in pending]
+        for drawn, unstarted in zip(pending, is_unstarted, strict=True):
+            if not unstarted:
+                self.end(drawn, ledger.FAILED, "lost", "Ray Tune lost the trial")
+        return any(is_unstarted)
 
     def publish(self, *, last: bool = False) -> None:
         """Bring the published studies up to date.

@@ -76,16 +76,19 @@ def run_trials(
         All records of the ledger, `config.planned_trials` of them of the search.
     """
     callback = LedgerCallback(config, paths, prepared, on_event)
-    unfinished = callback.to_be_run(pending_points(paths, callback.records, config.seed))
-    missing = config.planned_trials - len(searched(callback.records))
+    trainable = _trainable(config, paths, lanes, run_one)
+    is_open = True
     try:
-        if missing > 0:
+        while is_open:
+            unfinished = callback.to_be_run(pending_points(paths, callback.records, config.seed))
+            missing = config.planned_trials - len(searched(callback.records))
+            if missing <= 0:
+                break
             warm = warm_start.read(paths, prepared.weights_sha256)
             searcher = _searcher(config, paths, callback.records, unfinished[:missing], warm)
-            trainable = _trainable(config, paths, lanes, run_one)
             scheduler = _scheduler(config, paths, callback, unfinished)
             _fit(config, paths, callback, searcher, missing, trainable, scheduler)
-            callback.close_lost(pending_points(paths, callback.records, config.seed))
+            is_open = callback.close_lost(pending_points(paths, callback.records, config.seed))
     finally:
         callback.publish(last=True)  # also when a kill came between the last record and this
     return callback.records
@@ -116,11 +119,11 @@ def confirm_trials(
     """
     callback = LedgerCallback(config, paths, prepared, on_event, finalists)
     wanted = confirmation_points(config, finalists)
-    missing = callback.to_be_run(without_record(wanted, callback.records))
-    if missing:
+    is_open = True
+    while is_open and (missing := callback.to_be_run(without_record(wanted, callback.records))):
         searcher = FixedPoints(missing, lambda drawn: _write_point(paths, drawn))
         _fit(config, paths, callback, searcher, len(missing), _trainable(config, paths, lanes))
-        callback.close_lost(without_record(wanted, callback.records))
+        is_open = callback.close_lost(without_record(wanted, callback.records))
     return callback.records
 
 

@@ -2,8 +2,9 @@
 
     python -m tests.bench.soak [trials]      # 200: memory of the driver, seconds, deaths
 
-The trials store outcomes and checkpoints as a worker does; only the training is scripted. One in
-eight is killed in the middle, and goes on from its last checkpoint.
+The trials store outcomes and checkpoints as a worker does; only the training is scripted. Of each
+eight, the actor of one is killed in the middle, of one at its end, and of one while Tune prepares it
+for the next trial. None may be lost, repeated or recorded as failed.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ import os
 import signal
 import sys
 import tempfile
+import threading
 import time
 from collections import Counter
 from dataclasses import dataclass
@@ -22,6 +24,8 @@ import numpy as np
 import psutil
 
 STEPS = (2, 4, 6)
+IN_THE_MIDDLE, AT_ITS_END, AFTER_ITS_END = 3, 5, 6
+"""The numbers, modulo 8, of the trials whose actor dies, each once."""
 
 
 @dataclass(frozen=True)
@@ -97,13 +101,21 @@ def scripted(drawn: Any, setup: Any) -> None:
         _store(paths, drawn.as_dict(), step)
         numbers = {"accuracy": 0.5, "best_accuracy": 0.5, "violations": {"accuracy": 0.0}}
         tune.report({"trial": trial, "global_step": step, **numbers})
-        if (
-            number % 8 == 3
-            and step == STEPS[number % 2]
-            and not paths.store.exists(f"killed/{trial}")
-        ):
-            paths.store.write(f"killed/{trial}", b"")
-            os.kill(os.getpid(), signal.SIGKILL)
+        if number % 8 == IN_THE_MIDDLE and step == STEPS[number % 2]:
+            _die_once(paths, trial)
+    if number % 8 == AT_ITS_END:
+        _die_once(paths, trial)
+    if number % 8 == AFTER_ITS_END:  # while Tune prepares the same actor for the next trial
+        threading.Thread(
+            target=_die_once, args=(paths, trial, 0.01 * (number % 3)), daemon=True
+        ).start()
+
+
+def _die_once(paths: Any, trial: str, delay_s: float = 0.0) -> None:
+    if not paths.store.exists(f"killed/{trial}"):
+        paths.store.write(f"killed/{trial}", b"")
+        time.sleep(delay_s)
+        os.kill(os.getpid(), signal.SIGKILL)
 
 
 def _store(paths: Any, drawn: dict[str, Any], step: int) -> None:
@@ -132,7 +144,8 @@ def check(soaked: Soaked, trials: int, most_growth: int) -> None:
     assert Counter(r.trial for r in soaked.records) == {f"t{n:04d}": 1 for n in range(trials)}
     assert {r.status for r in soaked.records} == {"finished"}
     assert all([e.step for e in r.evaluations] == list(STEPS) for r in soaked.records)
-    assert soaked.kills == len([n for n in range(trials) if n % 8 == 3])
+    dying = {IN_THE_MIDDLE, AT_ITS_END, AFTER_ITS_END}
+    assert soaked.kills == len([n for n in range(trials) if n % 8 in dying])
     assert soaked.growth < most_growth, f"the driver grew by {soaked.growth / 2**20:.1f} MiB"
 
 

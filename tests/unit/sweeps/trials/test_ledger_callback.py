@@ -125,11 +125,31 @@ def test_what_the_worker_wrote_is_the_reason(running: Running) -> None:
 def test_else_the_driver_knows_the_reason(
     running: Running, error: Exception | None, reason: str, detail: str
 ) -> None:
-    running.callback.on_trial_error(
-        iteration=0, trials=[], trial=Trial(running.draw(0, **BEST), error)
-    )
+    trial = Trial(running.draw(0, **BEST), error)
+    running.callback.on_trial_start(iteration=0, trials=[], trial=trial)
+    running.callback.on_trial_error(iteration=0, trials=[], trial=trial)
     [record] = running.callback.records
     assert (record.reason, record.detail) == (reason, detail)
+
+
+def test_a_trial_whose_actor_died_before_it_started_stays_open(running: Running) -> None:
+    drawn = running.draw(0, **BEST)
+    for _ in range(2):
+        running.callback.on_trial_error(iteration=0, trials=[], trial=Trial(drawn))
+        assert running.callback.records == []
+        assert running.callback.close_lost([drawn]) is True
+        assert running.callback.to_be_run([drawn]) == [drawn]
+    running.callback.on_trial_error(iteration=0, trials=[], trial=Trial(drawn))
+    assert [r.status for r in running.callback.records] == ["failed"]
+    assert running.callback.close_lost([]) is False
+
+
+def test_one_that_starts_later_and_is_lost_then_is_recorded(running: Running) -> None:
+    drawn = running.draw(0, **BEST)
+    running.callback.on_trial_error(iteration=0, trials=[], trial=Trial(drawn))
+    running.callback.on_trial_start(iteration=0, trials=[], trial=Trial(drawn))
+    assert running.callback.close_lost([drawn]) is False
+    assert [r.reason for r in running.callback.records] == ["lost"]
 
 
 @pytest.mark.parametrize("event", ["on_trial_error", "on_trial_recover"])
