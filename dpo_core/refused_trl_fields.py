@@ -26,7 +26,7 @@ REFUSED_TRL_FIELDS: dict[str, str] = {
     "dataset_num_proc": "pairs are encoded once for the sweep",
     "model_init_kwargs": "use `model`",
     "trust_remote_code": "use `model.trust_remote_code`",
-    "disable_dropout": "dropout would keep an untouched policy from scoring one half",
+    "disable_dropout": "the model's dropout is always off, and an adapter's is `model.adapter.dropout`",
     "precompute_ref_log_probs": "the reference is computed once for the sweep",
     "precompute_ref_batch_size": "the reference is computed once for the sweep",
     "sync_ref_model": "the reference is fixed, or accuracies would not compare",

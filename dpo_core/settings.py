@@ -40,6 +40,9 @@ class LoraSettings(Settings):
     targets: str | list[str] = "all-linear"
     """`all-linear`, or names of modules without `lm_head`, whose adapter would not be trained."""
 
+    dropout: float = Field(0.0, ge=0.0, lt=1.0)
+    """The share of the adapter's inputs that a training step sets to zero; the model's own is off."""
+
     @model_validator(mode="after")
     def _no_head(self) -> LoraSettings:
         if "lm_head" in self.targets:

@@ -84,12 +84,14 @@ def load_model(settings: ModelSettings, device: str = "cpu") -> PreTrainedModel:
 
     Raises ModelError, which names the way out, when the model cannot be loaded.
     """
+    from dpo_core.models.dropout import switch_off_dropout
     from dpo_core.ops.fused_layers import fuse_layers
     from dpo_core.ops.packed_attention import use_packed_attention
 
     model, names = _read_model(settings, _folder_with_model(settings))
     names.check(settings.path)
     model.config.use_cache = False
+    switch_off_dropout(model)
     fuse_layers(model)
     if settings.attention == "auto":
         use_packed_attention(model)
@@ -203,7 +205,7 @@ def lora_config(settings: LoraSettings, rank: int | None) -> LoraConfig:
         r=r,
         lora_alpha=settings.alpha * r / settings.rank,
         target_modules=settings.targets,
-        lora_dropout=0.0,
+        lora_dropout=settings.dropout,
         bias="none",
         task_type="CAUSAL_LM",
     )

@@ -23,6 +23,7 @@ from peft.tuners.tuners_utils import BaseTunerLayer
 from peft.utils.other import AuxiliaryTrainingWrapper
 from torch import Tensor, nn
 
+from dpo_core.models.dropout import is_dropout
 from dpo_core.models.load import load_model, model_folder
 from dpo_core.models.weight_files import ADAPTER_FILE, WeightFiles, write_weights
 from dpo_core.settings import ModelSettings
@@ -224,6 +225,7 @@ def _write_config(
     """Copy config and code of the model in `source`; the config says how the weights are stored."""
     config, own = _read_json(source / "config.json"), _read_json(base / "config.json")
     config["use_cache"] = True  # off while training; generation wants it
+    _restore_dropout(config, own)
     stored = (
         str(dtype).removeprefix("torch.") if dtype else own.get("dtype", own.get("torch_dtype"))
     )
@@ -234,6 +236,15 @@ def _write_config(
     for file in (*source.glob("*.py"), source / "generation_config.json"):
         if file.is_file():
             shutil.copyfile(file, target / file.name)
+
+
+def _restore_dropout(config: dict[str, Any], own: dict[str, Any]) -> None:
+    """Give a config the dropout of the base model's config, which training sets to 0."""
+    for name, value in own.items():
+        if isinstance(value, dict) and isinstance(config.get(name), dict):
+            _restore_dropout(config[name], value)
+        elif name in config and is_dropout(name, value):
+            config[name] = value
 
 
 def _read_json(file: Path) -> dict[str, Any]:

@@ -184,6 +184,7 @@ class SharedPromptDPOTrainer(DPOTrainer):  # type: ignore[misc]
             TrialFailed: The loss is not finite.
         """
         model.train()
+        self._seed_dropout(inputs["step"])
         indices = self.rank_batches[inputs["step"]]
         pairs = [self.data.train[i] for i in indices]
         total = torch.zeros((), device=self.args.device)
@@ -200,6 +201,13 @@ class SharedPromptDPOTrainer(DPOTrainer):  # type: ignore[misc]
             raise TrialFailed("nan", f"the training loss is {value} at step {step}")
         self.step_losses.append(value)
         return total
+
+    def _seed_dropout(self, step: int) -> None:
+        """Draw the dropout of an adapter from seed, step and rank: a resumed trial draws the same."""
+        adapter = self.model_settings.adapter
+        if adapter is not None and adapter.dropout:
+            entropy = (self.args.seed, step, rank_and_world()[0])
+            torch.manual_seed(int(np.random.SeedSequence(entropy).generate_state(1)[0]))
 
     def row_loss(
         self,
@@ -254,7 +262,7 @@ class SharedPromptDPOTrainer(DPOTrainer):  # type: ignore[misc]
             checkpoints.load_training_state(Path(checkpoint), self.optimizer, self.lr_scheduler)
 
     def _load_rng_state(self, checkpoint: str | None) -> None:
-        """Skip it: nothing is drawn after the start, as order comes from the seed, without dropout."""
+        """Skip it: an adapter's dropout, if any, is seeded at each step; nothing else is drawn."""
 
 
 def dpo_config(
@@ -291,6 +299,7 @@ def dpo_config(
         warmup_steps=round(training.warmup_fraction * steps),
         gradient_checkpointing=bool(training.gradient_checkpointing),
         precompute_ref_log_probs=True,
+        disable_dropout=False,  # the model's own is off since it was loaded, an adapter's is wanted
         max_length=None,
         save_strategy="no",
         report_to="none",

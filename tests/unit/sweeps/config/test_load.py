@@ -232,8 +232,8 @@ def test_a_config_is_frozen() -> None:
             "scheduler, study, trials",
         ),
         (
-            "model.adapter.dropout=0.1",
-            "model.adapter.dropout: is an unknown key; known are alpha, kind, rank, targets",
+            "model.adapter.bias=all",
+            "model.adapter.bias: is an unknown key; known are alpha, dropout, kind, rank, targets",
         ),
         ("training={batch_pairs: 8}", "training: give either max_steps or epochs, and not both"),
         ("training.epochs=1", "training: give either max_steps or epochs, and not both"),
