@@ -5,12 +5,15 @@ A user types them in YAML, so they are pydantic models. The module loads no torc
 
 from __future__ import annotations
 
+import difflib
 import math
 import re
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field, JsonValue, field_validator, model_validator
 
+from dpo_core.columns.mapping import ColumnMapping, Shape, ignored_columns, names_fields
+from dpo_core.columns.published import AUTO, LAYOUTS
 from dpo_core.refused_trl_fields import refuse_trl_fields
 
 DEFAULT_ROW_TOKENS = 1024
@@ -68,6 +71,15 @@ class ModelSettings(Settings):
 HUB = "hf://"
 
 
+SHAPES_OF_KIND: dict[str, tuple[Shape, ...]] = {
+    "pairs": ("pairs", "votes", "rankings", "scored", "labelled"),
+    "rankings": ("rankings", "scored"),
+    "red_team": ("labelled",),
+    "golden": ("golden",),
+}
+"""What rows may be that a layout or `columns` make, by the kind of their source."""
+
+
 class ReadingSettings(Settings):
     """Keys that say which files of a source are read, and which of their rows."""
 
@@ -81,6 +93,38 @@ class ReadingSettings(Settings):
     """The branch, tag or commit of a hub repository."""
     limit: int | None = Field(None, ge=1)
     """The most rows to read: the first ones, so that rows appended later change none of them."""
+
+    layout: str = AUTO
+    """The published layout that the rows are of; `auto` recognizes it by the first rows."""
+    columns: dict[str, JsonValue] | None = None
+    """Which columns are what, for rows of any layout; see `ColumnMapping`."""
+
+    @field_validator("layout")
+    @classmethod
+    def _is_published(cls, layout: str) -> str:
+        if layout != AUTO and layout not in LAYOUTS:
+            near = difflib.get_close_matches(layout, LAYOUTS, n=1)
+            hint = f"; did you mean {near[0]}?" if near else ""
+            raise ValueError(
+                f"{layout!r} is no published layout{hint} (auto, {', '.join(LAYOUTS)})"
+            )
+        return layout
+
+    @model_validator(mode="after")
+    def _reads_columns_one_way(self) -> ReadingSettings:
+        if self.columns is None:
+            return self
+        try:
+            ignored_columns(self.columns)
+            if names_fields(self.columns):
+                ColumnMapping.parse(self.columns)
+        except ValueError as error:
+            raise ValueError(f"columns: {error}") from None
+        if names_fields(self.columns) and self.layout != AUTO:
+            raise ValueError(
+                "columns say what each column is already, so leave layout out beside it"
+            )
+        return self
 
     @model_validator(mode="after")
     def _names_files_once(self) -> ReadingSettings:
@@ -130,6 +174,22 @@ class SourceSettings(ReadingSettings):
             last = last.partition("@")[0]
         name = re.sub(r"\.[^.]*$", "", re.sub(r"\.(gz|zst)$", "", last))
         return "-".join([name, *(self.subset or "").split("/")]) if self.subset else name
+
+    @model_validator(mode="after")
+    def _columns_of_the_kind(self) -> SourceSettings:
+        shapes = SHAPES_OF_KIND[self.kind]
+        shape = None
+        if self.columns is not None and names_fields(self.columns):
+            shape = ColumnMapping.parse(self.columns).shape
+        elif self.layout != AUTO:
+            shape = LAYOUTS[self.layout].columns.shape
+        if shape is not None and shape not in shapes:
+            way_out = next(kind for kind, those in SHAPES_OF_KIND.items() if shape in those)
+            raise ValueError(
+                f"{'columns' if self.columns else 'layout'} makes {shape}, and kind {self.kind} has "
+                f"{' or '.join(shapes)}; give kind: {way_out}, or other columns"
+            )
+        return self
 
     @model_validator(mode="after")
     def _revision_of_the_hub(self) -> SourceSettings:
@@ -201,7 +261,9 @@ class DataSettings(ReadingSettings):
         """Return the source of each split that is read from its own file, by split."""
         paths = {"select": self.select_path, "final": self.final_path}
         return {
-            name: self._with_format(SourceSettings(path=path))
+            name: self._with_format(
+                SourceSettings(path=path, layout=self.layout, columns=self.columns)
+            )
             for name, path in paths.items()
             if path
         }
@@ -213,8 +275,12 @@ class DataSettings(ReadingSettings):
         if self.path is not None:
             check_revision(self.path, self.revision)
         names = [
-            name for name in ("subset", "data_files", "revision", "limit") if getattr(self, name)
+            name
+            for name in ("subset", "data_files", "revision", "limit", "columns")
+            if getattr(self, name)
         ]
+        if self.layout != AUTO:
+            names.append("layout")
         if self.sources and names:
             raise ValueError(
                 f"{names[0]} is of one source; give it to each of sources that needs it"

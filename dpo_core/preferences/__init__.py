@@ -2,9 +2,9 @@
 
     load_data -> PairTable -> split_pairs -> PreferenceSplits -> split_lines
 
-The package `files` finds files and reads their rows; `formatted` reads messages from rows whose text is
-already formatted; `notes` collects what is worth telling
-of them.
+The package `files` finds files and reads their rows; `layouts` makes rows of the project's own of
+these; `formatted` reads messages from rows whose text is already formatted; `notes` collects what is
+worth telling of them.
 
 A module imports only modules that stand before it in this list: messages, dialogue, normalization,
 pairs, read_messages, parse_row, table, near_duplicates, prompt_splits, rankings, red_team, golden,

@@ -35,9 +35,6 @@ from dpo_core.preferences.pairs import PreferencePair, chat_answer, chat_prompt,
 from dpo_core.preferences.read_messages import read_field, read_template_kwargs, read_tools
 
 SAME_ANSWER = "are the same answer"
-SFT_COLUMNS = frozenset(
-    {"completion", "response", "messages", "conversations", "instruction", "output", "answer"}
-)
 
 
 class _Fields(NamedTuple):
@@ -131,13 +128,8 @@ def half_pair(row: Mapping[str, object], name: str, *, where: str, line: int = 0
 
 def _check_columns(row: Mapping[str, object], where: str) -> None:
     missing = [name for name in ("chosen", "rejected") if name not in row]
-    columns = ", ".join(map(str, row)) or "none"
-    if "rejected" in missing and SFT_COLUMNS & set(row):
-        raise DataError(
-            f"{where}: columns {columns} hold one answer per prompt, which is data for SFT (supervised "
-            "fine-tuning); DPO needs a rejected answer too: add `chosen` and `rejected`, or use SFT"
-        )
     if missing:
+        columns = ", ".join(map(str, row)) or "none"
         raise DataError(
             f"{where}: missing {_columns(missing)} (found: {columns}); a preference pair has "
             "`prompt`, `chosen` and `rejected`, so add or rename columns"

@@ -24,10 +24,17 @@ _OTHER_NAMES = {
     "bot": "assistant",
     "model": "assistant",
     "observation": "tool",
+    "tool_response": "tool",
+    "prompter": "user",
 }
 _TEXT_KEYS = ("name", "tool_call_id", "reasoning_content")
 _KEYS = ("role", "content", *_TEXT_KEYS, "tool_calls")
-_SPELLINGS = {"from": "role", "value": "content", "thinking": "reasoning_content"}
+_SPELLINGS = {
+    "from": "role",
+    "value": "content",
+    "text": "content",
+    "thinking": "reasoning_content",
+}
 # What data sets write beside a message, and what no template shows to a model.
 _HARMLESS = frozenset(
     {"id", "message_id", "turn_identifier", "index", "timestamp", "created_at", "create_time"}
@@ -36,6 +43,8 @@ _HARMLESS = frozenset(
     | {"token_count", "tokens", "score", "scores"}
 )
 _PRINTED_BY_PYTHON = re.compile(r"\[\{'(role|content|from|value)': *['\"]")
+# Turns of ShareGPT in which the assistant calls a tool, with the call as a text of JSON.
+_CALL_ROLES = ("function_call", "tool_call")
 _PART_OF_TEXT = ("text", "input_text", "output_text")
 
 
@@ -125,6 +134,7 @@ def _is_message(item: object) -> bool:
     return isinstance(item, Mapping) and (
         ("role" in item and ("content" in item or "tool_calls" in item))
         or ("from" in item and "value" in item)
+        or ("role" in item and "text" in item)
     )
 
 
@@ -132,11 +142,22 @@ def _read_message(item: object, where: str) -> Message:
     if not isinstance(item, Mapping):
         raise DataError(f"{where}: {preview(item)} must be an object with `role` and `content`")
     # Arrow gives every message of a column the same keys, with null where one had none.
-    message = {
-        _SPELLINGS.get(key, key): value
+    kept = {
+        key: value
         for key, value in item.items()
         if value is not None and value != [] and key not in _HARMLESS
     }
+    message = {_SPELLINGS.get(key, key): value for key, value in kept.items()}
+    if len(message) < len(kept):
+        raise DataError(
+            f"{where}: keys {', '.join(map(str, kept))} give one thing twice; keep one of them"
+        )
+    if message.get("role") in _CALL_ROLES and "content" in message:
+        calls = _from_json(message.pop("content"))
+        message |= {
+            "role": "assistant",
+            "tool_calls": calls if isinstance(calls, list) else [calls],
+        }
     if "role" not in message or not {"content", "tool_calls"} & set(message):
         raise DataError(
             f"{where}: keys {', '.join(map(str, item)) or 'none'}; a message has `role` and "

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import itertools
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TypeVar
@@ -12,7 +13,9 @@ from dpo_core.preferences.files.readers import Record
 from dpo_core.preferences.files.source_records import source_records
 from dpo_core.preferences.formatted.rows import read_formatted
 from dpo_core.preferences.golden import read_golden
-from dpo_core.preferences.messages import preview
+from dpo_core.preferences.layouts.classification import ColumnUse
+from dpo_core.preferences.layouts.recognition import FIRST_ROWS, recognize
+from dpo_core.preferences.layouts.scored import rankings_of_scored, read_scored
 from dpo_core.preferences.notes.bad_rows import BadRows, SourceBadRows
 from dpo_core.preferences.notes.no_pair import NoPair, NoPairCounts
 from dpo_core.preferences.notes.row_scores import RowScores
@@ -39,6 +42,8 @@ class LoadedData:
     """What made no pair, by source."""
     scores: Mapping[str, RowScores] = field(default_factory=dict)
     """What the scores in the rows of pairs say of them, by source."""
+    columns: Mapping[str, ColumnUse] = field(default_factory=dict)
+    """What became of the columns, by source."""
     fixed_splits: Mapping[str, PairTable] = field(default_factory=dict)
     """The pairs of each split that is read from its own file, by split."""
 
@@ -74,6 +79,7 @@ def load_data(
         tuple(bad.reasons),
         {r.source.label: r.no_pair for r in readers},
         {r.source.label: r.scores for r in readers},
+        {r.source.label: r.columns for r in readers if r.columns is not None},
     )
 
 
@@ -86,11 +92,6 @@ def load_pairs(path: str, *, split: str = "train") -> list[PreferencePair]:
     return list(load_data([SourceSettings(path=path, split=split)]).pairs)
 
 
-def _records(source: SourceSettings) -> Iterator[Record]:
-    records = source_records(source.path, source.split)
-    return read_formatted(records, source.format, source.path) if source.format else records
-
-
 class _SourceReader:
     """Reads one source, and notes what is bad, what makes no pair, and which scores disagree."""
 
@@ -100,37 +101,44 @@ class _SourceReader:
         self.no_pair = NoPairCounts()
         self.scores = RowScores()
         self.agreement: float | None = None
+        self.columns: ColumnUse | None = None
 
     def labelled(self) -> Iterator[PreferencePair]:
         """Yield the pairs with the label of the source; none once a row is bad and must not be."""
         label, empty, bad_rows = self.source.label, True, self.bad_rows.all
-        for pair in self._pairs():
+        for pair in self._pairs(self._open()):
             empty = False
             # The rest is read for its bad rows alone.
             if not bad_rows.refused:
                 yield replace(pair, source=label)
         self.bad_rows.refuse_if_all_bad()
+        if not bad_rows.refused:
+            self.layout.check_names(self.source.path)
+        self.columns = self.layout.use()
         if empty and not bad_rows.refused:
             raise DataError(self._gives_no_pair())
 
-    def _pairs(self) -> Iterable[PreferencePair]:
-        """Return the pairs by the kind of the source.
+    def _pairs(self, records: Iterable[Record]) -> Iterable[PreferencePair]:
+        """Return the pairs by what the rows of the source are.
 
         Pairs and golden answers are read one at a time; kinds that compare the rows of a prompt are
         read as a whole.
         """
-        source, no_pair = self.source, self.no_pair
-        if source.kind == "pairs":
-            return self._parse(self._pair)
-        if source.kind == "golden":
-            return self._parse(read_golden)
-        if source.kind == "red_team":
-            responses = list(self._parse(read_red_team))
+        source, no_pair, shape = self.source, self.no_pair, self.layout.shape
+        if shape in ("pairs", "votes"):
+            return self._parse(_pair, records)
+        if shape == "golden":
+            return self._parse(read_golden, records)
+        if shape == "labelled":
+            responses = list(self._parse(read_red_team, records))
             if self.bad_rows.all.refused:
                 return []
             cap = source.pairs_per_prompt
             return red_team_pairs(responses, pairs_per_prompt=cap, no_pair=no_pair)
-        rankings = list(self._parse(RankingReader(no_pair).read))
+        if shape == "scored":
+            rankings = rankings_of_scored(self._parse(read_scored, records), no_pair)
+        else:
+            rankings = list(self._parse(RankingReader(no_pair).read, records))
         self.agreement = annotator_agreement(rankings)
         return ranking_pairs(
             rankings,
@@ -140,12 +148,12 @@ class _SourceReader:
             no_pair=no_pair,
         )
 
-    def _parse(self, read: Callable[[Record], T]) -> Iterator[T]:
+    def _parse(self, read: Callable[[Record], T], records: Iterable[Record]) -> Iterator[T]:
         """Yield what `read` makes of each record; a bad one, or one that makes no pair, is noted."""
-        for record in _records(self.source):
+        for record in records:
             self.no_pair.rows += 1
             try:
-                if isinstance(record.row, DataError):
+                if isinstance(record.row, DataError | NoPair):
                     raise record.row
                 result = read(record)
             except DataError as error:
@@ -157,15 +165,24 @@ class _SourceReader:
                 self.bad_rows.any_good = True
                 yield result
 
-    def _pair(self, record: Record) -> PreferencePair:
-        if not isinstance(record.row, dict):
-            raise DataError(
-                f"{record.where}: {preview(record.row)} must be a JSON object with the keys "
-                "prompt, chosen and rejected"
-            )
-        pair = pair_from_row(record.row, where=record.where, line=record.line)
-        self.scores.see(record.row, record.where)
-        return pair
+    def _open(self) -> Iterator[Record]:
+        """Recognize the layout, and return rows of the project's own, with errors in place of others."""
+        source = self.source
+        records = source_records(source.path, source.split)
+        first = list(itertools.islice(records, FIRST_ROWS))
+        self.layout = recognize(first, source)
+        rows = map(self._read, itertools.chain(first, records))
+        return read_formatted(rows, source.format, source.path) if source.format else rows
+
+    def _read(self, record: Record) -> Record:
+        try:
+            if isinstance(record.row, DataError):
+                return record
+            read = self.layout.read(record)
+            self.scores.see(record.row, record.where)
+            return read
+        except (DataError, NoPair) as reason:
+            return record._replace(row=reason)
 
     def _gives_no_pair(self) -> str:
         path, kind = self.source.path, self.source.kind
@@ -179,3 +196,7 @@ class _SourceReader:
 def data_fingerprint(ids: Iterable[str]) -> str:
     """Return the SHA-256 (64 hex digits) of the ids of pairs, whatever their order."""
     return hashlib.sha256("\n".join(sorted(ids)).encode()).hexdigest()
+
+
+def _pair(record: Record) -> PreferencePair:
+    return pair_from_row(record.row, where=record.where, line=record.line)

@@ -33,7 +33,7 @@ FLOORS = {
     """,
     "dpo_core": """
         errors
-        refused_trl_fields
+        refused_trl_fields columns
         settings hyperparams hardware
         storage
         preferences

@@ -127,12 +127,6 @@ def test_category_is_kept_and_other_columns_are_ignored(
             "`prompt`, `chosen` and `rejected`, so add or rename columns",
         ),
         (
-            {"instruction": "a", "output": "b"},
-            ": columns instruction, output hold one answer per prompt, which is data for SFT "
-            "(supervised fine-tuning); DPO needs a rejected answer too: add `chosen` and "
-            "`rejected`, or use SFT",
-        ),
-        (
             {"chosen": "Yes", "rejected": "No"},
             ": missing column `prompt` (found: chosen, rejected), and chosen 'Yes' is not a dialogue "
             r"of '\n\nHuman:' and '\n\nAssistant:' turns; add a `prompt` column",
@@ -230,11 +224,6 @@ def test_category_is_kept_and_other_columns_are_ignored(
 )
 def test_each_error_says_value_rule_and_way_out(row: dict[str, Any], message: str) -> None:
     assert error_of(**row) == message
-
-
-@pytest.mark.parametrize("column", ["completion", "response", "messages", "output", "answer"])
-def test_instruction_data_is_sent_to_sft(column: str) -> None:
-    assert "use SFT" in error_of(prompt="a", **{column: "b"})
 
 
 # Columns beside prompt and answers

@@ -327,7 +327,9 @@ def test_bad_rows_fail_or_are_skipped_and_listed(tmp_path: Path) -> None:
 
 
 def test_when_every_row_is_bad_skipping_does_not_help(tmp_path: Path) -> None:
-    source = SourceSettings(path=write(tmp_path / "bad.jsonl", [{"prompt": "p"}, {"x": 1}]))
+    source = SourceSettings(
+        path=write(tmp_path / "bad.jsonl", [{**GOOD_ROWS["pairs"][0], "rejected": "a"}, {"x": 1}])
+    )
     with pytest.raises(DataError, match=r"bad\.jsonl:1: .* every row of .* is bad, 2 in all$"):
         load_data([source], skip_bad_rows=True)
 

@@ -132,7 +132,7 @@ def test_line_endings_and_an_unfinished_last_line_are_fine(tmp_path: Path, endin
         ("[]", ": holds no rows; it must hold at least one preference pair"),
         (
             '["a"]',
-            ", item 1: 'a' must be a JSON object with the keys prompt, chosen and rejected",
+            ", item 1: 'a' must be a JSON object with the keys of a row",
         ),
         (
             "[{},\n{}\n{}]",

@@ -16,7 +16,7 @@ from tests.support.preference_rows import LINE, ROW, ROWS, load_error, refused
     [
         ('{"a" 1}', ":2: invalid JSON at column 6 (Expecting ':' delimiter); correct the line"),
         ('{"a": 1, "a": 2}', ":2: key 'a' occurs twice in one object; keep one of them"),
-        ("[1]", ":2: [1] must be a JSON object with the keys prompt, chosen and rejected"),
+        ("[1]", ":2: [1] must be a JSON object with the keys of a row"),
         ('{"prompt": NaN, "chosen": "a", "rejected": "b"}', ":2: prompt: None is null"),
         (
             '{"prompt": -Infinity, "chosen": "a", "rejected": "b"}',

@@ -1,0 +1,1 @@
+"""The language of `data.columns`, and the table of published layouts that is written in it."""

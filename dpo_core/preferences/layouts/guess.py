@@ -1,0 +1,188 @@
+"""Answers for rows of no known layout: what they look like, and the `data.columns` that would read them.
+
+Tested in tests/unit/dpo_core/preferences/layouts/test_guess.py.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping, Sequence
+
+from dpo_core.columns.mapping import in_yaml
+from dpo_core.columns.published import PUBLISHED, PublishedLayout
+from dpo_core.preferences.layouts.reading import Row
+
+_WORDS = {
+    "prompt": "prompt question query instruction input problem context messages conversations "
+    "conversation history user post title task request",
+    "chosen": "chosen accepted accept preferred preferable better best positive pos winner winning "
+    "win good correct",
+    "rejected": "rejected reject refused dispreferred nonpreferred worse worst negative neg loser "
+    "losing lose bad incorrect wrong",
+    "winner": "winner choice preference preferred label labels better vote verdict",
+    "response": "response completion answer output generation reply text",
+    "responses": "responses completions answers outputs generations candidates replies",
+    "scores": "scores score ratings rating rewards reward",
+    "ranks": "ranks rank ranking rankings",
+    "label": "label labels tag thumbs feedback",
+}
+_SIDES = (("a", "b"), ("1", "2"), ("0", "1"), ("left", "right"))
+
+
+def answer_for_unknown(rows: Sequence[Row]) -> str:
+    """Return what rows of no known layout look like, and what to do, for an error message."""
+    columns = [*dict.fromkeys(str(column) for row in rows for column in row)]
+    listed = ", ".join(columns) or "none"
+    kind = _own_kind(rows)
+    if kind:
+        return (
+            f"columns {listed} are those of kind {kind}; give the source under data.sources with "
+            f"`kind: {kind}`"
+        )
+    if {"chosen", "rejected"} <= set(columns) and not any(_matches(n, "prompt") for n in columns):
+        return (
+            f"missing column `prompt` (found: {listed}), and chosen and rejected share no beginning "
+            "that could be it; add a `prompt` column, or name it with data.columns"
+        )
+    columns_guess = guessed_columns(rows)
+    if columns_guess:
+        return (
+            f"columns {listed} are of no known layout; data.columns: {in_yaml(columns_guess)} would "
+            "read them, if that is what they mean"
+        )
+    if holds_one_answer_a_prompt(rows):
+        return (
+            f"columns {listed} hold one answer per prompt, which is data for SFT (supervised "
+            "fine-tuning); DPO needs a rejected answer too: add `chosen` and `rejected`, or use SFT"
+        )
+    nearest = _nearest(columns)
+    likeness = (
+        f"they look most like {nearest.title} ({nearest.publisher}), which has "
+        f"{', '.join(sorted(_columns_of(nearest)))}; "
+        if nearest
+        else ""
+    )
+    return (
+        f"columns {listed} are of no known layout; {likeness}a preference pair has `prompt`, `chosen` "
+        "and `rejected`, so rename columns or say with data.columns which they are"
+    )
+
+
+def _own_kind(rows: Sequence[Row]) -> str | None:
+    """Return the kind of source that rows are of, if it is another than pairs."""
+    columns = set(rows[0]) if rows else set()
+    if {"prompt", "responses"} <= columns and {"ranks", "scores"} & columns:
+        return "rankings"
+    if {"prompt", "response", "label"} <= columns and {"safe", "harmful"} & {
+        str(row.get("label")) for row in rows
+    }:
+        return "red_team"
+    return "golden" if {"prompt", "golden"} <= columns else None
+
+
+def guessed_columns(rows: Sequence[Row]) -> dict[str, object] | None:
+    """Return a mapping that may read the rows, by the words in the names of their columns, or None."""
+    row = rows[0] if rows else {}
+    texts = [name for name, value in row.items() if isinstance(value, str | list | Mapping)]
+    prompt = _first(texts, "prompt")
+    chosen, rejected = _first(texts, "chosen"), _first(texts, "rejected")
+    start: dict[str, object] = {"prompt": prompt} if prompt else {}
+    if rejected and not chosen:
+        # The other answer may have a plain name: {question, answer, rejected_answer}.
+        chosen = _first([name for name in texts if name not in (prompt, rejected)], "response")
+    if chosen and rejected and chosen != prompt != rejected:
+        return start | {"chosen": chosen, "rejected": rejected}
+    sides = _two_sides(texts)
+    winner = _first(
+        [name for name in row if name not in texts or isinstance(row[name], str)], "winner"
+    )
+    if sides and winner and winner not in sides:
+        return (
+            start | dict(zip("ab", sides, strict=True)) | {"winner": _guessed_winner(winner, rows)}
+        )
+    responses = next((n for n in texts if _matches(n, "responses") and n != prompt), None)
+    for numbers in ("scores", "ranks"):
+        column = next((n for n in texts if _matches(n, numbers) and n != responses), None)
+        if responses and column and isinstance(row[responses], list):
+            return start | {"responses": responses, numbers: column}
+    response = _first([name for name in texts if name != prompt], "response")
+    label = next((n for n in row if _matches(n, "label") and isinstance(row[n], bool | int)), None)
+    if prompt and response and label:
+        return start | {"response": response, "label": label}
+    return None
+
+
+def holds_one_answer_a_prompt(rows: Sequence[Row]) -> bool:
+    """Return whether each row has a prompt and one answer to it, and no prompt has two."""
+    prompts: list[str] = []
+    for row in rows:
+        messages = next((row[n] for n in ("messages", "conversations") if n in row), None)
+        if isinstance(messages, list) and len(messages) > 1:
+            prompts.append(json.dumps(messages[:-1], default=str))
+            continue
+        prompt = _first(list(row), "prompt")
+        answers = [n for n in row if n != prompt and (_matches(n, "response") or n == "chosen")]
+        if prompt is None or len(answers) != 1:
+            return False
+        prompts.append(json.dumps([row[n] for n in row if n not in answers], default=str))
+    return bool(prompts) and len(set(prompts)) == len(prompts)
+
+
+def _words_of(name: str) -> list[str]:
+    spaced = re.sub(r"([a-z])([A-Z0-9])", r"\1 \2", name)
+    return (
+        re.sub(r"non[-_]preferred", "nonpreferred", spaced, flags=re.I)
+        .lower()
+        .replace("-", " ")
+        .replace("_", " ")
+        .split()
+    )
+
+
+def _matches(name: str, field: str) -> bool:
+    return not set(_words_of(name)).isdisjoint(_WORDS[field].split())
+
+
+def _first(names: Sequence[str], field: str) -> str | None:
+    """Return the column that a field's words name: the words' order comes before the columns'."""
+    for word in _WORDS[field].split():
+        for name in names:
+            if word in _words_of(name):
+                return name
+    return None
+
+
+def _two_sides(names: Sequence[str]) -> tuple[str, str] | None:
+    """Return two columns whose names differ in `a` and `b`, or another such pair, alone."""
+    for name in names:
+        for one, other in _SIDES:
+            words = _words_of(name)
+            if one in words:
+                twin = [other if word == one else word for word in words]
+                match = next((n for n in names if _words_of(n) == twin), None)
+                if match and not _matches(name, "prompt"):
+                    return name, match
+    return None
+
+
+def _guessed_winner(column: str, rows: Sequence[Row]) -> dict[str, object]:
+    """Return how a winner is written, with values of the rows; the user must check which is which."""
+    values = sorted({str(row[column]) for row in rows if row.get(column) is not None})[:2]
+    first, second = (*values, "…", "…")[:2]
+    return {"column": column, "a": first, "b": second}
+
+
+def _columns_of(layout: PublishedLayout) -> set[str]:
+    return {path.column for paths in layout.columns.paths.values() for path in paths}
+
+
+def _nearest(columns: Sequence[str]) -> PublishedLayout | None:
+    """Return the layout that shares most columns with the rows, if it shares any."""
+    shares = {
+        layout.name: len(_columns_of(layout) & set(columns))
+        / len(_columns_of(layout) | set(columns))
+        for layout in PUBLISHED
+    }
+    best = max(PUBLISHED, key=lambda layout: shares[layout.name])
+    return best if shares[best.name] else None

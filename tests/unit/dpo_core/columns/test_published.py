@@ -1,0 +1,82 @@
+"""Every published layout is recognized by its example, and gives the canonical pair."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from dpo_core.columns.mapping import in_yaml
+from dpo_core.columns.published import LAYOUTS, PUBLISHED
+from dpo_core.preferences import LoadedData, as_chat, load_data
+from dpo_core.settings import SourceSettings
+from tests.support.documents import prose, tables
+from tests.support.repository import ROOT
+
+FOLDER = ROOT / "tests" / "data" / "layouts"
+CANONICAL = json.loads((FOLDER / "canonical.json").read_text("utf-8"))
+NAMES = [layout.name for layout in PUBLISHED]
+
+
+def load(path: Path, **settings: Any) -> LoadedData:
+    return load_data([SourceSettings(path=str(path), name="source", **settings)])
+
+
+def first_pair(loaded: LoadedData) -> dict[str, Any]:
+    pair = as_chat(loaded.pairs[0])
+    content: dict[str, Any] = {
+        name: list(getattr(pair, name)) for name in ("prompt", "chosen", "rejected", "tools")
+    }
+    kwargs = {"chat_template_kwargs": pair.template_kwargs} if pair.template_kwargs else {}
+    return {name: value for name, value in content.items() if value} | kwargs
+
+
+def test_each_layout_has_an_example_of_ten_rows() -> None:
+    assert (
+        sorted(CANONICAL) == sorted(NAMES) == sorted(path.stem for path in FOLDER.glob("*.jsonl"))
+    )
+    assert len(LAYOUTS) == len(PUBLISHED)
+    for name in NAMES:
+        assert len((FOLDER / f"{name}.jsonl").read_text("utf-8").splitlines()) == 10, name
+
+
+@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("setting", ["auto", "by name"])
+def test_an_example_gives_the_canonical_pair(name: str, setting: str) -> None:
+    layout = "auto" if setting == "auto" else name
+    loaded = load(FOLDER / f"{name}.jsonl", layout=layout)
+    assert loaded.columns["source"].layout == name
+    assert len(loaded.pairs) == CANONICAL[name]["pairs"]
+    assert first_pair(loaded) == CANONICAL[name]["first"]
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_every_pair_prefers_the_careful_answer(name: str) -> None:
+    for pair in load(FOLDER / f"{name}.jsonl").pairs:
+        chat = as_chat(pair)
+        assert chat.chosen[-1]["content"].startswith("Clean ")
+        assert chat.rejected[-1]["content"].endswith(" needs no care at all.")
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_an_arrow_table_reads_the_same(name: str, tmp_path: Path) -> None:
+    import pyarrow as pa
+    from pyarrow import parquet
+
+    rows = [json.loads(line) for line in (FOLDER / f"{name}.jsonl").read_text("utf-8").splitlines()]
+    parquet.write_table(pa.Table.from_pylist(rows), tmp_path / "rows.parquet")
+    loaded = load(tmp_path / "rows.parquet")
+    assert loaded.columns["source"].layout == name
+    assert len(loaded.pairs) == CANONICAL[name]["pairs"]
+    assert first_pair(loaded) == CANONICAL[name]["first"]
+
+
+def test_the_readme_has_the_table() -> None:
+    path = ROOT / "dpo_core" / "README.md"
+    [rows] = [rows for header, rows in tables(prose(path)) if header[0] == "`data.layout`"]
+    assert rows == [
+        [f"`{layout.name}`", layout.publisher, f"`{in_yaml(layout.written)}`"]
+        for layout in PUBLISHED
+    ]
