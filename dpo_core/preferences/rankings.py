@@ -27,6 +27,7 @@ from dpo_core.preferences.notes.no_pair import (
     REPEATED,
     SMALL_GAPS,
     TIES,
+    UNRATED,
     NoPair,
     NoPairCounts,
 )
@@ -49,6 +50,7 @@ class Ranking:
     scores: dict[str, float]  # by normalized text; larger is better
     ordinal: bool  # made from ranks, so only their order counts
     annotator: str
+    rated: tuple[str, ...]  # normalized texts of all responses with a number, in the row's order
 
     @property
     def subject(self) -> tuple[str, ...]:
@@ -170,8 +172,9 @@ class RankingReader:
             NoPair: It has fewer than two different responses.
         """
         ranking = read_ranking(record)
-        repeats = len(record.row["responses"]) - len(ranking.responses)
-        self.no_pair.add(REPEATED, record.where, repeats)
+        rated = len(ranking.rated)
+        self.no_pair.add(UNRATED, record.where, len(record.row["responses"]) - rated)
+        self.no_pair.add(REPEATED, record.where, rated - len(ranking.responses))
         first = self._first.setdefault(ranking.subject, ranking)
         if ranking.ordinal != first.ordinal:
             raise DataError(
@@ -194,28 +197,31 @@ def read_ranking(record: Record) -> Ranking:
             f"{where}: {preview(row)} must be an object with `prompt`, `responses`, and `ranks` or "
             "`scores`"
         )
-    name, numbers = _numbers(row, where)
-    responses = row["responses"]
-    texts = [
-        normalize_turns(chat_answer(read_answer(response, f"{where}: response {n}")))
-        for n, response in enumerate(responses, 1)
+    name, every_number = _numbers(row, where)
+    rated = [
+        (normalize_turns(chat_answer(read_answer(response, f"{where}: response {n}"))), response)
+        for n, (response, number) in enumerate(zip(row["responses"], every_number, strict=True), 1)
+        if number is not None
     ]
+    texts = [text for text, _ in rated]
     if len(set(texts)) < 2:
         raise NoPair(ONE_RESPONSE)
-    half = half_pair({**row, "response 1": responses[0]}, "response 1", where=where)
+    half = half_pair({**row, "response": rated[0][1]}, "response", where=where)
     sign = -1.0 if name == "ranks" else 1.0
+    numbers = [number for number in every_number if number is not None]
     return Ranking(
         record,
         normalized_prompt(half),
-        dict(zip(reversed(texts), reversed(responses), strict=True)),
+        dict(reversed(rated)),
         {text: sign * _mean_of(text, texts, numbers) for text in dict.fromkeys(texts)},
         name == "ranks",
         str(row.get("annotator") or ""),
+        tuple(texts),
     )
 
 
-def _numbers(row: Mapping[str, object], where: str) -> tuple[str, list[float]]:
-    """Return `ranks` or `scores`, whichever the row has, and its numbers, one a response."""
+def _numbers(row: Mapping[str, object], where: str) -> tuple[str, list[float | None]]:
+    """Return `ranks` or `scores`, whichever the row has, and its numbers, one a response or null."""
     kinds = [name for name in ("ranks", "scores") if row.get(name) is not None]
     if len(kinds) != 1:
         raise DataError(
@@ -232,6 +238,8 @@ def _numbers(row: Mapping[str, object], where: str) -> tuple[str, list[float]]:
             "response"
         )
     for number in numbers:
+        if number is None:
+            continue
         if isinstance(number, bool) or not isinstance(number, int | float):
             raise DataError(f"{where}: {name} holds {preview(number)}; give numbers")
         if not math.isfinite(number):

@@ -18,6 +18,7 @@ from dpo_core.preferences.notes.no_pair import (
     REPEATED,
     SMALL_GAPS,
     TIES,
+    UNRATED,
 )
 from dpo_core.preferences.parse_row import SAME_ANSWER
 from sweeps.run_dir.json_types import NoPairJson, ReadingReport, ScoreCountsJson
@@ -31,6 +32,7 @@ _REMEDIES = {
     ONE_SIDE: "add responses of the other label to these prompts, or drop the rows",
     BOTH_LABELS: "keep the label that is right",
     REPEATED: "nothing: each counts once",
+    UNRATED: "nothing, or add the numbers",
     ONE_RESPONSE: "nothing, or other responses to these prompts",
 }
 # These are as the settings or the annotators want them, however many there are.

@@ -12,6 +12,7 @@ CAPPED_RESPONSES = "responses beyond pairs_per_prompt"
 ONE_SIDE = "responses to prompts without a response of the other label"
 BOTH_LABELS = "responses that have both labels"
 REPEATED = "responses that repeat another one of their prompt"
+UNRATED = "responses without a rank or score"
 ONE_RESPONSE = "prompts with fewer than two different responses"
 
 _EXAMPLES = 5

@@ -16,6 +16,7 @@ from dpo_core.preferences.notes.no_pair import (
     REPEATED,
     SMALL_GAPS,
     TIES,
+    UNRATED,
     NoPair,
     NoPairCounts,
 )
@@ -165,6 +166,14 @@ def test_one_answer_in_two_spellings_is_not_ranked_against_itself() -> None:
         rankings({"responses": ["Yes.", "yes"], "scores": [5, 4]})
     with pytest.raises(NoPair, match=ONE_RESPONSE):
         rankings({"responses": ["yes"], "scores": [5]})
+
+
+def test_a_response_without_a_number_is_left_out_and_counted() -> None:
+    made, no_pair = read({"scores": [5, None, 3, None]})
+    assert [(pair.chosen, pair.rejected) for pair in made] == [("good", "bad")]
+    assert no_pair == {UNRATED: 2}
+    with pytest.raises(NoPair, match=ONE_RESPONSE):
+        rankings({"ranks": [1, None, None, None]})
 
 
 def test_what_makes_no_pair_is_counted_with_its_reason() -> None:
