@@ -30,12 +30,15 @@ def read_csv(path: Path) -> Iterator[Record]:
             f"{path}:1: two columns have the same name ({', '.join(header)}); rename one"
         )
     for line, cells in rows:
-        if len(cells) != len(header):
-            raise DataError(
-                f"{path}:{line}: {len(cells)} cells under {len(header)} columns; "
-                "quote cells that hold commas, quotes or line breaks"
-            )
-        yield Record(dict(zip(header, cells, strict=True)), line, f"{path}:{line}")
+        where = f"{path}:{line}"
+        if len(cells) == len(header):
+            yield Record(dict(zip(header, cells, strict=True)), line, where)
+            continue
+        error = DataError(
+            f"{where}: {len(cells)} cells under {len(header)} columns; "
+            "quote cells that hold commas, quotes or line breaks"
+        )
+        yield Record(error, line, where)
 
 
 def _rows(path: Path) -> Iterator[tuple[int, list[str]]]:

@@ -412,3 +412,12 @@ def test_scores_of_rows_are_seen(tmp_path: Path) -> None:
     source = SourceSettings(path=write(tmp_path / "scored.jsonl", rows))
     counts = load_data([source]).scores["scored"].counts["score_chosen and score_rejected"]
     assert (counts.rows, counts.equal, counts.against) == (3, 1, 1)
+
+
+def test_a_line_of_a_table_with_too_few_cells_is_one_bad_row(tmp_path: Path) -> None:
+    path = tmp_path / "pairs.csv"
+    path.write_text("prompt,chosen,rejected\np,a,b\nq,a\nr,a,b\n")
+    source = SourceSettings(path=str(path))
+    with pytest.raises(DataError, match=r"pairs\.csv:3: 2 cells under 3 columns; .* 1 bad row"):
+        load_data([source])
+    assert [pair.line for pair in load_data([source], skip_bad_rows=True).pairs] == [2, 4]
