@@ -6,6 +6,7 @@ import hashlib
 import itertools
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from operator import itemgetter
 from typing import TypeVar
 
 from dpo_core.errors import DataError
@@ -16,7 +17,7 @@ from dpo_core.preferences.golden import read_golden
 from dpo_core.preferences.layouts.classification import ColumnUse
 from dpo_core.preferences.layouts.recognition import FIRST_ROWS, recognize
 from dpo_core.preferences.layouts.scored import rankings_of_scored, read_scored
-from dpo_core.preferences.notes.bad_rows import BadRows, SourceBadRows
+from dpo_core.preferences.notes.bad_rows import BadRows, BadRowsByLine, SourceBadRows
 from dpo_core.preferences.notes.no_pair import NoPair, NoPairCounts
 from dpo_core.preferences.notes.row_scores import RowScores
 from dpo_core.preferences.pairs import PreferencePair, number_repeats
@@ -27,6 +28,8 @@ from dpo_core.preferences.table import PairTable
 from dpo_core.settings import SourceSettings
 
 T = TypeVar("T")
+_ROW_BY_ROW = ("pairs", "votes", "golden")
+"""Shapes of rows of which each makes a pair of its own."""
 
 
 @dataclass(frozen=True)
@@ -191,6 +194,34 @@ class _SourceReader:
         if kind == "pairs":
             return f"{path}: holds no rows; it must hold at least one preference pair"
         return f"{path}: gives no pair ({kind}); it must give at least one"
+
+
+def first_rows(source: SourceSettings, rows: int) -> list[PreferencePair | DataError]:
+    """Return the pairs of the first rows of a source, with the errors of bad rows in their places.
+
+    Kinds that compare the rows of a prompt are read as a whole, the others no further than needed.
+
+    Args:
+        source: Where the pairs come from.
+        rows: The most pairs and errors to return.
+
+    Returns:
+        Pairs and errors in the order of the file.
+
+    Raises:
+        DataError: The source cannot be read.
+    """
+    bad_rows = BadRowsByLine()
+    reader = _SourceReader(source, bad_rows)
+    records = reader._open()
+    if reader.layout.shape in _ROW_BY_ROW:
+        records = itertools.islice(records, rows)
+    by_line: list[tuple[int, PreferencePair | DataError]] = [
+        (pair.line, replace(pair, source=source.label))
+        for pair in reader._pairs(bad_rows.watch(records))
+    ]
+    by_line = sorted([*by_line, *bad_rows.errors], key=itemgetter(0))
+    return [row for _, row in by_line[:rows]]
 
 
 def data_fingerprint(ids: Iterable[str]) -> str:

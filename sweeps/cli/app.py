@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import signal
 import sys
 import traceback
@@ -45,6 +46,7 @@ app = typer.Typer(
 Write a sweep in YAML, look at what it would do, run it, take the winner:
 
     dpo-sweeps validate sweep.yaml    # instant: is it a sweep?
+    dpo-sweeps preview sweep.yaml     # what a row becomes, up to the trained text
     dpo-sweeps audit sweep.yaml       # what is wrong with its data
     dpo-sweeps plan sweep.yaml        # trials, tokens, memory, what can be seen
     dpo-sweeps run sweep.yaml         # prints the folder of the sweep
@@ -114,6 +116,27 @@ def audit(
         print("\n".join(audit_lines(report)))
     if strict and any(finding["severity"] == "severe" for finding in report["findings"]):
         raise typer.Exit(UserError.exit_code)
+
+
+@app.command()
+def preview(
+    sweep: SweepFile,
+    set_: Overrides = None,
+    rows: Annotated[int, typer.Option("--rows", min=1, help="Rows of each source.")] = 3,
+    json_: AsJson = False,
+) -> None:
+    """Show what rows become: the pair, the text that is trained on, tokens, cuts, findings.
+
+    Loads the tokenizer alone. `--json` prints one object a line.
+    """
+    from sweeps.config.load import load_sweep
+    from sweeps.preflight.preview import preview_rows, row_json, row_lines
+
+    for row in preview_rows(load_sweep(sweep, set_ or []), rows):
+        if json_:
+            print(json.dumps(row_json(row), ensure_ascii=False))
+        else:
+            print("\n".join(row_lines(row)))
 
 
 @app.command()

@@ -1,13 +1,14 @@
-"""Types of what `dpo-sweeps plan --json` prints.
+"""Types of what `dpo-sweeps plan --json` and `dpo-sweeps preview --json` print.
 
-Tested in tests/unit/sweeps/preflight/test_plan.py.
+Tested in tests/unit/sweeps/preflight/test_plan.py and test_preview.py.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TypedDict
+from typing import NotRequired, TypedDict
 
+from dpo_core.preferences import Message
 from sweeps.run_dir.json_types import FindingJson
 
 
@@ -86,3 +87,31 @@ class Plan(TypedDict):
     memory_bytes_per_worker: int
     sensitivity: Mapping[str, SensitivityPlan]
     resources_per_trial: ResourcesPlan
+
+
+class PairJson(TypedDict):
+    """A pair in its canonical form: messages, or strings where texts stay texts.
+
+    `rejected` is empty where the run generates the model's own answer.
+    """
+
+    prompt: str | list[Message]
+    chosen: str | list[Message]
+    rejected: str | list[Message]
+    tools: NotRequired[Sequence[Mapping[str, object]]]
+    chat_template_kwargs: NotRequired[Mapping[str, object]]
+
+
+class PreviewJson(TypedDict, total=False):
+    """One row as `dpo-sweeps preview --json` prints it, on a line of its own.
+
+    `text` and `tokens` have the keys `prompt`, `chosen` and `rejected`. A row that cannot be used has
+    `error` alone.
+    """
+
+    location: str
+    pair: PairJson
+    text: Mapping[str, str]
+    tokens: Mapping[str, int]
+    findings: Sequence[FindingJson]
+    error: str

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator
+
 from dpo_core.errors import DataError
+from dpo_core.preferences.files.readers import Record
+from dpo_core.preferences.notes.no_pair import NoPair
 
 EXAMPLES = 5
 # A source that begins with so many bad rows and no good one is not read to its end.
@@ -42,6 +46,27 @@ class BadRows:
             f"{first}; {number} in all{next_ones}; correct {them}, or leave {them} out with "
             "data.on_bad_row: skip"
         )
+
+
+class BadRowsByLine(BadRows):
+    """The rows of one source that make no pair, each with its line, to be shown in their places."""
+
+    def __init__(self) -> None:
+        super().__init__(skip=True)
+        self.errors: list[tuple[int, DataError]] = []
+        self.line = 0
+
+    def watch(self, records: Iterable[Record]) -> Iterator[Record]:
+        """Yield the records, and note the line of each."""
+        for record in records:
+            self.line = record.line
+            if isinstance(record.row, NoPair):
+                self.add(DataError(f"{record.where}: makes no pair ({record.row})"))
+            yield record
+
+    def add(self, error: DataError) -> None:
+        """Note a bad row."""
+        self.errors.append((self.line, error))
 
 
 class SourceBadRows:

@@ -1,0 +1,210 @@
+"""The command `preview`: what the first rows become, with bad rows in their places."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from dpo_core.errors import DataError
+from dpo_core.preferences import sources
+from dpo_core.preferences.files.readers import Record
+from dpo_core.preferences.layouts.recognition import FIRST_ROWS
+from dpo_core.preferences.sources import first_rows
+from dpo_core.settings import SourceSettings
+from sweeps.preflight.preview import printable
+from tests.support.in_process import command
+
+GOOD = {"prompt": "May I take two?", "chosen": "No.", "rejected": "Yes."}
+PAIR = {
+    "prompt": [{"role": "user", "content": "May I take two?"}],
+    "chosen": [{"role": "assistant", "content": "No."}],
+    "rejected": [{"role": "assistant", "content": "Yes."}],
+}
+
+
+@pytest.fixture
+def preview(toy_model: Path, tmp_path: Path) -> Any:
+    """Return a function that previews rows: `(rows, *arguments, **data)` -> stdout."""
+
+    def run(rows: Sequence[Mapping[str, Any]], *arguments: str, **data: Any) -> str:
+        path = tmp_path / "rows.jsonl"
+        path.write_text("".join(json.dumps(row) + "\n" for row in rows), "utf-8")
+        source = {"path": str(path)}
+        for key in ("kind", "rule"):
+            if key in data:
+                source[key] = data.pop(key)
+        tree = {
+            "name": "previewed",
+            "storage": str(tmp_path / "runs"),
+            "model": {"path": str(toy_model)},
+            "data": {"sources": [source], **data},
+            "space": "lora",
+            "training": {"max_steps": 1},
+        }
+        sweep = tmp_path / "sweep.yaml"
+        sweep.write_text(yaml.safe_dump(tree))
+        done = command("preview", str(sweep), *arguments)
+        assert done.returncode == 0, done.stderr
+        return done.stdout
+
+    return run
+
+
+def as_json(stdout: str) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in stdout.splitlines()]
+
+
+def test_a_row_becomes_a_pair_a_text_tokens_and_findings(preview: Any) -> None:
+    [row] = as_json(preview([GOOD], "--json"))
+    assert row["pair"] == PAIR
+    assert set(row) == {"location", "pair", "text", "tokens", "findings"}
+    assert row["location"] == "rows:1"
+    assert row["text"]["prompt"].endswith("May I take two?<|im_end|>\n<|im_start|>assistant\n")
+    assert row["text"]["chosen"].startswith("No.")
+    assert {side: count > 0 for side, count in row["tokens"].items()} == {
+        "prompt": True,
+        "chosen": True,
+        "rejected": True,
+    }
+    assert row["findings"] == []
+
+
+def test_the_first_rows_are_shown_and_a_bad_one_in_its_place(preview: Any) -> None:
+    rows = [GOOD, {"prompt": "x"}, {**GOOD, "prompt": "Third?"}, {**GOOD, "prompt": "Fourth?"}]
+    first, second, third = as_json(preview(rows, "--json"))
+    assert first["location"] == "rows:1"
+    assert "rows.jsonl:2: missing columns" in second["error"]
+    assert third["location"] == "rows:3"
+    assert len(as_json(preview(rows, "--json", "--rows", "1"))) == 1
+
+
+def test_tools_and_template_settings_are_in_the_pair(preview: Any) -> None:
+    tool = {"type": "function", "function": {"name": "stock", "parameters": {}}}
+    row = {**GOOD, "tools": [tool], "chat_template_kwargs": {"enable_thinking": False}}
+    [shown] = as_json(preview([row], "--json"))
+    assert shown["pair"]["tools"] == [tool]
+    assert shown["pair"]["chat_template_kwargs"] == {"enable_thinking": False}
+
+
+def test_the_findings_of_a_row_and_what_was_cut_are_shown(preview: Any) -> None:
+    row = {**GOOD, "prompt": "Word " * 80, "chosen": "No.<|im_end|>"}
+    [shown] = as_json(preview([row], "--json", max_tokens=32))
+    codes = {finding["code"]: finding["severity"] for finding in shown["findings"]}
+    assert codes["ended_answers"] == "severe"
+    assert "cut" in codes
+    text = preview([row], max_tokens=32)
+    assert "tokens of the prompt, 0 of the answers" in text
+    assert "severe: pairs like this one have an answer that ends in <|im_end|>;" in text
+
+
+def test_the_trained_part_is_marked(preview: Any) -> None:
+    lines = preview([GOOD]).splitlines()
+    assert "  prompt, user: May I take two?" in lines
+    assert any(line.startswith("    | ") and "May I take two?" in line for line in lines)
+    assert any(line.startswith("    + No.") for line in lines)
+    assert any(line.startswith("    - Yes.") for line in lines)
+
+
+def test_texts_that_stay_texts_are_strings(preview: Any) -> None:
+    [row] = as_json(preview([GOOD], "--json", format="text"))
+    assert row["pair"] == GOOD
+    assert row["text"]["prompt"].endswith("May I take two?")
+
+
+@pytest.mark.parametrize(
+    ("kind", "rows"),
+    [
+        ("rankings", [{"prompt": GOOD["prompt"], "responses": ["Yes.", "No."], "ranks": [2, 1]}]),
+        (
+            "red_team",
+            [
+                {"prompt": GOOD["prompt"], "response": "No.", "label": "safe"},
+                {"prompt": GOOD["prompt"], "response": "Yes.", "label": "harmful"},
+            ],
+        ),
+    ],
+)
+def test_other_kinds_of_sources_are_shown(kind: str, rows: list, preview: Any) -> None:
+    [row, bad] = as_json(preview([*rows, {"prompt": "x"}], "--json", kind=kind))
+    assert row["pair"] == PAIR
+    assert "rows.jsonl:" in bad["error"]
+
+
+def test_a_golden_answer_has_no_rejected_side_yet(preview: Any) -> None:
+    rows = [{"prompt": GOOD["prompt"], "golden": "No."}]
+    [row] = as_json(preview(rows, "--json", kind="golden"))
+    assert row["pair"] == {**PAIR, "rejected": []}
+    assert row["tokens"]["rejected"] == 0
+    assert row["text"]["rejected"] == ""
+    assert "the model's own answer, which the run generates" in preview(rows, kind="golden")
+
+
+def test_formatted_text_is_shown_as_the_setting_reads_it(preview: Any) -> None:
+    row = {**GOOD, "prompt": "<|im_start|>user\nMay I take two?<|im_end|>\n<|im_start|>assistant\n"}
+    [shown] = as_json(preview([row], "--json", format="rendered"))
+    assert shown["pair"] == PAIR
+    assert shown["findings"] == []
+
+
+def test_a_terminal_gets_no_control_characters(preview: Any) -> None:
+    row = {**GOOD, "prompt": "May \x1b[31mI\x1b]0;x\x07?\r\u202e", "chosen": "No.\x9b1m"}
+    text = preview([row])
+    assert not set(text) & {"\x1b", "\x07", "\r", "\x9b", "\u202e"}
+    assert "May \\x1b[31mI" in text
+    assert printable("a\tb") == "a\tb"
+
+
+def test_no_more_rows_are_read_than_shown(monkeypatch: pytest.MonkeyPatch) -> None:
+    read: list[int] = []
+
+    def endless(*_: object, **__: object) -> Iterator[Record]:
+        for number in range(1, 10**9):
+            read.append(number)
+            yield Record({**GOOD, "prompt": f"Question {number}?"}, number, f"rows.jsonl:{number}")
+
+    monkeypatch.setattr(sources, "source_records", endless)
+    assert len(first_rows(SourceSettings(path="rows.jsonl"), 3)) == 3
+    assert len(read) <= 1 + FIRST_ROWS
+
+
+def test_a_row_that_makes_no_pair_says_so(preview: Any) -> None:
+    votes = [
+        {
+            "model_a": "a",
+            "model_b": "b",
+            "winner": winner,
+            "prompt": "q",
+            "response_a": "x",
+            "response_b": "y",
+        }
+        for winner in ("tie", "model_a", "model_b")
+    ]
+    tie, *pairs = as_json(preview(votes, "--json"))
+    assert "rows.jsonl:1: makes no pair (" in tie["error"]
+    assert [row["pair"]["chosen"][0]["content"] for row in pairs] == ["x", "y"]
+
+
+def test_a_published_layout_is_shown_as_its_pairs(preview: Any) -> None:
+    rows = [
+        {
+            "instruction": f"Question {n}?",
+            "completions": [
+                {"response": "Yes.", "overall_score": 1.0},
+                {"response": "No.", "overall_score": 4.0},
+            ],
+        }
+        for n in range(5)
+    ]
+    shown = as_json(preview(rows, "--json"))
+    assert [row["location"] for row in shown] == ["rows:1", "rows:2", "rows:3"]
+    assert [row["pair"]["chosen"][0]["content"] for row in shown] == ["No."] * 3
+
+
+def test_a_source_that_cannot_be_read_is_an_error(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="no such file"):
+        first_rows(SourceSettings(path=str(tmp_path / "absent.jsonl")), 3)
