@@ -30,11 +30,16 @@ def nightly(
         datetime | None,
         typer.Option(formats=["%Y-%m-%d"], help="The night, instead of the one that is now."),
     ] = None,
+    strict_exit: Annotated[
+        bool,
+        typer.Option("--strict-exit", help="Exit code 4 when no checkpoint can win, instead of 0."),
+    ] = False,
 ) -> None:
     """Run tonight's sweep: warm-started from earlier nights, judged against the incumbent.
 
-    Started again in the same night it resumes, or does nothing when the night has ended. Exit code
-    75 means that another process runs it already. Keys under `nightly:` say when a night begins.
+    Started again in the same night it resumes, or does nothing when the night has ended. A night
+    that changes nothing is a success, exit code 0; 75 means that another process runs it already.
+    Keys under `nightly:` say when a night begins.
     """
     from sweeps.cli.terminal import nights
     from sweeps.config.load import load_sweep
@@ -53,6 +58,7 @@ def nightly(
     else:
         show(night.selection, json_=False)
         stdout_console().print(nights(night.trend[-_SHOWN_NIGHTS:]))
-    if night.selection["winner"] is None:
-        evaluated = night.selection["candidates"]
-        raise typer.Exit(EXIT_NOTHING_ADMISSIBLE if evaluated else NoWinner.exit_code)
+    if night.selection["winner"] is None and not night.selection["candidates"]:
+        raise typer.Exit(NoWinner.exit_code)
+    if night.selection["winner"] is None and strict_exit:
+        raise typer.Exit(EXIT_NOTHING_ADMISSIBLE)

@@ -5,7 +5,7 @@ Tested in tests/unit/sweeps/nightly/test_run_night.py.
 
 from __future__ import annotations
 
-from datetime import date, datetime, time, timedelta
+from datetime import UTC, date, datetime, time, timedelta
 from zoneinfo import ZoneInfo
 
 from pydantic import Field, field_validator
@@ -34,6 +34,9 @@ class NightSettings(Settings):
 
     def night_of(self, now: datetime) -> date:
         """Return the date of the evening on which the night of `now` (with a time zone) began."""
-        local = now.astimezone(ZoneInfo(self.time_zone))
-        has_begun = local.time() >= time.fromisoformat(self.turns_at)
-        return local.date() if has_begun else local.date() - timedelta(days=1)
+        zone = ZoneInfo(self.time_zone)
+        evening = now.astimezone(zone).date()
+        turn = datetime.combine(evening, time.fromisoformat(self.turns_at), zone)
+        # In UTC: where clocks go back, a local time comes twice, and the night begins at the first.
+        has_begun = now.astimezone(UTC) >= turn.astimezone(UTC)
+        return evening if has_begun else evening - timedelta(days=1)

@@ -9,12 +9,12 @@ Tested in tests/unit/sweeps/nightly/test_run_night.py.
 from __future__ import annotations
 
 import logging
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime
 
 from dpo_core.errors import SettingsError
 from sweeps.run_dir import json_files
 from sweeps.run_dir.exported import ExportedModel
-from sweeps.run_dir.json_types import NightJson, PointerJson, SelectionJson
+from sweeps.run_dir.json_types import NightJson, PointerJson, SelectionJson, WinnerJson
 from sweeps.run_dir.paths import NightPaths
 from sweeps.selection.verdict import BETTER
 
@@ -28,8 +28,7 @@ def read_incumbent(nights: NightPaths) -> PointerJson | None:
         SettingsError: its model is gone.
         DamagedFile: a file of its model is damaged.
     """
-    pointer: PointerJson | None
-    pointer = json_files.INCUMBENT.optional(nights.storage, nights.incumbent)
+    pointer = _pointer(nights)
     if pointer is None:
         return None
     model = ExportedModel.at(pointer["path"])
@@ -42,44 +41,20 @@ def read_incumbent(nights: NightPaths) -> PointerJson | None:
     return pointer
 
 
-def move_latest(nights: NightPaths, about: NightJson, selection: SelectionJson) -> None:
-    """Point `latest.json` at a night that has ended, unless it points at a later one.
+def deserves_promotion(nights: NightPaths, about: NightJson, selection: SelectionJson) -> bool:
+    """Return whether the night's winner is the incumbent from now on: its verdict is `better`.
 
-    Args:
-        nights: the nights of one name.
-        about: night.json of the night.
-        selection: selection.json of its sweep, with or without a winner.
-    """
-    latest = json_files.LATEST.rebuildable(nights.storage, nights.latest)
-    if latest is None or latest["night"] <= about["night"]:
-        winner = selection["winner"]
-        pointer = {
-            "night": about["night"],
-            "sweep": about["sweep"],
-            "folder": selection["folder"],
-            "path": winner and winner["path"],
-        }
-        json_files.LATEST.write(nights.storage, nights.latest, pointer)
-
-
-def promote(nights: NightPaths, about: NightJson, selection: SelectionJson) -> bool:
-    """Make the night's winner the incumbent when its verdict is `better`.
-
-    It stays what it was when it is no longer the one that the winner was compared with.
+    The incumbent stays when it is no longer the one that the winner was compared with.
 
     Args:
         nights: the nights of one name.
         about: night.json of the night.
         selection: selection.json of its sweep.
 
-    Returns:
-        Whether the night's winner is the incumbent from now on.
-
     Raises:
         DamagedFile: a file of the winner's model is damaged.
     """
-    incumbent: PointerJson | None
-    incumbent = json_files.INCUMBENT.optional(nights.storage, nights.incumbent)
+    incumbent = _pointer(nights)
     if incumbent is not None and incumbent["sweep"] == about["sweep"]:
         return True  # an earlier start of this night promoted it
     winner = selection["winner"]
@@ -89,9 +64,63 @@ def promote(nights: NightPaths, about: NightJson, selection: SelectionJson) -> b
         log.info("the incumbent has changed since the night began, so it stays")
         return False
     ExportedModel.at(winner["path"]).check()
-    pointer = {"night": about["night"], "sweep": about["sweep"], **winner, "since": now()}
-    json_files.INCUMBENT.write(nights.storage, nights.incumbent, pointer)
     return True
+
+
+def move_pointers(
+    nights: NightPaths, about: NightJson, selection: SelectionJson, tonight: date
+) -> None:
+    """Point `latest.json` at a night that has ended, and `incumbent.json` if it was promoted.
+
+    Doing it again changes nothing. A later night stays the latest, unless it is still to come:
+    somebody's clock or a mistyped date would otherwise keep it for years.
+
+    Args:
+        nights: the nights of one name.
+        about: night.json of the night, which says whether its winner was promoted.
+        selection: selection.json of its sweep, with or without a winner.
+        tonight: the night that is now.
+    """
+    winner = selection["winner"]
+    latest = json_files.LATEST.rebuildable(nights.storage, nights.latest)
+    is_later = latest is not None and about["night"] < latest["night"] <= tonight.isoformat()
+    if not is_later:
+        pointer = {
+            "night": about["night"],
+            "sweep": about["sweep"],
+            "folder": selection["folder"],
+            "path": winner and winner["path"],
+        }
+        json_files.LATEST.write(nights.storage, nights.latest, pointer)
+    if about["promoted"] and winner is not None:
+        _write_incumbent(nights, about, winner)
+
+
+def _write_incumbent(nights: NightPaths, about: NightJson, winner: WinnerJson) -> None:
+    before = json_files.INCUMBENT.rebuildable(nights.storage, nights.incumbent)
+    if before is None or before["sweep"] != about["sweep"]:
+        content = {"night": about["night"], "sweep": about["sweep"], **winner, "since": now()}
+        json_files.INCUMBENT.write(nights.storage, nights.incumbent, content)
+
+
+def _pointer(nights: NightPaths) -> PointerJson | None:
+    """Return what `incumbent.json` says; one that is damaged is written again from the nights."""
+    pointer: PointerJson | None
+    pointer = json_files.INCUMBENT.rebuildable(nights.storage, nights.incumbent)
+    if pointer is not None or not nights.storage.exists(nights.incumbent):
+        return pointer
+    for paths in map(nights.sweep, reversed(nights.nights())):
+        about = json_files.NIGHT.rebuildable(paths.store, paths.night)
+        selection = json_files.SELECTION.rebuildable(paths.store, paths.selection)
+        if about and about.get("promoted") and selection and selection["winner"]:
+            log.warning(f"{nights.incumbent} is written again: {paths.sweep_id} was promoted last")
+            _write_incumbent(nights, about, selection["winner"])
+            rebuilt: PointerJson
+            rebuilt = json_files.INCUMBENT.required(nights.storage, nights.incumbent)
+            return rebuilt
+    raise json_files.INCUMBENT.damaged(
+        nights.storage, nights.incumbent, "is damaged, and no night says what it held"
+    )
 
 
 def now() -> str:

@@ -19,9 +19,9 @@ from sweeps.config.schema import SweepConfig
 from sweeps.finalize.final_split import NIGHTS
 from sweeps.nightly.code_version import code_version
 from sweeps.nightly.pointers import (
-    move_latest,
+    deserves_promotion,
+    move_pointers,
     now,
-    promote,
     read_incumbent,
 )
 from sweeps.nightly.trend import night_row, trend
@@ -64,19 +64,26 @@ def run_night(config: SweepConfig, storage: Store, run: Run, night: date | None 
 
     Raises:
         Busy: another process works on nights of this name.
-        SettingsError: the run directory of this night was not made by a night.
+        SettingsError: the run directory of this night was not made by a night, or the night is still
+            to come.
     """
     nights = NightPaths(storage, config.name)
-    tonight = night or config.nightly.night_of(datetime.now(UTC))
+    present = config.nightly.night_of(datetime.now(UTC))
+    tonight = night or present
+    if tonight > present:
+        raise SettingsError(
+            f"--date: {tonight} is still to come; the night that is now is {present}"
+        )
     paths = nights.sweep(tonight)
     with lock(paths.leases, nights.lease):
         try:
             _check_is_night(paths)
+            _point_at_earlier(nights, tonight, present)
             if json_files.SELECTION.rebuildable(paths.store, paths.selection) is not None:
                 log.info(f"{paths.sweep_id} has ended already; nothing to run")
             else:
                 _run(config, nights, tonight, run)
-            about = _finish(nights, tonight)
+            about = _finish(nights, tonight, present)
         except Busy:
             raise
         except Exception as error:
@@ -168,23 +175,44 @@ def _config_change(config: SweepConfig, first_config: SweepConfig) -> str:
     return "" if is_same else "; the config has changed and counts from tomorrow"
 
 
-def _finish(nights: NightPaths, night: date) -> NightJson:
-    """Move the pointers and write how the night ended, once; return night.json."""
+def _finish(nights: NightPaths, night: date, present: date) -> NightJson:
+    """Write how the night ended, and move the pointers, each once; return night.json.
+
+    The file says first what the pointers will say: what ends this in between is made good by the next
+    start, of this night or of the next one, and the chat hears of it only then.
+    """
     paths = nights.sweep(night)
     about: NightJson = json_files.NIGHT.required(paths.store, paths.night)
-    if "ended" in about:
-        return about
-    selection, prepared = read_selection(paths), Prepared.read(paths)
-    move_latest(nights, about, selection)
-    about["ended"] = now()
-    about["data_sha256"] = prepared.data_sha256
-    about["weights_sha256"] = prepared.weights_sha256
-    about["warm_started"] = len(warm_start.read(paths, prepared.weights_sha256))
-    about["verdict"] = selection["verdict"]["word"]
-    about["promoted"] = promote(nights, about, selection)
-    about["told"] = False
-    json_files.NIGHT.write(paths.store, paths.night, about)
+    selection = read_selection(paths)
+    if "ended" not in about:
+        prepared = Prepared.read(paths)
+        about["ended"] = now()
+        about["data_sha256"] = prepared.data_sha256
+        about["weights_sha256"] = prepared.weights_sha256
+        about["warm_started"] = len(warm_start.read(paths, prepared.weights_sha256))
+        about["verdict"] = selection["verdict"]["word"]
+        about["promoted"] = deserves_promotion(nights, about, selection)
+        about["pointed"] = about["told"] = False
+        json_files.NIGHT.write(paths.store, paths.night, about)
+    if not about.get("pointed", True):
+        move_pointers(nights, about, selection, present)
+        about["pointed"] = True
+        json_files.NIGHT.write(paths.store, paths.night, about)
     return about
+
+
+def _point_at_earlier(nights: NightPaths, tonight: date, present: date) -> None:
+    """Move the pointers to the night before, if it ended and died before it could."""
+    before = [night for night in nights.nights() if night < tonight]
+    if not before:
+        return
+    paths = nights.sweep(before[-1])
+    about = json_files.NIGHT.rebuildable(paths.store, paths.night)
+    if about is not None and not about.get("pointed", True):
+        try:
+            _finish(nights, before[-1], present)
+        except UserError as error:
+            log.warning(f"{paths.sweep_id} is left as it is: {error}")
 
 
 def _publish(nights: NightPaths, night: date, about: NightJson) -> Night:
@@ -211,9 +239,13 @@ def _rows(nights: NightPaths) -> list[NightRow]:
             about: NightJson | None = json_files.NIGHT.optional(paths.store, paths.night)
             if about is not None and "ended" in about:
                 rows.append(night_row(about, read_selection(paths)))
-        except UserError as error:
-            log.warning(f"{paths.sweep_id} is left out of the trend: {error}")
+        except (UserError, KeyError, TypeError, ValueError) as error:
+            log.warning(f"{paths.sweep_id} is left out of the trend: {_reason(error)}")
     return rows
+
+
+def _reason(error: Exception) -> str:
+    return f"a file of it lacks {error}" if isinstance(error, KeyError) else str(error)
 
 
 def night_message(rows: Sequence[TrendRow], night: str, selection: SelectionJson) -> str:

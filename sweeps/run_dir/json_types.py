@@ -322,6 +322,8 @@ class NightJson(TypedDict):
     warm_started: NotRequired[int]
     verdict: NotRequired[str | None]
     promoted: NotRequired[bool]
+    pointed: NotRequired[bool]
+    """Whether the pointers say what this file says; without the key they do."""
     told: NotRequired[bool]
 
 

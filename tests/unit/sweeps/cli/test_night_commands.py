@@ -65,11 +65,16 @@ def test_json_is_json_and_nothing_else(call: Call) -> None:
 @pytest.mark.parametrize(
     ("statuses", "code"), [(("failed",) * 4, 3), (("finished", "failed") * 2, 4)]
 )
-def test_no_trial_lived_is_3_and_nothing_admissible_is_4_every_time(
+def test_no_trial_lived_is_3_and_nothing_admissible_is_4_if_asked_for(
     call: Call, statuses: tuple[str, ...], code: int, again: bool
 ) -> None:
     for _ in range(1 + again):
-        assert call(Scripted(NOTHING, statuses))[0] == code
+        assert call(Scripted(NOTHING, statuses), "--strict-exit")[0] == code
+
+
+@pytest.mark.parametrize("word", [NOTHING, "not distinguishable"])
+def test_a_night_that_changes_nothing_is_a_success_for_cron(call: Call, word: str) -> None:
+    assert call(Scripted(word, ("finished", "failed") * 2))[0] == 0
 
 
 def test_another_start_at_work_is_75_and_one_line(call: Call, tmp_path: Path) -> None:

@@ -5,14 +5,14 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
-from datetime import date, datetime
+from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from typing import Any
 from zoneinfo import ZoneInfo
 
 import pytest
 
-from dpo_core.errors import SettingsError, UserError
+from dpo_core.errors import SettingsError, StorageError, UserError
 from dpo_core.storage.json_content import decode_json
 from dpo_core.storage.store import Store
 from sweeps.config.load import parse_sweep
@@ -20,7 +20,7 @@ from sweeps.config.nightly import NightSettings
 from sweeps.config.schema import SweepConfig
 from sweeps.nightly.code_version import code_version
 from sweeps.nightly.run_night import Night, run_night
-from sweeps.run_dir import ledger
+from sweeps.run_dir import json_files, ledger
 from sweeps.run_dir import lock as locks
 from sweeps.run_dir.ledger import FINISHED
 from sweeps.run_dir.lock import Busy
@@ -56,6 +56,10 @@ def pointer(nights: NightPaths, name: str) -> dict[str, Any] | None:
     return decode_json(store.read(name)) if store.exists(name) else None
 
 
+def texts(chat: Any) -> list[str]:
+    return [content["text"] for _, _, content in chat.told]
+
+
 def warm(paths: SweepPaths, weights: str = "w1") -> list[str]:
     return [record.trial for record in warm_start.read(paths, weights)]
 
@@ -78,6 +82,17 @@ def warm(paths: SweepPaths, weights: str = "w1") -> list[str]:
 def test_a_night_has_the_date_of_its_evening(now: str, zone: str, night: date) -> None:
     moment = datetime.fromisoformat(now).replace(tzinfo=ZoneInfo("UTC"))
     assert NightSettings(time_zone=zone).night_of(moment) == night
+
+
+def test_where_clocks_go_back_each_night_comes_once() -> None:
+    # In Vienna 02:00 to 03:00 comes twice on 25 October, and not at all on 29 March.
+    for turns_at in ("02:00", "02:30", "02:59", "03:00"):
+        settings = NightSettings(time_zone="Europe/Vienna", turns_at=turns_at)
+        for day in (date(2026, 10, 25), date(2026, 3, 29)):
+            start = datetime(day.year, day.month, day.day, tzinfo=UTC) - timedelta(hours=6)
+            nights = [settings.night_of(start + timedelta(minutes=m)) for m in range(0, 24 * 60, 5)]
+            assert nights == sorted(nights), "a night never comes back"
+            assert set(nights) == {day - timedelta(days=1), day}
 
 
 @pytest.mark.parametrize(
@@ -179,6 +194,116 @@ def test_a_night_that_is_made_up_for_does_not_move_latest_back(nights: NightPath
     assert latest is not None
     assert latest["night"] == "2026-11-24"
     assert [row["night"] for row in night.trend] == ["2026-11-23", "2026-11-24"]
+
+
+def test_a_night_that_is_still_to_come_is_refused(nights: NightPaths) -> None:
+    run = Scripted()
+    with pytest.raises(SettingsError, match=r"^--date: 2099-01-01 is still to come; the night"):
+        hold(nights, date(2099, 1, 1), run)
+    assert run.ran == []
+
+
+def test_a_night_of_a_clock_that_was_wrong_does_not_keep_latest(nights: NightPaths) -> None:
+    hold(nights, MONDAY, Scripted())
+    latest = pointer(nights, nights.latest)
+    assert latest is not None
+    json_files.LATEST.write(nights.storage, nights.latest, {**latest, "night": "2099-01-01"})
+    hold(nights, TUESDAY, Scripted(SAME))
+    latest = pointer(nights, nights.latest)
+    assert latest is not None
+    assert latest["night"] == "2026-11-24"
+
+
+def test_a_torn_pointer_is_written_again_from_the_nights(
+    nights: NightPaths, messages: list[str]
+) -> None:
+    hold(nights, MONDAY, Scripted())
+    before = pointer(nights, nights.incumbent)
+    assert before is not None
+    hold(nights, TUESDAY, Scripted(SAME))
+    nights.storage.write(nights.incumbent, b'{"night": "2026-1')
+    nights.storage.write(nights.latest, b"")
+    run = Scripted(SAME)
+    hold(nights, WEDNESDAY, run)
+    assert run.ran[0].selection.incumbent == before["path"]
+    after = pointer(nights, nights.incumbent)
+    assert after is not None
+    assert {**after, "since": None} == {**before, "since": None}
+    assert any("hh-2026-11-23 was promoted last" in line for line in messages)
+
+
+def test_a_torn_pointer_of_which_no_night_tells_is_one_line(nights: NightPaths) -> None:
+    hold(nights, MONDAY, Scripted(SAME))
+    nights.storage.write(nights.incumbent, b"")
+    with pytest.raises(UserError, match="is damaged, and no night says what it held; restore it"):
+        hold(nights, TUESDAY, Scripted())
+
+
+def test_an_incumbent_that_was_taken_back_stays_so(nights: NightPaths) -> None:
+    hold(nights, MONDAY, Scripted())
+    nights.storage.delete(nights.incumbent)
+    hold(nights, MONDAY, Scripted())
+    run = Scripted(SAME)
+    hold(nights, TUESDAY, run)
+    assert run.ran[0].selection.incumbent is None
+    assert pointer(nights, nights.incumbent) is None
+
+
+@pytest.mark.parametrize("file", ["latest", "incumbent", "night.json"])
+@pytest.mark.parametrize("next_night", [MONDAY, TUESDAY])
+def test_chat_and_pointers_agree_whatever_write_fails(
+    nights: NightPaths, chat: Any, monkeypatch: pytest.MonkeyPatch, file: str, next_night: date
+) -> None:
+    written = Store.write
+
+    def fails_once(store: Store, name: str, content: bytes) -> None:
+        is_end = name != "night.json" or b'"ended"' in content
+        if name.endswith((f"{file}.json", file)) and is_end:
+            monkeypatch.setattr(Store, "write", written)
+            raise StorageError(f"{name}: the disk is full")
+        written(store, name, content)
+
+    monkeypatch.setattr(Store, "write", fails_once)
+    with pytest.raises(StorageError):
+        hold(nights, MONDAY, Scripted())
+    assert [("failed" in text, "new incumbent" in text) for text in texts(chat)] == [(True, False)]
+    hold(nights, next_night, Scripted(SAME))
+    incumbent = pointer(nights, nights.incumbent)
+    told = [text for text in texts(chat) if "hh-2026-11-23: better" in text]
+    if (file, next_night) == ("night.json", TUESDAY):  # Monday never ended
+        assert (incumbent, told) == (None, [])
+    else:
+        assert incumbent is not None
+        assert incumbent["sweep"] == "hh-2026-11-23"
+        assert len(told) == (next_night == MONDAY)
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("night.json", b""),
+        ("night.json", b"[]"),
+        ("selection.json", b'{"verdict": {}}'),
+        ("selection.json", None),
+        ("prepared.json", b"{"),
+    ],
+)
+def test_a_night_that_cannot_be_read_costs_a_line_and_no_other_night(
+    nights: NightPaths, messages: list[str], chat: Any, name: str, content: bytes | None
+) -> None:
+    hold(nights, MONDAY, Scripted(SAME))
+    store = nights.sweep(MONDAY).store
+    if content is None:
+        store.delete(name)
+    else:
+        store.write(name, content)
+    messages.clear()
+    for night in (TUESDAY, WEDNESDAY):
+        ended = hold(nights, night, Scripted())
+        assert ended.about["promoted"]
+    assert any("hh-2026-11-23 is left out" in line for line in messages)
+    assert not any("failed:" in text for text in texts(chat))
+    assert [row["night"] for row in ended.trend][-2:] == ["2026-11-24", "2026-11-25"]
 
 
 def test_a_night_without_any_evaluation_ends_and_says_so(
