@@ -62,6 +62,7 @@ def make_pair(
     category: str | None = None,
     tools: tuple[dict[str, Any], ...] = (),
     template_kwargs: dict[str, Any] | None = None,
+    source: str | None = None,
 ) -> PreferencePair:
     """Build a pair from checked content, with its id and group.
 
@@ -75,6 +76,7 @@ def make_pair(
         category: A name by which results are broken down.
         tools: What the chat template shows as tools.
         template_kwargs: Settings of this row for the chat template.
+        source: The label of its source.
 
     Returns:
         The pair; its id is that of the first of all identical pairs, see `number_repeats`.
@@ -89,6 +91,7 @@ def make_pair(
         rejected,
         line,
         category,
+        source,
         tools=tools,
         template_kwargs=settings,
     )

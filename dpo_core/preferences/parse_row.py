@@ -43,13 +43,16 @@ class _Fields(NamedTuple):
     rejected: Turns | str
 
 
-def pair_from_row(row: Mapping[str, object], *, where: str, line: int = 0) -> PreferencePair:
+def pair_from_row(
+    row: Mapping[str, object], *, where: str, line: int = 0, source: str | None = None
+) -> PreferencePair:
     """Check a row and return it as a pair.
 
     Args:
         row: Values by column; others than those above are ignored.
         where: File and line of the row, such as "pairs.jsonl:3"; it begins every error message.
         line: The line or row it was read from, from 1; 0 if from no file.
+        source: The label of its source.
 
     Returns:
         The pair, with its id and group.
@@ -68,6 +71,7 @@ def pair_from_row(row: Mapping[str, object], *, where: str, line: int = 0) -> Pr
         template_kwargs=read_template_kwargs(
             row.get("chat_template_kwargs"), f"{where}: chat_template_kwargs"
         ),
+        source=source,
     )
     weight, margin = _number(row, "weight", where), _number(row, "margin", where)
     if weight is None and margin is None:
@@ -212,7 +216,8 @@ def _check(fields: _Fields, where: str) -> None:
     check_answer(chosen, f"{where}: chosen")
     check_answer(rejected, f"{where}: rejected")
     check_prompt(chat_prompt(fields.prompt), f"{where}: prompt")
-    if _stripped(chosen) == _stripped(rejected):
+    same_end = content_of(chosen[-1]).strip() == content_of(rejected[-1]).strip()
+    if same_end and _stripped(chosen) == _stripped(rejected):
         raise DataError(
             f"{where}: chosen and rejected {SAME_ANSWER} {preview(content_of(chosen[-1]))}; "
             "they express no preference, so drop the row"

@@ -9,15 +9,13 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Mapping
+from collections.abc import KeysView
 from dataclasses import dataclass, field
 
 _CHOSEN, _REJECTED = "chosen", "rejected"
 _SCORE = re.compile(r"(?<![a-z])(avg|mean|overall|score|rating|reward|grade)s?(?![a-z])")
 _MARGIN = re.compile(r"([a-z_-]*[_-])?margin")
 _EXAMPLES = 5
-# Rows with so many different sets of columns are rare, and must not fill the memory.
-_SHAPES = 1_000
 
 
 @dataclass
@@ -50,18 +48,17 @@ class RowScores:
 
     def __init__(self) -> None:
         self.counts: dict[str, ScoreCounts] = {}
-        self._columns: dict[tuple[object, ...], list[tuple[str, ...]]] = {}
+        self._names: KeysView[object] = {}.keys()
+        self._columns: list[tuple[str, ...]] = []
 
     def see(self, row: object, where: str) -> None:
         """Count a row as it was read, if it has such columns with numbers in them."""
-        if not isinstance(row, Mapping):
+        if not isinstance(row, dict):
             return
-        names = tuple(row)
-        if names not in self._columns:
-            if len(self._columns) >= _SHAPES:
-                self._columns.clear()
-            self._columns[names] = score_columns(names)
-        for columns in self._columns[names]:
+        if row.keys() != self._names:  # most rows have the columns of the row before
+            self._names = row.keys()
+            self._columns = score_columns(tuple(row))
+        for columns in self._columns:
             numbers = [_number(row[name]) for name in columns]
             margin = numbers[0] - numbers[1] if len(numbers) == 2 else numbers[0]
             if not math.isnan(margin):
