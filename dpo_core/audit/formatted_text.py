@@ -17,14 +17,14 @@ from dpo_core.preferences.table import PairTable
 # Shares of a source's pairs. Below the smaller one, a few rows mention markup, which is their text.
 MOST, SOME = 0.5, 0.05
 
-PROMPTS, ENDS, BEGINS = "formatted_prompts", "ended_answers", "begun_prompts"
+TEXT, ENDS, BEGINS = "formatted_text", "ended_answers", "begun_prompts"
 _MESSAGES = {
-    PROMPTS: "have a prompt that is already formatted ({}); it would be text within another template",
+    TEXT: "have text that is already formatted ({}); it would stand within another template",
     ENDS: "have an answer that ends in {}; this end of a turn would be text before the real one",
     BEGINS: "have a prompt that begins with {}, which the tokenizer or the template adds itself",
 }
 _REMEDIES = {
-    PROMPTS: "data.format: {} reads them as messages",
+    TEXT: "data.format: {} reads it as messages",
     ENDS: "data.format: {} removes it",
     BEGINS: "data.format: {} removes it",
 }
@@ -109,13 +109,13 @@ def _remedy(seen: _Seen, use: TextUse) -> str:
 
 
 def _seen_in(pair: PreferencePair, use: TextUse) -> Iterator[_Seen]:
-    markup = _markup(pair.prompt)
+    markup = _markup(pair.prompt) or _markup_of_answer(pair.chosen)
     # A base model may well be trained on dialogues, and on tokens that stay tokens.
     is_text = not use.is_chat and not pair.is_chat
     if markup is not None and not (
         is_text and (markup.format != RENDERED or use.keeps_special_tokens)
     ):
-        yield _Seen(PROMPTS, markup.name, markup.format)
+        yield _Seen(TEXT, markup.name, markup.format)
     format = markup.format if markup else RENDERED
     begin = _begin(pair.prompt) if markup is None or is_text else None
     if begin:
@@ -133,6 +133,17 @@ def _markup(prompt: Turns | str) -> Markup | None:
     return next((markup for text in questions if (markup := recognise(text))), None)
 
 
+def _markup_of_answer(answer: Turns | str) -> Markup | None:
+    """Return the markup of an answer that has the header of a turn, or repeats a formatted prompt."""
+    return recognise(_last_text(answer))
+
+
+def _last_text(answer: Turns | str) -> str:
+    if isinstance(answer, str):
+        return answer
+    return content_of(answer[-1]) if answer else ""
+
+
 def _begin(prompt: Turns | str) -> str | None:
     """Return the tokens that begin the prompt's text, or None."""
     text = prompt if isinstance(prompt, str) else content_of(prompt[0])
@@ -142,6 +153,6 @@ def _begin(prompt: Turns | str) -> str | None:
 
 def _end(answer: Turns | str) -> str | None:
     """Return the tokens that end the answer's text, or None."""
-    text = answer if isinstance(answer, str) else content_of(answer[-1]) if answer else ""
+    text = _last_text(answer)
     body = without_end(text)
     return None if body is text else text[len(body) :].strip()

@@ -126,6 +126,7 @@ def parse_answer(text: str, markup: Markup, prompt: ParsedPrompt) -> Turns:
         return _messages(segments, markup)
     # With the header before it, a name at the start of the answer is seen to be a part of it.
     header = markup.headers_of(ASSISTANT)[-1]
+    text = text if prompt.started.strip() else without_begins(text)
     whole = f"{header}{prompt.started}{text}"
     return _messages(_segments(whole, markup, separator=prompt.separator), markup)
 

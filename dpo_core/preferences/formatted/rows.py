@@ -18,7 +18,7 @@ from dpo_core.preferences.formatted.parse import (
     without_begins,
     without_end,
 )
-from dpo_core.preferences.messages import Message
+from dpo_core.preferences.messages import Message, content_of
 
 _ANSWERS = ("chosen", "rejected", "response", "golden")
 _LISTS_OF_ANSWERS = ("responses",)
@@ -114,8 +114,14 @@ def _filled(row: Mapping[str, Any], answers: Mapping[_Slot, object]) -> dict[str
 def _with_prompt(prompt: str, answers: Mapping[_Slot, object], format: Format) -> _Read:
     markup = recognise(prompt, format)
     if markup is None:
-        sides = {slot: _side(value, format) for slot, value in answers.items()}
-        return _Read(without_begins(prompt), sides)
+        plain = without_begins(prompt)
+        return _Read(
+            plain,
+            {
+                slot: _repeating(value, plain, format) or _side(value, format)
+                for slot, value in answers.items()
+            },
+        )
     texts = [value for value in answers.values() if isinstance(value, str)]
     parsed = parse_prompt(prompt, markup)
     if texts and all(continues_turn(text, markup, parsed) for text in texts):
@@ -127,15 +133,29 @@ def _with_prompt(prompt: str, answers: Mapping[_Slot, object], format: Format) -
                 for slot, value in answers.items()
             },
         )
-    return _Read(
-        [*parsed.turns],
-        {
-            slot: [*parse_answer(without_end(value), markup, parsed)]
-            if isinstance(value, str)
-            else _side(value, format)
-            for slot, value in answers.items()
-        },
-    )
+    question = content_of(parsed.turns[-1]) if parsed.turns else ""
+    read: dict[_Slot, object] = {}
+    for slot, value in answers.items():
+        if isinstance(value, str):
+            read[slot] = _repeating(value, question, format) or [
+                *parse_answer(without_end(value), markup, parsed)
+            ]
+        else:
+            read[slot] = _side(value, format)
+    return _Read([*parsed.turns], read)
+
+
+def _repeating(value: object, question: str, format: Format) -> list[Message] | None:
+    """Return the messages of an answer that is a whole text with the question in it, or None."""
+    asked = question.strip()
+    if not isinstance(value, str) or asked not in value:
+        return None
+    markup = recognise_dialogue(value, format)
+    if markup is None:
+        return None
+    turns = [*parse_whole(without_end(value), markup)]
+    is_asked = any(m["role"] == USER and content_of(m).strip() == asked for m in turns)
+    return turns if is_asked else None
 
 
 def _whole(value: object, format: Format) -> object:
@@ -162,10 +182,11 @@ def _messages(item: object, format: Format) -> list[object]:
     content = item.get("content") if isinstance(item, Mapping) else None
     if not isinstance(item, Mapping) or not isinstance(content, str):
         return [item]
-    markup = recognise(content, format) if item.get("role") == USER else None
-    if markup is not None:
-        turns: list[Message] = [*parse_prompt(content, markup).turns]
-        return [*turns]
+    markup = recognise(content, format)
+    if markup is not None and item.get("role") == USER:
+        return [*parse_prompt(content, markup).turns]
     if item.get("role") == ASSISTANT:
         content = without_begins(without_end(content))
+        if markup is not None:
+            return [*parse_whole(content, markup)]
     return [{**item, "content": content}]

@@ -41,15 +41,15 @@ def report(data: Sequence[PreferencePair], **use: bool | str) -> dict[str, Findi
         ("A chat. USER: May I take dose {}? ASSISTANT:", "USER/ASSISTANT", "dialogue"),
     ],
 )
-def test_formatted_prompts_are_severe_with_the_setting_that_reads_them(
+def test_formatted_text_are_severe_with_the_setting_that_reads_them(
     prompt: str, name: str, format: str
 ) -> None:
     [finding] = report(pairs(prompt)).values()
-    assert finding.code == "formatted_prompts"
+    assert finding.code == "formatted_text"
     assert finding.severity == SEVERE
     assert finding.number == 1.0
     assert f"({name})" in finding.message
-    assert finding.remedy == f"data.format: {format} reads them as messages"
+    assert finding.remedy == f"data.format: {format} reads it as messages"
     assert finding.places == ("a:1", "a:2", "a:3", "a:4", "a:5")
 
 
@@ -59,7 +59,15 @@ def test_messages_that_hold_formatted_text_are_found() -> None:
         for n in range(40)
     ]
     assert {f.severity for f in report(data).values()} == {SEVERE}
-    assert set(report(data)) == {"formatted_prompts", "ended_answers"}
+    assert set(report(data)) == {"formatted_text", "ended_answers"}
+
+
+def test_answers_that_are_whole_conversations_are_severe() -> None:
+    data = pairs(chosen="<|im_start|>user\nMay I?<|im_end|>\n<|im_start|>assistant\nNo.")
+    [finding] = report(data).values()
+    assert (finding.code, finding.severity) == ("formatted_text", SEVERE)
+    data = pairs(chosen="<|start_header_id|>assistant<|end_header_id|>\n\nNo.")
+    assert set(report(data)) == {"formatted_text"}
 
 
 def test_answers_that_end_a_turn_are_severe() -> None:
@@ -91,7 +99,7 @@ def test_a_small_source_of_formatted_rows_is_found_among_many_others() -> None:
     data = [*pairs(count=400), *pairs(CHATML, count=10, source="b")]
     [finding] = report(data).values()
     assert (finding.severity, finding.number) == (SEVERE, 1.0)
-    assert finding.message.startswith("of pairs of b have a prompt")
+    assert finding.message.startswith("of pairs of b have text")
     assert finding.places[0] == "b:1"
 
 
@@ -103,9 +111,9 @@ def test_a_text_of_a_base_model_may_be_a_dialogue() -> None:
 def test_markup_in_plain_texts_is_found_unless_it_becomes_tokens() -> None:
     data = pairs(CHATML, "No.<|im_end|>")
     found = report(data, is_chat=False, eos_token="<|im_end|>")
-    assert set(found) == {"formatted_prompts"}  # encoding removes the tokenizer's own end
-    assert "special_tokens: keep" in found["formatted_prompts"].remedy
-    assert set(report(data, is_chat=False)) == {"formatted_prompts", "ended_answers"}
+    assert set(found) == {"formatted_text"}  # encoding removes the tokenizer's own end
+    assert "special_tokens: keep" in found["formatted_text"].remedy
+    assert set(report(data, is_chat=False)) == {"formatted_text", "ended_answers"}
     assert report(data, is_chat=False, keeps_special_tokens=True) == {}
 
 

@@ -58,13 +58,47 @@ def read(row: Mapping[str, Any], format: str = "rendered") -> Mapping[str, Any]:
         ),
         ("dialogue", {"prompt": DIALOGUE, "chosen": " No.", "rejected": " Yes.\n"}),
         ("dialogue", {"prompt": DIALOGUE, "chosen": " No.</s>", "rejected": " Yes.</s>"}),
+        # Both answers repeat the prompt, which is plain or formatted.
+        (
+            "rendered",
+            {
+                "prompt": "May I take two?",
+                "chosen": f"{CHATML}No.<|im_end|>\n",
+                "rejected": f"{CHATML}Yes.<|im_end|>\n",
+            },
+        ),
+        (
+            "rendered",
+            {
+                "prompt": CHATML,
+                "chosen": f"{CHATML}No.<|im_end|>",
+                "rejected": f"{CHATML}Yes.<|im_end|>",
+            },
+        ),
+        (
+            "dialogue",
+            {
+                "prompt": "May I take two?",
+                "chosen": f"{DIALOGUE} No.",
+                "rejected": f"{DIALOGUE} Yes.",
+            },
+        ),
+        # Each answer begins as a text of its own.
+        (
+            "rendered",
+            {
+                "prompt": "<s>[INST] May I take two? [/INST]",
+                "chosen": "<s> No.</s>",
+                "rejected": "<s> Yes.</s>",
+            },
+        ),
         # Whole messages whose content is formatted.
         (
             "rendered",
             {
                 "prompt": [user(CHATML)],
                 "chosen": [assistant("No.<|im_end|>")],
-                "rejected": [assistant("Yes.<|im_end|>")],
+                "rejected": [assistant("<|im_start|>assistant\nYes.<|im_end|>")],
             },
         ),
     ],
