@@ -172,7 +172,7 @@ class _SourceReader:
     def _open(self) -> Iterator[Record]:
         """Recognize the layout, and return rows of the project's own, with errors in place of others."""
         source = self.source
-        records = source_records(source.path, source.split)
+        records = source_records(source)
         first = list(itertools.islice(records, FIRST_ROWS))
         self.layout = recognize(first, source)
         rows = map(self._read, itertools.chain(first, records))

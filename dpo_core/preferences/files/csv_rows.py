@@ -1,4 +1,7 @@
-"""The reader of tables in text: cells between commas, semicolons or tabs."""
+"""The reader of tables in text: cells between commas, semicolons or tabs.
+
+Tested in tests/unit/dpo_core/preferences/files/test_readers.py.
+"""
 
 from __future__ import annotations
 

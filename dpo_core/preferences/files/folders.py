@@ -1,55 +1,88 @@
-"""Folders of data files, and which of their files belong to a split."""
+"""Folders of data files on this machine."""
 
 from __future__ import annotations
 
 import difflib
-import re
+import os
+from collections.abc import Iterator
 from pathlib import Path
 
 from dpo_core.errors import DataError
-from dpo_core.preferences.files.formats import READERS
+from dpo_core.preferences.files.choose_files import choose_files
+from dpo_core.preferences.files.formats import read_file
+from dpo_core.preferences.files.readers import Record
+from dpo_core.preferences.files.readme import (
+    MAX_README_BYTES,
+    README,
+    NamedDataSet,
+    named_data_sets,
+)
+from dpo_core.settings import ReadingSettings
 
-_SHARD = re.compile(r"(?P<name>.+?)([-_.]\d+([-_]of[-_]\d+)?)?")
-_SPLIT_WORDS = ("train", "test", "valid", "val", "dev", "eval")
+_MOST_FILES = 100_000
 
 
-def data_files(folder: Path) -> list[Path]:
-    """Return the data files directly in `folder`, sorted by name; none if it is not a folder."""
-    if not folder.is_dir():
-        return []
-    description = "dataset_infos.json"  # written by the hub, no data
-    files = sorted(
-        file
-        for file in folder.iterdir()
-        if file.suffix.lower() in READERS and file.name != description and file.name[0] != "."
-    )
+def folder_records(folder: Path, reading: ReadingSettings) -> Iterator[Record]:
+    """Return the records of the files that a source reads of a folder, in the order of their names.
+
+    Raises:
+        DataError: There is no such file, or it is a link out of the folder.
+    """
+    chosen = choose_files(file_names(folder), readme_data_sets(folder), reading, str(folder))
+    files = [folder / name for name in chosen]
     for file in files:
-        if not file.resolve().is_relative_to(folder.resolve()):
+        refuse_link_out(file, folder)
+    return (record for file in files for record in read_file(file))
+
+
+def file_names(folder: Path) -> Iterator[str]:
+    """Yield every file of a folder, with `/` between folders; links to folders are not followed."""
+    count = 0
+    for parent, folders, files in os.walk(folder):
+        folders[:] = sorted(name for name in folders if not name.startswith("."))
+        count += len(files)
+        if count > _MOST_FILES:
             raise DataError(
-                f"{file}: is a link to {file.resolve()}, which is outside of the folder; give that "
-                "file's own path, or copy it here"
+                f"{folder}: holds more than {_MOST_FILES} files; give the folder of the data, or a file"
             )
-    return files
+        yield from ((Path(parent) / name).relative_to(folder).as_posix() for name in files)
 
 
-def files_of_split(files: list[Path], split: str) -> list[Path]:
-    """Return the files named for a split, or all files where none is named for any split."""
-    names = {file: _split_name(file) for file in files}
-    chosen = [file for file in files if names[file] == split]
-    if chosen:
-        return chosen
-    if split == "train" and not any(name.startswith(_SPLIT_WORDS) for name in names.values()):
-        return files
-    raise DataError(
-        f"{files[0].parent}: no file is named for split {split!r} "
-        f"(found: {', '.join(file.name for file in files)}); set `split`, or name one file"
-    )
+def readme_data_sets(folder: Path) -> list[NamedDataSet]:
+    """Return the data sets that the folder's README names. Raises DataError as `named_data_sets`."""
+    readme = folder / README
+    if not readme.is_file():
+        return []
+    refuse_link_out(readme, folder)
+    with readme.open("rb") as file:
+        text = file.read(MAX_README_BYTES).decode(errors="replace")
+    return named_data_sets(text, str(readme))
 
 
-def _split_name(file: Path) -> str:
-    """Return the split in a file name: `train` for train.jsonl and train-00000-of-00002.parquet."""
-    match = _SHARD.fullmatch(file.stem)
-    return match["name"] if match else file.stem
+def refuse_link_out(file: Path, folder: Path) -> None:
+    """Raise DataError if a file is a link out of its folder, other than into a hub cache's own files."""
+    target = file.resolve()
+    if target.is_relative_to(folder.resolve()):
+        return
+    blobs = _blobs(folder)
+    if blobs is None or not target.is_relative_to(blobs):
+        raise DataError(
+            f"{file}: is a link to {target}, which is outside of the folder; give that file's own path, "
+            "or copy it here"
+        )
+
+
+def _blobs(folder: Path) -> Path | None:
+    """Return where the hub's cache keeps the files to which those of a snapshot are links.
+
+    A snapshot is <repository>/snapshots/<commit>, and its files are in <repository>/blobs.
+    """
+    whole = folder.resolve()
+    for snapshot in (whole, *whole.parents):
+        blobs = snapshot.parent.parent / "blobs"
+        if snapshot.parent.name == "snapshots" and blobs.is_dir() and not blobs.is_symlink():
+            return blobs
+    return None
 
 
 def nearest_names(path: Path) -> str:

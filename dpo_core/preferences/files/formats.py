@@ -1,4 +1,7 @@
-"""The formats of data files, each with its reader, by the ending of a file's name."""
+"""The formats of data files, each with its reader, by the ending of a file's name.
+
+Tested in tests/unit/dpo_core/preferences/files/test_readers.py.
+"""
 
 from __future__ import annotations
 

@@ -3,6 +3,8 @@
 A file of a few KiB can unpack to gigabytes: its pages are compressed, and a column may store a long
 value once and name it in every row. The metadata tells the size of pages; only the dictionaries tell the
 length of the values that rows name.
+
+Tested in tests/unit/dpo_core/preferences/files/test_readers.py.
 """
 
 from __future__ import annotations

@@ -2,36 +2,57 @@
 
 from __future__ import annotations
 
+import itertools
 import re
 from collections.abc import Iterator
 from pathlib import Path
 
 from dpo_core.errors import DataError
-from dpo_core.preferences.files.folders import data_files, files_of_split, nearest_names
-from dpo_core.preferences.files.formats import READERS, read_file
+from dpo_core.preferences.files.folders import folder_records, nearest_names
+from dpo_core.preferences.files.formats import read_file, reader_of
 from dpo_core.preferences.files.hub import hub_records
 from dpo_core.preferences.files.readers import Record
 from dpo_core.preferences.files.saved import is_saved, saved_records
+from dpo_core.settings import HUB, SourceSettings
 
-_HUB_ID = re.compile(r"[\w-][\w.-]*(/[\w-][\w.-]*)?")
+_REPOSITORY = re.compile(r"[\w-][\w.-]*/[\w-][\w.-]*")
 
 
-def source_records(path: str, split: str) -> Iterator[Record]:
-    """Return the records of one split of a source. Raises DataError if there is none."""
-    local = Path(path).expanduser()
+def source_records(source: SourceSettings) -> Iterator[Record]:
+    """Return the records that a source reads, the first `limit` of them.
+
+    A path asks the hub only where it begins with `hf://`: a name that is spelled wrong must not fetch
+    the data of a stranger.
+
+    Raises:
+        DataError: There is no such source.
+    """
+    return itertools.islice(_all_records(source), source.limit)
+
+
+def _all_records(source: SourceSettings) -> Iterator[Record]:
+    if source.path.startswith(HUB):
+        return hub_records(source)
+    local = Path(source.path).expanduser()
     if local.is_file():
-        return _from_file(local, split)
+        _refuse_keys(source, local, "split", "subset", "data_files")
+        return read_file(local)
     if is_saved(local):
-        return saved_records(local, split)
-    files = data_files(local)
-    if files:
-        return (record for file in files_of_split(files, split) for record in read_file(file))
-    if local.exists() or (_HUB_ID.fullmatch(path) and local.suffix.lower() not in READERS):
-        return hub_records(str(local), split)
-    raise DataError(f"{path}: no such file or folder{nearest_names(local)}; check the spelling")
+        _refuse_keys(source, local, "subset", "data_files")
+        return saved_records(local, source.split)
+    if local.is_dir():
+        return folder_records(local, source)
+    hint = ""
+    if _REPOSITORY.fullmatch(source.path) and reader_of(source.path) is None:
+        hint = f", or write {HUB}{source.path} for that data set of the Hugging Face hub"
+    raise DataError(
+        f"{source.path}: no such file or folder{nearest_names(local)}; check the spelling{hint}"
+    )
 
 
-def _from_file(file: Path, split: str) -> Iterator[Record]:
-    if split != "train":
-        raise DataError(f"{file}: a file has no split {split!r}; leave `split` out")
-    return read_file(file)
+def _refuse_keys(source: SourceSettings, path: Path, *names: str) -> None:
+    for name in names:
+        value = getattr(source, name)
+        if value != type(source).model_fields[name].default:
+            kind = "a file" if path.is_file() else "a saved data set"
+            raise DataError(f"{path}: {kind} has no {name} {value!r}; leave `{name}` out")

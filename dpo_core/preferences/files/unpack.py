@@ -1,4 +1,7 @@
-"""Opens data files, also compressed ones, whose unpacked size is limited while it is read."""
+"""Opens data files, also compressed ones, whose unpacked size is limited while it is read.
+
+Tested in tests/unit/dpo_core/preferences/files/test_readers.py.
+"""
 
 from __future__ import annotations
 

@@ -17,154 +17,13 @@ from dpo_core.preferences import data_fingerprint, load_data, load_pairs, split_
 from dpo_core.preferences.notes.no_pair import ONE_SIDE
 from dpo_core.settings import SourceSettings
 from tests.support.outside_inputs import outside_input
-from tests.support.preference_rows import LINE, ROWS, content_of, load_error, refused, write_jsonl
+from tests.support.preference_rows import LINE, ROWS, write_jsonl
 from tests.support.toys import write_toy_pairs
-
-
-@pytest.fixture
-def expected(tmp_path: Path) -> list[tuple[Any, ...]]:
-    return content_of(load_pairs(str(write_jsonl(tmp_path / "expected" / "pairs.jsonl"))))
 
 
 def test_repeated_rows_have_their_own_ids(tmp_path: Path) -> None:
     ids = [pair.id for pair in load_pairs(str(write_jsonl(tmp_path / "a.jsonl", ROWS[:1] * 3)))]
     assert ids == [ids[0], f"{ids[0]}-2", f"{ids[0]}-3"]
-
-
-# Folders
-
-
-def test_saved_dataset(tmp_path: Path, expected: list[tuple[Any, ...]]) -> None:
-    from datasets import Dataset
-
-    Dataset.from_list(ROWS).save_to_disk(tmp_path / "saved")
-    assert content_of(load_pairs(str(tmp_path / "saved"))) == expected
-    assert load_error(tmp_path / "saved", "test") == ": no split 'test' (found: train); set `split`"
-
-
-def test_saved_dataset_dict(tmp_path: Path, expected: list[tuple[Any, ...]]) -> None:
-    from datasets import Dataset, DatasetDict
-
-    saved = DatasetDict(train=Dataset.from_list(ROWS), test=Dataset.from_list(ROWS[:2]))
-    saved.save_to_disk(tmp_path / "saved")
-    assert content_of(load_pairs(str(tmp_path / "saved"))) == expected
-    assert content_of(load_pairs(str(tmp_path / "saved"), split="test")) == expected[:2]
-    assert load_error(tmp_path / "saved", "dev") == (
-        ": no split 'dev' (found: train, test); set `split`"
-    )
-
-
-def test_damaged_saved_dataset(tmp_path: Path) -> None:
-    from datasets import Dataset
-
-    Dataset.from_list(ROWS).save_to_disk(tmp_path / "saved")
-    (tmp_path / "saved" / "state.json").write_text("{}")
-    message = load_error(tmp_path / "saved")
-    assert message.startswith(": cannot be read as a saved data set (")
-    assert message.endswith("; save it again")
-
-
-def test_folder_of_files_in_the_order_of_their_names(
-    tmp_path: Path, expected: list[tuple[Any, ...]]
-) -> None:
-    write_jsonl(tmp_path / "d" / "part-1.jsonl", ROWS[2:])
-    (tmp_path / "d" / "part-0.json").write_text(json.dumps(ROWS[:2]))
-    (tmp_path / "d" / "README.md").write_text("Hello")
-    (tmp_path / "d" / "dataset_infos.json").write_text("{}")
-    assert content_of(load_pairs(str(tmp_path / "d"))) == expected
-
-
-def test_a_folder_of_named_splits_is_not_poured_together(
-    tmp_path: Path, expected: list[tuple[Any, ...]]
-) -> None:
-    write_jsonl(tmp_path / "d" / "train-00000-of-00002.jsonl", ROWS[:2])
-    write_jsonl(tmp_path / "d" / "train-00001-of-00002.jsonl", ROWS[2:4])
-    write_jsonl(tmp_path / "d" / "test.jsonl", ROWS[4:])
-    assert content_of(load_pairs(str(tmp_path / "d"))) == expected[:4]
-    assert content_of(load_pairs(str(tmp_path / "d"), split="test")) == expected[4:]
-
-
-def test_a_folder_without_the_split(tmp_path: Path) -> None:
-    write_jsonl(tmp_path / "d" / "train_prefs.jsonl")
-    write_jsonl(tmp_path / "d" / "test_prefs.jsonl")
-    assert load_error(tmp_path / "d") == (
-        ": no file is named for split 'train' (found: test_prefs.jsonl, train_prefs.jsonl); "
-        "set `split`, or name one file"
-    )
-    assert len(load_pairs(str(tmp_path / "d"), split="train_prefs")) == len(ROWS)
-
-
-def test_load_dataset_reads_the_layout_of_a_hub_data_set(
-    tmp_path: Path, expected: list[tuple[Any, ...]], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("datasets.config.HF_DATASETS_CACHE", tmp_path / "cache")
-    write_jsonl(tmp_path / "d" / "data" / "train.jsonl")
-    write_jsonl(tmp_path / "d" / "data" / "test.jsonl", ROWS[:2])
-    assert content_of(load_pairs(str(tmp_path / "d"))) == expected
-    assert content_of(load_pairs(str(tmp_path / "d"), split="test")) == expected[:2]
-    message = load_error(tmp_path / "d", "dev")
-    assert 'Unknown split "dev"' in message
-    assert message.endswith("; give the data file itself")
-
-
-def test_an_empty_folder(tmp_path: Path) -> None:
-    (tmp_path / "d").mkdir()
-    message = load_error(tmp_path / "d")
-    assert message.startswith(
-        ": neither a folder of .jsonl, .json, .parquet, .csv, .tsv files nor a"
-    )
-
-
-def test_a_hub_id_that_cannot_be_reached_is_one_line() -> None:
-    # A process of its own: `datasets` reads the switch when it is imported.
-    code = (
-        "from dpo_core.errors import DataError\n"
-        "from dpo_core.preferences import load_pairs\n"
-        "try: load_pairs('no-such-owner/no-such-set')\n"
-        "except DataError as error: print(error)"
-    )
-    done = subprocess.run(
-        [sys.executable, "-c", code],
-        env=os.environ | {"HF_HUB_OFFLINE": "1", "PYTHONPATH": os.pathsep.join(sys.path)},
-        capture_output=True,
-        text=True,
-        check=True,
-    )
-    [message] = done.stdout.splitlines()
-    assert message.startswith(
-        "no-such-owner/no-such-set: no such file or folder, and the Hugging Face hub did not give it ("
-    )
-    assert message.endswith("; check the spelling, sign in or go online, or give a local file")
-
-
-# Errors
-
-
-def test_a_missing_file_names_its_neighbours(tmp_path: Path) -> None:
-    write_jsonl(tmp_path / "pairs.jsonl")
-    assert load_error(tmp_path / "pair.jsonl") == (
-        f": no such file or folder (nearest in {tmp_path}: pairs.jsonl); check the spelling"
-    )
-
-
-def test_a_missing_folder_names_its_neighbours(tmp_path: Path) -> None:
-    write_jsonl(tmp_path / "sets" / "pairs.jsonl")
-    assert load_error(tmp_path / "set" / "pairs.jsonl") == (
-        f": no such file or folder (nearest in {tmp_path}: sets); check the spelling"
-    )
-
-
-def test_a_file_is_no_folder(tmp_path: Path) -> None:
-    path = write_jsonl(tmp_path / "pairs.jsonl")
-    assert load_error(path / "train.jsonl") == (
-        f": no such file or folder ({path} is a file); check the spelling"
-    )
-
-
-def test_a_file_has_no_splits(tmp_path: Path) -> None:
-    assert load_error(write_jsonl(tmp_path / "a.jsonl"), "test") == (
-        ": a file has no split 'test'; leave `split` out"
-    )
 
 
 # The whole
@@ -197,19 +56,7 @@ def test_real_pairs() -> None:
         assert len(part) / 1489 == pytest.approx(share, abs=0.05)
 
 
-# Links and large files
-
-
-def test_a_folder_called_like_a_file(tmp_path: Path) -> None:
-    folder = tmp_path / "pairs.jsonl"
-    folder.mkdir()
-    assert refused(folder)
-
-
-def test_a_link_to_nowhere(tmp_path: Path) -> None:
-    link = tmp_path / "pairs.jsonl"
-    link.symlink_to(tmp_path / "gone.jsonl")
-    assert "no such file or folder" in refused(link)
+# Large files
 
 
 @pytest.mark.integration
@@ -249,19 +96,6 @@ def test_memory_stays_under_three_times_the_file(tmp_path: Path, rows: int) -> N
     imports, peak = map(int, done.stdout.split())
     # The mapped file of pairs counts as far as it was written last; imports count for the large file.
     assert peak - (imports if rows < 80_000 else 0) < 3 * size
-
-
-def test_a_link_out_of_the_folder(tmp_path: Path) -> None:
-    outside, folder = tmp_path / "outside.jsonl", tmp_path / "data"
-    folder.mkdir()
-    for file in (outside, folder / "inside.jsonl"):
-        file.write_bytes(LINE)
-    link = folder / "link.jsonl"
-    link.symlink_to(outside)
-    assert f"link.jsonl: is a link to {outside}, which is outside" in refused(folder)
-    link.unlink()
-    link.symlink_to("inside.jsonl")  # one that stays inside is a file like any other
-    assert len(load_pairs(str(folder))) == 2
 
 
 # Several sources
