@@ -26,7 +26,7 @@ from dpo_core.audit.findings import (
 from dpo_core.audit.formatted_text import AS_CHAT, TextUse, formatted_texts
 from dpo_core.audit.same_content import repeats_and_contradictions
 from dpo_core.encoding.token_table import EncodedPair, TokenTable
-from dpo_core.preferences.pairs import PreferencePair, chat_prompt, prompt_group
+from dpo_core.preferences.pairs import PreferencePair, normalized_question
 from dpo_core.preferences.table import PairTable
 
 Splits = Mapping[str, Sequence[PreferencePair]]
@@ -217,13 +217,16 @@ def _leaks(tables: Mapping[str, PairTable]) -> Iterator[Finding]:
 
 
 def _prompts_of_large_groups(table: PairTable) -> dict[str, list[str]]:
-    """Return where the first pair of each prompt stands, by group, for groups of several pairs."""
+    """Return where the first pair of each prompt stands, by group, for groups of several pairs.
+
+    Prompts of the same words are one prompt, as they are for `split_pairs`.
+    """
     groups = table.groups
     in_large = np.flatnonzero(np.bincount(groups.of_pair)[groups.of_pair] > 1)
     prompts: dict[str, dict[str, str]] = {}
     for pair in table.take(in_large):
         of_group = prompts.setdefault(pair.group, {})
-        of_group.setdefault(prompt_group(chat_prompt(pair.prompt)), location(pair))
+        of_group.setdefault(normalized_question(pair.prompt), location(pair))
     return {group: list(locations.values()) for group, locations in prompts.items()}
 
 

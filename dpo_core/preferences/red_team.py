@@ -67,9 +67,6 @@ def red_team_pairs(
 
     Returns:
         The pairs, prompt by prompt.
-
-    Raises:
-        DataError: No prompt has responses of both labels.
     """
     prompts: dict[str, _Prompt] = {}
     for response in responses:
@@ -77,17 +74,11 @@ def red_team_pairs(
         of_label = prompt.safe if response.label == SAFE else prompt.harmful
         if of_label.setdefault(response.response, response) is not response:
             no_pair.add(REPEATED, response.record.where)
-    pairs = [
+    return [
         pair
         for prompt in prompts.values()
         for pair in _pairs_of_prompt(prompt, pairs_per_prompt, no_pair)
     ]
-    if prompts and not pairs:
-        raise DataError(
-            f"none of {len(prompts)} red-team prompts has both a safe and a harmful response, so "
-            "there is no pair; label responses of the same prompt"
-        )
-    return pairs
 
 
 def _pairs_of_prompt(

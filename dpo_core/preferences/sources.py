@@ -194,7 +194,7 @@ class _SourceReader:
     def _gives_no_pair(self) -> str:
         path, kind = self.source.path, self.source.kind
         if self.no_pair.counts:
-            return f"{path}: gives no pair ({kind}), but {self.no_pair}; it must give at least one"
+            return f"{path}: gives no pair ({kind}), only {self.no_pair}; it must give at least one"
         if kind == "pairs":
             return f"{path}: holds no rows; it must hold at least one preference pair"
         return f"{path}: gives no pair ({kind}); it must give at least one"

@@ -9,7 +9,8 @@ from dpo_core.preferences.files.readers import Record
 from dpo_core.preferences.notes.no_pair import NoPair
 
 EXAMPLES = 5
-# A source that begins with so many bad rows and no good one is not read to its end.
+# A source that begins with so many bad rows and no good one is not read to its end, unless they are
+# left out: then the rest may be good.
 _HOPELESS = 1_000
 
 
@@ -78,11 +79,11 @@ class SourceBadRows:
         self.any_good = False
 
     def add(self, error: DataError) -> None:
-        """Note a bad row. Raises DataError if the source begins with very many and no good one."""
+        """Note a bad row. Raises DataError if a source begins with too many that must not be there."""
         self.count += 1
         self.first = self.first or str(error)
         self.all.add(error)
-        if self.count >= _HOPELESS and not self.any_good:
+        if self.count >= _HOPELESS and not self.any_good and not self.all.skip:
             raise DataError(
                 f"{self.first}; none of the first {self.count:,} rows of {self.path} can be used"
             )

@@ -66,8 +66,7 @@ def test_labels_are_two() -> None:
 
 
 def test_no_prompt_with_both_labels() -> None:
-    with pytest.raises(DataError, match="none of 2 red-team prompts has both"):
-        pairs(("p", "r", "safe"), ("q", "r", "harmful"))
+    assert read(("p", "r", "safe"), ("q", "r", "harmful")) == ([], {ONE_SIDE: 2})
 
 
 def test_a_row_of_pairs_is_no_red_team_row() -> None:

@@ -48,6 +48,14 @@ def test_a_source_that_begins_with_bad_rows_alone_is_not_read_to_its_end() -> No
         source.add(DataError("file:1000: no prompt"))
 
 
+def test_a_source_whose_bad_rows_are_left_out_is_read_to_its_end() -> None:
+    source = SourceBadRows("file", BadRows(skip=True))
+    for n in range(2000):
+        source.add(DataError(f"file:{n}: no prompt"))
+    with pytest.raises(DataError, match="every row of file is bad, 2,000 in all"):
+        source.refuse_if_all_bad()
+
+
 def test_a_good_row_is_reason_enough_to_read_on() -> None:
     source = SourceBadRows("file", BadRows(skip=False))
     source.any_good = True
