@@ -10,6 +10,7 @@ from collections.abc import Sequence
 
 from dpo_core.audit.findings import INFO
 from dpo_core.errors import UserError
+from dpo_core.models.load import check_local_model
 from dpo_core.preferences import PreferenceSplits
 from dpo_core.preferences.pairs import normalized_question, question_id
 from sweeps.config.schema import SweepConfig
@@ -20,6 +21,7 @@ from sweeps.finalize.finalize import finalize_sweep
 from sweeps.finalize.incumbent import check_incumbent, find_incumbent, refuse_trained_on_final
 from sweeps.prepare.audit_report import finding_lines, skipped_rows
 from sweeps.prepare.data import kept_prompts, read_data, reading_report, split_data
+from sweeps.prepare.model_check import model_check_lines
 from sweeps.prepare.pipeline import prepare
 from sweeps.prepare.reuse import reusable_pairs, reusable_preparation
 from sweeps.ray_runtime.auth import token_hint
@@ -102,6 +104,7 @@ def _check_settings(config: SweepConfig) -> None:
             f"model.trust_remote_code: code that ships with {config.model.path} runs on "
             "every worker, with all that this job may do and read"
         )
+    check_local_model(config.model)
     check_study_driver(config.search.study)
     check_trackers(config.trackers)
 
@@ -218,6 +221,8 @@ def _has_evaluations(records: Sequence[TrialRecord]) -> bool:
 
 
 def _log_prepared(config: SweepConfig, prepared: Prepared) -> None:
+    for line in model_check_lines(prepared.model_check):
+        log.info(line)
     if prepared.not_shared:
         log.info(f"prompts are not shared, which costs time: {prepared.not_shared}")
     precision = precision_in_words(prepared.score_dtype, prepared.model_noise)

@@ -62,7 +62,7 @@ def model_folder(settings: ModelSettings) -> Path:
 def load_tokenizer(settings: ModelSettings) -> PreTrainedTokenizerBase:
     """Load the model's tokenizer; without a pad token it pads with the end token.
 
-    Raises ModelError, which names the way out, when it cannot be loaded.
+    Raises ModelError, which names the way out, when it cannot be loaded or has no end token.
     """
     from transformers import AutoTokenizer
 
@@ -70,6 +70,11 @@ def load_tokenizer(settings: ModelSettings) -> PreTrainedTokenizerBase:
     with readable_errors(settings.path):
         tokenizer = AutoTokenizer.from_pretrained(
             path, revision=settings.revision, trust_remote_code=settings.trust_remote_code
+        )
+    if tokenizer.eos_token is None:
+        raise ModelError(
+            f"model.path: {settings.path}: its tokenizer has no end token, so no answer would end; set "
+            "eos_token in tokenizer_config.json"
         )
     if tokenizer.pad_token is None:
         tokenizer.pad_token = tokenizer.eos_token
@@ -114,6 +119,16 @@ def check_without_weights(settings: ModelSettings) -> dict[str, list[str]]:
     _, names = _read_model(settings, folder, device="meta")
     names.check(settings.path)
     return names.left_out(tensor_names(settings.path, folder))
+
+
+def check_local_model(settings: ModelSettings) -> None:
+    """Check a model in a folder of this machine without its weights; a worker checks all others.
+
+    Raises ModelError where `check_without_weights` does.
+    """
+    if Path(settings.path).is_dir():
+        silence_libraries()
+        check_without_weights(settings)
 
 
 def _folder_with_model(settings: ModelSettings) -> Path:

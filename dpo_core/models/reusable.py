@@ -34,6 +34,14 @@ class ReusableModel:
         self.model: PreTrainedModel | None = None
         self.weights: dict[str, torch.Tensor] = {}
 
+    @classmethod
+    def of(cls, model: PreTrainedModel, settings: ModelSettings) -> ReusableModel:
+        """Make a model reusable that is loaded already, by these settings."""
+        reusable = cls(settings, str(model.device))
+        reusable.model = model
+        reusable._keep_copy(model)
+        return reusable
+
     @contextlib.contextmanager
     def restored_after_use(self) -> Iterator[PreTrainedModel]:
         """Yield the untouched base model, and restore it afterwards.
@@ -55,13 +63,17 @@ class ReusableModel:
 
     def _load(self) -> PreTrainedModel:
         model = load_model(self.settings, self.device)
-        if self.settings.adapter is None:
-            state = model.state_dict()
-            self.weights = {name: tensor.detach().cpu().clone() for name, tensor in state.items()}
+        self._keep_copy(model)
         # Modules, pairs and model stay as long as the process. Each trial collects garbage twice,
         # which would look through all of them: 0.4 s each time.
         gc.freeze()
         return model
+
+    def _keep_copy(self, model: PreTrainedModel) -> None:
+        """Keep the weights in main memory if training changes them."""
+        if self.settings.adapter is None:
+            state = model.state_dict()
+            self.weights = {name: tensor.detach().cpu().clone() for name, tensor in state.items()}
 
     def _restore(self, model: PreTrainedModel) -> None:
         _remove_adapters(model)

@@ -1,6 +1,7 @@
 """The command `plan`: trials, steps, tokens, memory and the smallest gain that can be seen.
 
-It loads the data and the tokenizer, and of the model only its config.json.
+It loads the data and the tokenizer, and of the model its config.json and the names and shapes of its
+tensors.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ from collections import Counter
 from dpo_core.audit.findings import INFO, by_severity
 from dpo_core.encoding.packing import pack
 from dpo_core.encoding.token_table import encoding_report
+from dpo_core.models.load import check_local_model
 from dpo_core.settings import DEFAULT_ROW_TOKENS
 from dpo_core.training.trainer import check_trl_fields
 from sweeps.config.schema import SweepConfig
@@ -36,6 +38,7 @@ def make_plan(config: SweepConfig) -> Plan:
     """Estimate a sweep; keys name the units. Raises UserError where `run` would."""
     check_trl_fields(config.training)
     with dry_run(config) as run:
+        check_local_model(config.model)
         return _plan(config, run)
 
 

@@ -31,6 +31,7 @@ from sweeps.config.schema import SweepConfig
 from sweeps.prepare.audit_report import build_audit
 from sweeps.prepare.data import TokenTables, encode_splits, text_use
 from sweeps.prepare.golden import GoldenAnswers, generate_on_workers
+from sweeps.prepare.model_check import ModelCheck
 from sweeps.prepare.reference_pass import (
     choose_row_layout,
     fingerprints,
@@ -132,7 +133,11 @@ def _prepare_on_worker(sweep: SweepRef, reading: ReadingReport) -> dict[str, Any
     tokens, files = _write_splits(config, paths, splits, worker.tokenizer)
     use = text_use(config, worker.tokenizer)
     findings = audit({s: getattr(splits, s) for s in SPLITS}, tokens, config.data.max_tokens, use)
+    check = ModelCheck(config, worker.tokenizer, scorer)
+    check.read(tokens)
     not_shared = choose_row_layout(config, paths, tokens, hashes, scorer)
+    checkpointing = needs_checkpointing(config, tokens, scorer.device)
+    checked = check.try_out(tokens, checkpointing, Path(paths.scratch or tempfile.gettempdir()))
     reports = {s: encoding_report(tokens[s]).as_dict() for s in SPLITS}
     counts = sweep_tokens(config, reports)
     score_dtype = choose_score_dtype(config, counts)
@@ -155,7 +160,7 @@ def _prepare_on_worker(sweep: SweepRef, reading: ReadingReport) -> dict[str, Any
         reference_keys={s: key for s, (key, _, _) in passes.items()},
         reference_computed={s: computed for s, (_, _, computed) in passes.items()},
         row_tokens=scorer.row_tokens,
-        gradient_checkpointing=needs_checkpointing(config, tokens, scorer.device),
+        gradient_checkpointing=checkpointing,
         not_shared=not_shared,
         golden_dropped=dropped,
         findings=audit_content["findings"],
@@ -168,6 +173,7 @@ def _prepare_on_worker(sweep: SweepRef, reading: ReadingReport) -> dict[str, Any
             s: reference_cache.entry_sha256(paths.reference_cache, key)
             for s, (key, _, _) in passes.items()
         },
+        model_check=checked,
     )
     content = {f.name: getattr(prepared, f.name) for f in fields(prepared)}
     json_files.PREPARED.write(paths.store, paths.prepared, content)

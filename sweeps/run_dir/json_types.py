@@ -51,6 +51,24 @@ class AnswersJson(TypedDict):
     by: Mapping[str, Sequence[AnswerJson]]
 
 
+class LeftOutJson(TypedDict):
+    """Tensors of a checkpoint that its language model does without."""
+
+    tensors: int
+    first: Sequence[str]
+    """The names of the first few."""
+
+
+class ModelCheckJson(TypedDict):
+    """The check of the base model before any trial."""
+
+    seconds: Mapping[str, float]
+    """By what was tried."""
+    longest_pair_tokens: int
+    left_out: Mapping[str, LeftOutJson]
+    """By the part of the checkpoint."""
+
+
 class EffectJson(TypedDict):
     """The effect of a policy on the pairs of a split; see `sweeps.selection.effect`."""
 

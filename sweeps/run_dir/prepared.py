@@ -18,7 +18,7 @@ from dpo_core.settings import DEFAULT_ROW_TOKENS, FLOAT32, TrainingSettings
 from dpo_core.storage.file_digests import file_sha256
 from sweeps.run_dir import json_files
 from sweeps.run_dir.json_files import DamagedFile
-from sweeps.run_dir.json_types import FindingJson
+from sweeps.run_dir.json_types import FindingJson, ModelCheckJson
 from sweeps.run_dir.paths import SPLITS, SweepPaths
 
 T = TypeVar("T")
@@ -55,6 +55,8 @@ class Prepared:
     """SHA-256 of the files of splits and tokens, by name; empty in sweeps of earlier versions."""
     reference_sha256: Mapping[str, str] = field(default_factory=dict)
     """SHA-256 of the reference's numbers, by split."""
+    model_check: ModelCheckJson | None = None
+    """The check of the base model; None in sweeps of earlier versions."""
 
     def resolved_training(self, training: TrainingSettings) -> TrainingSettings:
         """Return the settings with what depends on the device as it was when preparing."""

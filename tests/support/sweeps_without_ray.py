@@ -105,6 +105,7 @@ def without_ray(*, stop: bool = False, killed_after: int | None = None) -> Itera
         patch.setattr("sweeps.sweep.remote_call_for", lambda *_: call_here)
         patch.setattr("sweeps.reselect.remote_call_for", lambda *_: call_here)
         patch.setattr("sweeps.trials.runner._fit", fit)
+        patch.setattr("sweeps.prepare.pipeline.ModelCheck.try_out", lambda *_: None)  # trains
         patch.setattr("sweeps.sweep.try_write_report", lambda *_: None)  # takes the most time
         # Statsmodels asks for a collection at every correction of p-values: a second with torch loaded.
         patch.setattr("gc.collect", lambda *_: 0)

@@ -56,6 +56,16 @@ def test_a_missing_pad_token_is_the_end_token(tmp_path: Path) -> None:
     assert load_tokenizer(ModelSettings(path=str(tmp_path))).pad_token == tokenizer.eos_token
 
 
+def test_a_tokenizer_without_an_end_token_is_refused(tmp_path: Path) -> None:
+    tokenizer = toy_tokenizer()
+    tokenizer.eos_token = None
+    tokenizer.save_pretrained(tmp_path)
+    with pytest.raises(
+        ModelError, match=r"has no end token.* set eos_token in tokenizer_config.json"
+    ):
+        load_tokenizer(ModelSettings(path=str(tmp_path)))
+
+
 @pytest.mark.parametrize(
     ("dtype", "adapter", "expected"),
     [

@@ -1,0 +1,171 @@
+"""The check of the base model, where trials will run and before any of them.
+
+It reads the weights once and does on the longest pair what every trial and the export do, so a model
+that cannot be tuned ends the sweep in seconds, with one line.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pyarrow.compute as pc
+
+from dpo_core.encoding.token_table import PARTS, TokenTable
+from dpo_core.errors import ModelError
+from dpo_core.hyperparams import DPOHyperparams
+from dpo_core.settings import FLOAT32
+from search_spaces import Choice
+from sweeps.config.schema import SweepConfig
+from sweeps.prepare.memory_estimate import count_parameters
+from sweeps.run_dir.json_types import ModelCheckJson
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
+
+    from dpo_core.scoring.scorer import Scorer
+    from dpo_core.training.one_step import OneStep
+
+TokenTables = Mapping[str, TokenTable]
+GIB = 2**30
+_NAMED = 3  # tensors of each part that are named
+
+
+class ModelCheck:
+    """A check in two parts: what reading the weights shows, and what one training step shows."""
+
+    def __init__(
+        self, config: SweepConfig, tokenizer: PreTrainedTokenizerBase, scorer: Scorer
+    ) -> None:
+        from dpo_core.training.one_step import OneStep
+
+        self.config, self.tokenizer, self.scorer = config, tokenizer, scorer
+        self.one_step: OneStep = OneStep(config.model, config.training, tokenizer)
+        self.left_out: dict[str, list[str]] = {}
+        self.longest = 0
+
+    def read(self, tokens: TokenTables) -> None:
+        """Load the model and compare it with tokenizer and data.
+
+        Args:
+            tokens: The tokens of each split.
+
+        Raises:
+            ModelError: The files, the weights, the vocabulary or the positions are not what the data
+                needs, or the model is no decoder.
+        """
+        from dpo_core.models.load import check_without_weights
+        from dpo_core.models.loaded_checks import (
+            check_causality,
+            check_numbers,
+            check_positions,
+            check_vocabulary,
+        )
+        from dpo_core.scoring.precision import scoring_precision
+        from dpo_core.training.one_step import ADAPT
+
+        path, scorer, one_step = self.config.model.path, self.scorer, self.one_step
+        self.longest = max(int(table.sequence_lengths.max()) for table in tokens.values())
+        self.left_out = check_without_weights(self.config.model)
+        with one_step.part("adapting the shapes", ADAPT):
+            refuse_too_large(self.config, scorer.device)
+        with one_step.part("reading the weights", _FETCH):
+            model = scorer.model
+        check_numbers(path, model)
+        check_vocabulary(path, model, self.tokenizer, max(map(_largest_id, tokens.values())))
+        check_positions(path, model, self.longest)
+        with (
+            one_step.part("one pass", _FETCH),
+            scoring_precision(model, self.config.model, FLOAT32),
+        ):
+            check_causality(path, model)
+
+    def try_out(self, tokens: TokenTables, checkpointing: bool, scratch: Path) -> ModelCheckJson:
+        """Train one step on the longest pair, save, load, merge, and generate two tokens.
+
+        Args:
+            tokens: The tokens of each split.
+            checkpointing: Whether trials will checkpoint activations.
+            scratch: A folder for what is saved.
+
+        Returns:
+            What was checked, with its seconds.
+
+        Raises:
+            ModelError: A part failed.
+        """
+        from dpo_core.training.trial_data import TrialData
+
+        config, scorer, one_step = self.config, self.scorer, self.one_step
+        train = tokens["train"]
+        pair = train[int(np.argmax(np.where(train.distinct, train.sequence_lengths, 0)))]
+        one_step.training = config.training.model_copy(
+            update={"row_tokens": scorer.row_tokens, "gradient_checkpointing": checkpointing}
+        )
+        reference = scorer([pair])
+        data = TrialData([pair], [pair], reference, reference, scorer.shared)
+        point = DPOHyperparams(learning_rate=1e-6, beta=0.1, lora_rank=largest_rank(config))
+        one_step.try_training(scorer.model, data, point, scratch)
+        one_step.generate(scorer.model, train[int(np.argmin(train.sequence_lengths))])
+        return {
+            "seconds": one_step.seconds,
+            "longest_pair_tokens": self.longest,
+            "left_out": {
+                part: {"tensors": len(names), "first": names[:_NAMED]}
+                for part, names in self.left_out.items()
+            },
+        }
+
+
+def refuse_too_large(config: SweepConfig, device: str) -> None:
+    """Raise ModelError where weights, gradients and optimizer alone are more than the device has."""
+    from dpo_core.scoring.row_size import device_bytes
+
+    parameters = count_parameters(config.model)
+    width = 4 if config.model.adapter is None or config.model.dtype == FLOAT32 else 2
+    needed = parameters["total"] * width + parameters["trained"] * 3 * 4
+    available = device_bytes(device)
+    if needed > available:
+        raise ModelError(
+            f"model.path: {config.model.path}: weights, gradients and optimizer take "
+            f"{needed / GIB:.1f} GiB, and the {'GPU' if device == 'cuda' else 'machine'} has "
+            f"{available / GIB:.1f} GiB; use a LoRA adapter, model.dtype: bfloat16, or a larger one"
+        )
+
+
+def largest_rank(config: SweepConfig) -> int | None:
+    """Return the highest LoRA rank that the space may draw; None where the adapter's own holds."""
+    ranks: list[float] = []
+    for branch in config.search_space.axes.get("lora_rank", ()):
+        axis = branch.axis
+        values = axis.values if isinstance(axis, Choice) else (axis.high,)
+        ranks += [value for value in values if isinstance(value, int | float)]
+    return int(max(ranks)) if ranks else None
+
+
+def model_check_lines(check: ModelCheckJson | None) -> Sequence[str]:
+    """Say what was checked, in how many seconds, and which tensors of the checkpoint are left out."""
+    if not check:
+        return []
+    parts = ", ".join(f"{name} {seconds:.1f} s" for name, seconds in check["seconds"].items())
+    lines = [
+        f"model checked in {sum(check['seconds'].values()):.1f} s on the longest pair "
+        f"({check['longest_pair_tokens']} tokens): {parts}"
+    ]
+    for part, about in check["left_out"].items():
+        names = ", ".join(about["first"])
+        more = " …" if about["tensors"] > len(about["first"]) else ""
+        lines.append(
+            f"left out of the model, since training does not use them: {about['tensors']} tensors of "
+            f"{part} ({names}{more})"
+        )
+    return lines
+
+
+def _largest_id(table: TokenTable) -> int:
+    return max(pc.max(pc.list_flatten(table.table[part])).as_py() or 0 for part in PARTS)
+
+
+_FETCH = "fetch or save the model again, or give another one"
