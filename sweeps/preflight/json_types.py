@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from typing import NotRequired, TypedDict
 
 from dpo_core.preferences import Message
-from sweeps.run_dir.json_types import FindingJson
+from sweeps.run_dir.json_types import ColumnUseJson, FindingJson
 
 
 class ConfirmationPlan(TypedDict):
@@ -77,6 +77,8 @@ class Plan(TypedDict):
     rows_skipped: Sequence[str]
     no_pair: Mapping[str, Mapping[str, int]]
     """How often what made no pair, by source and reason."""
+    columns: Mapping[str, ColumnUseJson]
+    """What became of the columns, by source."""
     pairs_cut: Mapping[str, int]
     pairs_indistinct: Mapping[str, int]
     mean_response_tokens: float

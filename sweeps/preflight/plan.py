@@ -19,6 +19,7 @@ from sweeps.preflight.dry_run import DryRun, dry_run
 from sweeps.preflight.json_types import Plan, ScoringPlan
 from sweeps.preflight.sensitivity import sensitivity, sensitivity_lines
 from sweeps.prepare.audit_report import finding_json, finding_lines, skipped_rows
+from sweeps.prepare.column_use import column_lines
 from sweeps.prepare.data import reading_report
 from sweeps.prepare.memory_estimate import count_parameters, memory_bytes
 from sweeps.prepare.reading_findings import reading_findings
@@ -74,6 +75,7 @@ def _plan(config: SweepConfig, run: DryRun) -> Plan:
         "annotator_agreement": data.agreement,
         "rows_skipped": reading["rows_skipped"],
         "no_pair": {source: each["counts"] for source, each in reading["no_pair"].items()},
+        "columns": reading["columns"],
         # Once a pair, though both its prompt and its answers may have been cut.
         "pairs_cut": {s: int(tokens[s].cut.sum()) for s in SPLITS},
         "pairs_indistinct": {s: reports[s].indistinct for s in SPLITS},
@@ -141,6 +143,7 @@ def plan_lines(plan: Plan) -> list[str]:
             f"golden answers: the model first answers {plan['golden_waiting']} prompts itself; here "
             "its answers count as long as the golden ones"
         )
+    lines += column_lines(plan["columns"])
     for source, alpha in plan["annotator_agreement"].items():
         lines.append(f"annotators of {source} agree with Krippendorff's α = {alpha:.2f}")
     if plan["rows_skipped"]:

@@ -5,8 +5,9 @@ The command `audit` prints it; `prepare` stores it as audit.json, which the repo
 audit.json: {"pairs": {split: n}, "prompts": n, "annotator_agreement": {source: α}, "lengths": {part:
 {"p5": tokens}}, "histogram": {part: {"counts", "edges"}}, "rows_skipped": [why], "rows_left_out":
 [location], "no_pair": {source: {"rows", "counts", "places"}}, "row_scores": {source: {columns:
-{"rows", "equal", "against", …}}}, "findings": [{"code", "severity", "number", "is_share", "message",
-"remedy", "places"}]}, findings by severity.
+{"rows", "equal", "against", …}}}, "columns": {source: {"layout", "sentence", "used", "ignored"}},
+"findings": [{"code", "severity", "number", "is_share", "message", "remedy", "places"}]}, findings by
+severity.
 
 Tested in tests/unit/sweeps/preflight/test_audit.py.
 """
@@ -23,6 +24,7 @@ from dpo_core.audit.findings import Finding, by_severity
 from dpo_core.audit.pair_checks import length_percentiles
 from dpo_core.encoding.token_table import TokenTable
 from dpo_core.preferences import PairTable, PreferenceSplits
+from sweeps.prepare.column_use import column_lines
 from sweeps.prepare.reading_findings import bad_row_findings, reading_findings
 from sweeps.run_dir.json_types import AuditJson, FindingJson, HistogramJson, ReadingReport
 from sweeps.run_dir.paths import SPLITS
@@ -91,6 +93,7 @@ def audit_lines(audit: AuditJson) -> list[str]:
     for part, percentiles in audit["lengths"].items():
         levels = ", ".join(f"{name} {value:.0f}" for name, value in percentiles.items())
         lines.append(f"tokens of {part}: {levels}  {_bars(audit['histogram'][part]['counts'])}")
+    lines += column_lines(audit.get("columns", {}))
     for source, alpha in audit["annotator_agreement"].items():
         lines.append(f"annotators of {source} agree with Krippendorff's α = {alpha:.2f}")
     for finding in audit["findings"]:

@@ -28,6 +28,7 @@ from dpo_core.preferences.notes.bad_rows import BadRows
 from dpo_core.preferences.notes.row_scores import ScoreCounts
 from dpo_core.storage.store import Store
 from sweeps.config.schema import SweepConfig
+from sweeps.prepare.column_use import column_use_json
 from sweeps.run_dir.final_register import FinalRegister
 from sweeps.run_dir.json_types import ReadingReport, ScoreCountsJson
 from sweeps.run_dir.paths import SPLITS
@@ -53,17 +54,19 @@ def read_data(config: SweepConfig) -> LoadedData:
         for split, source in config.data.fixed_splits.items()
     }
     bad_rows.refuse()
-    no_pair, scores = dict(loaded.no_pair), dict(loaded.scores)
+    no_pair, scores, columns = dict(loaded.no_pair), dict(loaded.scores), dict(loaded.columns)
     for split, part in fixed_splits.items():
         # It may have the label of another source.
         no_pair |= {f"{label} ({split})": counts for label, counts in part.no_pair.items()}
         scores |= {f"{label} ({split})": counts for label, counts in part.scores.items()}
+        columns |= {f"{label} ({split})": use for label, use in part.columns.items()}
     return replace(
         loaded,
         fixed_splits={split: part.pairs for split, part in fixed_splits.items()},
         skipped=tuple(bad_rows.reasons),
         no_pair=no_pair,
         scores=scores,
+        columns=columns,
     )
 
 
@@ -143,6 +146,7 @@ def reading_report(loaded: LoadedData, splits: PreferenceSplits) -> ReadingRepor
             for source, each in loaded.scores.items()
             if each.counts
         },
+        "columns": {source: column_use_json(use) for source, use in loaded.columns.items()},
     }
 
 

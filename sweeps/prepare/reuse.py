@@ -67,6 +67,7 @@ def reusable_pairs(paths: SweepPaths) -> tuple[PreferenceSplits, ReadingReport] 
         "rows_left_out": audit.get("rows_left_out", []),
         "no_pair": audit.get("no_pair", {}),
         "row_scores": audit.get("row_scores", {}),
+        "columns": audit.get("columns", {}),
     }
 
 

@@ -406,6 +406,16 @@ class ScoreCountsJson(TypedDict):
     against_places: Sequence[str]
 
 
+class ColumnUseJson(TypedDict):
+    """How a source was read: by which layout, and what became of its columns."""
+
+    layout: str
+    sentence: str
+    used: Mapping[str, str]
+    """What each used column is, by its path."""
+    ignored: Sequence[str]
+
+
 class ReadingReport(TypedDict):
     """Facts about reading the data: Krippendorff's α by source, and which rows are in no split."""
 
@@ -418,6 +428,8 @@ class ReadingReport(TypedDict):
     """What made no pair, by source."""
     row_scores: NotRequired[Mapping[str, Mapping[str, ScoreCountsJson]]]
     """What scores in rows of pairs say of the preference, by source and columns."""
+    columns: NotRequired[Mapping[str, ColumnUseJson]]
+    """What became of the columns, by source."""
 
 
 class FindingJson(TypedDict):

@@ -83,3 +83,27 @@ def test_every_bad_row_is_found_whatever_the_kind_of_source(
     assert report["no_pair"] == {}
     (finding,) = [each for each in report["findings"] if each["code"] == "bad_rows"]
     assert (finding["severity"], len(finding["places"])) == (SEVERE, 5)
+
+
+def test_audit_and_plan_list_the_columns(toy_model: Path, tmp_path: Path) -> None:
+    rows = []
+    for p in toy_pairs(40):
+        prompt, chosen, rejected = (m[0]["content"] for m in (p.prompt, p.chosen, p.rejected))  # type: ignore[index]
+        row = {"question": prompt, "chosen": chosen, "rejected": rejected, "stars": 4}
+        rows.append(json.dumps(row) + "\n")
+    (tmp_path / "orca.jsonl").write_text("".join(rows))
+    tree = {
+        "name": "audited",
+        "storage": str(tmp_path / "runs"),
+        "model": {"path": str(toy_model)},
+        "data": {"path": str(tmp_path / "orca.jsonl")},
+        "space": "lora",
+        "training": {"max_steps": 1},
+    }
+    (tmp_path / "sweep.yaml").write_text(yaml.safe_dump(tree))
+    line = "orca is read as Orca pairs; used: question as prompt, chosen, rejected; ignored: stars"
+    for name in ("audit", "plan"):
+        assert line in command(name, str(tmp_path / "sweep.yaml")).stdout
+    report = json.loads(command("plan", str(tmp_path / "sweep.yaml"), "--json").stdout)
+    assert report["columns"]["orca"]["ignored"] == ["stars"]
+    assert report["columns"]["orca"]["layout"] == "orca"
