@@ -60,7 +60,7 @@ def test_every_bad_row_is_found_whatever_the_kind_of_source(
         ],
     }
     for kind, each in rows.items():
-        bad = [each[0] | {"prompt": 5}, each[1] | {"category": 7}, {"prompt": "p"}]
+        bad = [each[0] | {"prompt": 5}, each[1] | {"category": [7]}, {"prompt": "p"}]
         lines = [json.dumps(row) + "\n" for row in each + bad]
         (tmp_path / f"{kind}.jsonl").write_text("".join(lines))
     tree = {
