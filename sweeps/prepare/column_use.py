@@ -1,4 +1,4 @@
-"""What became of the columns of each source, as JSON and as lines for a reader.
+"""The use of each source's columns, as JSON and as lines for a reader.
 
 Tested in tests/unit/sweeps/preflight/test_audit.py.
 """
