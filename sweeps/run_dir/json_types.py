@@ -407,7 +407,7 @@ class ScoreCountsJson(TypedDict):
 
 
 class ColumnUseJson(TypedDict):
-    """How a source was read: by which layout, and what became of its columns."""
+    """The layout by which a source was read, and the use of its columns."""
 
     layout: str
     sentence: str
