@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -66,39 +66,59 @@ def formatted_texts(tables: Iterable[PairTable], use: TextUse) -> Iterator[Findi
         At most one finding of each kind.
     """
     pairs: Counter[str | None] = Counter()
-    seen: Counter[tuple[str | None, _Seen]] = Counter()
-    examples: dict[tuple[str | None, str], list[str]] = {}
+    counts = {code: _Counts() for code in _MESSAGES}
     for table in tables:
         for pair in table:
             pairs[pair.source] += 1
-            for each in _seen_in(pair, use):
-                seen[pair.source, each] += 1
-                shown = examples.setdefault((pair.source, each.code), [])
-                if len(shown) < SHOWN:
-                    shown.append(location(pair))
-    for code in _MESSAGES:
-        counts = Counter[str | None]()
-        for (source, each), count in seen.items():
-            counts[source] += count if each.code == code else 0
-        sources = [source for source in counts if counts[source] >= max(1, SOME * pairs[source])]
+            for seen in _seen_in(pair, use):
+                counts[seen.code].add(seen, pair)
+    for counted in counts.values():
+        sources = [s for s, count in counted.by_source.items() if count >= SOME * pairs[s]]
         if sources:
-            commonest = max(
-                (key for key in seen if key[0] in sources and key[1].code == code),
-                key=seen.__getitem__,
-            )
-            yield Finding(
-                code,
-                SEVERE if any(counts[s] > MOST * pairs[s] for s in sources) else WARNING,
-                sum(counts[s] for s in sources) / sum(pairs[s] for s in sources),
-                f"of pairs{_named(sources, pairs)} {_MESSAGES[code].format(commonest[1].words)}",
-                _remedy(commonest[1], use),
-                tuple(each for s in sources for each in examples[s, code])[:SHOWN],
-                is_share=True,
-            )
+            names = ", ".join(map(str, sources)) if len(pairs) > 1 else ""
+            affected = {source: pairs[source] for source in sources}
+            yield _finding(counted, affected, f" of {names}" if names else "", use)
 
 
-def _named(sources: Iterable[str | None], pairs: Counter[str | None]) -> str:
-    return f" of {', '.join(map(str, sources))}" if len(pairs) > 1 else ""
+class _Counts:
+    """The pairs that have one kind of formatted text, by source."""
+
+    def __init__(self) -> None:
+        self.by_source: Counter[str | None] = Counter()
+        self.seen: Counter[_Seen] = Counter()
+        self.locations: dict[str | None, list[str]] = {}
+
+    def add(self, seen: _Seen, pair: PreferencePair) -> None:
+        """Count a pair."""
+        self.by_source[pair.source] += 1
+        self.seen[seen] += 1
+        locations = self.locations.setdefault(pair.source, [])
+        if len(locations) < SHOWN:
+            locations.append(location(pair))
+
+
+def _finding(
+    counted: _Counts, pairs: Mapping[str | None, int], of_sources: str, use: TextUse
+) -> Finding:
+    """Return the finding of one kind in some sources.
+
+    Args:
+        counted: What was seen.
+        pairs: The number of pairs of each source.
+        of_sources: Their names in words, or nothing where there is one source.
+        use: What encoding does with the texts.
+    """
+    [(commonest, _)] = counted.seen.most_common(1)
+    is_severe = any(counted.by_source[source] > MOST * count for source, count in pairs.items())
+    return Finding(
+        commonest.code,
+        SEVERE if is_severe else WARNING,
+        sum(counted.by_source[source] for source in pairs) / sum(pairs.values()),
+        f"of pairs{of_sources} {_MESSAGES[commonest.code].format(commonest.words)}",
+        _remedy(commonest, use),
+        tuple(each for source in pairs for each in counted.locations[source])[:SHOWN],
+        is_share=True,
+    )
 
 
 def _remedy(seen: _Seen, use: TextUse) -> str:
