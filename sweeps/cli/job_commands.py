@@ -66,11 +66,19 @@ def submit(
         bool, typer.Option("--nightly", help="Run `nightly`; the id is the name and tonight.")
     ] = False,
     working_dir: Annotated[
-        Path, typer.Option(help="What travels to the cluster; relative paths start there.")
+        Path,
+        typer.Option(
+            help="Its git-tracked files travel to the cluster (without git: Python, YAML and the data "
+            "that the config names), no keys, weights or run directories; relative paths start there."
+        ),
     ] = Path(),
+    include: Annotated[
+        list[str] | None,
+        typer.Option(help="Pattern of files that travel, too. May be repeated."),
+    ] = None,
     exclude: Annotated[
         list[str] | None,
-        typer.Option(help="Pattern, as in .gitignore, of what stays here. May be repeated."),
+        typer.Option(help="Pattern of files that stay here. May be repeated."),
     ] = None,
     runtime_env: Annotated[
         Path | None,
@@ -102,7 +110,8 @@ def submit(
         sweep_id=id_,
         nightly=nightly,
         working_dir=working_dir,
-        excludes=exclude or [],
+        include=include or [],
+        exclude=exclude or [],
         runtime_env=read_runtime_env(runtime_env) if runtime_env else None,
     )
     resource = entrypoint_resource or config.resources.driver_resource
@@ -115,6 +124,9 @@ def submit(
         print_json({**_row(job), "new": is_new})
         return
     print(f"{job.job_id}: {'submitted' if is_new else f'is there already, {job.status.lower()}'}")
+    if is_new:
+        files, size = submission.upload.files, submission.upload.bytes
+        print(f"{len(files)} files travelled, {size / 2**20:.1f} MiB")
     print(f"dpo-sweeps logs -f {submission.sweep_id} --address {address}")
 
 

@@ -147,11 +147,11 @@ class Jobs:
         number = len(attempts) + 1
         name = job_name(submission.sweep_id, number)
         try:
-            with self._readable_errors():
+            with submission.upload.staged() as folder, self._readable_errors():
                 self.client.submit_job(
                     entrypoint=submission.entrypoint,
                     submission_id=name,
-                    runtime_env=dict(submission.runtime_env),
+                    runtime_env={**submission.runtime_env, "working_dir": str(folder)},
                     metadata=submission.metadata(number),
                     entrypoint_num_cpus=entrypoint_num_cpus,
                     entrypoint_resources=(
@@ -203,9 +203,7 @@ class Jobs:
                 ),
                 submission_id=reader,
                 # Ray deletes an uploaded folder some minutes after its job has ended.
-                runtime_env={
-                    k: v for k, v in job.runtime_env.items() if k not in ("working_dir", "excludes")
-                },
+                runtime_env={k: v for k, v in job.runtime_env.items() if k != "working_dir"},
             )
         done = self.wait(self.find(reader), _READ_S)
         log = self.logs(done)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 import shlex
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -19,28 +19,12 @@ from dpo_core.errors import SettingsError
 from sweeps.config.schema import SweepConfig
 from sweeps.config.secrets import holds_secret, is_secret_name
 from sweeps.config.strict_yaml import load_yaml
+from sweeps.jobs.upload import Upload, choose_files
 from sweeps.run_dir.paths import checked_sweep_id
 
 # By default `ray job stop` kills a job 3 s after SIGTERM; a sweep needs longer to save its state.
 STOP_ENV = {"RAY_JOB_STOP_SIGNAL": "SIGINT", "RAY_JOB_STOP_WAIT_TIME_S": "60"}
 
-# Patterns, as in .gitignore, of what a job does not need and of what must not leave this machine.
-EXCLUDES = (
-    ".git/",
-    "runs/",
-    "dpo-demo/",
-    "__pycache__/",
-    "node_modules/",
-    ".*_cache/",
-    ".venv/",
-    ".env",
-    ".env.*",
-    ".netrc",
-    "*.pem",
-    "*.key",
-    ".ssh/",
-    ".aws/",
-)
 _SWEEP, _ATTEMPT, _DIGEST, _FOLDER = (
     f"dpo_sweeps_{name}" for name in ("id", "attempt", "config_sha256", "folder")
 )
@@ -56,7 +40,10 @@ class Submission:
 
     sweep_id: str
     entrypoint: str
+    upload: Upload
+    """The files of the working directory that travel."""
     runtime_env: Mapping[str, object]
+    """More of Ray's runtime environment."""
     digest: str
     folder: str
     """The run directory, as a path or URI on the cluster."""
@@ -98,7 +85,8 @@ def make_submission(
     sweep_id: str | None = None,
     nightly: bool = False,
     working_dir: Path = Path(),
-    excludes: Iterable[str] = (),
+    include: Sequence[str] = (),
+    exclude: Sequence[str] = (),
     runtime_env: RuntimeEnv | None = None,
     now: datetime | None = None,
 ) -> Submission:
@@ -111,7 +99,8 @@ def make_submission(
         sweep_id: id of the run directory and the job; by default the name and the UTC date.
         nightly: run `nightly` under the night's date instead of `run`.
         working_dir: the folder that is uploaded; the job starts there.
-        excludes: further patterns of what is not uploaded.
+        include: patterns of files that travel besides those of `choose_files`.
+        exclude: patterns of files that do not.
         runtime_env: more of Ray's runtime environment, as `read_runtime_env` returns it.
         now: the time that the default id is made of.
 
@@ -143,12 +132,8 @@ def make_submission(
     return Submission(
         sweep_id=sweep_id,
         entrypoint=shlex.join(command),
-        runtime_env={
-            **runtime_env,
-            "working_dir": str(working_dir.resolve()),
-            "excludes": [*EXCLUDES, *_virtual_environments(working_dir), *excludes],
-            "env_vars": {**STOP_ENV, **env_vars},
-        },
+        upload=choose_files(working_dir, config, file, include, exclude),
+        runtime_env={**runtime_env, "env_vars": {**STOP_ENV, **env_vars}},
         digest=_digest(config),
         folder=f"{config.storage.rstrip('/')}/{sweep_id}",
     )
@@ -204,10 +189,6 @@ def _inside(sweep: Path, working_dir: Path) -> str:
             f"{sweep}: lies outside of {working_dir.resolve()}, which is what travels to the "
             "cluster; give another --working-dir"
         ) from None
-
-
-def _virtual_environments(folder: Path) -> list[str]:
-    return sorted(f"{p.parent.name}/" for p in folder.glob("*/pyvenv.cfg"))
 
 
 def _digest(config: SweepConfig) -> str:

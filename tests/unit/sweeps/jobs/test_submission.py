@@ -67,25 +67,11 @@ def test_a_job_may_save_its_state_when_it_is_stopped(sweep: Path) -> None:
     }
 
 
-def test_what_is_not_needed_or_secret_stays_here(sweep: Path, tmp_path: Path) -> None:
-    """By Ray's own packer, which reads the patterns."""
-    from ray._private.runtime_env.packaging import create_package
-
-    for name in (
-        *(".git/config", "runs/a/best/model.safetensors", "my-env/pyvenv.cfg", "my-env/bin/x"),
-        *(".env", "sub/.env.local", "sub/server.pem", ".mypy_cache/x", "__pycache__/a.pyc"),
-        *("pairs.jsonl", "notes/a.txt", "sub/code.py"),
-    ):
-        file = tmp_path / name
-        file.parent.mkdir(parents=True, exist_ok=True)
-        file.write_text("x")
-    excludes = submission(sweep, excludes=["notes/"]).runtime_env["excludes"]
-    package = tmp_path.parent / f"{tmp_path.name}.zip"
-    create_package(str(tmp_path), package, include_gitignore=True, excludes=excludes)
-    import zipfile
-
-    travels = {n for n in zipfile.ZipFile(package).namelist() if not n.endswith("/")}
-    assert travels == {"pairs.jsonl", "sub/code.py", "with space/sweep.yaml"}
+def test_what_travels_is_chosen(sweep: Path, tmp_path: Path) -> None:
+    (tmp_path / "notes.md").write_text("x")
+    job = submission(sweep, include=["notes.md"])
+    assert list(map(str, job.upload.files)) == ["notes.md", "with space/sweep.yaml"]
+    assert "working_dir" not in job.runtime_env
 
 
 @pytest.mark.parametrize(
