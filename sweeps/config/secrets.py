@@ -17,8 +17,9 @@ from dpo_core.errors import SettingsError
 HIDDEN = "***"
 # Names of environment variables that hold secrets: HF_TOKEN, AWS_SECRET_ACCESS_KEY, …
 _SECRET_NAME = re.compile(
-    r"(TOKEN|PASSWORD|PASSWD|PASSPHRASE|SECRET|CREDENTIAL|WEBHOOK|API_?KEY|ACCESS_?KEY|PRIVATE_?KEY)"
-    r"S?(_|$)",
+    r"(TOKEN|PASSWORD|PASSWD|PASSPHRASE|SECRET|CREDENTIAL|WEBHOOK|CONNECTION_STRING"
+    r"|(API|ACCESS|PRIVATE|APPLICATION|ACCOUNT|STORAGE|SIGNING|ENCRYPTION|MASTER)_?KEY)S?(_|$)"
+    r"|_(PASS|PAT|SAS|DSN)$",
     re.IGNORECASE,
 )
 _NO_SECRETS = re.compile(r"_(FILE|PATH|DIR|MODE|URL|HOST|PARALLELISM)$", re.IGNORECASE)
@@ -29,14 +30,20 @@ _SHORTEST = 8
 _SHAPES = [
     re.compile(pattern, re.IGNORECASE)
     for pattern in (
-        r"(https?://hooks\.[^\s/'\"<>]+/)[^\s'\"<>)]+",  # a webhook's path is its password
-        r"(https?://[^\s'\"<>]*?/(?:[\w-]*webhooks?\w*)/)[^\s'\"<>)]+",
+        # A webhook's path is its password. Lengths have limits, so that hostile texts take linear time.
+        r"(https?://hooks\.[^\s/'\"<>]{1,300}/)[^\s'\"<>)]+",
+        r"(https?://[^\s/'\"<>]{1,300}/(?:[\w.-]{1,100}/){0,9}[\w-]{0,50}webhook\w{0,50}/)[^\s'\"<>)]+",
+        # A password may hold slashes, and then it is no part of what `urlsplit` takes for the host.
+        r"(\b[a-z][a-z0-9+.-]{0,30}://[^\s/:@'\"<>]{0,300}:)[^\s'\"<>@]{1,500}(?=@)",
         r"(\b(?:bearer|basic)\s+)[\w.~+/=-]{8,}",
         r"(\b(?:hf_|sk-|gh[pousr]_|glpat-|xox[a-z]-|akia))[\w-]{8,}",
-        r"((?:password|passwd|secret|token|api_?key)['\"]?\s*[=:]\s*['\"]?)[^\s'\",;&)]+",
+        r"((?:password|passwd|\bpwd|db_?pass|secret|token|shared_?access_?signature|\bsig"
+        r"|(?:api|access|private|application|account|storage|shared)_?key)"
+        r"['\"]?\s{0,9}[=:]\s{0,9}['\"]?)[^\s'\",;&)]+",
     )
 ]
-_URL = re.compile(r"\b[a-z][a-z0-9+.-]*://[^\s'\"<>\\`]+", re.IGNORECASE)
+_PASSWORD_IN_URL = re.compile(r"[a-z][a-z0-9+.-]{0,30}://[^\s/:@]*:(\S+)@", re.IGNORECASE)
+_URL = re.compile(r"\b[a-z][a-z0-9+.-]{0,30}://[^\s'\"<>\\`]+", re.IGNORECASE)
 
 
 def is_secret_name(name: str) -> bool:
@@ -116,9 +123,16 @@ def holds_secret(text: str) -> bool:
 
 def _values(secrets: Iterable[str], environment: Mapping[str, str]) -> list[str]:
     """Return the secrets, longest first, so that one that contains another is hidden whole."""
-    from_environment = (value for name, value in environment.items() if is_secret_name(name))
+    from_environment = [value for name, value in environment.items() if is_secret_name(name)]
+    from_environment += filter(None, map(_password_of, environment.values()))
     values = {value for value in (*secrets, *from_environment) if len(value) >= _SHORTEST}
     return sorted(values, key=len, reverse=True)
+
+
+def _password_of(value: str) -> str | None:
+    """Return the password of a variable's value that is a URL, such as DATABASE_URL."""
+    match = _PASSWORD_IN_URL.match(value)
+    return match[1] if match else None
 
 
 def _without_credentials(url: str) -> str:

@@ -22,6 +22,7 @@ log = logging.getLogger("dpo_sweeps")
 VARIABLE = "DPO_SWEEPS_WEBHOOK"
 WAITS_S = (1.0, 4.0, 16.0)
 _TIMEOUT_S, _LONGEST_WAIT_S = 10.0, 60.0
+_MOST_ANSWER_BYTES = 64 * 2**10
 _TRY_AGAIN = {HTTPStatus.REQUEST_TIMEOUT, HTTPStatus.TOO_MANY_REQUESTS}
 
 
@@ -71,7 +72,7 @@ def _post_once(url: str, content: Mapping[str, str], timeout_s: float) -> tuple[
     )
     try:
         with _OPENER.open(request, timeout=timeout_s) as answer:
-            answer.read()
+            answer.read(_MOST_ANSWER_BYTES)  # and no more, whatever it sends
         return "", None
     except urllib.error.HTTPError as error:
         again = error.code >= HTTPStatus.INTERNAL_SERVER_ERROR or error.code in _TRY_AGAIN

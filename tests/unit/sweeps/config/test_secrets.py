@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
 
 import pytest
@@ -57,6 +58,17 @@ CANARY = "canary-5f2c9e"
         (f"the hub refused hf_{CANARY}", f"the hub refused hf_{HIDDEN}"),
         (f"FATAL: password={CANARY} host=db", f"FATAL: password={HIDDEN} host=db"),
         (f'{{"api_key": "{CANARY}"}}', f'{{"api_key": "{HIDDEN}"}}'),
+        (
+            f"AccountName=a;AccountKey={CANARY}/x+==;EndpointSuffix=core.windows.net",
+            f"AccountName=a;AccountKey={HIDDEN};EndpointSuffix=core.windows.net",
+        ),
+        (f"Server=db;User Id=ann;Password={CANARY};", f"Server=db;User Id=ann;Password={HIDDEN};"),
+        (f"Server=db;Uid=ann;Pwd={CANARY};", f"Server=db;Uid=ann;Pwd={HIDDEN};"),
+        (f"B2 applicationKey: {CANARY}", f"B2 applicationKey: {HIDDEN}"),
+        (f"aws_secret_access_key = ab/{CANARY}/+x", f"aws_secret_access_key = {HIDDEN}"),
+        (f"SharedAccessSignature={CANARY}%3D", f"SharedAccessSignature={HIDDEN}"),
+        (f"postgresql://ann:{CANARY}/x@db/study", f"postgresql://ann:{HIDDEN}@db/study"),
+        ("reference pass: 105 pairs, key: t0001", "reference pass: 105 pairs, key: t0001"),
         ("loss 0.4312, token ids: [1, 2]", "loss 0.4312, token ids: [1, 2]"),
         ("data.max_tokens: 1024 is too many", "data.max_tokens: 1024 is too many"),
     ],
@@ -66,7 +78,11 @@ def test_urls_lose_their_credentials_and_nothing_else(text: str, shown: str) -> 
 
 
 @pytest.mark.parametrize(
-    "name", ["HF_TOKEN", "PGPASSWORD", "AWS_SECRET_ACCESS_KEY", "WANDB_API_KEY"]
+    "name",
+    [
+        *("HF_TOKEN", "PGPASSWORD", "AWS_SECRET_ACCESS_KEY", "WANDB_API_KEY", "GITHUB_PAT"),
+        *("AZURE_STORAGE_KEY", "AZURE_STORAGE_CONNECTION_STRING", "B2_APPLICATION_KEY", "DB_PASS"),
+    ],
 )
 def test_a_secret_of_the_environment_is_hidden_wherever_it_stands(name: str) -> None:
     assert redact(f"bad key {CANARY}!", environment={name: CANARY}) == f"bad key {HIDDEN}!"
@@ -87,6 +103,26 @@ def test_a_secret_of_the_environment_is_hidden_wherever_it_stands(name: str) -> 
 )
 def test_which_names_are_secret(name: str, secret: bool) -> None:
     assert is_secret_name(name) is secret
+
+
+def test_a_password_in_a_url_of_the_environment_is_hidden_alone_too() -> None:
+    environment = {"DATABASE_URL": f"postgresql://ann:{CANARY}/x@db:5432/study"}
+    assert redact(f"authentication failed: {CANARY}/x", environment=environment) == (
+        f"authentication failed: {HIDDEN}"
+    )
+
+
+@pytest.mark.parametrize(
+    "part", ["http://", "a.", "https://a/", "a://b:", "webhook/", "x-", "password= ", "pwd", "/a:"]
+)
+def test_hostile_texts_take_linear_time(part: str) -> None:
+    def seconds(length: int) -> float:
+        text, since = part * (length // len(part)), time.perf_counter()
+        redact(text, environment={})
+        return time.perf_counter() - since
+
+    seconds(1000)
+    assert seconds(200_000) < 5.0, "quadratic time would be minutes"
 
 
 def test_short_values_are_not_hidden_for_they_are_ordinary_words() -> None:
