@@ -12,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from dpo_core.audit.findings import INFO, SEVERE, SHOWN, WARNING, Finding, Locations, examples
+from dpo_core.preferences.messages import Turns, content_of
 from dpo_core.preferences.normalization import normalize_turns
 from dpo_core.preferences.pairs import PreferencePair, chat_answer, normalized_prompt
 from dpo_core.preferences.table import PairTable
@@ -42,11 +43,11 @@ def repeats_and_contradictions(
     """
     # Hashes of 64 bits stand for the texts, of which there may be millions.
     numbers = (number for table in tables for pair in table for number in _numbers(pair))
-    own, opposite = np.fromiter(numbers, np.int64).reshape(-1, 2).T
-    contents, is_same = _Contents(own, opposite), own == opposite
+    own, opposite, is_same = np.fromiter(numbers, np.int64).reshape(-1, 3).T
+    contents = _Contents(own, opposite)
     yield from _repeats(contents, locations)
-    yield from _contradictions(contents, is_same, locations)
-    yield from _same_words(is_same, locations)
+    yield from _contradictions(contents, locations)
+    yield from _same_words(is_same != 0, locations)
 
 
 def _repeats(contents: _Contents, locations: Locations) -> Iterator[Finding]:
@@ -64,11 +65,9 @@ def _repeats(contents: _Contents, locations: Locations) -> Iterator[Finding]:
         )
 
 
-def _contradictions(
-    contents: _Contents, is_same: npt.NDArray[np.bool_], locations: Locations
-) -> Iterator[Finding]:
+def _contradictions(contents: _Contents, locations: Locations) -> Iterator[Finding]:
     own, opposite = contents
-    opposed = np.flatnonzero(np.isin(own, opposite) & ~is_same).tolist()
+    opposed = np.flatnonzero(np.isin(own, opposite)).tolist()
     first = {int(own[i]): i for i in reversed(opposed)}
     both = [(first[int(opposite[j])], j) for j in opposed if first[int(opposite[j])] < j]
     if both:
@@ -96,10 +95,24 @@ def _same_words(is_same: npt.NDArray[np.bool_], locations: Locations) -> Iterato
         )
 
 
-def _numbers(pair: PreferencePair) -> tuple[int, int]:
-    """Return a number for the pair as it is, and one for the pair with its answers swapped."""
+def _numbers(pair: PreferencePair) -> tuple[int, int, int]:
+    """Return what stands for a pair's content.
+
+    Args:
+        pair: The pair.
+
+    Returns:
+        A number for the pair as it is, one for the pair with its answers swapped, and 1 if these are the
+        same answer in two spellings, else 0. Then their spelling is part of the numbers.
+    """
     prompt = normalized_prompt(pair)
-    chosen, rejected = (
-        normalize_turns(chat_answer(answer)) for answer in (pair.chosen, pair.rejected)
-    )
-    return hash((prompt, chosen, rejected)), hash((prompt, rejected, chosen))
+    sides = chat_answer(pair.chosen), chat_answer(pair.rejected)
+    chosen, rejected = map(normalize_turns, sides)
+    is_same = chosen == rejected
+    if is_same:
+        chosen, rejected = map(_spelling, sides)
+    return hash((prompt, chosen, rejected)), hash((prompt, rejected, chosen)), int(is_same)
+
+
+def _spelling(answer: Turns) -> str:
+    return str([{**message, "content": content_of(message).strip()} for message in answer])

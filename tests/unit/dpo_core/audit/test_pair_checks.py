@@ -89,6 +89,15 @@ def test_a_pair_of_one_answer_in_two_spellings_is_told_and_contradicts_nothing()
     assert (findings["same_words"].number, findings["same_words"].severity) == (2, INFO)
 
 
+def test_one_answer_in_two_spellings_that_are_preferred_both_ways_is_a_contradiction() -> None:
+    pairs = [pair("Write it.", "YES", "yes"), pair("Write it.", "yes\n", "YES")]
+    findings = findings_in({**SPLITS, "train": pairs})
+    assert {code: finding.number for code, finding in findings.items()} == {
+        "contradicting": 1,
+        "same_words": 2,
+    }
+
+
 def test_tools_and_settings_are_part_of_a_question() -> None:
     one = pair("Is it safe?", "yes", "no")
     other = replace(pair("Is it safe?", "no", "yes"), tools=({"name": "look_up"},))
