@@ -8,9 +8,18 @@ from __future__ import annotations
 import difflib
 import math
 import re
+from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, JsonValue, field_validator, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    JsonValue,
+    field_validator,
+    model_validator,
+)
 
 from dpo_core.columns.mapping import ColumnMapping, Shape, ignored_columns, names_fields
 from dpo_core.columns.published import AUTO, LAYOUTS
@@ -78,6 +87,41 @@ SHAPES_OF_KIND: dict[str, tuple[Shape, ...]] = {
     "golden": ("golden",),
 }
 """What rows may be that a layout or `columns` make, by the kind of their source."""
+RESERVED_TEMPLATE_KWARGS = frozenset(
+    {
+        "messages",
+        "conversation",
+        "tools",
+        "chat_template",
+        "add_generation_prompt",
+        "continue_final_message",
+        "tokenize",
+        "tokenizer_kwargs",
+        "sanitize_control_tokens",
+        "return_dict",
+        "return_tensors",
+        "return_assistant_tokens_mask",
+        "padding",
+        "truncation",
+        "max_length",
+    }
+)
+"""Arguments of `apply_chat_template` that encoding decides itself."""
+
+
+def check_template_kwargs(settings: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Return settings for a chat template. Raises ValueError for one that encoding decides itself."""
+    reserved = sorted(RESERVED_TEMPLATE_KWARGS & settings.keys())
+    if reserved:
+        raise ValueError(
+            f"{reserved[0]!r} is decided by the data and its encoding; name variables that the chat "
+            "template reads, such as enable_thinking"
+        )
+    return settings
+
+
+TemplateKwargs = Annotated[dict[str, Any], AfterValidator(check_template_kwargs)]
+"""Settings for a chat template, such as {"enable_thinking": False}."""
 
 
 class ReadingSettings(Settings):
@@ -163,6 +207,8 @@ class SourceSettings(ReadingSettings):
     """The smallest difference of mean score (or rank) that makes two ranked responses a pair."""
     format: Literal["dialogue", "rendered"] | None = None
     """How its texts are already formatted; null: as `data.format` says."""
+    chat_template_kwargs: TemplateKwargs = {}
+    """As `data.chat_template_kwargs`, which these come before."""
 
     @property
     def label(self) -> str:
@@ -230,6 +276,13 @@ class DataSettings(ReadingSettings):
     generation: GenerationSettings = GenerationSettings()
     on_bad_row: Literal["fail", "skip"] = "fail"
     """`skip` leaves out a row that cannot be read or makes no pair, and reports it."""
+    min_prompt_tokens: int | None = Field(None, ge=1)
+    """Tokens of the last question that cutting leaves; null: 32, or a quarter of `max_tokens` where that
+    is less."""
+    system: Literal["keep", "fold"] = "keep"
+    """`fold` puts the text of a system message before the user's turn that follows it."""
+    chat_template_kwargs: TemplateKwargs = {}
+    """Settings for the chat template, such as `enable_thinking`; those of a row come first."""
     special_tokens: Literal["as_text", "keep"] = "as_text"
     """`as_text` encodes a special token that the data spells out as plain text; `keep`, as the token."""
     format: Literal["auto", "chat", "text", "dialogue", "rendered"] = "auto"
@@ -291,6 +344,15 @@ class DataSettings(ReadingSettings):
             raise ValueError(f"two sources are called {twice!r}; give one of them a name")
         if 0 < len(self.weights) < len(labels):
             raise ValueError("give every source a weight, or none")
+        return self
+
+    @model_validator(mode="after")
+    def _leaves_tokens_for_answers(self) -> DataSettings:
+        if 2 * (self.min_prompt_tokens or 0) > self.max_tokens:
+            raise ValueError(
+                f"min_prompt_tokens {self.min_prompt_tokens} is more than half of max_tokens "
+                f"({self.max_tokens}), which answers need too; lower it, or raise max_tokens"
+            )
         return self
 
     @model_validator(mode="after")

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from dpo_core.preferences.pairs import PreferencePair
+from dpo_core.preferences.pairs import location
 from dpo_core.preferences.table import PairTable
 
 INFO, WARNING, SEVERE = "info", "warning", "severe"
@@ -43,11 +43,6 @@ class Finding:
     def as_dict(self) -> dict[str, Any]:
         """Return the finding as JSON content."""
         return {**asdict(self), "places": list(self.places)}
-
-
-def location(pair: PreferencePair) -> str:
-    """Return the source and line from which a pair was read."""
-    return f"{pair.source or 'data'}:{pair.line}"
 
 
 class Locations:

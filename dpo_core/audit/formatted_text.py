@@ -7,11 +7,11 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from dpo_core.audit.findings import SEVERE, SHOWN, WARNING, Finding, location
+from dpo_core.audit.findings import SEVERE, SHOWN, WARNING, Finding
 from dpo_core.preferences.formatted.markups import RENDERED, Format, Markup
 from dpo_core.preferences.formatted.parse import recognise, without_begins, without_end
 from dpo_core.preferences.messages import Turns, content_of
-from dpo_core.preferences.pairs import PreferencePair
+from dpo_core.preferences.pairs import PreferencePair, location
 from dpo_core.preferences.table import PairTable
 
 # Shares of a source's pairs. Below the smaller one, a few rows mention markup, which is their text.

@@ -21,12 +21,11 @@ from dpo_core.audit.findings import (
     Locations,
     by_severity,
     examples,
-    location,
 )
 from dpo_core.audit.formatted_text import AS_CHAT, TextUse, formatted_texts
 from dpo_core.audit.same_content import repeats_and_contradictions
 from dpo_core.encoding.token_table import EncodedPair, TokenTable
-from dpo_core.preferences.pairs import PreferencePair, normalized_question
+from dpo_core.preferences.pairs import PreferencePair, location, normalized_question
 from dpo_core.preferences.table import PairTable
 
 Splits = Mapping[str, Sequence[PreferencePair]]

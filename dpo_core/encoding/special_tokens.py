@@ -8,13 +8,11 @@ the marks are then encoded as the plain text of the words.
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
-
-    from dpo_core.preferences.messages import Message
 
 # Noncharacters of Unicode, which a valid text does not contain. A text that does is still encoded
 # as plain words.
@@ -33,6 +31,12 @@ class SpecialTokenEscaper:
         self.words = sorted((w for w in words if w.strip()), key=lambda w: (-len(w), w))
         self.pattern = re.compile("|".join(map(re.escape, self.words))) if self.words else None
 
+    def count_all(self, value: object) -> int:
+        """Return the number of special tokens that all strings in lists and objects spell out."""
+        # Joined by a character of no token: most texts spell none, and one search tells that.
+        joined = "\0".join(strings_in(value))
+        return self.count(joined)
+
     def count(self, text: str) -> int:
         """Return the number of special tokens that the text spells out."""
         return len(self.pattern.findall(text)) if self.pattern else 0
@@ -43,14 +47,15 @@ class SpecialTokenEscaper:
             return text
         return self.pattern.sub(lambda m: f"{_OPEN}{self.words.index(m[0])}{_CLOSE}", text)
 
-    def escape_turns(self, turns: Sequence[Message]) -> list[Message]:
-        """Return the messages with their contents escaped."""
-        return [
-            {**message, "content": self.escape(message["content"])}
-            if "content" in message
-            else message
-            for message in turns
-        ]
+    def escape_all(self, value: Any) -> Any:
+        """Return the value with all strings in its lists and objects escaped, also their keys."""
+        if isinstance(value, str):
+            return self.escape(value)
+        if isinstance(value, Mapping):
+            return {self.escape(key): self.escape_all(item) for key, item in value.items()}
+        if isinstance(value, list | tuple):
+            return [self.escape_all(item) for item in value]
+        return value
 
     def tokens(self, escaped: str, *, add_special_tokens: bool = False) -> list[int]:
         """Encode an escaped and rendered text, with its marks as the plain text they stand for."""
@@ -67,3 +72,22 @@ class SpecialTokenEscaper:
     def _ids(self, text: str, **settings: bool) -> list[int]:
         settings.setdefault("add_special_tokens", False)
         return list(self.tokenizer(text, **settings)["input_ids"])
+
+
+def strings_in(value: object) -> list[str]:
+    """Return every string in nested lists and objects, with the keys of objects."""
+    strings: list[str] = []
+    _collect(value, strings)
+    return strings
+
+
+def _collect(value: object, strings: list[str]) -> None:
+    if isinstance(value, str):
+        strings.append(value)
+    elif isinstance(value, dict):
+        strings += value
+        for item in value.values():
+            _collect(item, strings)
+    elif isinstance(value, list | tuple):
+        for item in value:
+            _collect(item, strings)

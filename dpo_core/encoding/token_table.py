@@ -15,6 +15,7 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from dpo_core.encoding.template_losses import Loss
 from dpo_core.storage.arrow_files import map_rows, record_batch, write_rows
 
 TokenIds = tuple[int, ...]
@@ -38,11 +39,22 @@ class EncodedPair:
     category: str | None = None
     cut_chosen: int = 0
     """Those of `cut_answers` that were removed from the chosen answer."""
+    cut_turns: int = 0
+    """Oldest turns that truncation dropped from the prompt; `cut_prompt` counts their tokens too."""
+    cut_question: int = 0
+    """Those of `cut_prompt` that were removed from the start of the last turn."""
+    losses: tuple[Loss, ...] = ()
+    """What the chat template dropped or moved."""
 
     @property
     def tokens(self) -> int:
         """Return the tokens of the pair in a packed row: prompt + chosen + rejected."""
         return len(self.prompt) + len(self.chosen) + len(self.rejected)
+
+    @property
+    def longest_sequence(self) -> int:
+        """Return the tokens of prompt and longer answer."""
+        return len(self.prompt) + max(len(self.chosen), len(self.rejected))
 
     @property
     def distinct(self) -> bool:
@@ -63,6 +75,10 @@ class EncodingReport:
     prompt_tokens: int
     chosen_tokens: int
     rejected_tokens: int
+    turns_dropped: int = 0
+    """Pairs that lost oldest turns of the prompt to cutting."""
+    questions_cut: int = 0
+    """Pairs that lost the start of the last turn."""
 
     @property
     def mean_response_tokens(self) -> float:
@@ -227,7 +243,9 @@ class _Batch:
         for part, (values, offsets) in self._parts.items():
             ids[part] = tuple(values[offsets[index] : offsets[index + 1]].tolist())
         rest = {n: self._columns[n][index].as_py() for n in _SCHEMA.names if n not in PARTS}
-        return EncodedPair(**ids, **rest)
+        if rest["losses"]:
+            rest["losses"] = [Loss(**each) for each in rest["losses"]]
+        return EncodedPair(**ids, **{**rest, "losses": tuple(rest["losses"])})
 
 
 def _offsets(column: pa.ListArray) -> npt.NDArray[np.int32]:
@@ -254,6 +272,8 @@ def encoding_report(pairs: Sequence[EncodedPair]) -> EncodingReport:
         merged=int(pc.sum(table.table["merged"].cast(pa.int64())).as_py() or 0),
         with_special_words=int((table.column("special_words") > 0).sum()),
         **{f"{part}_tokens": int(table.lengths[part].sum()) for part in PARTS},
+        turns_dropped=int((table.column("cut_turns") > 0).sum()),
+        questions_cut=int((table.column("cut_question") > 0).sum()),
     )
 
 
@@ -273,14 +293,18 @@ _SCHEMA = pa.schema(
         "source": pa.string(),
         "category": pa.string(),
         "cut_chosen": pa.int32(),
+        "cut_turns": pa.int32(),
+        "cut_question": pa.int32(),
+        "losses": pa.list_(pa.struct(dict.fromkeys(Loss._fields, pa.string()))),
     }
 )
 
 
 def _with_later_columns(table: pa.Table) -> pa.Table:
-    """Return a table of an earlier version with zeros in the columns that it does not have."""
+    """Return a table of an earlier version with zeros or empty lists in the columns it does not have."""
     for field in _SCHEMA:
         if field.name not in table.column_names:
-            zeros = pa.array(np.zeros(table.num_rows, field.type.to_pandas_dtype()))
-            table = table.append_column(field, zeros)
+            nothing: object = [] if pa.types.is_list(field.type) else 0
+            column = pa.array([nothing] * table.num_rows, field.type)
+            table = table.append_column(field, column)
     return table

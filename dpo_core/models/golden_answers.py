@@ -8,14 +8,13 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 from dpo_core.preferences.golden import is_unanswered, with_model_answer
-from dpo_core.preferences.messages import Turns
 from dpo_core.preferences.pairs import PreferencePair
 from dpo_core.storage.arrow_files import chunks
 from dpo_core.storage.json_content import DamagedJson, decode_json, encode_json
 from dpo_core.storage.store import Store
 
 PAIRS_PER_PART = 16  # a killed process loses at most the answers of one part
-Generate = Callable[[Sequence[Turns | str], int], list[str]]  # (prompts, seed) -> answers
+Generate = Callable[[Sequence[PreferencePair], int], list[str]]  # (pairs, seed) -> answers
 
 
 @dataclass(frozen=True)
@@ -43,7 +42,7 @@ def generate_missing_answers(
 
     Args:
         parts: Pairs without a rejected answer, from `unanswered_parts`.
-        generate: Called with a part's prompts and seed; returns one answer per prompt. The seed
+        generate: Called with a part's pairs and seed; returns one answer per prompt. The seed
             comes from the part's content, so an answer is the same whichever worker generates it.
         store: Where the answers are kept.
         depends_on: Everything else an answer depends on (weights, tokenizer, sampling settings).
@@ -55,7 +54,7 @@ def generate_missing_answers(
     for part in parts:
         key = _key(part, depends_on)
         if _stored_answers(store, key, part) is None:
-            texts = generate([pair.prompt for pair in part], int(key[:8], 16))
+            texts = generate(part, int(key[:8], 16))
             store.write(f"{key}.json", encode_json({"texts": texts}))
             generated += 1
     return generated
@@ -108,5 +107,10 @@ def _stored_answers(store: Store, key: str, part: Sequence[PreferencePair]) -> l
 
 
 def _key(part: Sequence[PreferencePair], depends_on: Sequence[str]) -> str:
-    content = json.dumps([list(depends_on), [pair.prompt for pair in part]], ensure_ascii=False)
+    settings = [[pair.tools, pair.template_kwargs] for pair in part]
+    # Only where there are any, so that answers of earlier versions are used again.
+    rest = [settings] if any(tools or kwargs for tools, kwargs in settings) else []
+    content = json.dumps(
+        [list(depends_on), [pair.prompt for pair in part], *rest], ensure_ascii=False
+    )
     return hashlib.sha256(content.encode()).hexdigest()[:32]

@@ -213,6 +213,11 @@ def number_repeats(pairs: Iterable[PreferencePair]) -> Iterator[PreferencePair]:
         yield pair
 
 
+def location(pair: PreferencePair) -> str:
+    """Return the source and line from which a pair was read."""
+    return f"{pair.source or 'data'}:{pair.line}"
+
+
 def to_row(pair: PreferencePair) -> dict[str, Any]:
     """Return the pair as a JSON row that `pair_from_row` reads back; without `line`."""
     return {

@@ -11,15 +11,17 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, NamedTuple
 
-from dpo_core.audit.findings import Finding, location
+from dpo_core.audit.findings import Finding
 from dpo_core.audit.formatted_text import TextUse
 from dpo_core.audit.pair_checks import audit
 from dpo_core.encoding import encode
+from dpo_core.encoding.rules import EncodingRules
 from dpo_core.encoding.token_table import EncodedPair, TokenIds
 from dpo_core.errors import DataError
 from dpo_core.preferences import PreferencePair, as_chat
 from dpo_core.preferences.golden import is_unanswered, with_placeholder_answer
 from dpo_core.preferences.messages import Message, Turns, content_of
+from dpo_core.preferences.pairs import location
 from dpo_core.preferences.sources import first_rows
 from sweeps.config.schema import SweepConfig
 from sweeps.preflight.json_types import PairJson, PreviewJson
@@ -75,9 +77,9 @@ def _previewed(
     whole = with_placeholder_answer(pair) if is_unanswered(pair) else pair
     data = config.data
     try:
-        [encoded] = encode.encode([whole], tokenizer, data.max_tokens, data.special_tokens)
+        [encoded] = encode.encode([whole], tokenizer, data.max_tokens, EncodingRules.of(data))
     except DataError as error:
-        return DataError(f"{location(pair)}: {error}")
+        return error
     findings = audit({"train": [whole]}, {"train": [encoded]}, data.max_tokens, use)
     if is_unanswered(pair):
         encoded = replace(encoded, rejected=())
@@ -154,7 +156,10 @@ def _lines(row: PreviewedRow) -> Iterator[str]:
         f"{len(encoded.rejected)} of rejected"
     )
     if encoded.cut_prompt or encoded.cut_answers:
-        yield f"  cut: {encoded.cut_prompt} tokens of the prompt, {encoded.cut_answers} of the answers"
+        yield (
+            f"  cut: {encoded.cut_prompt} tokens of the prompt ({encoded.cut_turns} oldest turns, and "
+            f"{encoded.cut_question} tokens of the last turn), {encoded.cut_answers} of the answers"
+        )
     if pair.tools:
         yield f"  tools: {json.dumps(pair.tools, ensure_ascii=False)}"
     if pair.template_kwargs:

@@ -10,9 +10,9 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from dpo_core.audit.findings import location
 from dpo_core.audit.formatted_text import TextUse
 from dpo_core.encoding import encode
+from dpo_core.encoding.rules import EncodingRules
 from dpo_core.encoding.token_table import TokenTable
 from dpo_core.errors import SettingsError
 from dpo_core.preferences import (
@@ -26,6 +26,7 @@ from dpo_core.preferences import (
 from dpo_core.preferences.golden import is_unanswered, with_placeholder_answer
 from dpo_core.preferences.notes.bad_rows import BadRows
 from dpo_core.preferences.notes.row_scores import ScoreCounts
+from dpo_core.preferences.pairs import location
 from dpo_core.storage.store import Store
 from sweeps.config.schema import SweepConfig
 from sweeps.prepare.column_use import column_use_json
@@ -203,7 +204,10 @@ def encode_splits(
     for split in SPLITS:
         pairs = getattr(splits, split)
         encoded = encode.encode(
-            map(as_chat, pairs) if chat else pairs, tokenizer, data.max_tokens, data.special_tokens
+            map(as_chat, pairs) if chat else pairs,
+            tokenizer,
+            data.max_tokens,
+            EncodingRules.of(data),
         )
         tokens[split] = TokenTable.write(encoded, folder / f"{split}.arrow")
     if not tokens["train"].distinct.any():

@@ -11,7 +11,9 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
-from dpo_core.encoding import encode
+from dpo_core.encoding.encode import uses_chat_template
+from dpo_core.encoding.pair_encoder import PairEncoder
+from dpo_core.encoding.rules import EncodingRules
 from dpo_core.errors import DataError
 from dpo_core.models.golden_answers import (
     PAIRS_PER_PART,
@@ -19,8 +21,8 @@ from dpo_core.models.golden_answers import (
     insert_answers,
     unanswered_parts,
 )
-from dpo_core.preferences import PairTable, PreferenceSplits, chat_prompt
-from dpo_core.preferences.messages import Turns
+from dpo_core.preferences import PairTable, PreferencePair, PreferenceSplits, as_chat
+from dpo_core.settings import DataSettings
 from dpo_core.storage.store import Store
 from sweeps.config.schema import SweepConfig
 from sweeps.ray_runtime.remote_call import call_in_shares
@@ -62,11 +64,12 @@ class GoldenAnswers:
         self.config, self.splits, self.tokenizer = config, splits, tokenizer
         self.store = cache.at("golden")
         data = config.data
-        self.chat = encode.uses_chat_template(tokenizer, data.format)
+        self.chat = uses_chat_template(tokenizer, data.format)
         self.about = [
             *fingerprints.values(),
             json.dumps(data.generation.model_dump()),
             f"{config.model.dtype} {config.seed} {data.max_tokens} {data.special_tokens} {self.chat}",
+            *_settings_beyond_defaults(data),
         ]
 
     def generate(self, scorer: Scorer, share: int, shares: int) -> int:
@@ -82,8 +85,8 @@ class GoldenAnswers:
         """
         parts = [part for s in SPLITS for part in unanswered_parts(getattr(self.splits, s))]
 
-        def answer(prompts: Sequence[Turns | str], seed: int) -> list[str]:
-            return self._generate(scorer.model, prompts, seed)
+        def answer(pairs: Sequence[PreferencePair], seed: int) -> list[str]:
+            return self._generate(scorer.model, pairs, seed)
 
         return generate_missing_answers(parts[share::shares], answer, self.store, self.about)
 
@@ -111,19 +114,34 @@ class GoldenAnswers:
         return PreferenceSplits(**{s: PairTable.of(completed[s].pairs) for s in SPLITS}), dropped
 
     def _generate(
-        self, model: PreTrainedModel, prompts: Sequence[Turns | str], seed: int
+        self, model: PreTrainedModel, pairs: Sequence[PreferencePair], seed: int
     ) -> list[str]:
         from dpo_core.models.generation import generate
 
         data, how = self.config.data, self.config.data.generation
-        asked = (chat_prompt(prompt) if self.chat else prompt for prompt in prompts)
-        tokens = [encode.prompt_tokens(p, self.tokenizer, data.special_tokens) for p in asked]
+        encoder = PairEncoder(self.tokenizer, data.max_tokens, EncodingRules.of(data))
         answers = generate(
             model,
             self.tokenizer,
-            [ids[-data.max_tokens :] for ids in tokens],
+            encoder.prompt_tokens([as_chat(pair) if self.chat else pair for pair in pairs]),
             how.max_new_tokens,
             temperature=how.temperature,
             seed=seed,
         )
         return [answer.text for answer in answers]
+
+
+def _settings_beyond_defaults(data: DataSettings) -> list[str]:
+    """Return what else decides the tokens of a prompt, where it is set.
+
+    Answers of earlier versions, which had no such settings, are used again.
+    """
+    rules = EncodingRules.of(data)
+    source_kwargs = {label: dict(kwargs) for label, kwargs in rules.source_kwargs.items() if kwargs}
+    settings = {
+        "system": "fold" if rules.fold_system else None,
+        "chat_template_kwargs": dict(rules.template_kwargs),
+        "sources": source_kwargs,
+        "min_prompt_tokens": rules.min_prompt_tokens,
+    }
+    return [json.dumps(settings, sort_keys=True)] if any(settings.values()) else []

@@ -14,13 +14,14 @@ from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from dpo_core.audit.findings import Finding, location
+from dpo_core.audit.findings import Finding
 from dpo_core.audit.pair_checks import audit
 from dpo_core.audit.reference_checks import reference_findings
 from dpo_core.encoding import encode
 from dpo_core.encoding.token_table import TokenTable, encoding_report
 from dpo_core.errors import SettingsError
 from dpo_core.preferences import PairTable, PreferenceSplits, as_chat, data_fingerprint, split_lines
+from dpo_core.preferences.pairs import location
 from dpo_core.scoring import reference_cache
 from dpo_core.scoring.reference_cache import Columns
 from dpo_core.settings import FLOAT32

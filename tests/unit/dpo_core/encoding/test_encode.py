@@ -5,10 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
-from dpo_core.encoding.encode import encode, tokenizer_fingerprint, truncate, uses_chat_template
+from dpo_core.encoding.encode import encode, tokenizer_fingerprint, uses_chat_template
 from dpo_core.encoding.token_table import EncodedPair, encoding_report
 from dpo_core.errors import DataError
 from dpo_core.preferences.pairs import make_pair
@@ -113,7 +111,7 @@ def test_chat_without_a_template_is_refused() -> None:
 
 
 def test_an_empty_side_is_named_with_its_line(tokenizer: Any) -> None:
-    with pytest.raises(DataError, match="line 1: the prompt has no tokens"):
+    with pytest.raises(DataError, match="data:1: the prompt has no tokens"):
         list(encode([text_pair("", "Yes", "No")], tokenizer, 512))
 
 
@@ -136,106 +134,12 @@ def test_chat_form_without_a_template_is_refused() -> None:
         uses_chat_template(toy_tokenizer(None), "chat")
 
 
-# --- truncation -------------------------------------------------------------------------------
-
-
-def pair_of(prompt: Any, chosen: Any, rejected: Any) -> EncodedPair:
-    return EncodedPair("p", tuple(prompt), tuple(chosen), tuple(rejected))
-
-
-def test_what_fits_is_left_alone() -> None:
-    pair = pair_of(range(6), [7] * 4, [8] * 2)
-    assert truncate(pair, 10) is pair  # 6 + max(4, 2) = 10
-
-
-def test_the_prompt_gives_first_and_keeps_its_end() -> None:
-    cut = truncate(pair_of(range(10), [50] * 4, [60] * 2), 10)
-    assert cut.prompt == (4, 5, 6, 7, 8, 9)
-    assert (len(cut.chosen), len(cut.rejected)) == (4, 2)
-    assert (cut.cut_prompt, cut.cut_answers) == (4, 0)
-
-
-def test_then_the_answers_lose_their_ends() -> None:
-    cut = truncate(pair_of(range(10), range(50, 59), [60] * 2), 10)
-    assert cut.prompt == (5, 6, 7, 8, 9)  # half of the budget
-    assert cut.chosen == (50, 51, 52, 53, 54)
-    assert cut.rejected == (60, 60)
-    assert (cut.cut_prompt, cut.cut_answers) == (5, 4)
-
-
-def test_a_late_difference_costs_the_prompt_more() -> None:
-    # The answers differ in their 8th token: 8 must stay, so 2 remain for the prompt.
-    cut = truncate(pair_of(range(10), [50] * 7 + [1] * 3, [50] * 7 + [2] * 3), 10)
-    assert cut.prompt == (8, 9)
-    assert cut.distinct
-    assert (len(cut.chosen), len(cut.rejected)) == (8, 8)
-
-
-def test_an_answer_that_continues_the_other_stays_distinct() -> None:
-    cut = truncate(pair_of(range(10), [50] * 5, [50] * 8), 10)
-    assert (len(cut.chosen), len(cut.rejected)) == (5, 6)
-
-
-def test_answers_equal_over_the_whole_budget_end_up_indistinct() -> None:
-    cut = truncate(pair_of(range(10), [50] * 20 + [1], [50] * 20 + [2]), 10)
-    assert not cut.distinct
-    assert len(cut.prompt) == 1
-    assert encoding_report([cut]).indistinct == 1
-
-
-tokens = st.lists(st.integers(0, 2), min_size=1, max_size=40)
-
-
-@given(tokens, tokens, tokens, st.integers(16, 48))
-def test_truncation_rules(prompt: Any, chosen: Any, rejected: Any, max_tokens: int) -> None:
-    pair = pair_of(prompt, chosen, rejected)
-    cut = truncate(pair, max_tokens)
-    longest = max(len(cut.chosen), len(cut.rejected))
-    assert 1 <= len(cut.prompt) <= len(pair.prompt)
-    assert len(cut.prompt) + longest <= max_tokens
-    # The prompt keeps its end, the answers their start.
-    assert cut.prompt == pair.prompt[-len(cut.prompt) :]
-    assert cut.chosen == pair.chosen[: len(cut.chosen)] != ()
-    assert cut.rejected == pair.rejected[: len(cut.rejected)] != ()
-    assert cut.cut_prompt == len(pair.prompt) - len(cut.prompt)
-    assert cut.cut_chosen == len(pair.chosen) - len(cut.chosen)
-    assert cut.cut_answers == sum(
-        len(before) - len(after)
-        for before, after in ((pair.chosen, cut.chosen), (pair.rejected, cut.rejected))
-    )
-
-
-@given(tokens, st.integers(0, 40), tokens, tokens, st.integers(16, 48))
-def test_answers_stay_distinct_whenever_their_difference_fits(
-    prompt: Any, shared: int, left: Any, right: Any, max_tokens: int
-) -> None:
-    """`shared` equal tokens first: the difference fits with one prompt token beside it or not."""
-    chosen, rejected = [9] * shared + [1, *left], [9] * shared + [2, *right]
-    cut = truncate(pair_of(prompt, chosen, rejected), max_tokens)
-    assert cut.distinct is (shared + 1 + 1 <= max_tokens)
-
-
-@given(tokens, tokens, tokens, st.integers(16, 48))
-def test_no_token_is_wasted(prompt: Any, chosen: Any, rejected: Any, max_tokens: int) -> None:
-    cut = truncate(pair_of(prompt, chosen, rejected), max_tokens)
-    if cut.cut_prompt or cut.cut_answers:
-        assert len(cut.prompt) + max(len(cut.chosen), len(cut.rejected)) == max_tokens
-
-
-def test_encode_truncates_every_pair_and_drops_none(tokenizer: Any) -> None:
-    pairs = toy_pairs(16)
-    encoded = list(encode(pairs, tokenizer, 48))
-    assert [p.id for p in encoded] == [p.id for p in pairs]
-    assert all(len(p.prompt) + max(len(p.chosen), len(p.rejected)) <= 48 for p in encoded)
-    assert all(tokenizer.decode(p.prompt).endswith("assistant\n") for p in encoded)
-
-
 # --- reports and fingerprints -----------------------------------------------------------------
 
 
 def test_report_counts_by_hand() -> None:
     encoded = [
-        EncodedPair("a", (1, 2, 3), (4, 5), (6,), cut_prompt=2),
+        EncodedPair("a", (1, 2, 3), (4, 5), (6,), cut_prompt=2, cut_turns=1, cut_question=1),
         EncodedPair("b", (1,), (4,), (4,), cut_answers=7, merged=True),
     ]
     counts = encoding_report(encoded).as_dict()
@@ -249,6 +153,8 @@ def test_report_counts_by_hand() -> None:
         "prompt_tokens": 4,
         "chosen_tokens": 3,
         "rejected_tokens": 2,
+        "turns_dropped": 1,
+        "questions_cut": 1,
         "mean_response_tokens": 1.25,  # (2 + 1 + 1 + 1) / 4
     }
 

@@ -8,10 +8,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dpo_core.encoding.encode import encode, prompt_tokens
+from dpo_core.encoding.encode import encode
+from dpo_core.encoding.pair_encoder import PairEncoder
+from dpo_core.encoding.rules import EncodingRules
 from dpo_core.encoding.special_tokens import SpecialTokenEscaper
 from dpo_core.encoding.token_table import encoding_report
 from dpo_core.preferences import as_chat
+from dpo_core.preferences.pairs import make_pair
 from tests.support.toys import END_OF_TURN, SPECIAL_TOKENS, text_pair, toy_pairs, toy_tokenizer
 
 TOKENIZER = toy_tokenizer()
@@ -40,7 +43,7 @@ def test_a_hostile_text_cannot_end_its_turn(side: str) -> None:
 
 
 def test_kept_when_asked_to() -> None:
-    (kept,) = encode([chat(HOSTILE)], TOKENIZER, 512, "keep")
+    (kept,) = encode([chat(HOSTILE)], TOKENIZER, 512, EncodingRules("keep"))
     (plain,) = encode([chat("Hello.")], TOKENIZER, 512)
     assert len(specials(kept.prompt)) == len(specials(plain.prompt)) + 2
     assert kept.special_words == 0
@@ -63,8 +66,10 @@ def test_a_word_spelled_across_prompt_and_answer_is_text_too() -> None:
 def test_a_prompt_to_be_answered_is_protected_alike() -> None:
     turns = ({"role": "user", "content": HOSTILE},)
     (pair,) = encode([chat(HOSTILE)], TOKENIZER, 512)
-    assert prompt_tokens(turns, TOKENIZER) == pair.prompt
-    assert prompt_tokens(turns, TOKENIZER, "keep") != pair.prompt
+    asked = make_pair(turns, (), ())
+    for special_tokens, same in (("as_text", True), ("keep", False)):
+        encoder = PairEncoder(TOKENIZER, 512, EncodingRules(special_tokens))
+        assert (encoder.prompt_tokens([asked]) == [pair.prompt]) is same
 
 
 def test_a_tokenizer_that_closes_every_text_closes_it_once() -> None:
@@ -83,7 +88,7 @@ def test_a_tokenizer_that_closes_every_text_closes_it_once() -> None:
 def test_harmless_pairs_keep_their_tokens() -> None:
     for as_text, kept in zip(
         list(encode(toy_pairs(8), TOKENIZER, 512)),
-        list(encode(toy_pairs(8), TOKENIZER, 512, "keep")),
+        list(encode(toy_pairs(8), TOKENIZER, 512, EncodingRules("keep"))),
         strict=True,
     ):
         assert as_text == kept

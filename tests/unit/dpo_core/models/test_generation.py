@@ -7,9 +7,11 @@ from typing import Any
 import pytest
 import torch
 
-from dpo_core.encoding.encode import prompt_tokens
+from dpo_core.encoding.pair_encoder import PairEncoder
+from dpo_core.encoding.rules import EncodingRules
 from dpo_core.models import generation
 from dpo_core.models.generation import generate, generate_greedily
+from dpo_core.preferences.pairs import make_pair
 from tests.support.architectures import toy
 from tests.support.toys import toy_llama, toy_tokenizer
 
@@ -17,7 +19,8 @@ from tests.support.toys import toy_llama, toy_tokenizer
 def test_generation_is_batched_and_seeded() -> None:
     model, tokenizer = toy_llama(vocab_size=len(toy_tokenizer())), toy_tokenizer()
     texts = ("Hello", "May I take two of it?")
-    prompts = [prompt_tokens(({"role": "user", "content": t},), tokenizer) for t in texts]
+    pairs = [make_pair(({"role": "user", "content": text},), (), ()) for text in texts]
+    prompts = PairEncoder(tokenizer, 512, EncodingRules()).prompt_tokens(pairs)
     greedy = generate(model, tokenizer, prompts, 8)
     alone = [generate(model, tokenizer, [prompt], 8)[0] for prompt in prompts]
     assert greedy == alone, "padding changes nothing"

@@ -33,7 +33,8 @@ class Model:
         self.asked: list[Any] = []
         self.dies_at = dies_at
 
-    def __call__(self, prompts: Sequence[Any], seed: int) -> list[str]:
+    def __call__(self, pairs: Sequence[PreferencePair], seed: int) -> list[str]:
+        prompts = [pair.prompt for pair in pairs]
         if self.dies_at in prompts:
             raise KeyboardInterrupt
         self.asked += prompts

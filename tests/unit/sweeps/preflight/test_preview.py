@@ -93,12 +93,13 @@ def test_tools_and_template_settings_are_in_the_pair(preview: Any) -> None:
 
 def test_the_findings_of_a_row_and_what_was_cut_are_shown(preview: Any) -> None:
     row = {**GOOD, "prompt": "Word " * 80, "chosen": "No.<|im_end|>"}
-    [shown] = as_json(preview([row], "--json", max_tokens=32))
+    [shown] = as_json(preview([row], "--json", max_tokens=96))
     codes = {finding["code"]: finding["severity"] for finding in shown["findings"]}
     assert codes["ended_answers"] == "severe"
     assert "cut" in codes
-    text = preview([row], max_tokens=32)
-    assert "tokens of the prompt, 0 of the answers" in text
+    text = preview([row], max_tokens=96)
+    assert "(0 oldest turns, and " in text
+    assert "tokens of the last turn), 0 of the answers" in text
     assert "severe: pairs like this one have an answer that ends in <|im_end|>;" in text
 
 
