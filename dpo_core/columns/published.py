@@ -92,6 +92,12 @@ PUBLISHED = (
         {"prompt": "instruction", "chosen": "chosen_response", "rejected": "rejected_response"},
     ),
     _layout(
+        "nemo_rl_pairs",
+        "pairs of two responses",
+        "NVIDIA NeMo-RL",
+        {"prompt": "prompt", "chosen": "chosen_response", "rejected": "rejected_response"},
+    ),
+    _layout(
         "sharegpt",
         "ShareGPT ranking",
         "LLaMA-Factory dpo_en_demo",
@@ -102,6 +108,12 @@ PUBLISHED = (
         "messages and two answers",
         "axolotl chat_template.default",
         {"prompt": "messages", **_CHOSEN},
+    ),
+    _layout(
+        "trajectory",
+        "a trajectory and two actions",
+        "openbmb/UltraInteract_pair",
+        {"prompt": "trajectory", **_CHOSEN},
     ),
     _layout(
         "context_and_answers",
@@ -131,6 +143,16 @@ PUBLISHED = (
         "two conversations",
         "ms-swift",
         {"chosen": "messages", "rejected": "rejected_messages"},
+    ),
+    _layout(
+        "rejected_answer",
+        "a conversation and messages of a rejected answer",
+        "ms-swift",
+        {
+            "prompt": "messages[:-1]",
+            "chosen": "messages[-1]",
+            "rejected": "rejected_messages",
+        },
     ),
     _layout(
         "rejected_response",
@@ -332,10 +354,44 @@ PUBLISHED = (
         },
     ),
     _layout(
+        "alpaca_farm",
+        "AlpacaFarm preferences",
+        "tatsu-lab/alpaca_farm",
+        {
+            "prompt": ["instruction", "input"],
+            "a": "output_1",
+            "b": "output_2",
+            "winner": {"column": "preference", "a": 1, "b": 2},
+        },
+    ),
+    _layout(
         "unpaired",
         "unpaired labels",
         "TRL and oumi KTO; trl-lib/kto-mix-14k; axolotl kto",
         {"prompt": "prompt", "response": "completion", "label": "label"},
+    ),
+    _layout(
+        "orca_kto",
+        "Orca rows with a label",
+        "argilla/distilabel-intel-orca-kto; axolotl chatml.intel",
+        {"prompt": "question", "response": "completion", "label": "label"},
+    ),
+    _layout(
+        "argilla_kto",
+        "argilla's rows with a label",
+        "axolotl chatml.argilla",
+        {"prompt": "instruction", "response": "completion", "label": "label"},
+    ),
+    _layout(
+        "beaver_tails",
+        "BeaverTails labels",
+        "PKU-Alignment/BeaverTails",
+        {
+            "prompt": "prompt",
+            "response": "response",
+            "label": "is_safe",
+            "ignore": ["category"],
+        },
     ),
     _layout(
         "alpaca_kto",

@@ -34,6 +34,7 @@ _SPELLINGS = {
     "value": "content",
     "text": "content",
     "thinking": "reasoning_content",
+    "reasoning": "reasoning_content",
 }
 # What data sets write beside a message, and what no template shows to a model.
 _HARMLESS = frozenset(

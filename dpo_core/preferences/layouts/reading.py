@@ -29,7 +29,7 @@ from dpo_core.preferences.layouts.conversations import (
 )
 from dpo_core.preferences.messages import Turns, common_prefix, preview
 from dpo_core.preferences.notes.no_pair import TIES, NoPair
-from dpo_core.preferences.pairs import chat_answer
+from dpo_core.preferences.pairs import chat_answer, chat_prompt
 from dpo_core.preferences.read_messages import read_field
 
 Row = dict[str, object]
@@ -39,6 +39,7 @@ PARTED = "votes on conversations that part before their last answer"
 _LISTS = ("responses", "scores", "ranks")
 _ANSWERS = ("chosen", "rejected", "response", "golden")
 _PAIRS = ("pairs", "votes")
+_ROWS_OF_ONE = ("labelled", "scored")
 _OTHERS = ("annotator", "weight", "margin")
 
 
@@ -76,7 +77,9 @@ class MappedReader:
             answers["prompt"] = self._prompt(row, where)
         elif shape in _PAIRS and not self.is_formatted:
             answers |= without_shared_text(answers, where)
-        return answers
+        return (
+            answers | _without_repeated_prompt(answers, where) if shape in _ROWS_OF_ONE else answers
+        )
 
     @cached_property
     def _own_names(self) -> list[str]:
@@ -261,6 +264,24 @@ def without_shared_text(answers: Row, where: str) -> Row:
         )
     texts = [text[len(prompt) :].strip() for text in (chosen, rejected)]
     return {"prompt": prompt.strip(), "chosen": texts[0], "rejected": texts[1]}
+
+
+def _without_repeated_prompt(answers: Row, where: str) -> Row:
+    """Return prompt and response of a response that is the whole conversation, or nothing.
+
+    The conversation must hold the prompt: it may begin with a system message or with earlier turns.
+    """
+    if not isinstance(answers.get("response"), list):
+        return {}
+    turns = chat_answer(read_field(answers["response"], f"{where}: response"))
+    asked = [number for number, message in enumerate(turns) if message["role"] == "user"]
+    if not asked:
+        return {}
+    start = asked[-1] + 1
+    prompt = chat_prompt(read_field(answers["prompt"], f"{where}: prompt"))
+    if prompt[-1] not in turns[:start]:
+        return {}
+    return {"prompt": turns[:start], "response": turns[start:]}
 
 
 def _dialogues(left: object, right: object, where: str) -> tuple[object, object]:

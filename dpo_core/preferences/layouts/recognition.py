@@ -184,6 +184,9 @@ def _share_prompts(mapping: ColumnMapping, rows: Sequence[Row], is_formatted: bo
         )
         for row in rows
     ]
+    lists = [(a, b) for a, b in pairs if isinstance(a, list) and isinstance(b, list)]
+    if any(a[:1] != b[:1] for a, b in lists):
+        return False
     texts = [(a, b) for a, b in pairs if isinstance(a, str) and isinstance(b, str)]
     prompts = [
         prompt
@@ -236,7 +239,7 @@ def _reader(
         mapping = mapping.as_formatted()
     by_user = names_fields(source.columns) or source.layout != AUTO
     if source.columns is not None:
-        mapping = replace(mapping, ignored=ignored_columns(source.columns))
+        mapping = replace(mapping, ignored=mapping.ignored | ignored_columns(source.columns))
     because = sentence if by_user else f"{sentence}, as the first rows are"
     watch = ColumnWatch(mapping, harmless)
     return SourceReader(
