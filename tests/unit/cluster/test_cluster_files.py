@@ -8,6 +8,7 @@ import re
 import shutil
 import stat
 import subprocess
+import tomllib
 from collections.abc import Callable, Iterator
 from datetime import UTC, date, datetime
 from pathlib import Path
@@ -30,7 +31,10 @@ from tests.support.repository import ROOT
 CLUSTER = ROOT / "cluster"
 LAUNCHER = ("laptop", "onprem", "aws", "gcp")
 KUBERAY = {"raycluster": "RayCluster", "rayjob": "RayJob", "raycronjob": "RayCronJob"}
-BUILT_IN = ("cronjob", "namespace", "network-policy", "storage")
+BUILT_IN = (
+    *("cronjob", "namespace", "network-policy", "egress-https", "egress-kubernetes-api"),
+    "storage",
+)
 KUBERNETES = "1.32"
 
 Tree = dict[str, Any]
@@ -101,7 +105,13 @@ def test_ray_refuses_a_mutation(name: str, change: Callable[[Tree], Any]) -> Non
 @pytest.mark.parametrize("name", LAUNCHER)
 def test_what_a_node_gets_exists_and_installs_the_pins(name: str) -> None:
     tree = read(f"{name}.yaml")
-    assert tree["file_mounts"]["~/dpo-sweeps"] == "."
+    mounts = {k.partition("/dpo-sweeps/")[2]: v for k, v in tree["file_mounts"].items()}
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))
+    packages = project["tool"]["setuptools"]["packages"]
+    assert {name.partition(".")[0] for name in packages} <= set(mounts)
+    assert {"pyproject.toml", "README.md", "LICENSE", "cluster"} < set(mounts)
+    assert all(name == source for name, source in mounts.items() if name)
+    assert all((ROOT / source).exists() for name, source in mounts.items() if name)
     scripts = set(re.findall(r"~/dpo-sweeps/(\S+)", " ".join(tree["setup_commands"])))
     assert scripts == {"cluster/setup_node.sh"}
     assert all((ROOT / script).is_file() for script in scripts)
@@ -223,6 +233,9 @@ def test_kuberay_refuses_a_mutation(crds: dict[str, Any], name: str, change: Any
 def test_the_three_kinds_run_the_same_pods() -> None:
     specs = [cluster_of(read(f"kuberay/{name}.yaml")) for name in KUBERAY]
     heads = [spec["headGroupSpec"] for spec in specs]
+    for head in heads:  # the one that autoscales has a token for the autoscaler
+        pod = head["template"]["spec"]
+        pod["volumes"] = [v for v in pod["volumes"] if v["name"] != "kubernetes-api"]
     workers = [[w["template"] for w in spec["workerGroupSpecs"]] for spec in specs]
     assert heads[0] == heads[1] == heads[2]
     assert workers[0] == workers[1] == workers[2]
@@ -422,9 +435,14 @@ def test_pods_meet_the_restricted_standard_and_say_what_they_need(name: str) -> 
         assert pod["securityContext"]["runAsNonRoot"] is True
         assert pod["securityContext"]["seccompProfile"] == {"type": "RuntimeDefault"}
         assert not pod.get("hostNetwork")
+        assert pod["automountServiceAccountToken"] is False
         assert not [v for v in pod.get("volumes", ()) if "hostPath" in v]
         for container in pod["containers"]:
             assert container["securityContext"]["allowPrivilegeEscalation"] is False
+            assert container["securityContext"]["readOnlyRootFilesystem"] is True
+            mounts = {mount["mountPath"]: mount for mount in container["volumeMounts"]}
+            assert {"/tmp", "/home/ray"} <= set(mounts), "Ray's sessions, and caches"
+            assert "/var/run/secrets/kubernetes.io/serviceaccount" not in mounts
             assert container["securityContext"]["capabilities"] == {"drop": ["ALL"]}
             assert {"cpu", "memory"} <= set(container["resources"]["requests"])
             assert "memory" in container["resources"]["limits"]
@@ -432,7 +450,13 @@ def test_pods_meet_the_restricted_standard_and_say_what_they_need(name: str) -> 
 
 
 def test_the_policy_guards_every_pod_and_lets_in_the_operator_alone() -> None:
-    policy = read("kuberay/network-policy.yaml")["spec"]
+    names = ("network-policy", "egress-https", "egress-kubernetes-api")
+    policy, https, autoscaler = (read(f"kuberay/{name}.yaml")["spec"] for name in names)
+    assert https["podSelector"]["matchExpressions"] == [
+        {"key": "ray.io/node-type", "operator": "In", "values": ["head", "worker"]}
+    ]
+    assert autoscaler["podSelector"]["matchLabels"]["ray.io/node-type"] == "head"
+    assert [rule for rule in policy["egress"] if "to" not in rule] == []
     ours = policy["podSelector"]["matchLabels"].items()
     for name in MANIFESTS:
         for template in walk(read(name)):
@@ -447,7 +471,8 @@ def test_the_policy_guards_every_pod_and_lets_in_the_operator_alone() -> None:
 def test_the_image_is_built_from_the_pins_and_is_not_root() -> None:
     lines = (CLUSTER / "kuberay" / "Dockerfile").read_text("utf-8").replace("\\\n", " ")
     steps = [line.split(maxsplit=1) for line in lines.splitlines() if line and line[0] != "#"]
-    assert re.fullmatch(r"python:3\.11-[\w-]+", dict(steps)["FROM"])
+    assert dict(steps)["FROM"] == "${BASE}"
+    assert re.fullmatch(r"BASE=python:3\.11-[\w-]+", next(b for s, b in steps if s == "ARG"))
     installs = [body for step, body in steps if step == "RUN" and "pip install" in body]
     assert installs == ["pip install --no-cache-dir -c constraints.txt '.[postgres]'"]
     copied = [source for step, body in steps if step == "COPY" for source in body.split()[:-1]]
@@ -456,3 +481,21 @@ def test_the_image_is_built_from_the_pins_and_is_not_root() -> None:
         assert (ROOT / source).exists()
         assert f"!{source}" in ignored
     assert [body for step, body in steps if step == "USER"] == ["1000"]
+
+
+@pytest.mark.parametrize("name", ["raycluster", "raycronjob"])
+def test_the_autoscaler_alone_has_a_token_of_kubernetes(name: str) -> None:
+    spec = cluster_of(read(f"kuberay/{name}.yaml"))
+    [mount] = [
+        mount["name"]
+        for mount in spec["autoscalerOptions"]["volumeMounts"]
+        if mount["mountPath"] == "/var/run/secrets/kubernetes.io/serviceaccount"
+    ]
+    pod = spec["headGroupSpec"]["template"]["spec"]
+    [volume] = [v["projected"]["sources"] for v in pod["volumes"] if v["name"] == mount]
+    assert [set(source) for source in volume] == [
+        {"serviceAccountToken"},
+        {"configMap"},
+        {"downwardAPI"},
+    ]
+    assert mount not in {m["name"] for c in pod["containers"] for m in c["volumeMounts"]}
