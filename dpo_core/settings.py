@@ -310,6 +310,12 @@ class DataSettings(ReadingSettings):
         return {s.label: s.weight for s in self.sources if s.weight is not None}
 
     @property
+    def most_pairs(self) -> dict[str, int]:
+        """Return the most pairs of each held-out split that has a limit, by split."""
+        limits = {"select": self.select_pairs, "final": self.final_pairs}
+        return {split: most for split, most in limits.items() if most is not None}
+
+    @property
     def fixed_splits(self) -> dict[str, SourceSettings]:
         """Return the source of each split that is read from its own file, by split."""
         paths = {"select": self.select_path, "final": self.final_path}

@@ -20,7 +20,7 @@ from sweeps.finalize.final_split import ONE_SWEEP, describe_next_opening
 from sweeps.finalize.finalize import finalize_sweep
 from sweeps.finalize.incumbent import check_incumbent, find_incumbent, refuse_trained_on_final
 from sweeps.prepare.audit_report import finding_lines, skipped_rows
-from sweeps.prepare.data import kept_prompts, read_data, reading_report, split_data
+from sweeps.prepare.data import full_splits, kept_prompts, read_data, reading_report, split_data
 from sweeps.prepare.model_check import model_check_lines
 from sweeps.prepare.pipeline import prepare
 from sweeps.prepare.reuse import reusable_pairs, reusable_preparation
@@ -121,6 +121,9 @@ def _read_splits(config: SweepConfig, paths: SweepPaths) -> tuple[PreferenceSpli
         f"{len(splits.train)} train, {len(splits.select)} select, {len(splits.final)} final pairs "
         f"from {', '.join(source.path for source in config.data.all_sources)}"
     )
+    full = full_splits(splits.over_limit)
+    if full is not None:
+        log.info(f"pairs: {full}")
     _say_what_final_is_worth(config, paths, splits)
     return splits, reading_report(data, splits)
 

@@ -7,8 +7,8 @@ these; `formatted` reads messages from rows whose text is already formatted; `no
 worth telling of them.
 
 A module imports only modules that stand before it in this list: messages, dialogue, normalization,
-pairs, read_messages, parse_row, table, near_duplicates, prompt_splits, rankings, red_team, golden,
-sources, split.
+pairs, read_messages, parse_row, table, near_duplicates, split_draws, prompt_splits, rankings,
+red_team, golden, sources, split.
 """
 
 from __future__ import annotations

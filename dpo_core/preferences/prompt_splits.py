@@ -6,13 +6,14 @@ split that was opened before. No prompt of another split is nearly the same as o
 
 from __future__ import annotations
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 from dpo_core.preferences.near_duplicates import Indices, Mask, Sketches
+from dpo_core.preferences.split_draws import DrawnSplits
 
 LEFT_OUT = ""
 """Instead of a split, for a prompt that would join prompts of two splits."""
@@ -25,6 +26,8 @@ class PromptSplits:
     split: Mapping[str, str]
     cluster: Mapping[str, str]
     """The first name, in alphabetical order, of the prompts of the cluster."""
+    over_limit: Mapping[str, int]
+    """Pairs that are in train because the split they were drawn for is full, by that split."""
 
 
 def assign_prompts(
@@ -32,7 +35,8 @@ def assign_prompts(
     sketches: Sketches,
     bound: Mapping[str, str],
     open_splits: Collection[str],
-    draw: Callable[[str], str],
+    draw: Callable[[Mapping[str, int], Mapping[str, int]], DrawnSplits],
+    pairs: Mapping[str, int],
 ) -> PromptSplits:
     """Assign prompts to splits.
 
@@ -45,7 +49,9 @@ def assign_prompts(
         sketches: Sketches of the prompts, in the order of `names`.
         bound: The split of each prompt that is bound to one, by name.
         open_splits: Splits with bound prompts that others may join.
-        draw: Draws the split of a cluster by its name.
+        draw: Draws the splits of clusters, called with their numbers of pairs by name, and with the
+            numbers of pairs that a split has in any case.
+        pairs: The number of pairs of each prompt to be assigned, by name.
 
     Returns:
         Splits and clusters; the order of the prompts does not change them.
@@ -55,13 +61,37 @@ def assign_prompts(
     is_near = _near(sketches, is_bound)
     is_free = ~is_bound & ~is_near
     drawn = _cluster_names(names, sketches, is_free)
+    clusters: Counter[str] = Counter()
     for position in np.flatnonzero(is_free).tolist():
-        splits[position] = draw(drawn[position])
+        clusters[drawn[position]] += pairs.get(names[position], 0)
+    result = draw(clusters, _bound_pairs(names, splits, is_near, open_splits, pairs))
+    for position in np.flatnonzero(is_free).tolist():
+        splits[position] = result.split[drawn[position]]
     for position, met in _splits_met(sketches, is_near, splits):
         if len(met) == 1 and met <= set(open_splits):
             [splits[position]] = met
     named = drawn if is_free.all() else _cluster_names(names, sketches, _are_in_a_split(splits))
-    return PromptSplits(dict(zip(names, splits, strict=True)), dict(zip(names, named, strict=True)))
+    return PromptSplits(
+        dict(zip(names, splits, strict=True)),
+        dict(zip(names, named, strict=True)),
+        result.over_limit,
+    )
+
+
+def _bound_pairs(
+    names: Sequence[str],
+    splits: Sequence[str],
+    is_near: Mask,
+    open_splits: Collection[str],
+    pairs: Mapping[str, int],
+) -> dict[str, int]:
+    """Count the pairs that splits have in any case: of bound prompts, and those that may join them."""
+    bound: Counter[str] = Counter()
+    near = sum(pairs.get(names[position], 0) for position in np.flatnonzero(is_near).tolist())
+    for name, split in zip(names, splits, strict=True):
+        if split in open_splits:
+            bound[split] += pairs.get(name, 0)
+    return {split: count + near for split, count in bound.items()}
 
 
 def _are_in_a_split(splits: Sequence[str]) -> Mask:

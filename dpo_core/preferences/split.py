@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import math
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 
 import numpy as np
 
@@ -14,6 +13,7 @@ from dpo_core.errors import DataError, SettingsError
 from dpo_core.preferences.near_duplicates import MIN_SIMILARITY, Sketches
 from dpo_core.preferences.pairs import PreferencePair, normalized_question, question_id, to_row
 from dpo_core.preferences.prompt_splits import LEFT_OUT, assign_prompts
+from dpo_core.preferences.split_draws import SplitDraws
 from dpo_core.preferences.table import PairTable
 
 SPLITS = ("train", "select", "final")
@@ -28,6 +28,8 @@ class PreferenceSplits:
     final: Sequence[PreferencePair]
     left_out: Sequence[PreferencePair] = ()
     """Pairs that are in no split, because their prompts are nearly those of two splits."""
+    over_limit: Mapping[str, int] = field(default_factory=dict, kw_only=True)
+    """How many pairs are in train because the split they were drawn for is full, by that split."""
 
 
 def split_pairs(
@@ -36,14 +38,16 @@ def split_pairs(
     seed: int,
     select_fraction: float,
     final_fraction: float,
+    most_pairs: Mapping[str, int] = {},
     fixed_splits: Mapping[str, Sequence[PreferencePair]] | None = None,
     kept: Mapping[str, str] = {},
     min_similarity: float = MIN_SIMILARITY,
 ) -> PreferenceSplits:
     """Assign prompt groups to the splits: prompts that are nearly the same, directly or by others.
 
-    The split of a group depends on its prompts and `seed` alone. So the order of the pairs moves none,
-    and pairs that are added or removed move only those of groups that they join or divide.
+    The split of a group depends on its prompts and `seed` alone, as long as it is not full. So the order
+    of the pairs moves none, and pairs that are added or removed move only those of groups that they join
+    or divide, and the groups with the largest draws of a split that becomes full.
 
     Args:
         pairs: The pairs to split.
@@ -51,6 +55,8 @@ def split_pairs(
         select_fraction: The fraction of groups in `select`, above 0 and below 1; the numbers of
             groups match it only about.
         final_fraction: The fraction of groups in `final`, likewise.
+        most_pairs: The most pairs of `select` and `final`, where there is one; groups beyond it are in
+            `train`. Prompts that are kept in final stay there even so.
         fixed_splits: Splits that are used as they are, by name. Pairs whose prompts are nearly the
             same as theirs are left out.
         kept: Splits of prompts by their `question_id`: `final` where they were in a final split that
@@ -73,12 +79,14 @@ def split_pairs(
     table = PairTable.of(pairs)
     names, sketches, bound = _sketch_prompts([*fixed.values(), table], min_similarity, kept)
     bound |= {group: name for name, part in fixed.items() for group in part.groups.names}
+    limits = {name: most for name, most in most_pairs.items() if name in fractions}
     prompts = assign_prompts(
         names,
         sketches,
         bound,
         {"train", *fractions},
-        lambda cluster: _split_of(group_draw(seed, cluster), every, fractions),
+        SplitDraws(seed, every, fractions, limits).of,
+        dict(zip(table.groups.names, table.groups.sizes.tolist(), strict=True)),
     )
     of_group = [prompts.split[group] for group in table.groups.names]
     of_group = [name if name in {"train", *fractions} else LEFT_OUT for name in of_group]
@@ -88,7 +96,7 @@ def split_pairs(
     parts = {name: part.with_groups(prompts.cluster) for name, part in parts.items()}
     left_out = parts.pop(LEFT_OUT)
     _check_none_empty(parts, len(left_out), len(prompts.split), fractions)
-    return PreferenceSplits(**parts, left_out=left_out)
+    return PreferenceSplits(**parts, left_out=left_out, over_limit=prompts.over_limit)
 
 
 def _sketch_prompts(
@@ -122,26 +130,6 @@ def _sketch_prompts(
                 yield question
 
     return names, Sketches.of(questions(), min_similarity), bound
-
-
-def group_draw(seed: int, group: str) -> float:
-    """Return a number in [0, 1) that depends on seed and group alone."""
-    digest = hashlib.sha256(f"{seed}:{group}".encode()).digest()
-    # A float holds 53 bits exactly; more could round up to 1.0.
-    return (int.from_bytes(digest[:8], "big") >> 11) / 2**53
-
-
-def _split_of(draw: float, fractions: Mapping[str, float], drawn: Collection[str]) -> str:
-    """Return the split in whose part of [0, 1) the draw falls.
-
-    A split that gets a file of its own leaves its part to `train`, so that no other part moves.
-    """
-    end = 0.0
-    for name in ("final", "select"):
-        end += fractions[name]
-        if draw < end:
-            return name if name in drawn else "train"
-    return "train"
 
 
 def _check_fractions(fractions: Mapping[str, float]) -> None:

@@ -127,6 +127,11 @@ class Groups:
     first: Indices
     """The position of each group's first pair, shape (groups,)."""
 
+    @property
+    def sizes(self) -> Indices:
+        """Return the number of pairs of each group, shape (groups,)."""
+        return np.bincount(self.of_pair, minlength=len(self.names))
+
 
 _JSON = json.JSONEncoder(ensure_ascii=False)
 

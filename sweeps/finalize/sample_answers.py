@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from dpo_core.encoding.token_table import TokenIds
-from dpo_core.preferences.split import group_draw
+from dpo_core.preferences.split_draws import group_draw
 from sweeps.config.schema import SweepConfig
 from sweeps.finalize.export import checkpoint_folder
 from sweeps.finalize.incumbent import Incumbent

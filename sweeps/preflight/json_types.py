@@ -70,6 +70,8 @@ class Plan(TypedDict):
     steps_per_trial: int
     evaluation_steps: Sequence[int]
     pairs: Mapping[str, int]
+    pairs_over_limit: Mapping[str, int]
+    """Pairs that are in train because select or final is full, by that split."""
     pairs_by_source: Mapping[str, int]
     golden_waiting: int
     findings: Sequence[FindingJson]

@@ -20,7 +20,7 @@ from sweeps.preflight.json_types import Plan, ScoringPlan
 from sweeps.preflight.sensitivity import sensitivity, sensitivity_lines
 from sweeps.prepare.audit_report import finding_json, finding_lines, skipped_rows
 from sweeps.prepare.column_use import column_lines
-from sweeps.prepare.data import reading_report
+from sweeps.prepare.data import full_splits, reading_report
 from sweeps.prepare.memory_estimate import count_parameters, memory_bytes
 from sweeps.prepare.reading_findings import reading_findings
 from sweeps.prepare.score_precision import (
@@ -69,6 +69,7 @@ def _plan(config: SweepConfig, run: DryRun) -> Plan:
         "steps_per_trial": steps,
         "evaluation_steps": list(evaluations),
         "pairs": {s: reports[s].pairs for s in SPLITS},
+        "pairs_over_limit": dict(run.splits.over_limit),
         "pairs_by_source": dict(Counter(data.pairs.column("source"))),
         "golden_waiting": data.pairs.unanswered_count,
         "findings": [finding_json(finding) for finding in by_severity(findings)],
@@ -124,6 +125,9 @@ def plan_lines(plan: Plan) -> list[str]:
         f"{plan['beta_per_token_factor']:.0f}",
         *sensitivity_lines(plan["sensitivity"]),
     ]
+    full = full_splits(plan["pairs_over_limit"])
+    if full is not None:
+        lines.append(f"pairs: {full}")
     if len(plan["scoring"]["share_by_dtype"]) > 1:
         lines.append(_scoring_line(plan["scoring"]))
     if plan["shortage"]:

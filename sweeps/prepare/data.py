@@ -103,10 +103,17 @@ def split_data(
         seed=config.seed,
         select_fraction=data.select_fraction,
         final_fraction=data.final_fraction,
+        most_pairs=data.most_pairs,
         fixed_splits=loaded.fixed_splits,
         kept=kept or {},
         min_similarity=data.min_similarity,
     )
+
+
+def full_splits(over_limit: Mapping[str, int]) -> str | None:
+    """Say which splits are full, and how many pairs are in train for that; None where none is."""
+    parts = [f"{pairs} beyond data.{split}_pairs" for split, pairs in over_limit.items()]
+    return f"{' and '.join(parts)} are in train" if parts else None
 
 
 def kept_prompts(storage: Store, incumbent: str | None = None) -> dict[str, str]:

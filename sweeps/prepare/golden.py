@@ -111,7 +111,7 @@ class GoldenAnswers:
                     f"({part.dropped[0]}); there is nothing to learn, or add data"
                 )
         dropped = [reason for part in completed.values() for reason in part.dropped]
-        return PreferenceSplits(**{s: PairTable.of(completed[s].pairs) for s in SPLITS}), dropped
+        return PreferenceSplits(*(PairTable.of(completed[s].pairs) for s in SPLITS)), dropped
 
     def _generate(
         self, model: PreTrainedModel, pairs: Sequence[PreferencePair], seed: int

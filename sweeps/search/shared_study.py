@@ -35,7 +35,12 @@ def study_name(config: SweepConfig, prepared: Prepared) -> str:
         "space": config.search_space.to_yaml(),
         "weights": prepared.weights_sha256,
         "data": prepared.data_sha256,
-        "split": [config.seed, config.data.select_fraction, config.data.final_fraction],
+        "split": [
+            config.seed,
+            config.data.select_fraction,
+            config.data.final_fraction,
+            config.data.most_pairs,
+        ],
         "tokens": config.data.max_tokens,
         "objective": config.selection.objective,
     }

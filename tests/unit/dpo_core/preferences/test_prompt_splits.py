@@ -7,6 +7,7 @@ from collections.abc import Collection, Mapping
 
 from dpo_core.preferences.near_duplicates import Sketches
 from dpo_core.preferences.prompt_splits import LEFT_OUT, PromptSplits, assign_prompts
+from dpo_core.preferences.split_draws import DrawnSplits
 
 
 def window(start: int) -> str:
@@ -28,7 +29,11 @@ def assign(
     names: Collection[str], bound: Mapping[str, str] = {}, open_splits: Collection[str] = ()
 ) -> PromptSplits:
     sketches = Sketches.of(TEXTS[name] for name in names)
-    return assign_prompts(list(names), sketches, bound, open_splits, SPLIT_OF.__getitem__)
+
+    def draw(clusters: Mapping[str, int], _: Mapping[str, int]) -> DrawnSplits:
+        return DrawnSplits({name: SPLIT_OF[name] for name in clusters}, {})
+
+    return assign_prompts(list(names), sketches, bound, open_splits, draw, dict.fromkeys(names, 1))
 
 
 def test_a_cluster_is_drawn_by_the_least_of_its_names() -> None:
@@ -83,3 +88,19 @@ def test_the_order_of_prompts_does_not_matter() -> None:
         names = random.Random(seed).sample(list(TEXTS), len(TEXTS))
         again = assign(names, bound, {"final"})
         assert (again.split, again.cluster) == (first.split, first.cluster)
+
+
+def test_a_split_is_drawn_with_what_it_has_already() -> None:
+    seen = []
+
+    def draw(clusters: Mapping[str, int], bound: Mapping[str, int]) -> DrawnSplits:
+        seen.append((dict(clusters), dict(bound)))
+        return DrawnSplits(dict.fromkeys(clusters, "train"), {"final": 7})
+
+    names = ["d0", "b1", "c2", "a3", "e9"]
+    sketches = Sketches.of(TEXTS[name] for name in names)
+    pairs = {"d0": 1, "b1": 2, "c2": 4, "a3": 8, "e9": 16}
+    assigned = assign_prompts(names, sketches, {"d0": "final"}, {"final"}, draw, pairs)
+    # d0 is bound, b1 may join it; c2 and a3 are one cluster.
+    assert seen == [({"a3": 12, "e9": 16}, {"final": 3})]
+    assert assigned.over_limit == {"final": 7}

@@ -8,6 +8,7 @@ from dataclasses import replace
 from importlib.resources import files
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import Any
 
 import pytest
 from hypothesis import given, settings
@@ -24,7 +25,7 @@ from dpo_core.preferences import (
     split_pairs,
 )
 from dpo_core.preferences.pairs import normalized_question, number_repeats, question_id
-from dpo_core.preferences.split import group_draw
+from dpo_core.preferences.split_draws import group_draw
 from tests.support.outside_inputs import outside_input
 from tests.support.toys import text_pair
 
@@ -50,7 +51,8 @@ def split(pairs: list[PreferencePair], seed: int = 0) -> PreferenceSplits:
 
 
 def homes(splits: PreferenceSplits) -> dict[str, str]:
-    return {p.id: name for name, part in vars(splits).items() for p in part}
+    names = ("train", "select", "final", "left_out")
+    return {p.id: name for name in names for p in getattr(splits, name)}
 
 
 def test_golden_draw() -> None:
@@ -359,3 +361,83 @@ def test_an_empty_split_says_what_was_left_out() -> None:
         "; 400 pairs are left out, whose prompts are nearly those of a split that was read from its "
         "own file, or of a final split that was opened before"
     )
+
+
+# The most pairs of a split
+
+
+def limited(
+    pairs: list[PreferencePair], seed: int = 0, most: int = 30, **more: Any
+) -> PreferenceSplits:
+    return split_pairs(
+        pairs,
+        seed=seed,
+        select_fraction=0.2,
+        final_fraction=0.2,
+        most_pairs={"select": most, "final": most},
+        **more,
+    )
+
+
+@unhurried
+@given(seed=seeds)
+def test_a_split_has_no_more_than_its_most_pairs(seed: int) -> None:
+    free, splits = homes(split(BASE, seed)), limited(BASE, seed)
+    home = homes(splits)
+    assert 27 <= len(splits.select) <= 30
+    assert 27 <= len(splits.final) <= 30
+    assert {name: home[name] for name in home if free[name] == "train"} == {
+        name: "train" for name in free if free[name] == "train"
+    }
+    assert {home[name] for name in home if free[name] == "select"} == {"select", "train"}
+    over = {s: sum(free[n] == s and home[n] == "train" for n in home) for s in ("select", "final")}
+    assert splits.over_limit == over
+    groups = [{p.group for p in part} for part in (splits.train, splits.select, splits.final)]
+    assert sum(map(len, groups)) == len(set.union(*groups))
+
+
+def test_a_limit_that_is_not_reached_changes_nothing() -> None:
+    assert homes(limited(BASE, most=400)) == homes(split(BASE))
+    assert limited(BASE, most=400).over_limit == {}
+
+
+@unhurried
+@given(seed=seeds, order=st.permutations(range(len(BASE))))
+def test_a_full_split_does_not_depend_on_the_order_of_rows(seed: int, order: list[int]) -> None:
+    assert homes(limited([BASE[i] for i in order], seed)) == homes(limited(BASE, seed))
+
+
+@unhurried
+@given(seed=seeds, added=more)
+def test_rows_that_are_added_move_pairs_out_of_a_full_split_only_as_they_take_their_place(
+    seed: int, added: list[PreferencePair]
+) -> None:
+    before = limited(BASE, seed)
+    after = limited(list(number_repeats([*BASE, *added])), seed)
+    now = homes(after)
+    for name in ("select", "final"):
+        kept = [p for p in getattr(before, name) if now[p.id] == name]
+        displaced = {p.id for p in getattr(before, name)} - {p.id for p in kept}
+        assert {now[id] for id in displaced} <= {"train"}
+        draws = [group_draw(seed, p.group) for p in getattr(after, name)]
+        # Whoever left had a larger draw than all that are there, and so did not make room for nothing.
+        leavers = [group_draw(seed, p.group) for p in getattr(before, name) if p.id in displaced]
+        assert not leavers or max(draws) < min(leavers)
+        joined = {p.id for p in getattr(after, name)} - {p.id for p in getattr(before, name)}
+        assert joined <= {p.id for p in number_repeats([*BASE, *added])} - {p.id for p in BASE}
+
+
+def test_a_final_that_was_opened_stays_though_it_is_full() -> None:
+    opened = opened_by(split(BASE))
+    splits = limited(BASE, kept=opened)
+    assert {p.id for p in splits.final} == {p.id for p in split(BASE).final}
+    later = limited([*BASE, *(pair(n) for n in range(1000, 1400))], kept=opened)
+    assert {p.id for p in later.final} == {p.id for p in splits.final}
+    assert len(later.select) <= 30
+
+
+def test_a_split_of_its_own_file_is_never_cut() -> None:
+    own = [pair(n) for n in range(5000, 5100)]
+    splits = limited(BASE, fixed_splits={"final": own})
+    assert len(splits.final) == 100
+    assert splits.over_limit.keys() == {"select"}

@@ -339,3 +339,12 @@ def test_what_makes_no_pair_is_shown_with_its_reason(config, tmp_path: Path) -> 
         10,
         "severe",
     )
+
+
+def test_pairs_beyond_the_most_of_a_split_are_shown(config) -> None:
+    free, plan = make_plan(config()), make_plan(config("data.select_pairs=2"))
+    assert free["pairs_over_limit"] == {}
+    beyond = free["pairs"]["select"] - 2
+    assert plan["pairs"]["select"] == 2
+    assert plan["pairs_over_limit"] == {"select": beyond}
+    assert f"pairs: {beyond} beyond data.select_pairs are in train" in plan_lines(plan)

@@ -11,7 +11,7 @@ from dpo_core.preferences.pairs import normalized_question, question_id
 from dpo_core.storage.store import Store
 from sweeps.config.load import parse_sweep
 from sweeps.config.schema import SweepConfig
-from sweeps.prepare.data import kept_prompts, reading_report, split_data
+from sweeps.prepare.data import full_splits, kept_prompts, reading_report, split_data
 from sweeps.run_dir.final_register import AskedOpening, FinalRegister
 from sweeps.run_dir.training_pairs import TRAINING_PAIRS, TrainingPairs
 from tests.support.toys import toy_pairs
@@ -65,3 +65,19 @@ def test_training_prompts_of_the_nights_incumbent_stay_in_train(tmp_path: Path) 
 def test_left_out_pairs_are_in_the_report() -> None:
     splits = PreferenceSplits((), (), (), left_out=toy_pairs(2))
     assert reading_report(LOADED, splits)["rows_left_out"] == ["data:1", "data:2"]
+
+
+def test_held_out_splits_are_as_large_as_the_config_lets_them(
+    tmp_path: Path, config: SweepConfig
+) -> None:
+    assert config.data.most_pairs == {"select": 2000, "final": 2000}
+    free = split_data(config, LOADED)
+    assert full_splits(free.over_limit) is None
+    data = config.data.model_copy(update={"select_pairs": 10, "final_pairs": None})
+    splits = split_data(config.model_copy(update={"data": data}), LOADED)
+    assert (len(splits.select), len(splits.final)) == (10, len(free.final))
+    beyond = len(free.select) - 10
+    assert full_splits(splits.over_limit) == f"{beyond} beyond data.select_pairs are in train"
+    assert full_splits({"select": 3, "final": 4}) == (
+        "3 beyond data.select_pairs and 4 beyond data.final_pairs are in train"
+    )
