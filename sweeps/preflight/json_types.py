@@ -109,8 +109,9 @@ class PairJson(TypedDict):
 class PreviewJson(TypedDict, total=False):
     """One row as `dpo-sweeps preview --json` prints it, on a line of its own.
 
-    `text` and `tokens` have the keys `prompt`, `chosen` and `rejected`. A row that cannot be used has
-    `error` alone.
+    `text` and `tokens` have the keys `prompt`, `chosen` and `rejected`. A row that makes no
+    pair has `error` alone; a pair that the chat template refuses has it in place of text, tokens and
+    findings.
     """
 
     location: str

@@ -47,7 +47,18 @@ class PreviewedRow(NamedTuple):
     findings: Sequence[Finding]
 
 
-def preview_rows(config: SweepConfig, rows: int) -> Iterator[PreviewedRow | DataError]:
+class RefusedPair(NamedTuple):
+    """A pair that the chat template or the tokenizer refuses."""
+
+    pair: PreferencePair
+    error: DataError
+
+
+Row = PreviewedRow | RefusedPair | DataError
+"""The last is the error of a row that makes no pair."""
+
+
+def preview_rows(config: SweepConfig, rows: int) -> Iterator[Row]:
     """Yield what the first rows of each source become, in the order of its file.
 
     Args:
@@ -55,7 +66,7 @@ def preview_rows(config: SweepConfig, rows: int) -> Iterator[PreviewedRow | Data
         rows: How many rows of each source.
 
     Yields:
-        The row, or the error of a row that cannot be used.
+        Each row, or its error.
 
     Raises:
         UserError: A source cannot be read, or the tokenizer not be loaded.
@@ -72,14 +83,14 @@ def preview_rows(config: SweepConfig, rows: int) -> Iterator[PreviewedRow | Data
 
 def _previewed(
     pair: PreferencePair, config: SweepConfig, tokenizer: PreTrainedTokenizerBase, use: TextUse
-) -> PreviewedRow | DataError:
+) -> PreviewedRow | RefusedPair:
     pair = as_chat(pair) if use.is_chat else pair
     whole = with_placeholder_answer(pair) if is_unanswered(pair) else pair
     data = config.data
     try:
         [encoded] = encode.encode([whole], tokenizer, data.max_tokens, EncodingRules.of(data))
     except DataError as error:
-        return error
+        return RefusedPair(pair, error)
     findings = audit({"train": [whole]}, {"train": [encoded]}, data.max_tokens, use)
     if is_unanswered(pair):
         encoded = replace(encoded, rejected=())
@@ -107,23 +118,16 @@ def _text(ids: TokenIds, tokenizer: PreTrainedTokenizerBase) -> str:
     return str(tokenizer.decode(list(ids), clean_up_tokenization_spaces=False))
 
 
-def row_json(row: PreviewedRow | DataError) -> PreviewJson:
+def row_json(row: Row) -> PreviewJson:
     """Return a row as `preview --json` prints it, one object a line."""
     if isinstance(row, DataError):
         return {"error": str(row)}
-    pair, encoded = row.pair, row.encoded
-    content: PairJson = {
-        "prompt": _side(pair.prompt),
-        "chosen": _side(pair.chosen),
-        "rejected": _side(pair.rejected),
-    }
-    if pair.tools:
-        content["tools"] = list(pair.tools)
-    if pair.template_kwargs:
-        content["chat_template_kwargs"] = dict(pair.template_kwargs)
+    shown: PreviewJson = {"location": location(row.pair), "pair": _pair_json(row.pair)}
+    if isinstance(row, RefusedPair):
+        return {**shown, "error": str(row.error)}
+    encoded = row.encoded
     return {
-        "location": location(pair),
-        "pair": content,
+        **shown,
         "text": row.text,
         "tokens": {
             "prompt": len(encoded.prompt),
@@ -134,13 +138,32 @@ def row_json(row: PreviewedRow | DataError) -> PreviewJson:
     }
 
 
+def _pair_json(pair: PreferencePair) -> PairJson:
+    content: PairJson = {
+        "prompt": _side(pair.prompt),
+        "chosen": _side(pair.chosen),
+        "rejected": _side(pair.rejected),
+    }
+    if pair.tools:
+        content["tools"] = list(pair.tools)
+    if pair.template_kwargs:
+        content["chat_template_kwargs"] = dict(pair.template_kwargs)
+    return content
+
+
 def _side(side: Turns | str) -> str | list[Message]:
     return side if isinstance(side, str) else [dict(message) for message in side]
 
 
-def row_lines(row: PreviewedRow | DataError) -> list[str]:
+def row_lines(row: Row) -> list[str]:
     """Return a row as lines for a reader, without control characters."""
-    lines = [f"error: {row}"] if isinstance(row, DataError) else list(_lines(row))
+    if isinstance(row, DataError):
+        lines = [f"error: {row}"]
+    elif isinstance(row, RefusedPair):
+        lines = [f"error: {row.error}", *_pair_lines(row.pair)]
+    else:
+        lines = [*_lengths(row), *_pair_lines(row.pair), *_text_lines(row.text)]
+        lines += [line for finding in row.findings for line in _finding_lines(finding)]
     return [printable(line) for line in lines]
 
 
@@ -149,35 +172,40 @@ def printable(text: str) -> str:
     return _CONTROL.sub(lambda match: match[0].encode("unicode_escape").decode(), text)
 
 
-def _lines(row: PreviewedRow) -> Iterator[str]:
-    pair, encoded = row.pair, row.encoded
+def _lengths(row: PreviewedRow) -> Iterator[str]:
+    encoded = row.encoded
     yield (
-        f"{location(pair)}: {len(encoded.prompt)} tokens of prompt, {len(encoded.chosen)} of chosen, "
-        f"{len(encoded.rejected)} of rejected"
+        f"{location(row.pair)}: {len(encoded.prompt)} tokens of prompt, {len(encoded.chosen)} of "
+        f"chosen, {len(encoded.rejected)} of rejected"
     )
     if encoded.cut_prompt or encoded.cut_answers:
         yield (
             f"  cut: {encoded.cut_prompt} tokens of the prompt ({encoded.cut_turns} oldest turns, and "
             f"{encoded.cut_question} tokens of the last turn), {encoded.cut_answers} of the answers"
         )
+
+
+def _pair_lines(pair: PreferencePair) -> Iterator[str]:
     if pair.tools:
         yield f"  tools: {json.dumps(pair.tools, ensure_ascii=False)}"
     if pair.template_kwargs:
         yield f"  chat_template_kwargs: {json.dumps(pair.template_kwargs, ensure_ascii=False)}"
-    for name, side in (
-        ("prompt", pair.prompt),
-        ("chosen", pair.chosen),
-        ("rejected", pair.rejected),
-    ):
-        yield from _side_lines(name, side or _MODELS_OWN)
+    yield from _side_lines("prompt", pair.prompt)
+    yield from _side_lines("chosen", pair.chosen)
+    yield from _side_lines("rejected", pair.rejected or _MODELS_OWN)
+
+
+def _text_lines(text: Mapping[str, str]) -> Iterator[str]:
     yield "  as the model reads it; + and - are trained on, as chosen and as rejected:"
-    for mark, text in zip("|+-", row.text.values(), strict=True):
-        yield from (f"    {mark} {line}" for line in text.split("\n"))
-    for finding in row.findings:
-        message = finding.message.removeprefix("of ").removeprefix("pairs ")
-        yield f"  {finding.severity}: pairs like this one {message}"
-        if finding.remedy:
-            yield f"    {finding.remedy}"
+    for side, mark in (("prompt", "|"), ("chosen", "+"), ("rejected", "-")):
+        yield from (f"    {mark} {line}" for line in text[side].split("\n"))
+
+
+def _finding_lines(finding: Finding) -> Iterator[str]:
+    message = finding.message.removeprefix("of ").removeprefix("pairs ")
+    yield f"  {finding.severity}: pairs like this one {message}"
+    if finding.remedy:
+        yield f"    {finding.remedy}"
 
 
 def _side_lines(name: str, side: Turns | str) -> Iterator[str]:

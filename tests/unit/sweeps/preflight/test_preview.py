@@ -111,6 +111,22 @@ def test_the_trained_part_is_marked(preview: Any) -> None:
     assert any(line.startswith("    - Yes.") for line in lines)
 
 
+def test_a_pair_that_the_template_refuses_is_shown_with_the_error(preview: Any) -> None:
+    call = {"id": "1", "type": "function", "function": {"name": "stock", "arguments": {}}}
+    prompt = [
+        {"role": "user", "content": "Stock?"},
+        {"role": "assistant", "tool_calls": [call]},
+        {"role": "tool", "content": "12", "tool_call_id": "1"},
+    ]
+    first, second = as_json(preview([{**GOOD, "prompt": prompt}, GOOD], "--json"))
+    assert "the model's chat template refuses this row" in first["error"]
+    assert first["pair"]["prompt"][1]["tool_calls"] == [call]
+    assert "text" not in first
+    assert second["pair"] == PAIR
+    text = preview([{**GOOD, "prompt": prompt}])
+    assert "  prompt, tool: 12" in text
+
+
 def test_texts_that_stay_texts_are_strings(preview: Any) -> None:
     [row] = as_json(preview([GOOD], "--json", format="text"))
     assert row["pair"] == GOOD
