@@ -91,15 +91,12 @@ def load_model(settings: ModelSettings, device: str = "cpu") -> PreTrainedModel:
     """
     from dpo_core.models.dropout import switch_off_dropout
     from dpo_core.ops.fused_layers import fuse_layers
-    from dpo_core.ops.packed_attention import use_packed_attention
 
     model, names = _read_model(settings, _folder_with_model(settings))
     names.check(settings.path)
     model.config.use_cache = False
     switch_off_dropout(model)
     fuse_layers(model)
-    if settings.attention == "auto":
-        use_packed_attention(model)
     return model.to(device).eval()
 
 

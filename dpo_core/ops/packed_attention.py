@@ -1,9 +1,12 @@
 """Attention over packed rows, pair by pair: nothing is computed that the mask would throw away.
 
-This module registers it with Transformers under the name `PACKED`; a model uses it after
-`use_packed_attention`. A row's prompt attends causally to itself, both answers attend to the prompt
-and to themselves; the work grows with the square of a pair and not of the row, and no row-sized
-mask exists. Calls without `packed` blocks (a plain pass, generation) go to Transformers' own SDPA.
+A row's prompt attends causally to itself, both answers attend to the prompt and to themselves; the
+work grows with the square of a pair and not of the row, and no row-sized mask exists.
+
+This module registers it with Transformers in the place of "sdpa". Calls without `packed` blocks (a
+plain pass, generation) go to Transformers' own SDPA. Under a name of its own it would change what
+some models compute in plain passes, too: they do one thing under "sdpa" and another under any other
+name.
 """
 
 from __future__ import annotations
@@ -15,21 +18,17 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import scaled_dot_product_attention
 from transformers.integrations.sdpa_attention import repeat_kv, sdpa_attention_forward
-from transformers.masking_utils import ALL_MASK_ATTENTION_FUNCTIONS, sdpa_mask
 from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 
 from dpo_core.encoding.packing import Block
 
 if TYPE_CHECKING:
-    from transformers import PreTrainedModel
-
-PACKED = "dpo_packed"
+    from transformers import PretrainedConfig
 
 
-def use_packed_attention(model: PreTrainedModel) -> None:
-    """Switch a model over that would use SDPA; others (eager for a soft cap) stay as they are."""
-    if model.config._attn_implementation == "sdpa":
-        model.set_attn_implementation(PACKED)
+def takes_blocks(config: PretrainedConfig) -> bool:
+    """Return whether a model may attend pair by pair: one with eager attention (for a soft cap) not."""
+    return bool(config._attn_implementation == "sdpa")
 
 
 def answer_masks(blocks: Sequence[Block], dtype: torch.dtype, device: torch.device) -> list[Tensor]:
@@ -102,5 +101,4 @@ def packed_attention(
     return torch.cat([part.transpose(1, 2) for part in parts], dim=1), None
 
 
-ALL_ATTENTION_FUNCTIONS.register(PACKED, packed_attention)
-ALL_MASK_ATTENTION_FUNCTIONS.register(PACKED, sdpa_mask)
+ALL_ATTENTION_FUNCTIONS.register("sdpa", packed_attention)

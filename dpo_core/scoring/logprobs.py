@@ -6,6 +6,7 @@ import contextlib
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, Any, TypeAlias
+from weakref import WeakKeyDictionary
 
 import numpy as np
 import torch
@@ -14,7 +15,8 @@ from torch import Tensor, nn
 from dpo_core.encoding.packing import CHOSEN, PROMPT, REJECTED, Row, build_row, pack
 from dpo_core.encoding.token_table import EncodedPair
 from dpo_core.ops.fused_head import answer_logps, logps_of
-from dpo_core.ops.packed_attention import PACKED, answer_masks
+from dpo_core.ops.packed_attention import answer_masks, takes_blocks
+from dpo_core.scoring.row_layout import RowLayout
 
 if TYPE_CHECKING:
     from torch.nn.parallel import DistributedDataParallel
@@ -51,14 +53,25 @@ class PairLogps:
         return {f.name: getattr(self, f.name).detach().cpu().numpy() for f in fields(self)}
 
 
-def token_logps(model: Model, row: Row) -> Tensor:
-    """Compute log π of each answer token of the row, in nats, shape (A,), float32; differentiable.
+def token_logps(model: Model, row: Row, layout: RowLayout = RowLayout.PACKED) -> Tensor:
+    """Compute log π of each answer token of the row; differentiable.
 
-    The head runs on the predicting positions only, in pieces, so full logits never exist.
+    Where the head is the model's last step it runs on the predicting positions only, in pieces, so
+    full logits never exist.
+
+    Args:
+        model: The policy or the reference, on the row's device.
+        row: The packed pairs.
+        layout: How the pairs go through the model.
+
+    Returns:
+        Nats, shape (A,), float32.
     """
+    if not layout.shares_prompts:
+        return _token_logps_of_single_answers(model, row)
     inner = _unwrapped(model)
     dtype, device = inner.dtype, row.input_ids.device
-    if inner.config._attn_implementation == PACKED:
+    if layout is RowLayout.PACKED and takes_blocks(inner.config):
         # Transformers passes a mask of four dimensions on as it is; the blocks replace it.
         mask = torch.zeros(1, 1, 1, 1, dtype=dtype, device=device)
         attention = {"packed": (row.blocks, answer_masks(row.blocks, dtype, device))}
@@ -68,44 +81,51 @@ def token_logps(model: Model, row: Row) -> Tensor:
         "input_ids": row.input_ids,
         "position_ids": row.position_ids,
         "attention_mask": mask,
-        "logits_to_keep": row.predictors,
-        "use_cache": False,
         **attention,
     }
-    head = inner.get_output_embeddings()
-    if not _head_is_last(inner, head):
-        return logps_of(model(**inputs).logits[0], row.targets)
-    with _hidden_states_for_logits(head):
-        hidden = model(**inputs).logits[0]
-    return answer_logps(hidden, head, row.targets)
+    return _logps_at(model, inputs, row.predictors, row.targets)
 
 
-def token_logps_unshared(model: Model, row: Row) -> Tensor:
+def _token_logps_of_single_answers(model: Model, row: Row) -> Tensor:
     """Compute what `token_logps` does with one plain pass per answer, without sharing prompts."""
     parts = []
     for pair in range(row.pairs):
         in_pair = row.pair_of == pair
         for part in (CHOSEN, REJECTED):
             keep = in_pair & ((row.part_of == PROMPT) | (row.part_of == part))
-            ids = row.input_ids[0][keep]
-            answer = row.input_ids[0][in_pair & (row.part_of == part)]
-            logits = model(input_ids=ids[None], use_cache=False).logits[0]
-            parts.append(logps_of(logits[-len(answer) - 1 : -1], answer))
+            ids = row.input_ids[:, keep]
+            answer = row.input_ids[0, in_pair & (row.part_of == part)]
+            last = ids.shape[1] - 1
+            predictors = torch.arange(last - len(answer), last, device=ids.device)
+            parts.append(_logps_at(model, {"input_ids": ids}, predictors, answer))
     return torch.cat(parts)
 
 
-def row_logps(model: Model, row: Row, shared: bool) -> PairLogps:
+def _logps_at(model: Model, inputs: dict[str, Any], predictors: Tensor, targets: Tensor) -> Tensor:
+    """Run the model, and compute the log-probs (A,) of `targets` (A,) at positions `predictors` (A,)."""
+    inner = _unwrapped(model)
+    if head_is_last(inner):
+        head = inner.get_output_embeddings()
+        with _hidden_states_for_logits(head):
+            hidden = model(**inputs, use_cache=False).logits[0]
+        return answer_logps(hidden[predictors], head, targets)
+    logits = model(**inputs, use_cache=False, logits_to_keep=predictors).logits[0]
+    # Some models ignore the argument, and return the logits of every position.
+    return logps_of(logits if len(logits) == len(targets) else logits[predictors], targets)
+
+
+def row_logps(model: Model, row: Row, layout: RowLayout) -> PairLogps:
     """Compute per-pair sums and lengths of one row; the sums are differentiable.
 
     Args:
         model: The policy or the reference, on the row's device.
         row: The packed pairs.
-        shared: Whether each prompt is computed once for both answers (see `prompt_sharing`).
+        layout: How the pairs go through the model (see `prompt_sharing`).
 
     Returns:
         Columns of shape (pairs,), in the order of `row.indices`.
     """
-    return sum_answers(token_logps(model, row) if shared else token_logps_unshared(model, row), row)
+    return sum_answers(token_logps(model, row, layout), row)
 
 
 def sum_answers(logps: Tensor, row: Row) -> PairLogps:
@@ -118,13 +138,13 @@ def sum_answers(logps: Tensor, row: Row) -> PairLogps:
 
 
 @torch.no_grad()
-def score_rows(model: Model, rows: Iterable[Row], shared: bool) -> dict[int, PairLogps]:
+def score_rows(model: Model, rows: Iterable[Row], layout: RowLayout) -> dict[int, PairLogps]:
     """Score rows in eval mode and without gradients; the model keeps the mode it had.
 
     Args:
         model: The policy or the reference.
         rows: Packed pairs; each row is moved to the model's device.
-        shared: Whether each prompt is computed once for both answers.
+        layout: How the pairs of a row go through the model.
 
     Returns:
         One pair's values, of shape () and on the CPU, by the index that `Row.indices` gives it.
@@ -134,7 +154,7 @@ def score_rows(model: Model, rows: Iterable[Row], shared: bool) -> dict[int, Pai
     try:
         results = {}
         for row in rows:
-            logps = row_logps(model, row.to(device), shared).to("cpu")
+            logps = row_logps(model, row.to(device), layout).to("cpu")
             results.update({index: logps[i] for i, index in enumerate(row.indices)})
         return results
     finally:
@@ -142,7 +162,10 @@ def score_rows(model: Model, rows: Iterable[Row], shared: bool) -> dict[int, Pai
 
 
 def score_pairs(
-    model: Model, pairs: Sequence[EncodedPair], row_tokens: int, shared: bool = True
+    model: Model,
+    pairs: Sequence[EncodedPair],
+    row_tokens: int,
+    layout: RowLayout = RowLayout.PACKED,
 ) -> PairLogps:
     """Score all `pairs` in this process.
 
@@ -150,13 +173,13 @@ def score_pairs(
         model: The policy or the reference.
         pairs: What is scored.
         row_tokens: The most tokens of a packed row.
-        shared: Whether each prompt is computed once for both answers.
+        layout: How the pairs of a row go through the model.
 
     Returns:
         Sums and lengths, (pairs,), in the order of `pairs`, on the CPU.
     """
     rows = (build_row([pairs[i] for i in row], row) for row in pack(pairs, row_tokens))
-    return stack(score_rows(model, rows, shared), len(pairs))
+    return stack(score_rows(model, rows, layout), len(pairs))
 
 
 def stack(results: dict[int, PairLogps], count: int) -> PairLogps:
@@ -172,11 +195,31 @@ def _unwrapped(model: Model) -> CausalModel:
     return model if hasattr(model, "config") else model.module
 
 
-def _head_is_last(model: CausalModel, head: nn.Module) -> bool:
-    """Return whether logits are what a plain linear head gives, without soft cap or scale."""
-    config = model.config.get_text_config()
-    changed = ("final_logit_softcapping", "logit_scale", "logits_scaling")
-    return type(head) is torch.nn.Linear and not any(getattr(config, n, None) for n in changed)
+_HEAD_IS_LAST: WeakKeyDictionary[nn.Module, bool] = WeakKeyDictionary()
+
+
+@torch.no_grad()
+def head_is_last(model: CausalModel) -> bool:
+    """Return whether logits are, bit for bit, what a plain linear head gives. Measured once a model.
+
+    Some models cap or scale what the head gives, and no name in a config says so for all of them.
+    """
+    head = model.get_output_embeddings()
+    if type(head) is not nn.Linear:
+        return False
+    if head not in _HEAD_IS_LAST:
+        outputs: list[Tensor] = []
+        hook = head.register_forward_hook(lambda _module, _inputs, output: outputs.append(output))
+        ids = torch.tensor([[0, 1]], device=head.weight.device)
+        was_training = model.training
+        model.eval()
+        try:
+            logits = model(input_ids=ids, use_cache=False).logits
+        finally:
+            hook.remove()
+            model.train(was_training)
+        _HEAD_IS_LAST[head] = len(outputs) == 1 and torch.equal(outputs[0].float(), logits.float())
+    return _HEAD_IS_LAST[head]
 
 
 @contextlib.contextmanager

@@ -15,6 +15,7 @@ import torch
 from dpo_core.encoding.packing import Row, build_row
 from dpo_core.encoding.token_table import EncodedPair
 from dpo_core.scoring.logprobs import row_logps
+from dpo_core.scoring.row_layout import RowLayout
 from dpo_core.settings import DEFAULT_ROW_TOKENS
 
 if TYPE_CHECKING:
@@ -61,6 +62,7 @@ def measured_row_tokens(
     pairs: Sequence[EncodedPair],
     autocast: Callable[[], AbstractContextManager[object]],
     reserved_bytes: int,
+    layout: RowLayout = RowLayout.PACKED,
 ) -> int:
     """Measure the fastest row length of this GPU by forward and backward passes.
 
@@ -71,6 +73,7 @@ def measured_row_tokens(
         pairs: What the rows are built of.
         autocast: Called for each pass; returns the context that sets the dtype of compute.
         reserved_bytes: What optimizer and gradients of a trial need beside the weights.
+        layout: How the pairs of a row go through the model.
 
     Returns:
         Tokens of a row; the default on a CPU.
@@ -91,7 +94,7 @@ def measured_row_tokens(
                 torch.cuda.synchronize()
                 start = time.perf_counter()
                 with autocast():
-                    total = row_logps(model, row, shared=True).chosen.sum()
+                    total = row_logps(model, row, layout).chosen.sum()
                 torch.autograd.grad(total, [model.get_input_embeddings().weight])
                 torch.cuda.synchronize()
                 seconds = time.perf_counter() - start

@@ -12,9 +12,14 @@ from dpo_core.encoding.token_table import EncodedPair
 from dpo_core.models.load import autocast, load_model
 from dpo_core.scoring.logprobs import score_pairs
 from dpo_core.scoring.precision import scoring_precision
-from dpo_core.scoring.prompt_sharing import why_not_shared
+from dpo_core.scoring.prompt_sharing import (
+    LayoutChoice,
+    choose_layout,
+    fault_in_half_precision,
+)
 from dpo_core.scoring.reference_cache import Columns
-from dpo_core.settings import DEFAULT_ROW_TOKENS, ModelSettings
+from dpo_core.scoring.row_layout import RowLayout
+from dpo_core.settings import DEFAULT_ROW_TOKENS, FLOAT32, ModelSettings
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -29,9 +34,12 @@ class Scorer:
     """A model that is called with pairs and returns the columns of a reference entry for them."""
 
     def __init__(
-        self, settings: ModelSettings, row_tokens: int = DEFAULT_ROW_TOKENS, shared: bool = True
+        self,
+        settings: ModelSettings,
+        row_tokens: int = DEFAULT_ROW_TOKENS,
+        layout: RowLayout = RowLayout.PACKED,
     ) -> None:
-        self.settings, self.row_tokens, self.shared = settings, row_tokens, shared
+        self.settings, self.row_tokens, self.layout = settings, row_tokens, layout
         self.device = best_device()
 
     @cached_property
@@ -43,10 +51,20 @@ class Scorer:
         """Score `pairs` in `dtype`: "float32", or that of the settings, which is the default."""
         model = self.model
         with scoring_precision(model, self.settings, dtype):
-            return score_pairs(model, pairs, self.row_tokens, self.shared).numpy()
+            return score_pairs(model, pairs, self.row_tokens, self.layout).numpy()
 
-    def why_not_shared(self, pairs: Sequence[EncodedPair]) -> str | None:
-        """Return why prompts cannot be shared in the precision of the settings, or None."""
+    def choose_layout(self, pairs: Sequence[EncodedPair], row_tokens: int) -> LayoutChoice:
+        """Measure how rows of `pairs` may be laid out; see `prompt_sharing`."""
         model = self.model
+        with scoring_precision(model, self.settings, FLOAT32):
+            choice = choose_layout(model, pairs, row_tokens, self._allowed_layouts())
+        if not choice.layout.shares_prompts or self.settings.dtype == FLOAT32:
+            return choice
         with autocast(self.settings, self.device):
-            return why_not_shared(model, pairs)
+            fault = fault_in_half_precision(model, pairs, choice.layout)
+        return LayoutChoice(RowLayout.PLAIN, fault) if fault else choice
+
+    def _allowed_layouts(self) -> list[RowLayout]:
+        """Return the layouts that the settings allow: attention that is named covers whole rows."""
+        whole_rows = self.settings.attention != "auto"
+        return [each for each in RowLayout if not (whole_rows and each is RowLayout.PACKED)]

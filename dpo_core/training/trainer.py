@@ -231,7 +231,7 @@ class SharedPromptDPOTrainer(DPOTrainer):  # type: ignore[misc]
         row = build_row([pairs[i] for i in members], members).to(device)
         # Accelerate's autocast covers the model, but not the head, which comes after it.
         with self.compute_loss_context_manager(), autocast(self.model_settings, str(device)):
-            policy = row_logps(model, row, self.data.shared)
+            policy = row_logps(model, row, self.data.layout)
         reference = _reference_logps(self.data.train_reference, indices[list(members)]).to(device)
         return dpo_losses(preference_score(policy, reference, self.point, self.loss_beta))
 
@@ -244,7 +244,7 @@ class SharedPromptDPOTrainer(DPOTrainer):  # type: ignore[misc]
         # Rows are packed before ranks share them out: one worker and many run the same rows.
         rows = pack_rows(self.data.select, self.row_tokens)
         with scoring_precision(self.model, self.model_settings, self.data.score_dtype):
-            local = score_rows(self.model, rows[rank::world], self.data.shared)
+            local = score_rows(self.model, rows[rank::world], self.data.layout)
         logps = stack(gather_dicts(local), len(self.data.select)).numpy()
         if not (np.isfinite(logps["chosen"]).all() and np.isfinite(logps["rejected"]).all()):
             step = int(self.state.global_step)

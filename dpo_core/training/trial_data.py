@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 
 from dpo_core.encoding.token_table import EncodedPair
 from dpo_core.scoring.reference_cache import Columns
+from dpo_core.scoring.row_layout import RowLayout
 
 
 @dataclass(frozen=True)
@@ -20,6 +21,6 @@ class TrialData:
     select: Sequence[EncodedPair]
     train_reference: Columns
     select_reference: Columns
-    shared: bool = True  # whether prompts are computed once per pair; see `prompt_sharing`
+    layout: RowLayout = RowLayout.PACKED  # of rows; see `prompt_sharing`
     weights: Mapping[str, float] = field(default_factory=dict)  # by source; empty: as it has pairs
     score_dtype: str = ""  # of `select_reference`; empty: the model's dtype

@@ -60,6 +60,5 @@ def score_columns(
     from dpo_core.scoring.logprobs import score_pairs
     from dpo_core.scoring.precision import scoring_precision
 
-    shared = prepared.not_shared is None
     with scoring_precision(policy, settings, dtype):
-        return score_pairs(policy, pairs, prepared.row_tokens, shared).numpy()
+        return score_pairs(policy, pairs, prepared.row_tokens, prepared.layout).numpy()

@@ -105,7 +105,7 @@ class ModelCheck:
             update={"row_tokens": scorer.row_tokens, "gradient_checkpointing": checkpointing}
         )
         reference = scorer([pair])
-        data = TrialData([pair], [pair], reference, reference, scorer.shared)
+        data = TrialData([pair], [pair], reference, reference, scorer.layout)
         point = DPOHyperparams(learning_rate=1e-6, beta=0.1, lora_rank=largest_rank(config))
         one_step.try_training(scorer.model, data, point, scratch)
         one_step.generate(scorer.model, train[int(np.argmin(train.sequence_lengths))])

@@ -163,6 +163,7 @@ def _prepare_on_worker(sweep: SweepRef, reading: ReadingReport) -> dict[str, Any
         row_tokens=scorer.row_tokens,
         gradient_checkpointing=checkpointing,
         not_shared=not_shared,
+        row_layout=scorer.layout.value,
         golden_dropped=dropped,
         findings=audit_content["findings"],
         score_dtype=score_dtype,

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from functools import partial
+from importlib.metadata import version
 from typing import TYPE_CHECKING
 
 from dpo_core.encoding import encode
 from dpo_core.encoding.token_table import TokenTable
 from dpo_core.scoring import reference_cache
 from dpo_core.scoring.reference_cache import Columns, margins, root_mean_square
+from dpo_core.scoring.row_layout import RowLayout
 from dpo_core.settings import DEFAULT_ROW_TOKENS, FLOAT32
 from sweeps.config.schema import SweepConfig
 from sweeps.prepare.memory_estimate import count_parameters, memory_bytes
@@ -19,10 +21,13 @@ from sweeps.run_dir.paths import SPLITS, SweepPaths
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
+    from dpo_core.scoring.prompt_sharing import LayoutChoice
     from dpo_core.scoring.scorer import Scorer
 
 NOISE_PAIRS = 64
 """The number of select pairs on which the noise of the model's dtype is measured."""
+_MEASUREMENT = "float32, full row"
+"""Names what is measured of a layout; another name, and layouts that are stored are measured again."""
 TokenTables = Mapping[str, TokenTable]
 Fingerprints = Mapping[str, str]
 """SHA-256 of weights and tokenizer, as `fingerprints` returns them."""
@@ -35,22 +40,22 @@ def choose_row_layout(
     prints: Fingerprints,
     scorer: Scorer,
 ) -> str | None:
-    """Decide once whether the scorer's rows share prompts, and how long they are.
+    """Decide once how the scorer's rows are laid out, and how long they are.
 
     Args:
         config: the sweep.
-        paths: its run directory; the decision on sharing is stored beside the references.
+        paths: its run directory; the layout is stored beside the references.
         tokens: the encoded pairs of each split.
         prints: fingerprints of weights and tokenizer.
-        scorer: changed in place: `shared` and `row_tokens`.
+        scorer: changed in place: `layout` and `row_tokens`.
 
     Returns:
         Why prompts cannot be shared, or None.
     """
-    not_shared = _sharing_verdict(config, paths, tokens, prints, scorer)
-    scorer.shared = not_shared is None
+    choice = _layout_choice(config, paths, tokens, prints, scorer)
+    scorer.layout = choice.layout
     scorer.row_tokens = config.training.row_tokens or _row_tokens(config, tokens, scorer)
-    return not_shared
+    return choice.why_not_shared
 
 
 def reference_columns(
@@ -140,25 +145,36 @@ def needs_checkpointing(config: SweepConfig, tokens: TokenTables, device: str) -
     return not fits(needed, device_bytes(device) * min(1.0, share))
 
 
-def _sharing_verdict(
+def _layout_choice(
     config: SweepConfig,
     paths: SweepPaths,
     tokens: TokenTables,
     prints: Fingerprints,
     scorer: Scorer,
-) -> str | None:
-    """Return why prompts cannot be shared, or None; stored beside the references, which need it."""
+) -> LayoutChoice:
+    """Measure the layout, or read what was measured: it is stored beside the references."""
+    from dpo_core.scoring.prompt_sharing import LayoutChoice
+
     pairs = TokenTable.concatenate(tokens[split] for split in SPLITS)
-    dtypes = f"{_weights_dtype(config)} weights, {config.model.dtype}"
-    model_key = (prints["weights_sha256"], dtypes, scorer.device, config.model.attention)
-    name = f"sharing/{reference_cache.prompt_sharing_key(pairs, *model_key)}.json"
+    row_tokens = config.training.row_tokens or DEFAULT_ROW_TOKENS
+    key = reference_cache.prompt_sharing_key(
+        pairs,
+        _MEASUREMENT,
+        version("transformers"),
+        prints["weights_sha256"],
+        f"{_weights_dtype(config)} weights, {config.model.dtype}",
+        scorer.device,
+        config.model.attention,
+        str(row_tokens),
+    )
     stored: dict[str, str | None] | None
-    stored = json_files.SHARING.rebuildable(paths.reference_cache, name)
+    stored = json_files.SHARING.rebuildable(paths.reference_cache, f"sharing/{key}.json")
     if stored is not None:
-        return stored["why_not"]
-    verdict: str | None = scorer.why_not_shared(pairs)
-    json_files.SHARING.write(paths.reference_cache, name, {"why_not": verdict})
-    return verdict
+        return LayoutChoice(RowLayout(str(stored["layout"])), stored["why_not"])
+    choice = scorer.choose_layout(pairs, row_tokens)
+    content = {"layout": choice.layout.value, "why_not": choice.why_not_shared}
+    json_files.SHARING.write(paths.reference_cache, f"sharing/{key}.json", content)
+    return choice
 
 
 def _weights_dtype(config: SweepConfig) -> str:
@@ -170,7 +186,10 @@ def _rows(config: SweepConfig, scorer: Scorer, dtype: str) -> str:
     """Describe rows where they move numbers by more than the noise of float32: in half precision."""
     if FLOAT32 in (dtype, config.model.dtype):
         return ""
-    return f"{config.model.attention} {scorer.row_tokens if scorer.shared else 'single answers'}"
+    if not scorer.layout.shares_prompts:
+        return f"{config.model.attention} single answers"
+    mask = " under a mask" if scorer.layout is RowLayout.MASKED else ""
+    return f"{config.model.attention} {scorer.row_tokens}{mask}"
 
 
 def _row_tokens(config: SweepConfig, tokens: TokenTables, scorer: Scorer) -> int:
@@ -178,11 +197,15 @@ def _row_tokens(config: SweepConfig, tokens: TokenTables, scorer: Scorer) -> int
     from dpo_core.models.load import autocast
     from dpo_core.scoring.row_size import measured_row_tokens
 
-    if scorer.device != "cuda" or not scorer.shared:
+    if scorer.device != "cuda" or not scorer.layout.shares_prompts:
         return DEFAULT_ROW_TOKENS
     reserved = 3 * 4 * count_parameters(config.model)["trained"]
     return measured_row_tokens(
-        scorer.model, tokens["train"], lambda: autocast(config.model, "cuda"), reserved
+        scorer.model,
+        tokens["train"],
+        lambda: autocast(config.model, "cuda"),
+        reserved,
+        scorer.layout,
     )
 
 

@@ -14,6 +14,7 @@ from dpo_core.errors import UserError
 from dpo_core.preferences import PairTable, PreferenceSplits
 from dpo_core.scoring import reference_cache
 from dpo_core.scoring.reference_cache import Columns
+from dpo_core.scoring.row_layout import RowLayout
 from dpo_core.settings import DEFAULT_ROW_TOKENS, FLOAT32, TrainingSettings
 from dpo_core.storage.file_digests import file_sha256
 from sweeps.run_dir import json_files
@@ -43,6 +44,8 @@ class Prepared:
     """Golden answers that made no pair, and why."""
     not_shared: str | None = None
     """Why prompts cannot be shared between a pair's answers, if they cannot."""
+    row_layout: str = ""
+    """A `RowLayout`; empty in sweeps of earlier versions."""
     score_dtype: str = ""
     """The dtype in which held-out pairs are scored; empty: the model's dtype."""
     margin_noise: float = 0.0
@@ -57,6 +60,13 @@ class Prepared:
     """SHA-256 of the reference's numbers, by split."""
     model_check: ModelCheckJson | None = None
     """The check of the base model; None in sweeps of earlier versions."""
+
+    @property
+    def layout(self) -> RowLayout:
+        """Return how the pairs of a row go through the model."""
+        if self.row_layout:
+            return RowLayout(self.row_layout)
+        return RowLayout.PACKED if self.not_shared is None else RowLayout.PLAIN
 
     def resolved_training(self, training: TrainingSettings) -> TrainingSettings:
         """Return the settings with what depends on the device as it was when preparing."""

@@ -200,7 +200,7 @@ def _read_trial_data(paths: SweepPaths, prepared: Prepared, weights: dict[str, f
         select,
         read_reference(paths, prepared, "train", train),
         read_reference(paths, prepared, "select", select),
-        prepared.not_shared is None,
+        prepared.layout,
         weights,
         prepared.score_dtype,
     )

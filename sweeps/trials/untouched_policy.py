@@ -55,7 +55,7 @@ def check_untouched_policy(
         return  # an earlier version prepared it, and did not measure the noise
     rows = _some_rows(data, prepared.row_tokens)
     with scoring_precision(model, settings, data.score_dtype):
-        results = score_rows(model, rows, data.shared)
+        results = score_rows(model, rows, data.layout)
     indices = sorted(results)
     scored = stack(dict(enumerate(results[i] for i in indices)), len(indices)).numpy()
     kept = {name: column[indices] for name, column in data.select_reference.items()}

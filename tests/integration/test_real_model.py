@@ -16,10 +16,10 @@ from dpo_core.errors import ModelError
 from dpo_core.evaluation.outcomes import build_outcomes
 from dpo_core.models.load import load_model, load_tokenizer, weights_fingerprint
 from dpo_core.models.packaged import packaged_model
-from dpo_core.ops.packed_attention import PACKED
 from dpo_core.preferences import as_chat, load_pairs
-from dpo_core.scoring.logprobs import row_logps, score_pairs, token_logps_unshared
-from dpo_core.scoring.prompt_sharing import why_not_shared
+from dpo_core.scoring.logprobs import row_logps, score_pairs, token_logps
+from dpo_core.scoring.prompt_sharing import LayoutChoice, choose_layout
+from dpo_core.scoring.row_layout import RowLayout
 from dpo_core.settings import ModelSettings
 
 pytestmark = pytest.mark.integration
@@ -59,11 +59,10 @@ def test_it_is_kept_and_holds_safetensors_only(folder: Path) -> None:
 def test_prompts_are_shared_exactly(pairs: list[Any]) -> None:
     model = load_model(SETTINGS)
     row = build_row(pairs[:3], range(3))
-    assert model.config._attn_implementation == PACKED
-    assert why_not_shared(model, pairs[:3]) is None
+    assert choose_layout(model, pairs[:3], 512) == LayoutChoice(RowLayout.PACKED)
     with torch.no_grad():
-        shared = row_logps(model, row, shared=True)
-        plain = token_logps_unshared(model, row)
+        shared = row_logps(model, row, RowLayout.PACKED)
+        plain = token_logps(model, row, RowLayout.PLAIN)
     sums = torch.zeros(6).index_add(0, row.answer_of, plain).view(-1, 2)
     assert torch.allclose(shared.chosen, sums[:, 0], atol=1e-3)
     assert torch.allclose(shared.rejected, sums[:, 1], atol=1e-3)

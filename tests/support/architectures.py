@@ -7,7 +7,6 @@ from typing import Any
 import torch
 from transformers import AutoConfig, AutoModelForCausalLM
 
-from dpo_core.ops.packed_attention import PACKED
 from tests.support.toys import VOCABULARY
 
 # What else a toy of that architecture needs. Gemma's layers alternate between full and windowed
@@ -30,7 +29,7 @@ TOYS: dict[str, dict[str, Any]] = {
 }
 
 
-def toy(model_type: str, attention: str = PACKED) -> Any:
+def toy(model_type: str, attention: str = "sdpa") -> Any:
     config = AutoConfig.for_model(model_type, **_SIZES, **TOYS[model_type])
     torch.manual_seed(0)
     model = AutoModelForCausalLM.from_config(config, attn_implementation=attention)

@@ -2,20 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import pytest
 import torch
 from torch.nn.functional import scaled_dot_product_attention
+from transformers.integrations.sdpa_attention import sdpa_attention_forward
+from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 
 from dpo_core.encoding.packing import Row, build_row
 from dpo_core.encoding.token_table import EncodedPair
-from dpo_core.ops.packed_attention import (
-    PACKED,
-    answer_masks,
-    packed_attention,
-    use_packed_attention,
-)
+from dpo_core.ops.packed_attention import answer_masks, packed_attention, takes_blocks
 from tests.support.toys import toy_encoded, toy_llama
 
 HEADS, KV_HEADS, WIDTH = 4, 2, 8
@@ -63,20 +58,21 @@ def test_pair_by_pair_equals_the_whole_row(row: Row, scaling: float | None) -> N
     torch.testing.assert_close(output, expected.transpose(1, 2), rtol=0, atol=1e-6)
 
 
-@pytest.mark.parametrize(("before", "after"), [("sdpa", PACKED), ("eager", "eager")])
-def test_only_a_model_that_would_use_sdpa_is_switched(before: str, after: str) -> None:
+@pytest.mark.parametrize(("attention", "takes"), [("sdpa", True), ("eager", False)])
+def test_only_a_model_with_sdpa_takes_blocks(attention: str, takes: bool) -> None:
     model = toy_llama()
-    model.set_attn_implementation(before)
-    use_packed_attention(model)
-    assert model.config._attn_implementation == after
+    model.set_attn_implementation(attention)
+    assert takes_blocks(model.config) is takes
 
 
-def test_generation_under_packed_attention_is_that_of_sdpa() -> None:
-    ids, answers = torch.tensor([[5, 6, 7, 8], [0, 9, 10, 11]]), []
-    for attention in ("sdpa", PACKED):
-        model = toy_llama()
-        model.set_attn_implementation(attention)
-        mask = (ids != 0).long()
-        settings: dict[str, Any] = {"max_new_tokens": 8, "do_sample": False, "pad_token_id": 0}
-        answers.append(model.generate(ids, attention_mask=mask, **settings))
-    assert torch.equal(*answers)
+def test_a_call_without_blocks_is_that_of_transformers(row: Row) -> None:
+    query, key, value = random_qkv(9)
+    module = torch.nn.Module()
+    module.num_key_value_groups = HEADS // KV_HEADS
+    module.is_causal = True
+    outputs = [
+        attend(module, query, key, value, None)[0]
+        for attend in (ALL_ATTENTION_FUNCTIONS["sdpa"], sdpa_attention_forward)
+    ]
+    assert ALL_ATTENTION_FUNCTIONS["sdpa"] is packed_attention
+    assert torch.equal(*outputs)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 import pytest
 import torch
@@ -10,18 +11,19 @@ import torch
 from dpo_core.encoding.packing import Row, build_row, pack_rows
 from dpo_core.encoding.token_table import EncodedPair
 from dpo_core.ops.fused_lora import fuse_lora
-from dpo_core.ops.packed_attention import PACKED
 from dpo_core.scoring.logprobs import (
     PairLogps,
+    head_is_last,
     row_logps,
     score_pairs,
     score_rows,
     stack,
     sum_answers,
     token_logps,
-    token_logps_unshared,
 )
+from dpo_core.scoring.row_layout import RowLayout
 from tests.support.architectures import TOYS, toy
+from tests.support.decoder_families import tiny_decoder
 from tests.support.toys import VOCABULARY, toy_encoded, toy_llama
 
 
@@ -33,28 +35,39 @@ def row() -> Row:
 
 # Gemma 2 caps its attention scores, which only eager attention can.
 CASES = [
-    (m, a) for m in sorted(TOYS) for a in (PACKED, "sdpa", "eager") if m != "gemma2" or a == "eager"
+    (model_type, attention, layout)
+    for model_type in sorted(TOYS)
+    for attention, layout in (
+        ("sdpa", RowLayout.PACKED),
+        ("sdpa", RowLayout.MASKED),
+        ("eager", RowLayout.MASKED),
+    )
+    if model_type != "gemma2" or attention == "eager"
 ]
 
 
-@pytest.mark.parametrize(("model_type", "attention"), CASES)
-def test_shared_equals_unshared_per_token(model_type: str, attention: str, row: Row) -> None:
+@pytest.mark.parametrize(("model_type", "attention", "layout"), CASES)
+def test_shared_equals_unshared_per_token(
+    model_type: str, attention: str, layout: RowLayout, row: Row
+) -> None:
     model = toy(model_type, attention)
     assert model.config._attn_implementation == attention
-    shared, unshared = token_logps(model, row), token_logps_unshared(model, row)
+    shared, unshared = (token_logps(model, row, each) for each in (layout, RowLayout.PLAIN))
     assert shared.shape == row.targets.shape
     assert shared.std() > 0.1  # the toy tells tokens apart, so equality says something
     torch.testing.assert_close(shared, unshared, rtol=0, atol=1e-5)
 
 
-@pytest.mark.parametrize(("model_type", "attention"), CASES)
-def test_gradients_are_equal_too(model_type: str, attention: str, row: Row) -> None:
+@pytest.mark.parametrize(("model_type", "attention", "layout"), CASES)
+def test_gradients_are_equal_too(
+    model_type: str, attention: str, layout: RowLayout, row: Row
+) -> None:
     model = toy(model_type, attention)
     weights = torch.linspace(-1, 1, len(row.targets))
     gradients = []
-    for logps in (token_logps, token_logps_unshared):
+    for each in (layout, RowLayout.PLAIN):
         model.zero_grad()
-        (logps(model, row) * weights).sum().backward()
+        (token_logps(model, row, each) * weights).sum().backward()
         gradients.append({n: p.grad.clone() for n, p in model.named_parameters()})
     shared, unshared = gradients
     for name, gradient in unshared.items():
@@ -62,21 +75,23 @@ def test_gradients_are_equal_too(model_type: str, attention: str, row: Row) -> N
         torch.testing.assert_close(shared[name], gradient, rtol=1e-4, atol=1e-5 * scale)
 
 
-@pytest.mark.parametrize(("model_type", "attention"), CASES)
-def test_equal_under_an_adapter(model_type: str, attention: str, row: Row) -> None:
+@pytest.mark.parametrize(("model_type", "attention", "layout"), CASES)
+def test_equal_under_an_adapter(
+    model_type: str, attention: str, layout: RowLayout, row: Row
+) -> None:
     from peft import LoraConfig, get_peft_model
 
     base = toy(model_type, attention)
-    untouched = token_logps(base, row)
+    untouched = token_logps(base, row, layout)
     model = get_peft_model(base, LoraConfig(r=4, target_modules="all-linear")).eval()
     fuse_lora(model)
     with torch.no_grad():
         for name, parameter in model.named_parameters():
             if "lora_B" in name:
                 parameter.normal_(std=0.1)
-    shared = token_logps(model, row)
+    shared = token_logps(model, row, layout)
     assert (shared - untouched).abs().max() > 0.1
-    torch.testing.assert_close(shared, token_logps_unshared(model, row), rtol=0, atol=1e-5)
+    torch.testing.assert_close(shared, token_logps(model, row, RowLayout.PLAIN), rtol=0, atol=1e-5)
 
 
 def test_log_probabilities_are_those_of_the_plain_forward(row: Row) -> None:
@@ -124,7 +139,7 @@ def test_pairs_come_back_in_order_however_they_are_packed() -> None:
 
 def test_scoring_leaves_the_model_as_it_was() -> None:
     model, pairs = toy_llama().train(), toy_encoded(3)
-    scored = score_rows(model, pack_rows(pairs, 96), shared=True)
+    scored = score_rows(model, pack_rows(pairs, 96), layout=RowLayout.PACKED)
     assert model.training
     assert sorted(scored) == [0, 1, 2]
     assert not scored[0].chosen.requires_grad
@@ -132,14 +147,16 @@ def test_scoring_leaves_the_model_as_it_was() -> None:
 
 def test_dropout_does_not_reach_a_score() -> None:
     model, rows = toy_llama(attention_dropout=0.5), pack_rows(toy_encoded(3), 96)
-    expected, scored = (score_rows(m, rows, shared=True) for m in (model, model.train()))
+    expected, scored = (
+        score_rows(m, rows, layout=RowLayout.PACKED) for m in (model, model.train())
+    )
     assert [s.chosen.item() for s in scored.values()] == [
         s.chosen.item() for s in expected.values()
     ]
 
 
 def test_a_missing_pair_is_an_error() -> None:
-    scored = score_rows(toy_llama(), pack_rows(toy_encoded(3), 96), shared=True)
+    scored = score_rows(toy_llama(), pack_rows(toy_encoded(3), 96), layout=RowLayout.PACKED)
     del scored[1]
     with pytest.raises(KeyError):
         stack(scored, 3)
@@ -147,10 +164,10 @@ def test_a_missing_pair_is_an_error() -> None:
 
 def test_row_logps_takes_the_plain_pass_when_prompts_are_not_shared(row: Row) -> None:
     model = toy_llama()
-    plain: PairLogps = row_logps(model, row, shared=False)
-    expected = sum_answers(token_logps_unshared(model, row), row)
+    plain: PairLogps = row_logps(model, row, layout=RowLayout.PLAIN)
+    expected = sum_answers(token_logps(model, row, RowLayout.PLAIN), row)
     assert torch.equal(plain.chosen, expected.chosen)
-    torch.testing.assert_close(plain.chosen, row_logps(model, row, shared=True).chosen)
+    torch.testing.assert_close(plain.chosen, row_logps(model, row, layout=RowLayout.PACKED).chosen)
 
 
 def test_bfloat16_weights_are_summed_in_float32(row: Row) -> None:
@@ -167,6 +184,35 @@ def test_gradient_checkpointing_changes_nothing(row: Row) -> None:
         token_logps(model, row).sum().backward()
         gradients.append(model.model.layers[0].mlp.up_proj.weight.grad)
     torch.testing.assert_close(*gradients)
+
+
+@pytest.mark.parametrize(
+    ("model_type", "changes", "is_last"),
+    [
+        ("llama", {}, True),
+        ("granite", {"logits_scaling": 1.0}, True),
+        ("granite", {"logits_scaling": 2.0}, False),
+        ("gemma2", {"final_logit_softcapping": 30.0}, False),
+        ("gemma2", {"final_logit_softcapping": None}, True),
+        ("nanochat", {}, False),  # caps its logits without a name for the cap
+        ("falcon_h1", {"lm_head_multiplier": 0.5}, False),
+    ],
+)
+def test_what_follows_the_head_is_measured(
+    model_type: str, changes: dict[str, Any], is_last: bool
+) -> None:
+    """And log-probs are those of Transformers' logits in either case."""
+    model = tiny_decoder(model_type, **changes).train()
+    assert head_is_last(model) is is_last
+    assert model.training
+    (pair,) = toy_encoded(1)
+    ids = torch.tensor([pair.prompt + pair.chosen])
+    table = model.eval()(input_ids=ids).logits[0].log_softmax(-1)
+    expected = [table[len(pair.prompt) + i - 1, t].item() for i, t in enumerate(pair.chosen)]
+    for layout in (RowLayout.PLAIN, RowLayout.MASKED):
+        if model_type != "falcon_h1" or layout is RowLayout.PLAIN:
+            scored = token_logps(model, build_row([pair], [0]), layout)[: len(pair.chosen)]
+            assert scored.tolist() == pytest.approx(expected, abs=1e-5)
 
 
 def test_the_head_is_itself_again_after_an_error(row: Row) -> None:

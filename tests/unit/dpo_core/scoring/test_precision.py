@@ -13,21 +13,28 @@ from peft import LoraConfig, get_peft_model
 from dpo_core.encoding.packing import pack_rows
 from dpo_core.models.load import load_model
 from dpo_core.ops.fused_lora import fuse_lora
-from dpo_core.ops.packed_attention import PACKED
-from dpo_core.scoring.logprobs import score_pairs, score_rows
+from dpo_core.scoring.logprobs import head_is_last, score_pairs, score_rows
 from dpo_core.scoring.precision import scoring_precision, upcast_weights
+from dpo_core.scoring.row_layout import RowLayout
 from dpo_core.settings import ModelSettings
 from tests.support.architectures import TOYS, toy
 from tests.support.toys import toy_encoded, toy_llama
 
 PAIRS = toy_encoded(8)
 CASES = [
-    (m, a) for m in sorted(TOYS) for a in (PACKED, "sdpa", "eager") if m != "gemma2" or a == "eager"
+    (model_type, attention, layout)
+    for model_type in sorted(TOYS)
+    for attention, layout in (
+        ("sdpa", RowLayout.PACKED),
+        ("sdpa", RowLayout.MASKED),
+        ("eager", RowLayout.MASKED),
+    )
+    if model_type != "gemma2" or attention == "eager"
 ]
 
 
-def chosen(model: Any, shared: bool = True) -> torch.Tensor:
-    return score_pairs(model, PAIRS, 96, shared).chosen
+def chosen(model: Any, layout: RowLayout = RowLayout.PACKED) -> torch.Tensor:
+    return score_pairs(model, PAIRS, 96, layout).chosen
 
 
 def rounded(model: Any) -> tuple[Any, Any]:
@@ -36,17 +43,19 @@ def rounded(model: Any) -> tuple[Any, Any]:
     return half, copy.deepcopy(half).float()
 
 
-@pytest.mark.parametrize("shared", [True, False])
-@pytest.mark.parametrize(("model_type", "attention"), CASES)
+@pytest.mark.parametrize(
+    ("model_type", "attention", "layout"),
+    [*CASES, *((model_type, "eager", RowLayout.PLAIN) for model_type in sorted(TOYS))],
+)
 def test_scores_are_those_of_the_same_weights_in_float32(
-    model_type: str, attention: str, shared: bool
+    model_type: str, attention: str, layout: RowLayout
 ) -> None:
     half, whole = rounded(toy(model_type, attention))
-    expected = chosen(whole, shared)
+    expected = chosen(whole, layout)
     with upcast_weights(half):
-        scored = chosen(half, shared)
+        scored = chosen(half, layout)
     torch.testing.assert_close(scored, expected, rtol=0, atol=2e-5)
-    assert (chosen(half, shared) - expected).abs().max() > 1e-3, "or bfloat16 would do"
+    assert (chosen(half, layout) - expected).abs().max() > 1e-3, "or bfloat16 would do"
 
 
 def test_experts_are_upcast_with_their_layer() -> None:
@@ -59,8 +68,8 @@ def test_experts_are_upcast_with_their_layer() -> None:
     model = MixtralForCausalLM(MixtralConfig(**sizes, **heads, initializer_range=0.1)).eval()
     half, whole = rounded(model)
     with upcast_weights(half):
-        scored = chosen(half, shared=False)
-    torch.testing.assert_close(scored, chosen(whole, shared=False), rtol=0, atol=2e-5)
+        scored = chosen(half, RowLayout.PLAIN)
+    torch.testing.assert_close(scored, chosen(whole, RowLayout.PLAIN), rtol=0, atol=2e-5)
 
 
 @pytest.mark.parametrize("fused", [True, False])
@@ -119,8 +128,10 @@ def test_one_layer_at_a_time_is_upcast() -> None:
 
     for layer in model.model.layers:
         layer.mlp.register_forward_hook(look)
+    assert head_is_last(model)  # measured by a pass of its own, once
+    seen.clear()
     with upcast_weights(model):
-        score_rows(model, pack_rows(PAIRS[:1], 96), shared=True)
+        score_rows(model, pack_rows(PAIRS[:1], 96), RowLayout.PACKED)
         assert model.dtype == torch.float32
     assert seen == [[True, False], [False, True]]
 

@@ -1,4 +1,4 @@
-"""Prompts are shared where that is exact, and the reason is given where it is not."""
+"""The fastest exact layout of rows is chosen, and the reason is given where prompts are not shared."""
 
 from __future__ import annotations
 
@@ -6,103 +6,205 @@ from typing import Any
 
 import pytest
 import torch
-from transformers import AutoConfig, AutoModelForCausalLM
 
 from dpo_core.encoding.packing import Row
 from dpo_core.encoding.token_table import EncodedPair
 from dpo_core.scoring import prompt_sharing as module
-from dpo_core.scoring.logprobs import token_logps_unshared
-from dpo_core.scoring.prompt_sharing import why_not_shared
-from tests.support.toys import VOCABULARY, toy_encoded, toy_llama
+from dpo_core.scoring.logprobs import token_logps
+from dpo_core.scoring.prompt_sharing import (
+    LayoutChoice,
+    Limit,
+    choose_layout,
+    fault_in_half_precision,
+)
+from dpo_core.scoring.row_layout import RowLayout
+from tests.support.decoder_families import tiny_decoder
+from tests.support.toys import toy_encoded, toy_llama
 
-PAIRS = toy_encoded(6)
+SHORT = toy_encoded(8)
+LONG = EncodedPair("long", tuple(range(3, 63)), (5, 6, *range(70, 86)), tuple(range(90, 112)))
+"""Prompt and longer answer together have 82 tokens; no short pair has more than 32."""
+ROW_TOKENS = 200
+PACKED, MASKED, PLAIN = RowLayout.PACKED, RowLayout.MASKED, RowLayout.PLAIN
+DYNAMIC = {"rope_type": "dynamic", "rope_theta": 10000.0, "factor": 8.0}
 
 
-def of_tokens(count: int) -> EncodedPair:
-    """Prompt and longer answer together have `count` tokens."""
-    return EncodedPair("long", tuple(range(3, count)), (5, 6), (7, 8, 9))
+def choice_of(model: Any, *pairs: EncodedPair) -> LayoutChoice:
+    return choose_layout(model, [*SHORT, *pairs], ROW_TOKENS)
 
 
-def test_a_plain_transformer_shares() -> None:
-    assert why_not_shared(toy_llama(), PAIRS) is None
+# One model for each way in which layers see other tokens.
+@pytest.mark.parametrize(
+    ("model_type", "changes", "layout"),
+    [
+        ("llama", {}, PACKED),
+        ("qwen2_moe", {}, PACKED),  # its config has a window of 0, which means none
+        ("deepseek_v3", {}, PACKED),  # latent attention
+        ("gemma3_text", {}, PACKED),  # a window that no pair exceeds
+        ("stablelm", {}, MASKED),  # its layers do not hand the blocks on to their attention
+        ("gpt_oss", {}, MASKED),  # attention of its own
+        ("mpt", {}, PLAIN),  # ALiBi: it knows no positions
+        ("lfm2", {}, PLAIN),  # convolutions
+        ("mamba2", {}, PLAIN),  # a state space
+        ("bamba", {}, PLAIN),  # attention and a state space
+        ("qwen3_5_text", {}, PLAIN),  # linear attention
+        ("cpmant", {}, PLAIN),  # no causal model
+    ],
+)
+def test_each_mechanism_gets_the_fastest_layout_that_is_exact(
+    model_type: str, changes: dict[str, Any], layout: RowLayout
+) -> None:
+    choice = choice_of(tiny_decoder(model_type, **changes), LONG)
+    assert choice.layout is layout
+    reason = str(choice.why_not_shared)
+    if layout is PLAIN:
+        assert "differ by up to" in reason or "refuses packed rows" in reason
+    else:
+        assert choice.why_not_shared is None
 
 
-def test_lower_precision_has_noise_of_its_own() -> None:
-    assert why_not_shared(toy_llama().bfloat16(), PAIRS) is None
+# What a layer looks back to ends somewhere, and each config says where by a name of its own.
+@pytest.mark.parametrize(
+    ("model_type", "changes"),
+    [
+        ("gpt_neo", {"window_size": 40}),
+        ("llama4_text", {"attention_chunk_size": 40}),
+        ("mistral", {"sliding_window": 40}),
+        ("modernbert-decoder", {"local_attention": 80}),  # to both sides
+        ("llama", {"max_position_embeddings": 40, "rope_parameters": DYNAMIC}),
+    ],
+)
+def test_a_pair_beyond_what_a_layer_looks_back_to_is_not_shared(
+    model_type: str, changes: dict[str, Any]
+) -> None:
+    model = tiny_decoder(model_type, **changes)
+    assert choice_of(model).layout is not PLAIN
+    choice = choice_of(model, LONG)
+    assert choice.layout is PLAIN
+    assert "packed and plain passes differ by up to" in str(choice.why_not_shared)
+
+
+def test_attention_to_some_tokens_is_exact_under_a_mask() -> None:
+    """An indexer chooses which tokens are attended to, and writes its choice into the mask."""
+    model = tiny_decoder("deepseek_v32", index_topk=40)
+    assert choice_of(model) == LayoutChoice(PACKED)
+    assert choice_of(model, LONG) == LayoutChoice(MASKED)
+
+
+def test_the_reason_says_where_only_the_longest_pair_differs() -> None:
+    choice = choice_of(tiny_decoder("mistral", sliding_window=40), LONG)
+    assert str(choice.why_not_shared).endswith(
+        " nats a token in the longest pair, of 82 tokens, though not in short ones"
+    )
+    assert "longest" not in str(choice_of(tiny_decoder("mpt"), LONG).why_not_shared)
+
+
+def off_by(
+    nats: float,
+    tokens: int | None,
+    monkeypatch: pytest.MonkeyPatch,
+    layouts: tuple[RowLayout, ...] = (PACKED, MASKED),
+) -> list[tuple[RowLayout, Row]]:
+    """Make layouts give log-probs that are off in the first `tokens` tokens, or in all."""
+    runs: list[tuple[RowLayout, Row]] = []
+
+    def run(model: Any, row: Row, layout: RowLayout) -> torch.Tensor:
+        runs.append((layout, row))
+        logps = token_logps(model, row, PLAIN)
+        if layout in layouts:
+            logps[:tokens] += nats
+        return logps
+
+    monkeypatch.setattr(module, "token_logps", run)
+    return runs
+
+
+@pytest.fixture(scope="module")
+def llama() -> Any:
+    return toy_llama()
 
 
 @pytest.mark.parametrize(
-    ("model_type", "sizes"),
+    ("nats", "tokens", "shares"),
     [
-        ("mamba", {"hidden_size": 32, "state_size": 4, "num_hidden_layers": 2}),
-        ("bloom", {"hidden_size": 32, "n_layer": 2, "n_head": 4}),  # ALiBi: it knows no positions
+        (9e-5, 1, True),
+        (1.2e-4, 1, False),
+        (-1.2e-4, 1, False),
+        (9e-6, None, True),
+        (2e-5, None, False),  # a small difference of all tokens adds up
+        (float("nan"), 1, False),
     ],
 )
-def test_other_architectures_are_found_out(model_type: str, sizes: dict[str, Any]) -> None:
-    config = AutoConfig.for_model(
-        model_type, vocab_size=VOCABULARY, initializer_range=0.3, pad_token_id=0, **sizes
-    )
-    torch.manual_seed(0)
-    reason = why_not_shared(AutoModelForCausalLM.from_config(config).eval(), PAIRS)
-    assert reason is not None
-    assert "differ by up to" in reason or "refuses packed rows" in reason
-
-
-def off_by(nats: float, tokens: int | None, monkeypatch: pytest.MonkeyPatch) -> list[Row]:
-    """Make packed rows give log-probs that are off in the first `tokens` tokens, or in all."""
-    rows: list[Row] = []
-
-    def packed(model: Any, row: Row) -> torch.Tensor:
-        rows.append(row)
-        logps = token_logps_unshared(model, row)
-        logps[:tokens] += nats
-        return logps
-
-    monkeypatch.setattr(module, "token_logps", packed)
-    return rows
-
-
-@pytest.mark.parametrize(("nats", "shares"), [(9e-4, True), (1.1e-3, False), (-1.1e-3, False)])
-def test_in_float32_the_largest_difference_decides(
-    nats: float, shares: bool, monkeypatch: pytest.MonkeyPatch
+def test_the_largest_and_the_mean_difference_decide(
+    nats: float, tokens: int | None, shares: bool, llama: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    off_by(nats, 1, monkeypatch)
-    reason = why_not_shared(toy_llama(), PAIRS)
-    assert shares is (reason is None)
-    if not shares:
-        assert reason == "packed and plain passes differ by up to 0.0011 nats a token"
+    off_by(nats, tokens, monkeypatch)
+    choice = choice_of(llama)
+    assert choice.layout.shares_prompts is shares
+    assert shares or "packed and plain passes differ by up to" in str(choice.why_not_shared)
 
 
-@pytest.mark.parametrize(("nats", "shares"), [(0.09, True), (0.11, False), (float("nan"), False)])
-@pytest.mark.parametrize("autocast", [True, False])
-def test_in_lower_precision_the_mean_difference_decides(
-    nats: float, shares: bool, autocast: bool, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize(
+    ("difference", "noise", "allowed"),
+    [
+        (1.0, 0.0, True),
+        (1.1, 0.0, False),
+        (1.1, 0.11, True),  # ten times the noise
+        (1.2, 0.11, False),
+        (5.0, 3.0, True),
+        (5.1, 3.0, False),  # never more than that
+        (float("nan"), 3.0, False),
+        (1.0, float("nan"), True),
+    ],
+)
+def test_a_limit_follows_the_noise_between_two_bounds(
+    difference: float, noise: float, allowed: bool
 ) -> None:
-    off_by(nats, None, monkeypatch)
-    model = toy_llama() if autocast else toy_llama().bfloat16()
-    with torch.autocast("cpu", dtype=torch.bfloat16, enabled=autocast):
-        assert (why_not_shared(model, PAIRS) is None) is shares
+    assert Limit(least=1.0, most=5.0).allows(difference, noise) is allowed
 
 
-def test_a_difference_of_just_the_limit_is_shared(monkeypatch: pytest.MonkeyPatch) -> None:
-    off_by(0.0, None, monkeypatch)
-    monkeypatch.setattr(module, "LARGEST_NATS", 0.0)
-    monkeypatch.setattr(module, "MEAN_NATS", 0.0)
-    for model in (toy_llama(), toy_llama().bfloat16()):
-        assert why_not_shared(model, PAIRS) is None
+def test_the_slower_layout_is_tried_when_the_faster_one_is_wrong(
+    llama: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    runs = off_by(1.0, 1, monkeypatch, (PACKED,))
+    assert choice_of(llama) == LayoutChoice(MASKED)
+    assert [layout for layout, _ in runs] == [PLAIN, PACKED, MASKED]
 
 
-def test_one_value_that_is_no_number_is_reason_enough(monkeypatch: pytest.MonkeyPatch) -> None:
-    off_by(float("nan"), 1, monkeypatch)
-    assert "differ by up to nan nats" in str(why_not_shared(toy_llama(), PAIRS))
+def test_a_model_with_other_attention_has_no_packed_rows(monkeypatch: pytest.MonkeyPatch) -> None:
+    runs = off_by(0.0, None, monkeypatch)
+    assert choice_of(tiny_decoder("llama", "eager")) == LayoutChoice(MASKED)
+    assert PACKED not in [layout for layout, _ in runs]
 
 
-def test_the_four_shortest_pairs_are_measured(monkeypatch: pytest.MonkeyPatch) -> None:
-    rows = off_by(0.0, None, monkeypatch)
-    assert why_not_shared(toy_llama(), [of_tokens(60), *PAIRS]) is None
-    (row,) = rows
-    shortest = sorted(pair.tokens for pair in PAIRS)[:4]
-    assert sorted(block.tokens for block in row.blocks) == shortest
+def test_a_layout_that_is_not_allowed_is_not_tried(
+    llama: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    runs = off_by(0.0, None, monkeypatch)
+    choice = choose_layout(llama, SHORT, ROW_TOKENS, [MASKED, PLAIN])
+    assert choice == LayoutChoice(MASKED)
+    assert PACKED not in [layout for layout, _ in runs]
+
+
+def test_a_full_row_is_run_and_its_longest_and_shortest_pairs_are_compared(
+    llama: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    measured = off_by(0.0, None, monkeypatch)
+    pairs = [*toy_encoded(40), LONG]
+    assert choose_layout(llama, pairs, ROW_TOKENS) == LayoutChoice(PACKED)
+    runs = dict(measured)
+    compared = [block.tokens for block in runs[PLAIN].blocks]
+    shortest = sorted(pair.tokens for pair in pairs)[:4]
+    assert compared == [LONG.tokens, *shortest[::-1]]
+    in_row = [block.tokens for block in runs[PACKED].blocks]
+    assert in_row[0] == LONG.tokens
+    assert in_row[-4:] == shortest[::-1]
+    assert ROW_TOKENS - shortest[0] < sum(in_row) <= ROW_TOKENS
+
+
+def test_one_pair_is_enough_to_measure(llama: Any) -> None:
+    assert choose_layout(llama, SHORT[:1], ROW_TOKENS) == LayoutChoice(PACKED)
+    assert choose_layout(llama, [LONG, *SHORT[:1]], 8) == LayoutChoice(PACKED)
 
 
 @pytest.mark.parametrize(
@@ -113,54 +215,35 @@ def test_the_four_shortest_pairs_are_measured(monkeypatch: pytest.MonkeyPatch) -
     ],
 )
 def test_a_model_that_refuses_packed_rows_says_so_in_one_line(
-    error: Exception, reason: str, monkeypatch: pytest.MonkeyPatch
+    error: Exception, reason: str, llama: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def refuses(model: Any, row: Row) -> torch.Tensor:
+    def refuses(model: Any, row: Row, layout: RowLayout) -> torch.Tensor:
+        if layout is PLAIN:
+            return token_logps(model, row, PLAIN)
         raise error
 
     monkeypatch.setattr(module, "token_logps", refuses)
-    assert why_not_shared(toy_llama(), PAIRS) == f"the model refuses packed rows ({reason})"
+    reason = f"the model refuses packed rows ({reason})"
+    assert choice_of(llama) == LayoutChoice(PLAIN, reason)
 
 
-@pytest.mark.parametrize(("tokens", "shares"), [(60, True), (61, False)])
-def test_a_pair_beyond_the_attention_window_is_not_shared(tokens: int, shares: bool) -> None:
-    config = AutoConfig.for_model(
-        "mistral",
-        vocab_size=VOCABULARY,
-        hidden_size=32,
-        intermediate_size=64,
-        num_hidden_layers=1,
-        num_attention_heads=4,
-        num_key_value_heads=2,
-        head_dim=8,
-        sliding_window=60,
+def test_a_model_without_float32_is_not_shared(llama: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuses(model: Any, row: Row, layout: RowLayout) -> torch.Tensor:
+        raise RuntimeError("FlashAttention only supports fp16 and bf16")
+
+    monkeypatch.setattr(module, "token_logps", refuses)
+    reason = (
+        "the model does not run in float32 (RuntimeError: FlashAttention only supports fp16 and "
+        "bf16)"
     )
-    model = AutoModelForCausalLM.from_config(config).eval()
-    reason = why_not_shared(model, [*PAIRS, of_tokens(tokens)])
-    assert (reason is None) is shares
-    assert shares or reason == "a pair of 61 tokens is longer than the attention window of 60"
+    assert choice_of(llama) == LayoutChoice(PLAIN, reason)
 
 
-DYNAMIC = {"rope_type": "dynamic", "rope_theta": 10000.0, "factor": 2.0}
-
-
-@pytest.mark.parametrize(("tokens", "shares"), [(64, True), (65, False)])
-def test_rope_that_looks_at_the_longest_position_is_not_shared(tokens: int, shares: bool) -> None:
-    model = toy_llama(max_position_embeddings=64, rope_parameters=DYNAMIC)
-    reason = why_not_shared(model, [*PAIRS, of_tokens(tokens)])
-    assert (reason is None) is shares
-    assert shares or reason == (
-        "a pair of 65 tokens is beyond the 64 after which dynamic RoPE depends on the longest "
-        "sequence"
-    )
-
-
-@pytest.mark.parametrize("rope_type", ["dynamic", "longrope"])
-def test_rope_by_kind_of_layer_is_looked_at_too(rope_type: str) -> None:
-    config = toy_llama().config
-    config.rope_parameters = {
-        "full_attention": {"rope_type": "default"},
-        "sliding_attention": {"rope_type": rope_type, "original_max_position_embeddings": 8},
-    }
-    assert f"beyond the 8 after which {rope_type} RoPE" in str(module._too_long(config, 9))
-    assert module._too_long(config, 8) is None
+@pytest.mark.parametrize(("nats", "sound"), [(0.09, True), (0.11, False), (float("nan"), False)])
+def test_in_half_precision_only_a_coarse_fault_counts(
+    nats: float, sound: bool, llama: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    off_by(nats, None, monkeypatch)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        fault = fault_in_half_precision(llama, SHORT, PACKED)
+    assert (fault is None) is sound

@@ -14,6 +14,7 @@ import torch
 from dpo_core.encoding.packing import Row
 from dpo_core.encoding.token_table import EncodedPair
 from dpo_core.scoring import row_size as module
+from dpo_core.scoring.row_layout import RowLayout
 from dpo_core.scoring.row_size import device_bytes, fastest_row, fits, measured_row_tokens
 from dpo_core.settings import DEFAULT_ROW_TOKENS
 from tests.support.toys import toy_encoded, toy_llama
@@ -110,8 +111,8 @@ class SimulatedGPU:
     def empty_cache(self) -> None:
         self.emptied.append(self.tokens)
 
-    def row_logps(self, model: Any, row: Row, *, shared: bool) -> SimpleNamespace:
-        assert shared
+    def row_logps(self, model: Any, row: Row, layout: RowLayout) -> SimpleNamespace:
+        assert layout is RowLayout.PACKED
         self.tokens = row.input_ids.shape[1]
         if self.tokens not in self.seconds:
             raise torch.cuda.OutOfMemoryError

@@ -28,6 +28,7 @@ from dpo_core.models.load import autocast, load_model, lora_config
 from dpo_core.preferences import PreferencePair
 from dpo_core.scoring.logprobs import row_logps, score_pairs
 from dpo_core.scoring.precision import scoring_precision
+from dpo_core.scoring.row_layout import RowLayout
 from dpo_core.scoring.scorer import Scorer
 from dpo_core.settings import LoraSettings, ModelSettings, TrainingSettings
 from dpo_core.training.checkpoints import write_manifest
@@ -274,9 +275,9 @@ def test_in_bfloat16_too_an_untouched_policy_ties(
 
 
 @ADAPTERS
-@pytest.mark.parametrize("shared", [True, False])
+@pytest.mark.parametrize("layout", list(RowLayout))
 def test_training_computes_the_log_probs_that_scoring_does(
-    adapter: LoraSettings | None, shared: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    adapter: LoraSettings | None, layout: RowLayout, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Or a policy would be trained from one starting point and scored from another."""
     settings = ModelSettings(
@@ -286,15 +287,15 @@ def test_training_computes_the_log_probs_that_scoring_does(
     trained: list[torch.Tensor] = []
     scored: list[torch.Tensor] = []
 
-    def both(policy: Any, row: Any, shared: bool) -> Any:
+    def both(policy: Any, row: Any, layout: RowLayout) -> Any:
         with torch.no_grad(), scoring_precision(policy, settings, "bfloat16"):
-            scored.append(row_logps(policy, row, shared).chosen)
-        logps = row_logps(policy, row, shared)
+            scored.append(row_logps(policy, row, layout).chosen)
+        logps = row_logps(policy, row, layout)
         trained.append(logps.chosen.detach())
         return logps
 
     monkeypatch.setattr("dpo_core.training.trainer.row_logps", both)
-    data = replace(toy_data(model), shared=shared)
+    data = replace(toy_data(model), layout=layout)
     run(tmp_path, model=model, adapter=adapter, dtype="bfloat16", data=data)
     assert len(trained) >= 4
     for mine, theirs in zip(trained, scored, strict=True):
@@ -491,7 +492,7 @@ def test_a_pair_that_truncation_made_equal_is_scored_as_a_tie_and_never_trained(
 
 def test_models_that_cannot_share_prompts_train_alike(tmp_path: Path) -> None:
     shared = run(tmp_path / "a", adapter=None, max_steps=2)
-    data = replace(toy_data(toy_llama()), shared=False)
+    data = replace(toy_data(toy_llama()), layout=RowLayout.PLAIN)
     plain = run(tmp_path / "b", adapter=None, data=data, max_steps=2)
     assert plain.losses[0] == pytest.approx(shared.losses[0], abs=1e-6)
     # AdamW's first step divides each gradient by its own size, and float noise with it.

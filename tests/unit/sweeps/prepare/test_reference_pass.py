@@ -6,12 +6,14 @@ The pass itself is tested in tests/integration/test_pipeline.py.
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from dpo_core.encoding.token_table import TokenTable
 from dpo_core.scoring import row_size
 from dpo_core.scoring.reference_cache import margins
+from dpo_core.scoring.row_layout import RowLayout
 from dpo_core.scoring.scorer import Scorer
 from dpo_core.settings import ModelSettings
 from dpo_core.storage.store import Store
@@ -19,11 +21,13 @@ from sweeps.config.load import parse_sweep
 from sweeps.config.schema import SweepConfig
 from sweeps.prepare.reference_pass import (
     NOISE_PAIRS,
+    choose_row_layout,
     measured_margin_noise,
     needs_checkpointing,
     reference_columns,
 )
-from sweeps.run_dir.paths import SweepPaths
+from sweeps.run_dir.paths import SPLITS, SweepPaths
+from sweeps.run_dir.prepared import Prepared
 from tests.support.toys import toy_encoded
 
 SWEEP = """
@@ -122,3 +126,26 @@ def test_float32_has_no_noise_and_loads_no_model(paths: SweepPaths, toy_model: P
     config = half(toy_model, "model.dtype=float32")
     scorer = Scorer(ModelSettings(path="never loaded"))
     assert measured_margin_noise(config, paths, PAIRS, PRINTS, scorer, {}, "float32") == 0.0
+
+
+def test_the_layout_is_measured_once(paths: SweepPaths, toy_model: Path) -> None:
+    config, tokens = half(toy_model), dict.fromkeys(SPLITS, PAIRS)
+    scorer = Scorer(config.model)
+    assert choose_row_layout(config, paths, tokens, PRINTS, scorer) is None
+    assert (scorer.layout, scorer.row_tokens) == (RowLayout.PACKED, 96)
+    again = Scorer(ModelSettings(path="never loaded"), layout=RowLayout.PLAIN)
+    assert choose_row_layout(config, paths, tokens, PRINTS, again) is None
+    assert again.layout is RowLayout.PACKED
+
+
+@pytest.mark.parametrize(
+    ("sharing", "layout"),
+    [
+        ({}, RowLayout.PACKED),
+        ({"not_shared": "a window"}, RowLayout.PLAIN),  # as earlier versions wrote it
+        ({"row_layout": "masked"}, RowLayout.MASKED),
+        ({"not_shared": "a window", "row_layout": "plain"}, RowLayout.PLAIN),
+    ],
+)
+def test_what_is_prepared_names_the_layout(sharing: dict[str, Any], layout: RowLayout) -> None:
+    assert Prepared("", "", "", {}, {}, {}, **sharing).layout is layout
