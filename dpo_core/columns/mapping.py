@@ -78,6 +78,8 @@ class Condition:
     def holds(self, value: object) -> bool:
         """Return whether the test holds; texts of numbers and of true and false count as these."""
         if not self.comparison:
+            if isinstance(self.value, int | float) and not isinstance(self.value, bool):
+                return _number(value) == self.value
             return value == self.value or _text(value) == _text(self.value)
         number = _number(value)
         limit = float(str(self.value))
@@ -241,7 +243,7 @@ def _names(value: object) -> list[str]:
 
 def _text(value: object) -> str:
     """Return the value as a CSV file might write it."""
-    return str(int(value) if isinstance(value, float) and value.is_integer() else value).lower()
+    return str(value).lower()
 
 
 def _number(value: object) -> float:

@@ -41,7 +41,7 @@ _HARMLESS = frozenset(
     {"id", "message_id", "turn_identifier", "index", "timestamp", "created_at", "create_time"}
     | {"language", "lang", "model", "author", "source", "metadata", "annotations", "rank"}
     | {"redacted", "toxic", "header", "state", "country", "hashed_ip"}
-    | {"token_count", "tokens", "score", "scores"}
+    | {"num_tokens", "token_count", "tokens", "score", "scores"}
 )
 _PRINTED_BY_PYTHON = re.compile(r"\[\{'(role|content|from|value)': *['\"]")
 # Turns of ShareGPT in which the assistant calls a tool, with the call as a text of JSON.
@@ -114,9 +114,11 @@ def read_template_kwargs(value: object, where: str) -> dict[str, Any]:
 
 def _written_as_json(text: str) -> list[Any] | None:
     """Return the messages that a text spells out as JSON, or None for any other text."""
-    if not text.lstrip().startswith(("[{", "[ {", "[\n")):
+    if not text.lstrip().startswith(("[{", "[ {", "[\n", '{"')):
         return None
     items = _from_json(text)
+    if isinstance(items, Mapping):
+        items = [items]
     if isinstance(items, list) and items and all(map(_is_message, items)):
         return items
     return None
@@ -154,11 +156,7 @@ def _read_message(item: object, where: str) -> Message:
             f"{where}: keys {', '.join(map(str, kept))} give one thing twice; keep one of them"
         )
     if message.get("role") in _CALL_ROLES and "content" in message:
-        calls = _from_json(message.pop("content"))
-        message |= {
-            "role": "assistant",
-            "tool_calls": calls if isinstance(calls, list) else [calls],
-        }
+        message = _calling(message.pop("content"))
     if "role" not in message or not {"content", "tool_calls"} & set(message):
         raise DataError(
             f"{where}: keys {', '.join(map(str, item)) or 'none'}; a message has `role` and "
@@ -179,6 +177,18 @@ def _read_message(item: object, where: str) -> Message:
     if "tool_calls" in message:
         read["tool_calls"] = _tool_calls(message["tool_calls"], where)
     return read
+
+
+def _calling(content: object) -> dict[str, Any]:
+    """Return a message of the assistant that calls the tools in a text of JSON, as ShareGPT has it."""
+    value = _from_json(content)
+    calls = [
+        {"type": "function", "function": call}
+        if isinstance(call, Mapping) and "name" in call
+        else call
+        for call in (value if isinstance(value, list) else [value])
+    ]
+    return {"role": "assistant", "tool_calls": calls}
 
 
 def _role(role: object, where: str) -> str:

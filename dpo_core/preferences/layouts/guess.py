@@ -87,7 +87,7 @@ def guessed_columns(rows: Sequence[Row]) -> dict[str, object] | None:
     texts = [name for name, value in row.items() if isinstance(value, str | list | Mapping)]
     prompt = _first(texts, "prompt")
     chosen, rejected = _first(texts, "chosen"), _first(texts, "rejected")
-    start: dict[str, object] = {"prompt": prompt} if prompt else {}
+    start: dict[str, object] = {"prompt": _with_other_part(prompt, texts)} if prompt else {}
     if rejected and not chosen:
         # The other answer may have a plain name: {question, answer, rejected_answer}.
         chosen = _first([name for name in texts if name not in (prompt, rejected)], "response")
@@ -99,7 +99,9 @@ def guessed_columns(rows: Sequence[Row]) -> dict[str, object] | None:
     )
     if sides and winner and winner not in sides:
         return (
-            start | dict(zip("ab", sides, strict=True)) | {"winner": _guessed_winner(winner, rows)}
+            start
+            | dict(zip("ab", sides, strict=True))
+            | {"winner": _guessed_winner(winner, rows, sides)}
         )
     responses = next((n for n in texts if _matches(n, "responses") and n != prompt), None)
     for numbers in ("scores", "ranks"):
@@ -111,6 +113,13 @@ def guessed_columns(rows: Sequence[Row]) -> dict[str, object] | None:
     if prompt and response and label:
         return start | {"response": response, "label": label}
     return None
+
+
+def _with_other_part(prompt: str, texts: Sequence[str]) -> str | list[str]:
+    """Return a prompt column together with the one that it is usually joined with."""
+    if prompt == "instruction" and "input" in texts:
+        return ["instruction", "input"]
+    return ["context", prompt] if "context" in texts and prompt != "context" else prompt
 
 
 def holds_one_answer_a_prompt(rows: Sequence[Row]) -> bool:
@@ -166,10 +175,23 @@ def _two_sides(names: Sequence[str]) -> tuple[str, str] | None:
     return None
 
 
-def _guessed_winner(column: str, rows: Sequence[Row]) -> dict[str, object]:
-    """Return how a winner is written, with values of the rows; the user must check which is which."""
-    values = sorted({str(row[column]) for row in rows if row.get(column) is not None})[:2]
-    first, second = (*values, "…", "…")[:2]
+def _guessed_winner(column: str, rows: Sequence[Row], sides: tuple[str, str]) -> dict[str, object]:
+    """Return how a winner is written: by what the sides' names differ in, or by values of the rows.
+
+    The user must check which is which.
+    """
+    values = sorted({str(row[column]) for row in rows if row.get(column) is not None})
+    ends = [
+        word
+        for name, other in (sides, sides[::-1])
+        for word in _words_of(name)
+        if word not in _words_of(other)
+    ]
+    if len(ends) == 2 and {value.lower() for value in values} <= set(ends):
+        is_upper = any(value.isupper() for value in values)
+        first, second = (end.upper() if is_upper else end for end in ends)
+    else:
+        first, second = (*values, "…", "…")[:2]
     return {"column": column, "a": first, "b": second}
 
 

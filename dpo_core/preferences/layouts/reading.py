@@ -191,6 +191,9 @@ class MappedReader:
     def _ranking(self, row: Row, where: str) -> Row:
         names = [name for name in self.mapping.fields if name in _LISTS]
         ranking: Row = {name: parsed(self._required(name, row, where)) for name in names}
+        for name in ("scores", "ranks"):
+            if name in ranking:
+                ranking[name] = _numbers(ranking[name])
         if self._reading("responses") == "turns" and isinstance(ranking["responses"], list):
             questions = self._required("prompt", row, where)
             answers = ranking["responses"]
@@ -210,6 +213,20 @@ class MappedReader:
             if has_value(value):
                 others[name] = value
         return others
+
+
+def _numbers(values: object) -> object:
+    """Return a list with the numbers that texts of it spell out, as those of a CSV file do."""
+    if not isinstance(values, list):
+        return values
+    return [_number(value) if isinstance(value, str) else value for value in values]
+
+
+def _number(text: str) -> object:
+    try:
+        return float(text)
+    except ValueError:
+        return text
 
 
 def _value_by_its_name(name: str, row: Row, ignored: frozenset[str], where: str) -> object:
@@ -271,9 +288,9 @@ def _without_repeated_prompt(answers: Row, where: str) -> Row:
 
     The conversation must hold the prompt: it may begin with a system message or with earlier turns.
     """
-    if not isinstance(answers.get("response"), list):
+    turns = read_field(answers["response"], f"{where}: response")
+    if isinstance(turns, str):
         return {}
-    turns = chat_answer(read_field(answers["response"], f"{where}: response"))
     asked = [number for number, message in enumerate(turns) if message["role"] == "user"]
     if not asked:
         return {}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import json
 from pathlib import Path
 from typing import Any
@@ -68,6 +69,25 @@ def test_an_arrow_table_reads_the_same(name: str, tmp_path: Path) -> None:
     rows = [json.loads(line) for line in (FOLDER / f"{name}.jsonl").read_text("utf-8").splitlines()]
     parquet.write_table(pa.Table.from_pylist(rows), tmp_path / "rows.parquet")
     loaded = load(tmp_path / "rows.parquet")
+    assert loaded.columns["source"].layout == name
+    assert len(loaded.pairs) == CANONICAL[name]["pairs"]
+    assert first_pair(loaded) == CANONICAL[name]["first"]
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_csv_file_reads_the_same(name: str, tmp_path: Path) -> None:
+    rows = [json.loads(line) for line in (FOLDER / f"{name}.jsonl").read_text("utf-8").splitlines()]
+    with (tmp_path / "rows.csv").open("w", newline="") as file:
+        writer = csv.DictWriter(file, rows[0])
+        writer.writeheader()
+        for row in rows:
+            writer.writerow(
+                {
+                    column: json.dumps(value) if isinstance(value, list | dict) else value
+                    for column, value in row.items()
+                }
+            )
+    loaded = load(tmp_path / "rows.csv")
     assert loaded.columns["source"].layout == name
     assert len(loaded.pairs) == CANONICAL[name]["pairs"]
     assert first_pair(loaded) == CANONICAL[name]["first"]

@@ -127,3 +127,18 @@ def test_template_settings() -> None:
     assert read_template_kwargs(None, "here") == read_template_kwargs({}, "here") == {}
     with pytest.raises(DataError, match=r"^here: .* must be an object"):
         read_template_kwargs([1], "here")
+
+
+def test_a_turn_that_calls_a_tool_becomes_a_call() -> None:
+    call = {"from": "function_call", "value": '{"name": "look_up", "arguments": {"what": "dose"}}'}
+    [message] = read_field([call], "x")
+    function = {"name": "look_up", "arguments": {"what": "dose"}}
+    assert message == {
+        "role": "assistant",
+        "tool_calls": [{"type": "function", "function": function}],
+    }
+
+
+def test_a_thing_that_is_said_twice_is_refused() -> None:
+    with pytest.raises(DataError, match="keys role, content, text give one thing twice"):
+        read_field([{"role": "user", "content": "a", "text": "b"}], "x")

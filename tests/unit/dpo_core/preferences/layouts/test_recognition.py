@@ -82,6 +82,15 @@ def test_rows_of_our_other_kinds_are_told_their_kind(
             "b: …}}",
         ),
         (
+            {"instruction": "p", "input": "q", "accepted": "a", "rejected": "b"},
+            "{prompt: [instruction, input], chosen: accepted, rejected: rejected}",
+        ),
+        (
+            {"orig_instruction": "p", "response_A": "a", "response_B": "b", "preference": "B"},
+            "{prompt: orig_instruction, a: response_A, b: response_B, winner: {column: preference, "
+            "a: A, b: B}}",
+        ),
+        (
             {"query": "p", "candidates": ["a", "b"], "rewards": [1, 2]},
             "{prompt: query, responses: candidates, scores: rewards}",
         ),
