@@ -16,10 +16,10 @@ from dpo_core.errors import ModelError
 from dpo_core.models.folder_checks import CONFIG_FILE, check_folder, tensor_names, weight_files
 from dpo_core.models.packaged import PREFIX, packaged_model
 from dpo_core.models.tensor_names import LoadedNames
-from dpo_core.settings import LoraSettings, ModelSettings
+from dpo_core.settings import ModelSettings
 
 if TYPE_CHECKING:
-    from peft import LoraConfig, PeftModel
+    from peft import PeftModel
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
     CausalModel: TypeAlias = PreTrainedModel | PeftModel  # the base model, or one under an adapter
@@ -206,21 +206,6 @@ def autocast(settings: ModelSettings, device: str) -> AbstractContextManager[obj
     if settings.dtype == "float32":
         return contextlib.nullcontext()
     return torch.autocast(torch.device(device).type, dtype=getattr(torch, settings.dtype))
-
-
-def lora_config(settings: LoraSettings, rank: int | None) -> LoraConfig:
-    """Build PEFT's config. A searched rank keeps alpha/rank, so it does not move the step size."""
-    from peft import LoraConfig
-
-    r = rank or settings.rank
-    return LoraConfig(
-        r=r,
-        lora_alpha=settings.alpha * r / settings.rank,
-        target_modules=settings.targets,
-        lora_dropout=settings.dropout,
-        bias="none",
-        task_type="CAUSAL_LM",
-    )
 
 
 def weights_fingerprint(settings: ModelSettings) -> str:

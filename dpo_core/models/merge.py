@@ -13,7 +13,7 @@ import tempfile
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from peft import PeftConfig, PeftModel
@@ -27,6 +27,9 @@ from dpo_core.models.dropout import is_dropout
 from dpo_core.models.load import load_model, model_folder
 from dpo_core.models.weight_files import ADAPTER_FILE, WeightFiles, write_weights
 from dpo_core.settings import ModelSettings
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
 
 _ADAPTER = "default"  # PEFT's name of an adapter that has none of its own
 _PREFIX = "base_model.model."  # of PEFT's names of tensors
@@ -197,11 +200,26 @@ def _write_merged_by_peft(
     settings: ModelSettings, adapter: Path, target: Path, dtype: torch.dtype | None
 ) -> None:
     """Let PEFT merge in float32, which takes the memory of the model in float32."""
-    model = load_model(settings).float()
-    merged = PeftModel.from_pretrained(model, adapter).merge_and_unload()
+    adapted = PeftModel.from_pretrained(load_model(settings).float(), adapter)
+    _untie_adapted_embeddings(adapted.get_base_model())
+    merged = adapted.merge_and_unload()
     with tempfile.TemporaryDirectory(dir=target.parent) as scratch:
         merged.save_pretrained(scratch)
         write_converted(Path(scratch), model_folder(settings), target, dtype)
+
+
+def _untie_adapted_embeddings(model: PreTrainedModel) -> None:
+    """Give the head weights of its own where it is tied to embeddings that an adapter changes.
+
+    The head was trained with the untouched weights; merging would change both.
+    """
+    embeddings, head = model.get_input_embeddings(), model.get_output_embeddings()
+    if head is None or not isinstance(embeddings, BaseTunerLayer):
+        return
+    if head.weight is embeddings.get_base_layer().weight:
+        head.weight = nn.Parameter(head.weight.detach().clone())
+        for config in (model.config, model.config.get_text_config()):
+            config.tie_word_embeddings = False
 
 
 def _write(

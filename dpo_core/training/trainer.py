@@ -38,7 +38,8 @@ from dpo_core.encoding.token_table import EncodedPair, TokenTable, encoding_repo
 from dpo_core.errors import SettingsError, TrialFailed
 from dpo_core.evaluation.outcomes import Outcomes, build_outcomes
 from dpo_core.hyperparams import DPOHyperparams
-from dpo_core.models.load import autocast, lora_config
+from dpo_core.models.load import autocast
+from dpo_core.models.lora_targets import lora_config
 from dpo_core.ops.fused_lora import fuse_lora
 from dpo_core.scoring.logprobs import PairLogps, row_logps, score_rows, stack
 from dpo_core.scoring.precision import scoring_precision
@@ -139,7 +140,7 @@ class SharedPromptDPOTrainer(DPOTrainer):  # type: ignore[misc]
                 train_dataset=Dataset.from_dict({"step": list(range(steps))}),
                 processing_class=tokenizer,
                 data_collator=lambda rows: {"step": rows[0]["step"]},
-                peft_config=lora_config(adapter, point.lora_rank) if adapter else None,
+                peft_config=lora_config(adapter, point.lora_rank, model) if adapter else None,
             )
         fuse_lora(self.model)
         self.remove_callback(PrinterCallback)

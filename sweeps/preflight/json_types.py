@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from typing import NotRequired, TypedDict
 
 from dpo_core.preferences import Message
-from sweeps.run_dir.json_types import ColumnUseJson, FindingJson
+from sweeps.run_dir.json_types import ColumnUseJson, CoverageJson, FindingJson
 
 
 class ConfirmationPlan(TypedDict):
@@ -88,6 +88,8 @@ class Plan(TypedDict):
     tokens: TokensPlan
     scoring: ScoringPlan
     parameters: Mapping[str, int]
+    adapter_coverage: CoverageJson | None
+    """How much of the model the adapter changes; None without one."""
     memory_bytes_per_worker: int
     sensitivity: Mapping[str, SensitivityPlan]
     resources_per_trial: ResourcesPlan

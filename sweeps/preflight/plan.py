@@ -21,13 +21,15 @@ from sweeps.preflight.sensitivity import sensitivity, sensitivity_lines
 from sweeps.prepare.audit_report import finding_json, finding_lines, skipped_rows
 from sweeps.prepare.column_use import column_lines
 from sweeps.prepare.data import full_splits, reading_report
-from sweeps.prepare.memory_estimate import count_parameters, memory_bytes
+from sweeps.prepare.memory_estimate import memory_bytes, model_size
 from sweeps.prepare.reading_findings import reading_findings
 from sweeps.prepare.score_precision import (
     choose_score_dtype,
     scoring_shares,
     sweep_tokens,
 )
+from sweeps.run_dir.adapter_coverage import coverage_findings, coverage_in_words
+from sweeps.run_dir.json_types import CoverageJson
 from sweeps.run_dir.paths import SPLITS
 from sweeps.selection.statistics import Groups
 from sweeps.selection.trial_counts import new_seeds_in_words, trials_in_words
@@ -46,7 +48,9 @@ def make_plan(config: SweepConfig) -> Plan:
 def _plan(config: SweepConfig, run: DryRun) -> Plan:
     data, tokens = run.data, run.tokens
     reading = reading_report(data, run.splits)
-    findings = [*run.findings, *reading_findings(reading)]
+    size = model_size(config.model)
+    coverage = size.coverage_json
+    findings = [*run.findings, *reading_findings(reading), *coverage_findings(coverage)]
     reports = {split: encoding_report(tokens[split]) for split in SPLITS}
     train = reports["train"]
     counts = sweep_tokens(config, {split: reports[split].as_dict() for split in SPLITS})
@@ -54,7 +58,6 @@ def _plan(config: SweepConfig, run: DryRun) -> Plan:
     evaluations = config.training.evaluation_steps(steps)
     trials = config.planned_trials
     again = config.selection.confirm.trials(trials)
-    parameters = count_parameters(config.model)
     rows = pack(tokens["train"], config.training.row_tokens or DEFAULT_ROW_TOKENS)
     longest = max(int(tokens["train"].tokens[list(row)].sum()) for row in rows)
     return {
@@ -92,8 +95,12 @@ def _plan(config: SweepConfig, run: DryRun) -> Plan:
             "dtype": choose_score_dtype(config, counts),
             "share_by_dtype": scoring_shares(config, counts),
         },
-        "parameters": parameters,
-        "memory_bytes_per_worker": memory_bytes(config, parameters, longest),
+        "parameters": {
+            name: getattr(size, name)
+            for name in ("total", "trained", "layers", "hidden", "vocabulary")
+        },
+        "adapter_coverage": coverage,
+        "memory_bytes_per_worker": memory_bytes(config, size, longest),
         "sensitivity": {
             split: sensitivity(Groups.of([pair.group for pair in getattr(run.splits, split)]))
             for split in ("select", "final")
@@ -119,6 +126,7 @@ def plan_lines(plan: Plan) -> list[str]:
         f"tokens: {tokens['reference_once']:,} once for the reference, then "
         f"{tokens['trained_per_trial']:,} trained and {tokens['evaluated_per_trial']:,} scored a trial",
         f"parameters: {parameters['total']:,}, of which {parameters['trained']:,} are trained",
+        *_adapter_line(plan["adapter_coverage"]),
         f"memory: about {plan['memory_bytes_per_worker'] / GIB:.1f} GiB a worker; a trial has "
         f"{need['workers']} workers, {need['cpus']:g} CPUs, {need['gpus']:g} GPUs",
         f"β of a per-token loss (mean, simpo) is the point's beta times "
@@ -159,6 +167,10 @@ def plan_lines(plan: Plan) -> list[str]:
         if finding["severity"] != INFO:
             lines += finding_lines(finding)
     return lines
+
+
+def _adapter_line(coverage: CoverageJson | None) -> list[str]:
+    return [f"the adapter changes {coverage_in_words(coverage)}"] if coverage else []
 
 
 def _scoring_line(scoring: ScoringPlan) -> str:

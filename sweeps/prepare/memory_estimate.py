@@ -5,54 +5,90 @@ Tested in tests/unit/sweeps/preflight/test_plan.py.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
 from dpo_core.settings import FLOAT32, ModelSettings
 from sweeps.config.schema import SweepConfig
+from sweeps.run_dir.json_types import CoverageJson
+
+if TYPE_CHECKING:
+    from dpo_core.models.lora_coverage import Coverage
 
 
-def count_parameters(model: ModelSettings) -> dict[str, int]:
-    """Return total and trained parameters, layers, hidden and vocabulary size, from config.json."""
+@dataclass(frozen=True)
+class ModelSize:
+    """Counts of a model's weights, and its shape, from config.json."""
+
+    total: int
+    layers: int
+    hidden: int
+    vocabulary: int
+    coverage: Coverage | None
+    """What the adapter changes; None without an adapter."""
+
+    @property
+    def trained(self) -> int:
+        """Return how many weights a trial trains."""
+        return self.total if self.coverage is None else self.coverage.trained
+
+    @property
+    def folded(self) -> int:
+        """Return how many weights get the adapter's product added at each pass."""
+        return 0 if self.coverage is None else self.coverage.folded
+
+    @property
+    def coverage_json(self) -> CoverageJson | None:
+        """Return the adapter's coverage as JSON content."""
+        own = self.coverage
+        if own is None:
+            return None
+        return {
+            "body": own.body,
+            "adapted": own.adapted,
+            "trained": own.trained,
+            "folded": own.folded,
+            "left_out": dict(own.left_out),
+        }
+
+
+def model_size(model: ModelSettings) -> ModelSize:
+    """Count the weights of a model and of its adapter, without loading any.
+
+    Raises ModelError when the model is not there or the adapter cannot be trained.
+    """
     import torch
     from transformers import AutoConfig, AutoModelForCausalLM
 
-    from dpo_core.models.load import local_path, lora_config, readable_errors
+    from dpo_core.models.load import local_path, readable_errors
+    from dpo_core.models.lora_coverage import adapt_and_count
 
-    with readable_errors(model.path):
+    with readable_errors(model.path), torch.device("meta"):
         shape = AutoConfig.from_pretrained(
             local_path(model.path),
             revision=model.revision,
             trust_remote_code=model.trust_remote_code,
         )
+        net = AutoModelForCausalLM.from_config(shape, trust_remote_code=model.trust_remote_code)
     text = shape.get_text_config()
+    total = sum(p.numel() for p in net.parameters())
     with torch.device("meta"):
-        net = AutoModelForCausalLM.from_config(shape)
-        total = sum(p.numel() for p in net.parameters())
-        trained = total
-        if model.adapter is not None:
-            from peft import get_peft_model
-
-            adapted = get_peft_model(net, lora_config(model.adapter, None))
-            trained = sum(p.numel() for p in adapted.parameters() if p.requires_grad)
-    return {
-        "total": total,
-        "trained": trained,
-        "layers": text.num_hidden_layers,
-        "hidden": text.hidden_size,
-        "vocabulary": text.vocab_size,
-    }
+        coverage = adapt_and_count(net, model.adapter) if model.adapter else None
+    return ModelSize(total, text.num_hidden_layers, text.hidden_size, text.vocab_size, coverage)
 
 
-def memory_bytes(config: SweepConfig, parameters: dict[str, int], row_tokens: int) -> int:
+def memory_bytes(config: SweepConfig, size: ModelSize, row_tokens: int) -> int:
     """Estimate the memory of a training step or of scoring, whichever is larger, in bytes.
 
     It counts the weights, the gradients and two AdamW moments of what is trained, the activations of
-    one row (about 34 values per token, layer and hidden unit, arXiv:2205.05198), and twice the logits
-    of a piece of its answers. Scoring has no activations to keep, but where it is in float32 and the
-    weights are not, it has copies of the embeddings, of the head and of one layer. There is no
-    reference model in memory.
+    one row (about 34 values per token, layer and hidden unit, arXiv:2205.05198), the sums of weights
+    and adapter where PEFT adds them up, as for experts, and twice the logits of a piece of its answers.
+    Scoring has no activations to keep, but where it is in float32 and the weights are not, it has
+    copies of the embeddings, of the head and of one layer. There is no reference model in memory.
 
     Args:
         config: the sweep: its dtype, adapter and gradient checkpointing.
-        parameters: as `count_parameters` returns them.
+        size: the model's.
         row_tokens: the length of a row.
 
     Returns:
@@ -61,21 +97,24 @@ def memory_bytes(config: SweepConfig, parameters: dict[str, int], row_tokens: in
     from dpo_core.ops.fused_head import PIECE_VALUES
 
     width = 4 if config.model.adapter is None or config.model.dtype == FLOAT32 else 2
-    weights = parameters["total"] * width
-    training = parameters["trained"] * 3 * 4
-    layers = 2 if config.training.gradient_checkpointing else parameters["layers"]
-    activations = 34 * row_tokens * parameters["hidden"] * layers * width // 2
-    logits = 2 * min(row_tokens * parameters["vocabulary"], PIECE_VALUES) * 4
-    copies = _float32_copies(parameters) if width < 4 and _may_score_in_float32(config) else 0
-    return int(weights + training + logits + max(activations, copies))
+    weights = size.total * width
+    training = size.trained * 3 * 4
+    layers = 2 if config.training.gradient_checkpointing else size.layers
+    activations = 34 * row_tokens * size.hidden * layers * width // 2
+    # Each layer keeps its sums of weights and products for the backward pass, which has the gradient
+    # of one layer's sums.
+    folded = size.folded * width * (layers + 1) // max(1, size.layers)
+    logits = 2 * min(row_tokens * size.vocabulary, PIECE_VALUES) * 4
+    copies = _float32_copies(size) if width < 4 and _may_score_in_float32(config) else 0
+    return int(weights + training + logits + max(activations + folded, copies))
 
 
 def _may_score_in_float32(config: SweepConfig) -> bool:
     return config.selection.score_dtype != "model"
 
 
-def _float32_copies(parameters: dict[str, int]) -> int:
+def _float32_copies(size: ModelSize) -> int:
     """Return the bytes of embeddings, head and one layer in float32."""
-    embeddings = parameters["vocabulary"] * parameters["hidden"]
-    layer = max(0, parameters["total"] - embeddings) // max(1, parameters["layers"])
+    embeddings = size.vocabulary * size.hidden
+    layer = max(0, size.total - embeddings) // max(1, size.layers)
     return 4 * (2 * embeddings + layer)

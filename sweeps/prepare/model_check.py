@@ -19,7 +19,7 @@ from dpo_core.hyperparams import DPOHyperparams
 from dpo_core.settings import FLOAT32
 from search_spaces import Choice
 from sweeps.config.schema import SweepConfig
-from sweeps.prepare.memory_estimate import count_parameters
+from sweeps.prepare.memory_estimate import model_size
 from sweeps.run_dir.json_types import ModelCheckJson
 
 if TYPE_CHECKING:
@@ -123,9 +123,9 @@ def refuse_too_large(config: SweepConfig, device: str) -> None:
     """Raise ModelError where weights, gradients and optimizer alone are more than the device has."""
     from dpo_core.scoring.row_size import device_bytes
 
-    parameters = count_parameters(config.model)
+    size = model_size(config.model)
     width = 4 if config.model.adapter is None or config.model.dtype == FLOAT32 else 2
-    needed = parameters["total"] * width + parameters["trained"] * 3 * 4
+    needed = size.total * width + size.trained * 3 * 4
     available = device_bytes(device)
     if needed > available:
         raise ModelError(

@@ -32,6 +32,7 @@ from sweeps.config.schema import SweepConfig
 from sweeps.prepare.audit_report import build_audit
 from sweeps.prepare.data import TokenTables, encode_splits, text_use
 from sweeps.prepare.golden import GoldenAnswers, generate_on_workers
+from sweeps.prepare.memory_estimate import model_size
 from sweeps.prepare.model_check import ModelCheck
 from sweeps.prepare.reference_pass import (
     choose_row_layout,
@@ -43,6 +44,7 @@ from sweeps.prepare.reference_pass import (
 from sweeps.prepare.score_precision import choose_score_dtype, scoring_shares, sweep_tokens
 from sweeps.ray_runtime.remote_call import RemoteCall
 from sweeps.run_dir import json_files
+from sweeps.run_dir.adapter_coverage import coverage_findings
 from sweeps.run_dir.config_file import read_config, write_config
 from sweeps.run_dir.json_types import ReadingReport
 from sweeps.run_dir.paths import SPLITS, SweepPaths, SweepRef
@@ -150,6 +152,8 @@ def _prepare_on_worker(sweep: SweepRef, reading: ReadingReport) -> dict[str, Any
     noise = measured_margin_noise(
         config, paths, tokens["select"], hashes, scorer, passes["select"][1], score_dtype
     )
+    coverage = model_size(config.model).coverage_json
+    findings += coverage_findings(coverage)
     findings += reference_pass_findings(config, splits, tokens, passes["train"][1])
     audit_content = build_audit(splits, tokens, findings, reading)
     json_files.AUDIT.write(paths.store, paths.audit, audit_content)
@@ -171,6 +175,7 @@ def _prepare_on_worker(sweep: SweepRef, reading: ReadingReport) -> dict[str, Any
         model_noise=noise,
         scoring_shares=scoring_shares(config, counts),
         files=files,
+        adapter_coverage=coverage,
         reference_sha256={
             s: reference_cache.entry_sha256(paths.reference_cache, key)
             for s, (key, _, _) in passes.items()

@@ -14,7 +14,7 @@ from dpo_core.scoring.reference_cache import Columns, margins, root_mean_square
 from dpo_core.scoring.row_layout import RowLayout
 from dpo_core.settings import DEFAULT_ROW_TOKENS, FLOAT32
 from sweeps.config.schema import SweepConfig
-from sweeps.prepare.memory_estimate import count_parameters, memory_bytes
+from sweeps.prepare.memory_estimate import memory_bytes, model_size
 from sweeps.run_dir import json_files
 from sweeps.run_dir.paths import SPLITS, SweepPaths
 
@@ -140,7 +140,7 @@ def needs_checkpointing(config: SweepConfig, tokens: TokenTables, device: str) -
         return config.training.gradient_checkpointing
     row = config.training.row_tokens or DEFAULT_ROW_TOKENS
     longest = max(row, int(tokens["train"].tokens.max()))
-    needed = memory_bytes(config, count_parameters(config.model), longest)
+    needed = memory_bytes(config, model_size(config.model), longest)
     share = config.resources.gpus_per_worker if device == "cuda" else 1 / config.search.concurrent
     return not fits(needed, device_bytes(device) * min(1.0, share))
 
@@ -199,7 +199,7 @@ def _row_tokens(config: SweepConfig, tokens: TokenTables, scorer: Scorer) -> int
 
     if scorer.device != "cuda" or not scorer.layout.shares_prompts:
         return DEFAULT_ROW_TOKENS
-    reserved = 3 * 4 * count_parameters(config.model)["trained"]
+    reserved = 3 * 4 * model_size(config.model).trained
     return measured_row_tokens(
         scorer.model,
         tokens["train"],

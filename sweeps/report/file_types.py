@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import NotRequired, TypedDict
 
-from sweeps.run_dir.json_types import Content, FindingJson, HistogramJson, Point
+from sweeps.run_dir.json_types import Content, CoverageJson, FindingJson, HistogramJson, Point
 
 Labels = Mapping[str, Mapping[str, str | None]]
 """`source` and `category` of each pair, by the pair's id."""
@@ -29,6 +29,7 @@ class PreparedJson(TypedDict, total=False):
     margin_noise: float
     model_noise: float
     scoring_shares: Mapping[str, float]
+    adapter_coverage: CoverageJson | None
 
 
 class AuditJson(TypedDict, total=False):

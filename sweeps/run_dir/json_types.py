@@ -444,6 +444,16 @@ class FindingJson(TypedDict):
     places: Sequence[str]
 
 
+class CoverageJson(TypedDict):
+    """Counts of weights; the body is what lies between embeddings and head."""
+
+    body: int
+    adapted: int
+    trained: int
+    folded: int
+    left_out: Mapping[str, int]
+
+
 class HistogramJson(TypedDict):
     """Counts between evenly spaced edges; one edge more than counts."""
 

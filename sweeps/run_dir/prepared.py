@@ -19,7 +19,7 @@ from dpo_core.settings import DEFAULT_ROW_TOKENS, FLOAT32, TrainingSettings
 from dpo_core.storage.file_digests import file_sha256
 from sweeps.run_dir import json_files
 from sweeps.run_dir.json_files import DamagedFile
-from sweeps.run_dir.json_types import FindingJson, ModelCheckJson
+from sweeps.run_dir.json_types import CoverageJson, FindingJson, ModelCheckJson
 from sweeps.run_dir.paths import SPLITS, SweepPaths
 
 T = TypeVar("T")
@@ -56,6 +56,8 @@ class Prepared:
     """Share of the sweep's compute that scoring held-out pairs takes, by dtype."""
     files: Mapping[str, str] = field(default_factory=dict)
     """SHA-256 of the files of splits and tokens, by name; empty in sweeps of earlier versions."""
+    adapter_coverage: CoverageJson | None = None
+    """How much of the model an adapter changes; None without one and in sweeps of earlier versions."""
     reference_sha256: Mapping[str, str] = field(default_factory=dict)
     """SHA-256 of the reference's numbers, by split."""
     model_check: ModelCheckJson | None = None

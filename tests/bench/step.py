@@ -211,7 +211,7 @@ class _StepBench:
         from transformers import PrinterCallback, TrainerCallback
         from trl import DPOTrainer
 
-        from dpo_core.models.load import lora_config
+        from dpo_core.models.lora_targets import lora_config
 
         class Precomputed(DPOTrainer):  # type: ignore[misc]
             """TRL's trainer with its own precomputed reference, which the data set brings along."""
@@ -224,13 +224,14 @@ class _StepBench:
                 pass_on()
 
         adapter = self.settings.adapter
+        model = self._load_plainly()
         with tempfile.TemporaryDirectory() as workdir:
             trainer = Precomputed(
-                model=self._load_plainly(),
+                model=model,
                 args=self._trl_config(workdir),
                 train_dataset=Dataset.from_list(self._trl_rows()),
                 processing_class=self.tokenizer,
-                peft_config=lora_config(adapter, None) if adapter else None,
+                peft_config=lora_config(adapter, None, model) if adapter else None,
             )
             trainer.remove_callback(PrinterCallback)
             trainer.add_callback(StepEnd())

@@ -74,13 +74,23 @@ _SIZES = {
 }
 
 
+def model_without_weights(family: str, **changes: Any) -> Any:
+    """Build a model of two layers on the meta device; `changes` go to its config."""
+    with torch.device("meta"):
+        return AutoModelForCausalLM.from_config(_config(family, 400, **changes))
+
+
 def save_expert_model(family: str, folder: Path) -> Path:
     """Save a model of two layers and its tokenizer."""
     tokenizer = toy_tokenizer()
-    sizes = {**_SIZES, "vocab_size": len(tokenizer), **FAMILIES[family]}
     with torch.random.fork_rng():
         torch.manual_seed(0)
-        model = AutoModelForCausalLM.from_config(AutoConfig.for_model(family, **sizes))
+        model = AutoModelForCausalLM.from_config(_config(family, len(tokenizer)))
     model.save_pretrained(folder)
     tokenizer.save_pretrained(folder)
     return folder
+
+
+def _config(family: str, vocabulary: int, **changes: Any) -> Any:
+    sizes = {**_SIZES, "vocab_size": vocabulary, **FAMILIES.get(family, {}), **changes}
+    return AutoConfig.for_model(family, **sizes)

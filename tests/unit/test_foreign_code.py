@@ -12,7 +12,7 @@ from dpo_core.models.load import load_model, load_tokenizer
 from dpo_core.settings import ModelSettings
 from sweeps.config.load import parse_sweep
 from sweeps.config.schema import SweepConfig
-from sweeps.prepare.memory_estimate import count_parameters
+from sweeps.prepare.memory_estimate import model_size
 from sweeps.run_dir.paths import SweepPaths
 from sweeps.sweep import run_sweep
 
@@ -47,7 +47,7 @@ def model(tmp_path: Path, canary: Path, monkeypatch: pytest.MonkeyPatch) -> Path
     return folder
 
 
-@pytest.mark.parametrize("load", [load_model, load_tokenizer, count_parameters])
+@pytest.mark.parametrize("load", [load_model, load_tokenizer, model_size])
 def test_code_of_a_model_does_not_run(load, model: Path, canary: Path) -> None:
     with pytest.raises(ModelError, match="cannot be loaded"):
         load(ModelSettings(path=str(model)))

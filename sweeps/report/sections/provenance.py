@@ -9,6 +9,7 @@ from sweeps.report import formatting
 from sweeps.report.blocks import Block, Column, Facts, Row, Section, Source, Table, number, table
 from sweeps.report.file_types import NodeJson
 from sweeps.report.report_data import ReportData
+from sweeps.run_dir.adapter_coverage import coverage_in_words
 from sweeps.run_dir.json_types import OpeningJson
 from sweeps.run_dir.prepared import precision_in_words
 
@@ -51,6 +52,7 @@ def cost(data: ReportData) -> str:
 
 def _facts(data: ReportData) -> Facts:
     config, prepared = data.config, data.prepared
+    coverage = prepared.get("adapter_coverage")
     precision = precision_in_words(
         prepared.get("score_dtype", ""), prepared.get("model_noise", 0.0)
     )
@@ -63,6 +65,11 @@ def _facts(data: ReportData) -> Facts:
             ("workers per trial", str(config.resources.workers)),
             ("cost of the ended trials", cost(data)),
             *((("held-out scores", precision),) if precision else ()),
+            *(
+                (("weights that the adapter changes", coverage_in_words(coverage)),)
+                if coverage
+                else ()
+            ),
             *_export(data),
             *((title, prepared[key]) for key, title in _HASHES.items() if prepared.get(key)),
         )

@@ -20,7 +20,6 @@ from dpo_core.models.load import (
     load_model,
     load_tokenizer,
     local_path,
-    lora_config,
     weights_fingerprint,
 )
 from dpo_core.settings import LoraSettings, ModelSettings
@@ -260,12 +259,3 @@ def test_fingerprint_is_of_content_and_not_of_place_or_company(
     (folder / "README.md").write_text("a toy")
     moved = folder.rename(tmp_path / "moved")
     assert weights_fingerprint(ModelSettings(path=str(moved))) == before
-
-
-def test_a_searched_rank_keeps_alpha_over_rank() -> None:
-    settings = LoraSettings(rank=16, alpha=32, targets=["q_proj"])
-    own, searched = lora_config(settings, None), lora_config(settings, 4)
-    assert (own.r, own.lora_alpha) == (16, 32)
-    assert (searched.r, searched.lora_alpha) == (4, 8)
-    assert searched.target_modules == {"q_proj"}
-    assert searched.lora_dropout == 0.0

@@ -14,7 +14,8 @@ from torch import Tensor
 from transformers import AutoModelForCausalLM, GPT2Config, GPT2LMHeadModel
 
 from dpo_core.models import load, merge, weight_files
-from dpo_core.models.load import load_model, lora_config
+from dpo_core.models.load import load_model
+from dpo_core.models.lora_targets import lora_config
 from dpo_core.models.merge import write_converted, write_merged
 from dpo_core.settings import LoraSettings, ModelSettings
 from tests.support.toys import VOCABULARY, toy_llama
@@ -35,8 +36,8 @@ def save_adapter(
     settings: ModelSettings, folder: Path, config: peft.LoraConfig | None = None, size: float = 0.05
 ) -> Path:
     """Save an adapter whose matrices are both random."""
-    config = config or lora_config(settings.adapter, None)
-    model = peft.get_peft_model(load_model(settings), config)
+    base = load_model(settings)
+    model = peft.get_peft_model(base, config or lora_config(settings.adapter, None, base))
     generator = torch.manual_seed(1)
     with torch.no_grad():
         for weight in (p for p in model.parameters() if p.requires_grad):

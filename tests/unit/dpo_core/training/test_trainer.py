@@ -24,7 +24,8 @@ from dpo_core.encoding.token_table import EncodedPair
 from dpo_core.errors import TrialFailed
 from dpo_core.evaluation.outcomes import Count
 from dpo_core.hyperparams import DPOHyperparams
-from dpo_core.models.load import autocast, load_model, lora_config
+from dpo_core.models.load import autocast, load_model
+from dpo_core.models.lora_targets import lora_config
 from dpo_core.preferences import PreferencePair
 from dpo_core.scoring.logprobs import row_logps, score_pairs
 from dpo_core.scoring.precision import scoring_precision
@@ -173,7 +174,7 @@ def trl_trainer(
         ),
         train_dataset=Dataset.from_list(rows),
         processing_class=toy_tokenizer(),
-        peft_config=lora_config(adapter, None) if adapter else None,
+        peft_config=lora_config(adapter, None, base) if adapter else None,
     )
 
 

@@ -11,7 +11,8 @@ import torch
 from transformers import AutoModelForCausalLM
 
 from dpo_core.evaluation.outcomes import write_outcomes
-from dpo_core.models.load import load_model, load_trained, lora_config
+from dpo_core.models.load import load_model, load_trained
+from dpo_core.models.lora_targets import lora_config
 from dpo_core.storage.store import Store
 from dpo_core.training.checkpoints import write_manifest
 from sweeps.config.load import parse_sweep
@@ -63,7 +64,7 @@ def prepared(tmp_path: Path, base: Path):
         if config.model.adapter is not None:
             from peft import get_peft_model
 
-            model = get_peft_model(model, lora_config(config.model.adapter, None))
+            model = get_peft_model(model, lora_config(config.model.adapter, None, model))
         with torch.no_grad():
             for weight in (p for p in model.parameters() if p.requires_grad):
                 weight += change * torch.randn(weight.shape, generator=torch.manual_seed(0))

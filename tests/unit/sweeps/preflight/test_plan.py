@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import json
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from dpo_core.errors import DataError, ModelError, SettingsError
+from dpo_core.models.lora_coverage import Coverage
 from sweeps.cli import app as cli
 from sweeps.config.load import parse_sweep
 from sweeps.config.schema import SweepConfig
 from sweeps.preflight.plan import make_plan, plan_lines
 from sweeps.preflight.sensitivity import sensitivity, sensitivity_lines
-from sweeps.prepare.memory_estimate import count_parameters, memory_bytes
+from sweeps.prepare.memory_estimate import ModelSize, memory_bytes, model_size
 from tests.support.groups import alone
 from tests.support.toys import save_toy_model, toy_tokenizer
 
@@ -81,7 +83,7 @@ def test_the_dtype_of_scoring_is_shown_where_there_is_a_choice(config) -> None:
     assert list(shares) == ["bfloat16", "float32"]
     assert 0 < shares["bfloat16"] < 0.2 < shares["float32"] < 1
     percent = [f"{100 * share:.0f} % of the compute in {dtype}" for dtype, share in shares.items()]
-    assert plan_lines(plan)[8] == (
+    assert plan_lines(plan)[9] == (
         f"scoring held-out pairs takes {percent[0]}, {percent[1]}; they are scored in bfloat16 "
         "(selection.score_dtype)"
     )
@@ -163,45 +165,78 @@ LAYER = 2 * 64 * 64 + 2 * 64 * 32 + 3 * 64 * 128 + 2 * 64  # q and o, k and v, m
 
 def test_parameters(config) -> None:
     vocabulary = len(toy_tokenizer())
-    counted = count_parameters(config().model)
-    assert counted == {
-        "total": 2 * LAYER + 64 + 64 * vocabulary,  # a last norm; the head is the embedding
-        # rank 4 on q, k, v, o and the three of the mlp: 4 · (in + out)
-        "trained": 2 * 4 * (128 + 96 + 96 + 128 + 192 + 192 + 192),
-        "layers": 2,
-        "hidden": 64,
-        "vocabulary": vocabulary,
+    size = model_size(config().model)
+    assert size.total == 2 * LAYER + 64 + 64 * vocabulary  # a last norm; the head is the embedding
+    # rank 4 on q, k, v, o and the three of the mlp: 4 · (in + out)
+    assert size.trained == 2 * 4 * (128 + 96 + 96 + 128 + 192 + 192 + 192)
+    assert (size.layers, size.hidden, size.vocabulary) == (2, 64, vocabulary)
+    norms = {"input_layernorm.weight": 128, "post_attention_layernorm.weight": 128}
+    assert size.coverage_json == {
+        "body": 2 * LAYER + 64,
+        "adapted": 2 * LAYER - 4 * 64,
+        "trained": size.trained,
+        "folded": 0,
+        "left_out": {**norms, "model.norm.weight": 64},
     }
-    full = count_parameters(config("model.adapter=null").model)
-    assert full["trained"] == full["total"] == counted["total"]
+    full = model_size(config("model.adapter=null").model)
+    assert full.trained == full.total == size.total
+    assert full.coverage_json is None
+
+
+def test_what_the_adapter_changes_is_said_and_less_than_half_is_a_warning(config) -> None:
+    lines = plan_lines(make_plan(config()))
+    [line] = [line for line in lines if line.startswith("the adapter changes")]
+    assert line == (
+        "the adapter changes 99.6 % of the body (all between embeddings and head); left out: "
+        "others 0.4 %"
+    )
+    few = make_plan(config("model.adapter.targets=[q_proj, v_proj]"))
+    lines = plan_lines(few)
+    [line] = [line for line in lines if line.startswith("the adapter changes")]
+    assert line.startswith(
+        "the adapter changes 17 % of the body (all between embeddings and head); "
+    )
+    assert "left out: mlp.gate_proj.weight 22 %, " in line
+    assert any(
+        line.startswith("warning: 16.6 % of the model's body is all that the adapter changes")
+        for line in lines
+    )
 
 
 def test_memory(config) -> None:
-    parameters = {"total": 1000, "trained": 100, "layers": 2, "hidden": 8, "vocabulary": 50}
+    size = ModelSize(1000, 2, 8, 50, Coverage(800, 700, 100, 0))
     # weights 1000 · 4, gradient and two moments 100 · 12, activations 34 · 16 · 8 · 2 layers ·
     # 4 bytes / 2, logits 2 · 16 · 50 · 4
     by_hand = 4000 + 1200 + 17408 + 6400
-    assert memory_bytes(config(), parameters, 16) == by_hand
-    half = memory_bytes(config("model.dtype=bfloat16"), parameters, 16)
+    assert memory_bytes(config(), size, 16) == by_hand
+    half = memory_bytes(config("model.dtype=bfloat16"), size, 16)
     assert half == 2000 + 1200 + 8704 + 6400
     # Scoring a bfloat16 model in float32 copies embeddings and head, 2 · 50 · 8, and one layer, 600 / 2,
     # to 4 bytes each, which is more than what a short row activates, 34 · 4 · 8 · 2.
-    scored = memory_bytes(config("model.dtype=bfloat16"), parameters, 4)
+    scored = memory_bytes(config("model.dtype=bfloat16"), size, 4)
     assert scored == 2000 + 1200 + 4400 + 1600
     as_trained = config("model.dtype=bfloat16", "selection.score_dtype=model")
-    assert memory_bytes(as_trained, parameters, 4) == 2000 + 1200 + 2176 + 1600
+    assert memory_bytes(as_trained, size, 4) == 2000 + 1200 + 2176 + 1600
     # Trained weights stay in float32, whatever the dtype.
     full = config("model.dtype=bfloat16", "model.adapter=null")
-    assert memory_bytes(full, parameters, 16) == by_hand
-    deep = {**parameters, "layers": 12}
+    assert memory_bytes(full, size, 16) == by_hand
+    deep = replace(size, layers=12)
     thrifty = config("training.gradient_checkpointing=true")
     assert memory_bytes(thrifty, deep, 16) == by_hand
+
+
+def test_memory_of_experts_counts_the_sums_of_weights_and_adapter(config) -> None:
+    size = ModelSize(1000, 2, 8, 50, Coverage(800, 700, 100, 0))
+    experts = replace(size, coverage=Coverage(800, 700, 100, folded=600))
+    # All sums are kept for the backward pass, and one layer's have their gradient.
+    more = memory_bytes(config(), experts, 16) - memory_bytes(config(), size, 16)
+    assert more == 4 * (600 + 300)
 
 
 def test_memory_of_the_longest_row(config) -> None:
     plan = make_plan(config())
     # Four pairs of 13 tokens fit into a row of 64, five do not.
-    assert plan["memory_bytes_per_worker"] == memory_bytes(config(), plan["parameters"], 52)
+    assert plan["memory_bytes_per_worker"] == memory_bytes(config(), model_size(config().model), 52)
 
 
 def test_for_a_reader(config) -> None:
@@ -214,7 +249,7 @@ def test_for_a_reader(config) -> None:
     )
     assert lines[1].startswith(f"pairs: {pairs['train']} train, {pairs['select']} select, ")
     assert "tokens: 780 once for the reference, then 1,040 trained" in lines[2]
-    assert "a trial has 2 workers, 3 CPUs, 0 GPUs" in lines[4]
+    assert "a trial has 2 workers, 3 CPUs, 0 GPUs" in lines[5]
     again = "3 more trials, which train the best 3 points again with a new seed each"
     assert any(again in line for line in lines)
     assert not any("data.max_tokens" in line for line in lines)

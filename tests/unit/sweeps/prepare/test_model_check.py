@@ -133,7 +133,6 @@ TARGETS = "model.adapter={targets: [nowhere_proj]}"
             "two generated tokens failed .*mend generation_config.json",
         ),
         (generation(max_new_tokens=-3), [], "cannot be loaded .*`max_new_tokens` must be greater"),
-        (lambda folder: None, [TARGETS], "nowhere_proj.* give model.adapter.targets that"),
     ],
 )
 def test_what_a_model_cannot_do_is_one_line_with_the_way_out(
@@ -144,6 +143,13 @@ def test_what_a_model_cannot_do_is_one_line_with_the_way_out(
         check(folder, *overrides)
     assert str(error.value).startswith(f"model.path: {folder}")
     assert "\n" not in str(error.value)
+
+
+def test_targets_that_no_model_has_are_refused_with_those_that_it_has(folder: Path) -> None:
+    with pytest.raises(
+        ModelError, match=r"'nowhere_proj' .* all-linear stands for mlp.down_proj, "
+    ):
+        check(folder, TARGETS)
 
 
 def test_a_model_larger_than_its_device_is_refused_before_it_is_loaded(

@@ -47,6 +47,16 @@ def test_the_precision_of_scores_is_shown_where_the_models_is_another(
     assert facts_of(replace(ended, prepared=prepared))["held-out scores"] == shown
 
 
+def test_what_the_adapter_changes_is_shown(ended: ReportData) -> None:
+    name = "weights that the adapter changes"
+    assert name not in facts_of(ended)
+    left_out = {"experts.down_proj": 600}
+    coverage = {"body": 1000, "adapted": 400, "trained": 9, "folded": 0, "left_out": left_out}
+    data = replace(ended, prepared={**ended.prepared, "adapter_coverage": coverage})
+    assert facts_of(data)[name].startswith("40 % of the body (")
+    assert facts_of(data)[name].endswith("left out: experts.down_proj 60 %")
+
+
 def test_several_versions_of_a_package_are_all_named(ended: ReportData) -> None:
     first, second, *rest = ended.ended_trials
     upgraded = [replace(first, versions={"torch": "2.9.0"}), second, *rest]
