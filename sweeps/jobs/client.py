@@ -1,15 +1,15 @@
 """A client of Ray's Jobs API: submits sweeps as jobs, lists, follows and stops them.
 
-It also handles jobs of `ray job submit`; but only those of `dpo-sweeps submit` carry the id of their
-sweep, by which they are found. Tested in tests/integration/test_jobs.py, with a real cluster.
+It also handles jobs of `ray job submit`, whose sweep is known where their command has `--id`.
+Tested in tests/integration/test_jobs.py, with a real cluster.
 """
 
 from __future__ import annotations
 
 import contextlib
+import itertools
 import json
 import os
-import shlex
 import time
 import uuid
 from collections.abc import AsyncIterator, Iterator, Mapping
@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from dpo_core.errors import UserError
-from sweeps.jobs.submission import Attempt, Submission, job_name
+from sweeps.jobs.submission import Attempt, Submission, entrypoint, job_name
 
 if TYPE_CHECKING:
     from ray.job_submission import JobDetails
@@ -59,7 +59,7 @@ class Job:
             status=details.status.value,
             exit_code=details.driver_exit_code,
             message=(details.message or "").partition("\n")[0],
-            attempt=Attempt.from_metadata(details.metadata),
+            attempt=Attempt.of_job(details.metadata, details.entrypoint),
             started_s=seconds[0],
             ended_s=seconds[1],
             runtime_env=details.runtime_env or {},
@@ -144,8 +144,7 @@ class Jobs:
         attempts = self.of_sweep(submission.sweep_id)
         if attempts and not attempts[-1].can_be_resumed:
             return _same(attempts[-1], submission), False
-        number = len(attempts) + 1
-        name = job_name(submission.sweep_id, number)
+        number, name = self._free_name(submission.sweep_id)
         try:
             with submission.upload.staged() as folder, self._readable_errors():
                 self.client.submit_job(
@@ -163,6 +162,14 @@ class Jobs:
                 raise
             return _same(self.find(name), submission), False  # another client submitted it first
         return self.find(name), True
+
+    def _free_name(self, sweep_id: str) -> tuple[int, str]:
+        """Return number and id of the next attempt, which no other job has."""
+        taken = {job.job_id for job in self.all()}
+        numbers = itertools.count(
+            max((j.attempt.number for j in self.of_sweep(sweep_id) if j.attempt), default=0) + 1
+        )
+        return next((n, name) for n in numbers if (name := job_name(sweep_id, n)) not in taken)
 
     def logs(self, job: Job) -> str:
         """Return the log of a job so far."""
@@ -193,14 +200,16 @@ class Jobs:
     def selection(self, name: str) -> SelectionJson:
         """Return selection.json of a sweep, read by a job: this machine may not reach its storage."""
         job = self.find(name)
-        if job.attempt is None:
+        if job.attempt is None or job.attempt.folder is None:
             raise JobsError(f"{name}: was not submitted by dpo-sweeps; give the sweep's folder")
         reader = f"best-{name}-{uuid.uuid4().hex[:8]}"
         with self._readable_errors():
             self.client.submit_job(
-                entrypoint=shlex.join(
-                    ["python", "-m", "sweeps", "best", job.attempt.folder, "--json"]
-                ),
+                # What it cannot read is told by its log; a failed job would only be in the way.
+                entrypoint=entrypoint(["best", job.attempt.folder, "--json"]).replace(
+                    "exec ", "", 1
+                )
+                + " || true",
                 submission_id=reader,
                 # Ray deletes an uploaded folder some minutes after its job has ended.
                 runtime_env={k: v for k, v in job.runtime_env.items() if k != "working_dir"},
@@ -254,7 +263,7 @@ def _no_other_address() -> Iterator[None]:
 
 
 def _same(job: Job, submission: Submission) -> Job:
-    if job.attempt is not None and job.attempt.digest != submission.digest:
+    if job.attempt and job.attempt.digest not in (None, submission.digest):
         raise JobsError(
             f"{submission.sweep_id}: is {job.status.lower()} with another config; give another --id"
         )

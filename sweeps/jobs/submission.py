@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -29,6 +30,21 @@ _SWEEP, _ATTEMPT, _DIGEST, _FOLDER = (
     f"dpo_sweeps_{name}" for name in ("id", "attempt", "config_sha256", "folder")
 )
 
+
+_PLAIN_COMMAND = re.compile(
+    r"(?:-m sweeps|dpo-sweeps)\s+run\s(?:.*\s)?--id[\s=]['\"]?(?P<id>[\w.-]+)"
+)
+# Ray starts a job with whatever `python` stands on the node's PATH, which need not be the one that runs
+# Ray there. That one is the shell's parent, and the libraries it has loaded tell where it is installed.
+_FIND_PYTHON = (
+    "env=$(sed -n 's|^.* \\(/.*\\)/lib/python[0-9.]*/site-packages/ray/_raylet.*|\\1|p' "
+    "/proc/$PPID/maps 2>/dev/null | head -n 1); "
+    'python="${env:+$env/bin/}python"; '
+    '"$python" -c "import sweeps.cli" 2>/dev/null || { '
+    'echo "error: $(command -v "$python" || echo "$python") runs Ray on this node and lacks '
+    'dpo-sweeps; install it there: $python -m pip install dpo-sweeps, or submit from a checkout" >&2; '
+    "exit 2; }; "
+)
 
 RuntimeEnv = dict[str, Any]
 """Ray's runtime environment: `env_vars` maps names to texts; the other keys are Ray's."""
@@ -64,17 +80,29 @@ class Attempt:
 
     sweep_id: str
     number: int
-    digest: str
-    folder: str
+    """From 1; 0 for a job of `ray job submit`."""
+    digest: str | None
+    """Of the config; None where the job does not tell."""
+    folder: str | None
+    """The run directory, on the cluster; None where the job does not tell."""
 
     @classmethod
-    def from_metadata(cls, metadata: Mapping[str, str] | None) -> Attempt | None:
-        """Read a job's metadata; None for a job that `dpo-sweeps submit` did not submit."""
+    def of_job(cls, metadata: Mapping[str, str] | None, entrypoint: str) -> Attempt | None:
+        """Read what a job runs from its metadata, or from the command of `ray job submit`.
+
+        Args:
+            metadata: what `Submission.metadata` returned, or anything else.
+            entrypoint: the job's command.
+
+        Returns:
+            The attempt, or None where neither names a sweep.
+        """
         fields = metadata or {}
         try:
             return cls(fields[_SWEEP], int(fields[_ATTEMPT]), fields[_DIGEST], fields[_FOLDER])
         except (KeyError, ValueError):
-            return None
+            match = _PLAIN_COMMAND.search(entrypoint)
+            return cls(match["id"], 0, None, None) if match else None
 
 
 def make_submission(
@@ -121,9 +149,9 @@ def make_submission(
     _check_storage(config.storage)
     file = _inside(sweep, working_dir)
     if nightly:
-        command = ["python", "-m", "sweeps", "nightly", file, "--date", night]
+        command = ["nightly", file, "--date", night]
     else:
-        command = ["python", "-m", "sweeps", "run", file, "--id", sweep_id, "--resume"]
+        command = ["run", file, "--id", sweep_id, "--resume"]
     for override in overrides:
         command += ["--set", override]
     runtime_env = runtime_env or {}
@@ -131,12 +159,17 @@ def make_submission(
     check_environment(env_vars)
     return Submission(
         sweep_id=sweep_id,
-        entrypoint=shlex.join(command),
+        entrypoint=entrypoint(command),
         upload=choose_files(working_dir, config, file, include, exclude),
         runtime_env={**runtime_env, "env_vars": {**STOP_ENV, **env_vars}},
         digest=_digest(config),
         folder=f"{config.storage.rstrip('/')}/{sweep_id}",
     )
+
+
+def entrypoint(command: Sequence[str]) -> str:
+    """Return a shell's line that runs a command of `dpo-sweeps` by the Python that runs Ray there."""
+    return f'{_FIND_PYTHON}exec "$python" -m sweeps {shlex.join(command)}'
 
 
 def job_name(sweep_id: str, attempt: int) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Callable
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 import pytest
 
@@ -14,6 +14,7 @@ from dpo_core.storage.store import Store
 from sweeps.cli import app as cli
 from sweeps.jobs.client import Job, Jobs, JobsError
 from sweeps.jobs.submission import Submission
+from sweeps.jobs.upload import Upload
 from sweeps.run_dir import ledger
 from tests.support.cluster import get
 from tests.support.driving import run, wait_for, write_sweep
@@ -125,10 +126,12 @@ def test_a_job_of_ray_itself_is_shown_and_its_exit_code_told(ray_cluster: str, c
 
 @pytest.mark.ray
 def test_who_comes_second_gets_the_job_of_who_came_first(
-    ray_cluster: str, monkeypatch: pytest.MonkeyPatch
+    ray_cluster: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     jobs = Jobs(ray_cluster)
-    submission = Submission("twice", "exit 1", {}, "digest", "/storage/twice")
+    (tmp_path / "sweep.yaml").touch()
+    upload = Upload(tmp_path, (PurePosixPath("sweep.yaml"),))
+    submission = Submission("twice", "exit 1", upload, {}, "digest", "/storage/twice")
     first, is_new = jobs.submit(submission)
     assert is_new
     with monkeypatch.context() as late:

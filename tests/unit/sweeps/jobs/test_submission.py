@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import shlex
+import subprocess
+import sys
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -10,7 +13,15 @@ import pytest
 
 from dpo_core.errors import SettingsError
 from sweeps.config.load import load_sweep
-from sweeps.jobs.submission import Attempt, Submission, job_name, make_submission, read_runtime_env
+from sweeps.jobs.submission import (
+    Attempt,
+    Submission,
+    entrypoint,
+    job_name,
+    make_submission,
+    read_runtime_env,
+)
+from tests.support.repository import ROOT
 
 SWEEP = """\
 name: hh
@@ -38,12 +49,17 @@ def submission(sweep: Path, *overrides: str, **options) -> Submission:
     )
 
 
+def command_of(job: Submission) -> list[str]:
+    """What follows the search for the Python that runs Ray."""
+    return shlex.split(job.entrypoint.rpartition('exec "$python" ')[2])
+
+
 def test_the_entry_point_names_the_folder_in_advance_and_goes_on_in_it(sweep: Path) -> None:
     job = submission(sweep, "search.trials=3")
     assert job.sweep_id == "hh-20260301"
     assert job.folder == "s3://bucket/runs/hh-20260301"
-    assert shlex.split(job.entrypoint) == [
-        *("python", "-m", "sweeps", "run", "with space/sweep.yaml"),
+    assert command_of(job) == [
+        *("-m", "sweeps", "run", "with space/sweep.yaml"),
         *("--id", "hh-20260301", "--resume", "--set", "search.trials=3"),
     ]
     assert submission(sweep, sweep_id="mine").sweep_id == "mine"
@@ -52,8 +68,8 @@ def test_the_entry_point_names_the_folder_in_advance_and_goes_on_in_it(sweep: Pa
 def test_a_night_is_named_by_its_evening(sweep: Path) -> None:
     job = submission(sweep, "nightly.time_zone=Asia/Tokyo", nightly=True)  # the morning after there
     assert job.sweep_id == "hh-2026-03-01"
-    assert shlex.split(job.entrypoint)[3:] == [
-        *("nightly", "with space/sweep.yaml", "--date", "2026-03-01"),
+    assert command_of(job) == [
+        *("-m", "sweeps", "nightly", "with space/sweep.yaml", "--date", "2026-03-01"),
         *("--set", "nightly.time_zone=Asia/Tokyo"),
     ]
 
@@ -119,10 +135,65 @@ def test_variables_are_text_for_ray(tmp_path: Path) -> None:
 
 def test_metadata_comes_back_as_it_went(sweep: Path) -> None:
     job = submission(sweep)
-    attempt = Attempt.from_metadata(job.metadata(2))
+    attempt = Attempt.of_job(job.metadata(2), job.entrypoint)
     assert attempt == Attempt("hh-20260301", 2, job.digest, job.folder)
-    assert Attempt.from_metadata(None) is None
-    assert Attempt.from_metadata({"job_submission_id": "raysubmit_x"}) is None
+
+
+@pytest.mark.parametrize(
+    ("command", "sweep_id"),
+    [
+        ("python -m sweeps run sweep.yaml --id mine --resume", "mine"),
+        ("dpo-sweeps run --id=mine sweep.yaml", "mine"),
+        ("cd x && python3 -m sweeps run 'a b.yaml' --id 'mine' --set seed=1", "mine"),
+        ("python -m sweeps run sweep.yaml", None),
+        ("python -m sweeps plan sweep.yaml", None),
+        ("python train.py --id mine", None),
+    ],
+)
+def test_a_job_of_ray_itself_names_its_sweep(command: str, sweep_id: str | None) -> None:
+    attempt = Attempt.of_job({"job_submission_id": "raysubmit_x"}, command)
+    assert attempt == (sweep_id and Attempt(sweep_id, 0, None, None))
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="reads /proc of Linux")
+def test_the_job_runs_the_python_that_runs_ray(tmp_path: Path) -> None:
+    """Whatever `python` is on the PATH: the parent of the job's shell has loaded Ray."""
+    (tmp_path / "python").write_text("#!/bin/sh\necho the wrong python; exit 1\n")
+    (tmp_path / "python").chmod(0o755)
+    command = entrypoint(["--help"])
+    parent = (
+        "import subprocess, sys, ray._raylet\n"
+        "done = subprocess.run(sys.argv[1], shell=True, capture_output=True, text=True)\n"
+        "print(done.returncode, done.stdout, done.stderr)\n"
+    )
+    environment = {**os.environ, "PATH": f"{tmp_path}:/usr/bin:/bin", "PYTHONPATH": str(ROOT)}
+    done = subprocess.run(
+        [sys.executable, "-c", parent, command],
+        capture_output=True,
+        text=True,
+        check=True,
+        env=environment,
+        cwd=ROOT,
+    )
+    assert done.stdout.startswith("0 "), done.stdout
+    assert "Usage: python -m sweeps" in done.stdout
+
+
+def test_a_python_that_lacks_the_product_is_named(tmp_path: Path) -> None:
+    (tmp_path / "python").write_text("#!/bin/sh\nexit 1\n")
+    (tmp_path / "python").chmod(0o755)
+    environment = {"PATH": f"{tmp_path}:/usr/bin:/bin"}
+    done = subprocess.run(
+        ["bash", "-c", f"/bin/sh -c {shlex.quote(entrypoint(['run', 'sweep.yaml']))}; exit $?"],
+        capture_output=True,
+        text=True,
+        env=environment,
+        cwd=tmp_path,
+    )
+    assert done.returncode == 2
+    assert done.stderr.startswith(
+        f"error: {tmp_path}/python runs Ray on this node and lacks dpo-sweeps"
+    )
 
 
 def test_an_other_config_has_an_other_digest(sweep: Path) -> None:
