@@ -118,15 +118,15 @@ def _sketch_prompts(
     def questions() -> Iterator[str]:
         seen: set[str] = set()
         for table in tables:
-            for pair in table.take(table.groups.first):
-                if pair.group in seen:
+            for group, prompt in table.take(table.groups.first).prompts():
+                if group in seen:
                     continue
-                seen.add(pair.group)
-                names.append(pair.group)
-                question = normalized_question(pair.prompt)
+                seen.add(group)
+                names.append(group)
+                question = normalized_question(prompt)
                 split = kept.get(question_id(question)) if kept else None
                 if split is not None:
-                    bound[pair.group] = split
+                    bound[group] = split
                 yield question
 
     return names, Sketches.of(questions(), min_similarity), bound

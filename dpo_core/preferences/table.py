@@ -102,6 +102,13 @@ class PairTable(Sequence[PreferencePair]):
         """Return the stored values of a column, one a pair; prompt and answers are JSON texts."""
         return list(self.table[name].take(self.order).to_pylist())
 
+    def prompts(self) -> Iterator[tuple[str, Turns | str]]:
+        """Yield the group and the prompt of each pair, without reading its answers."""
+        columns = PairTable(self.table.select(["group", "prompt"]), self.order)
+        for batch in columns._batches():
+            prompts = map(_side, batch.column("prompt").to_pylist())
+            yield from zip(batch.column("group").to_pylist(), prompts, strict=True)
+
     @property
     def unanswered_count(self) -> int:
         """Return the number of golden answers that have no rejected side yet."""

@@ -72,3 +72,8 @@ def test_pairs_get_other_groups(tmp_path: Path) -> None:
     assert [pair.id for pair in renamed] == [pair.id for pair in table]
     assert list(PairTable.write(renamed, tmp_path / "pairs.arrow")) == list(renamed)
     assert [pair.group for pair in table] == [pairs[i].group for i in (4, 0, 1)]
+
+
+def test_prompts_alone() -> None:
+    table = PairTable.of(toy_pairs(9)).take(np.array([7, 2, 2]))
+    assert list(table.prompts()) == [(pair.group, pair.prompt) for pair in table]
