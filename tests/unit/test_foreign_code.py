@@ -6,6 +6,8 @@ import json
 from pathlib import Path
 
 import pytest
+import torch
+from safetensors.torch import save_file
 
 from dpo_core.errors import DataError, ModelError
 from dpo_core.models.load import load_model, load_tokenizer
@@ -44,6 +46,7 @@ def model(tmp_path: Path, canary: Path, monkeypatch: pytest.MonkeyPatch) -> Path
     (folder / "strange.py").write_text(CODE.format(canary=str(canary)))
     config = {"model_type": "strange", "auto_map": {"AutoConfig": "strange.Strange"}}
     (folder / "config.json").write_text(json.dumps(config))
+    save_file({"weight": torch.zeros(1)}, folder / "model.safetensors")
     return folder
 
 
@@ -56,7 +59,7 @@ def test_code_of_a_model_does_not_run(load, model: Path, canary: Path) -> None:
 
 def test_where_the_config_says_so_it_does(model: Path, canary: Path) -> None:
     """Or the tests above would pass whatever they do."""
-    with pytest.raises(ModelError):  # the config loads, and there are no weights
+    with pytest.raises(ModelError):  # the config loads, and no model has it
         load_model(ModelSettings(path=str(model), trust_remote_code=True))
     assert canary.exists()
 
