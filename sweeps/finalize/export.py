@@ -6,6 +6,7 @@ says otherwise, so that `best/` needs no other files. `sweeps.run_dir.exported` 
 
 from __future__ import annotations
 
+import json
 import shutil
 import tempfile
 from dataclasses import dataclass
@@ -13,6 +14,7 @@ from pathlib import Path
 
 from dpo_core.errors import UserError
 from dpo_core.evaluation.outcomes import Outcomes, read_outcomes_if_whole, write_outcomes
+from dpo_core.models.base_name import base_name
 from dpo_core.settings import FLOAT32, ModelSettings
 from sweeps.finalize.score_policy import score_policy
 from sweeps.finalize.stored_margins import LARGEST_LOSS, SelectMargins, share_lost
@@ -33,7 +35,21 @@ from sweeps.run_dir.training_pairs import TRAINING_PAIRS, TrainingPairs
 from sweeps.selection.verdict import BETTER
 
 AUTO = "auto"
-_STATE = ("optimizer.safetensors", "scheduler.json", "trainer_state.json", "manifest.json")
+_PROCESSOR_FILES = (
+    "processor_config.json",
+    "preprocessor_config.json",
+    "video_preprocessor_config.json",
+    "feature_extractor_config.json",
+    "audio_tokenizer_config.json",
+    "chat_template.json",  # where processors of older versions have their template
+)
+_STATE = (
+    "optimizer.safetensors",
+    "scheduler.json",
+    "trainer_state.json",
+    "manifest.json",
+    "README.md",
+)
 
 
 def export_and_score(
@@ -178,7 +194,7 @@ class _Export:
 
     def write(self) -> ExportedJson:
         """Write weights, adapter, tokenizer and manifest; return the manifest."""
-        from dpo_core.models.load import load_tokenizer
+        from dpo_core.models.load import load_tokenizer, model_folder
 
         margins, rejected = self._write_weights()
         self.folder.mkdir(exist_ok=True)
@@ -186,7 +202,9 @@ class _Export:
             shutil.copytree(
                 self.source, self.folder / ADAPTER, ignore=shutil.ignore_patterns(*_STATE)
             )
+            _name_base(self.folder / ADAPTER, self.settings)
         load_tokenizer(self.settings).save_pretrained(self.folder)
+        copy_processor(model_folder(self.settings), self.folder)
         training_pairs = TrainingPairs.of_sweep(self.paths).encode()
         (self.folder / TRAINING_PAIRS).write_bytes(training_pairs)
         trial, step = self.checkpoint
@@ -197,6 +215,7 @@ class _Export:
             "margins": margins,
             "rejected": rejected,
             "weights_sha256": Prepared.read(self.paths).weights_sha256,
+            "base_model": base_name(self.settings.path),
             "files": ExportedModel.digests_of(self.folder),
         }
         (self.folder / MANIFEST).write_bytes(json_files.EXPORTED.encode(manifest))
@@ -248,6 +267,26 @@ class _Export:
             "stored": float(stored.mean()),
             "lost": share_lost(margins.chosen, stored),
         }
+
+
+def _name_base(adapter: Path, settings: ModelSettings) -> None:
+    """Name the base model in an adapter's config so that it means the same on another machine."""
+    file = adapter / "adapter_config.json"
+    config = json.loads(file.read_text())
+    named = {"base_model_name_or_path": base_name(settings.path), "revision": settings.revision}
+    file.write_text(json.dumps({**config, **named}, indent=2, sort_keys=True))
+
+
+def copy_processor(base: Path, target: Path) -> None:
+    """Copy what turns images, video and sound into inputs, where the base model has such files.
+
+    Args:
+        base: The folder of the base model.
+        target: The folder of the exported model, with the tokenizer's files, which stay as they are.
+    """
+    for name in _PROCESSOR_FILES:
+        if (base / name).is_file() and not (target / name).exists():
+            shutil.copyfile(base / name, target / name)
 
 
 def write_whole(settings: ModelSettings, source: Path, target: Path, dtype: str | None) -> None:

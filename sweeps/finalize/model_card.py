@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 
+from dpo_core.models.base_name import base_name
 from sweeps.run_dir.exported import ADAPTER, ExportedJson, ExportedModel
 from sweeps.run_dir.json_types import ScoresJson, SelectionJson
 from sweeps.run_dir.paths import SweepPaths
@@ -29,7 +30,9 @@ def model_card(selection: SelectionJson, manifest: ExportedJson | None = None) -
     Raises:
         ValueError: The selection has no winner.
     """
-    winner, base = selection["winner"], selection["base_model"]
+    winner = selection["winner"]
+    named = manifest.get("base_model") if manifest else None
+    base = named or base_name(selection["base_model"])
     if winner is None:
         raise ValueError("a selection without a winner has no model card")
     reference = selection["reference"]

@@ -38,6 +38,8 @@ class ExportedJson(TypedDict):
     """The same for the base model's dtype, where it loses too much."""
     weights_sha256: NotRequired[str]
     """Of the base model."""
+    base_model: NotRequired[str]
+    """The base model's hub id, or a name without folders of this machine."""
     files: NotRequired[Mapping[str, str]]
     """SHA-256 of each file by its name within the folder."""
 

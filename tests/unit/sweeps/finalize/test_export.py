@@ -17,6 +17,7 @@ from dpo_core.storage.store import Store
 from sweeps.config.load import parse_sweep
 from sweeps.finalize.export import (
     copy_best,
+    copy_processor,
     export_and_score,
     export_note,
     exported,
@@ -174,6 +175,29 @@ def test_what_is_exported_is_what_was_trained(prepared, tmp_path: Path, adapter:
         config.model.model_copy(update={"path": str(tmp_path / "runs/toy-1/best")})
     )
     assert tokenizer.chat_template == load_tokenizer(config.model).chat_template
+
+
+def test_an_export_names_no_folder_of_the_machine(prepared, tmp_path: Path) -> None:
+    paths = prepared("{rank: 4}", str(tmp_path / "runs"))
+    export_and_score(paths.ref, "t0000", 4, "auto")
+    best = tmp_path / "runs/toy-1/best"
+    folder = Path(parse_sweep(paths.store.read(paths.config).decode(), source="c").model.path)
+    config = json.loads((best / ADAPTER / "adapter_config.json").read_text())
+    assert config["base_model_name_or_path"] == folder.name
+    texts = {name: (best / name).read_bytes() for name in files_of(best)}
+    assert [name for name, text in texts.items() if str(folder).encode() in text] == []
+
+
+def test_files_of_a_processor_are_exported_and_those_of_the_tokenizer_stay(tmp_path: Path) -> None:
+    base, best = tmp_path / "base", tmp_path / "best"
+    for folder in (base, best):
+        folder.mkdir()
+    (base / "preprocessor_config.json").write_text('{"size": 224}')
+    (base / "chat_template.json").write_text("of the base")
+    (best / "chat_template.json").write_text("of the tokenizer")
+    copy_processor(base, best)
+    assert files_of(best) == ["chat_template.json", "preprocessor_config.json"]
+    assert (best / "chat_template.json").read_text() == "of the tokenizer"
 
 
 # What is stored of the winner's margins
