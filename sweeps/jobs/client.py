@@ -12,7 +12,7 @@ import json
 import os
 import time
 import uuid
-from collections.abc import AsyncIterator, Iterator, Mapping
+from collections.abc import AsyncIterator, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -100,12 +100,7 @@ class Jobs:
 
     def of_sweep(self, sweep_id: str) -> list[Job]:
         """Return the attempts at a sweep, in order."""
-        attempts = [
-            (j.attempt.number, j)
-            for j in self.all()
-            if j.attempt and j.attempt.sweep_id == sweep_id
-        ]
-        return [job for _, job in sorted(attempts, key=lambda pair: pair[0])]
+        return _attempts(self.all(), sweep_id)
 
     def find(self, name: str) -> Job:
         """Return the last attempt at the sweep of that id, or the job of that id."""
@@ -141,10 +136,11 @@ class Jobs:
         Raises:
             JobsError: the sweep has a job with another config, or the cluster refuses.
         """
-        attempts = self.of_sweep(submission.sweep_id)
+        jobs = self.all()
+        attempts = _attempts(jobs, submission.sweep_id)
         if attempts and not attempts[-1].can_be_resumed:
             return _same(attempts[-1], submission), False
-        number, name = self._free_name(submission.sweep_id)
+        number, name = _free_name(jobs, submission.sweep_id)
         try:
             with submission.upload.staged() as folder, self._readable_errors():
                 self.client.submit_job(
@@ -162,14 +158,6 @@ class Jobs:
                 raise
             return _same(self.find(name), submission), False  # another client submitted it first
         return self.find(name), True
-
-    def _free_name(self, sweep_id: str) -> tuple[int, str]:
-        """Return number and id of the next attempt, which no other job has."""
-        taken = {job.job_id for job in self.all()}
-        numbers = itertools.count(
-            max((j.attempt.number for j in self.of_sweep(sweep_id) if j.attempt), default=0) + 1
-        )
-        return next((n, name) for n in numbers if (name := job_name(sweep_id, n)) not in taken)
 
     def logs(self, job: Job) -> str:
         """Return the log of a job so far."""
@@ -260,6 +248,23 @@ def _no_other_address() -> Iterator[None]:
         yield
     finally:
         os.environ.update({name: value for name, value in values.items() if value is not None})
+
+
+def _attempts(jobs: Iterable[Job], sweep_id: str) -> list[Job]:
+    numbered = [
+        (job.attempt.number, job)
+        for job in jobs
+        if job.attempt and job.attempt.sweep_id == sweep_id
+    ]
+    return [job for _, job in sorted(numbered, key=lambda pair: pair[0])]
+
+
+def _free_name(jobs: Sequence[Job], sweep_id: str) -> tuple[int, str]:
+    """Return number and id of the next attempt: no other job that was listed has the id."""
+    earlier = [job.attempt.number for job in _attempts(jobs, sweep_id) if job.attempt]
+    taken = {job.job_id for job in jobs}
+    numbers = itertools.count(max(earlier, default=0) + 1)
+    return next((n, name) for n in numbers if (name := job_name(sweep_id, n)) not in taken)
 
 
 def _same(job: Job, submission: Submission) -> Job:
