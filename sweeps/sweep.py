@@ -235,8 +235,9 @@ def _log_prepared(config: SweepConfig, prepared: Prepared) -> None:
         quiet = ("bad_rows", *config.data.quiet_findings)  # bad rows are said while reading
         if finding["severity"] != INFO and finding["code"] not in quiet:
             log.info("\n".join(finding_lines(finding)))
-    if prepared.golden_dropped:
-        log.info(skipped_rows(prepared.golden_dropped))
+    for left_out in (prepared.golden_dropped, prepared.rows_refused):
+        if left_out:
+            log.info(skipped_rows(left_out))
     for split, report in prepared.reports.items():
         done = "computed" if prepared.reference_computed[split] else "found"
         cut = f", {report['prompts_cut']} prompts and {report['answers_cut']} pairs' answers cut"

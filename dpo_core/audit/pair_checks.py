@@ -24,6 +24,7 @@ from dpo_core.audit.findings import (
 )
 from dpo_core.audit.formatted_text import AS_CHAT, TextUse, formatted_texts
 from dpo_core.audit.same_content import repeats_and_contradictions
+from dpo_core.audit.template_checks import template_findings
 from dpo_core.encoding.token_table import EncodedPair, TokenTable
 from dpo_core.preferences.pairs import PreferencePair, location, normalized_question
 from dpo_core.preferences.table import PairTable
@@ -61,6 +62,7 @@ def audit(splits: Splits, tokens: Tokens, max_tokens: int, use: TextUse = AS_CHA
         *_near_duplicates(tables),
         *_indistinct(encoded, locations),
         *formatted_texts(tables.values(), use),
+        *template_findings(encoded, locations),
         *_special_words(encoded, locations),
         *_small_splits(tables),
     ]
@@ -85,11 +87,22 @@ def _cut(encoded: TokenTable, max_tokens: int, locations: Locations) -> Iterator
         "cut",
         severity,
         share,
-        f"of pairs are longer than data.max_tokens ({max_tokens}) and are cut",
+        f"of pairs are longer than data.max_tokens ({max_tokens}) and are cut "
+        f"({_kinds_of_cuts(encoded)})",
         _larger_max_tokens(encoded, max_tokens),
         examples(encoded.cut, locations),
         is_share=True,
     )
+
+
+def _kinds_of_cuts(encoded: TokenTable) -> str:
+    kinds = {
+        "oldest turns of": "cut_turns",
+        "the start of the last turn of": "cut_question",
+        "the ends of answers of": "cut_answers",
+    }
+    counts = {words: int((encoded.column(name) > 0).sum()) for words, name in kinds.items()}
+    return ", ".join(f"{words} {count:,}" for words, count in counts.items() if count)
 
 
 def _larger_max_tokens(encoded: TokenTable, max_tokens: int) -> str:

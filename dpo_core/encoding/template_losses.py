@@ -55,13 +55,17 @@ def template_losses(conversation: Conversation, texts: RenderedTexts) -> tuple[L
         *_definitions(conversation.tools),
         *(part for message in conversation.prompt for part in _parts(message)),
     ]
-    losses = [
-        Loss(MOVED if _is_in_all(texts.with_answers, part.text) else DROPPED, *_shown(part))
-        for part in _missing(parts, prompt)
-    ]
+    losses = []
+    for part, times in _missing(parts, prompt):
+        moved = all(_count(text, part.text.strip()) >= times for text in texts.with_answers)
+        how = MOVED if moved and texts.with_answers else DROPPED
+        losses.append(Loss(how, part.what, preview(part.text.strip())))
     for answer, text in zip(conversation.answers, texts.with_answers, strict=True):
         own = [part for message in answer for part in _parts(message, "answer's ")]
-        losses += [Loss(DROPPED, *_shown(part)) for part in _missing(own, text[len(prompt) :])]
+        losses += [
+            Loss(DROPPED, part.what, preview(part.text.strip()))
+            for part, _ in _missing(own, text[len(prompt) :])
+        ]
     return tuple(losses)
 
 
@@ -114,15 +118,15 @@ def _name(tool: Mapping[str, Any]) -> str:
     return name if isinstance(name, str) else ""
 
 
-def _missing(parts: Sequence[_Part], rendered: str) -> Iterator[_Part]:
-    """Yield the parts that the rendered text lacks, or has less often than the conversation has."""
+def _missing(parts: Sequence[_Part], rendered: str) -> Iterator[tuple[_Part, int]]:
+    """Yield the parts that the rendered text has less often than the conversation, and its number."""
     texts = [part.text.strip() for part in parts]
     times = Counter(texts) if len(set(texts)) < len(texts) else {}
     for part, text in zip(parts, texts, strict=True):
         expected = times.get(text, 1)
         # Most texts are there as they are, and once.
         if not (expected == 1 and text in rendered) and _count(rendered, text) < expected:
-            yield part
+            yield part, expected
 
 
 def _count(rendered: str, text: str) -> int:
@@ -131,11 +135,3 @@ def _count(rendered: str, text: str) -> int:
     pieces = [piece.strip() for piece in _THINKING.split(text)]
     in_pieces = min(rendered.count(p) for p in filter(None, pieces)) if len(pieces) > 1 else 0
     return max(rendered.count(text), rendered.count(as_json), in_pieces)
-
-
-def _is_in_all(texts: Sequence[str], text: str) -> bool:
-    return bool(texts) and all(_count(each, text.strip()) for each in texts)
-
-
-def _shown(part: _Part) -> tuple[str, str]:
-    return part.what, preview(part.text.strip())

@@ -8,7 +8,7 @@ from __future__ import annotations
 import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -60,7 +60,9 @@ def dry_run(config: SweepConfig) -> Iterator[DryRun]:
     splits = split_data(config, with_placeholder_answers(data), kept)
     tokenizer = load_tokenizer(config.model)
     with tempfile.TemporaryDirectory(prefix="dpo-sweeps-") as folder:
-        tokens = encode_splits(config, splits, tokenizer, Path(folder))
-        by_split = {split: getattr(splits, split) for split in SPLITS}
-        findings = audit(by_split, tokens, config.data.max_tokens, text_use(config, tokenizer))
-        yield DryRun(data, splits, tokenizer, tokens, findings)
+        encoded = encode_splits(config, splits, tokenizer, Path(folder))
+        data = replace(data, skipped=(*data.skipped, *encoded.refused))
+        by_split = {split: getattr(encoded.splits, split) for split in SPLITS}
+        use = text_use(config, tokenizer)
+        findings = audit(by_split, encoded.tokens, config.data.max_tokens, use)
+        yield DryRun(data, encoded.splits, tokenizer, encoded.tokens, findings)

@@ -82,6 +82,10 @@ class Plan(TypedDict):
     columns: Mapping[str, ColumnUseJson]
     """What became of the columns, by source."""
     pairs_cut: Mapping[str, int]
+    cut_by_kind: Mapping[str, Mapping[str, int]]
+    """Pairs of each split that lose oldest turns, the start of the last turn, and ends of answers."""
+    pairs_merged: Mapping[str, int]
+    """Pairs of each split whose prompts end otherwise once an answer follows."""
     pairs_indistinct: Mapping[str, int]
     mean_response_tokens: float
     beta_per_token_factor: float

@@ -35,6 +35,11 @@ from sweeps.selection.statistics import Groups
 from sweeps.selection.trial_counts import new_seeds_in_words, trials_in_words
 
 GIB = 2**30
+_CUTS = {
+    "oldest_turns": "oldest turns",
+    "last_turns": "the start of the last turn",
+    "answers": "ends of answers",
+}
 
 
 def make_plan(config: SweepConfig) -> Plan:
@@ -82,6 +87,15 @@ def _plan(config: SweepConfig, run: DryRun) -> Plan:
         "columns": reading["columns"],
         # Once a pair, though both its prompt and its answers may have been cut.
         "pairs_cut": {s: int(tokens[s].cut.sum()) for s in SPLITS},
+        "cut_by_kind": {
+            split: {
+                "oldest_turns": report.turns_dropped,
+                "last_turns": report.questions_cut,
+                "answers": report.answers_cut,
+            }
+            for split, report in reports.items()
+        },
+        "pairs_merged": {split: report.merged for split, report in reports.items()},
         "pairs_indistinct": {s: reports[s].indistinct for s in SPLITS},
         "mean_response_tokens": train.mean_response_tokens,
         "beta_per_token_factor": train.mean_response_tokens,
@@ -150,6 +164,10 @@ def plan_lines(plan: Plan) -> list[str]:
     if len(plan["pairs_by_source"]) > 1:
         named = (f"{source} {count}" for source, count in plan["pairs_by_source"].items())
         lines.append(f"pairs by source: {', '.join(named)}")
+    cuts = {kind: sum(c[kind] for c in plan["cut_by_kind"].values()) for kind in _CUTS}
+    if any(cuts.values()):
+        kinds = (f"{words} of {cuts[kind]:,} pairs" for kind, words in _CUTS.items() if cuts[kind])
+        lines.append(f"cut to fit data.max_tokens: {', '.join(kinds)}")
     if plan["golden_waiting"]:
         lines.append(
             f"golden answers: the model first answers {plan['golden_waiting']} prompts itself; here "

@@ -5,19 +5,22 @@ Tested in tests/unit/sweeps/prepare/test_data.py and tests/unit/sweeps/preflight
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
+
+import numpy as np
 
 from dpo_core.audit.formatted_text import TextUse
 from dpo_core.encoding import encode
 from dpo_core.encoding.rules import EncodingRules
 from dpo_core.encoding.token_table import TokenTable
-from dpo_core.errors import SettingsError
+from dpo_core.errors import DataError, SettingsError
 from dpo_core.preferences import (
     LoadedData,
     PairTable,
+    PreferencePair,
     PreferenceSplits,
     as_chat,
     load_data,
@@ -186,28 +189,43 @@ def text_use(config: SweepConfig, tokenizer: PreTrainedTokenizerBase) -> TextUse
     )
 
 
+@dataclass(frozen=True)
+class EncodedSplits:
+    """The tokens of each split, and the pairs that they are of."""
+
+    tokens: TokenTables
+    splits: PreferenceSplits
+    """The pairs that could be encoded."""
+    refused: tuple[str, ...]
+    """One message for each pair that is left out, with file, line and reason."""
+
+
 def encode_splits(
     config: SweepConfig,
     splits: PreferenceSplits,
     tokenizer: PreTrainedTokenizerBase,
     folder: Path,
-) -> TokenTables:
+) -> EncodedSplits:
     """Encode the pairs of every split into Arrow files in `folder`.
 
     Args:
-        config: the sweep; `data` says how to encode.
+        config: the sweep; `data` says how to encode, and whether a pair that cannot be encoded is left
+            out.
         splits: the pairs.
         tokenizer: the model's own.
         folder: where the files go, which the tables map into memory.
 
     Returns:
-        The tokens of each split.
+        Tokens and pairs of each split.
 
     Raises:
+        DataError: pairs cannot be encoded and must not be left out, or a split would be empty.
         SettingsError: no training pair has two different answers once they are cut.
     """
     data, chat = config.data, encode.uses_chat_template(tokenizer, config.data.format)
+    bad_rows = BadRows(data.on_bad_row == "skip")
     tokens: TokenTables = {}
+    kept: dict[str, Sequence[PreferencePair]] = {}
     for split in SPLITS:
         pairs = getattr(splits, split)
         encoded = encode.encode(
@@ -215,11 +233,30 @@ def encode_splits(
             tokenizer,
             data.max_tokens,
             EncodingRules.of(data),
+            bad_rows.add,
         )
         tokens[split] = TokenTable.write(encoded, folder / f"{split}.arrow")
+        kept[split] = _pairs_of(tokens[split], pairs)
+    bad_rows.refuse()
+    empty = next((split for split in SPLITS if not kept[split]), None)
+    if empty and bad_rows.count:
+        raise DataError(
+            f"no row of the {empty} split can be used; {bad_rows.count:,} rows cannot be encoded, the "
+            f"first: {bad_rows.reasons[0]}"
+        )
     if not tokens["train"].distinct.any():
         raise SettingsError(
             f"data.max_tokens: {data.max_tokens} leaves no training pair with two different "
             "answers; raise it"
         )
-    return tokens
+    train, select, final = kept.values()
+    splits = replace(splits, train=train, select=select, final=final)
+    return EncodedSplits(tokens, splits, tuple(bad_rows.reasons))
+
+
+def _pairs_of(tokens: TokenTable, pairs: Sequence[PreferencePair]) -> Sequence[PreferencePair]:
+    """Return the pairs that are in the table of tokens, which may lack some."""
+    if len(tokens) == len(pairs):
+        return pairs
+    table, encoded = PairTable.of(pairs), set(tokens.ids)
+    return table.take(np.flatnonzero([id in encoded for id in table.column("id")]))

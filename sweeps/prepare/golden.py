@@ -9,6 +9,8 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from functools import cached_property
 from typing import TYPE_CHECKING
 
 from dpo_core.encoding.encode import uses_chat_template
@@ -22,6 +24,8 @@ from dpo_core.models.golden_answers import (
     unanswered_parts,
 )
 from dpo_core.preferences import PairTable, PreferencePair, PreferenceSplits, as_chat
+from dpo_core.preferences.golden import is_unanswered
+from dpo_core.preferences.notes.bad_rows import BadRows
 from dpo_core.settings import DataSettings
 from dpo_core.storage.store import Store
 from sweeps.config.schema import SweepConfig
@@ -83,7 +87,8 @@ class GoldenAnswers:
         Returns:
             How many parts were generated.
         """
-        parts = [part for s in SPLITS for part in unanswered_parts(getattr(self.splits, s))]
+        splits, _ = self.askable
+        parts = [part for s in SPLITS for part in unanswered_parts(getattr(splits, s))]
 
         def answer(pairs: Sequence[PreferencePair], seed: int) -> list[str]:
             return self._generate(scorer.model, pairs, seed)
@@ -101,29 +106,67 @@ class GoldenAnswers:
         """
         if not any(PairTable.of(getattr(self.splits, split)).unanswered_count for split in SPLITS):
             return self.splits, []
-        completed = {
-            s: insert_answers(getattr(self.splits, s), self.store, self.about) for s in SPLITS
-        }
+        splits, refused = self.askable
+        completed = {s: insert_answers(getattr(splits, s), self.store, self.about) for s in SPLITS}
         for split, part in completed.items():
             if not part.pairs:
                 raise DataError(
                     f"no golden answer of the {split} split differs from the model's own "
-                    f"({part.dropped[0]}); there is nothing to learn, or add data"
+                    f"({[*part.dropped, *refused][0]}); there is nothing to learn, or add data"
                 )
-        dropped = [reason for part in completed.values() for reason in part.dropped]
+        dropped = [*refused, *(why for part in completed.values() for why in part.dropped)]
         return PreferenceSplits(*(PairTable.of(completed[s].pairs) for s in SPLITS)), dropped
+
+    @cached_property
+    def askable(self) -> tuple[PreferenceSplits, list[str]]:
+        """Return the splits without golden prompts that the template refuses, and why it does.
+
+        Raises:
+            DataError: There are such prompts, and they must not be left out.
+        """
+        bad_rows = BadRows(self.config.data.on_bad_row == "skip")
+        kept = [self._askable(getattr(self.splits, split), bad_rows) for split in SPLITS]
+        bad_rows.refuse()
+        train, select, final = kept
+        splits = replace(self.splits, train=train, select=select, final=final)
+        return splits, bad_rows.reasons
+
+    def _askable(
+        self, pairs: Sequence[PreferencePair], bad_rows: BadRows
+    ) -> Sequence[PreferencePair]:
+        prompts = [self._prompt(pair) for pair in pairs if is_unanswered(pair)]
+        encoded = self._encoder.encode(prompts)
+        errors = [error for error in encoded if isinstance(error, DataError)]
+        if not errors:
+            return pairs
+        for error in errors:
+            bad_rows.add(error)
+        refused = {
+            pair.id
+            for pair, each in zip(prompts, encoded, strict=True)
+            if isinstance(each, DataError)
+        }
+        return [pair for pair in pairs if pair.id not in refused]
+
+    @cached_property
+    def _encoder(self) -> PairEncoder:
+        data = self.config.data
+        return PairEncoder(self.tokenizer, data.max_tokens, EncodingRules.of(data))
+
+    def _prompt(self, pair: PreferencePair) -> PreferencePair:
+        """Return the prompt of a golden pair as it is asked, without answers."""
+        return replace(as_chat(pair) if self.chat else pair, chosen=(), rejected=())
 
     def _generate(
         self, model: PreTrainedModel, pairs: Sequence[PreferencePair], seed: int
     ) -> list[str]:
         from dpo_core.models.generation import generate
 
-        data, how = self.config.data, self.config.data.generation
-        encoder = PairEncoder(self.tokenizer, data.max_tokens, EncodingRules.of(data))
+        how = self.config.data.generation
         answers = generate(
             model,
             self.tokenizer,
-            encoder.prompt_tokens([as_chat(pair) if self.chat else pair for pair in pairs]),
+            self._encoder.prompt_tokens([self._prompt(pair) for pair in pairs]),
             how.max_new_tokens,
             temperature=how.temperature,
             seed=seed,

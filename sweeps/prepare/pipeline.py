@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import shutil
 import tempfile
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -30,7 +30,7 @@ from dpo_core.storage.store import PARTIAL_PREFIX
 from dpo_core.training.trainer import check_trl_fields
 from sweeps.config.schema import SweepConfig
 from sweeps.prepare.audit_report import build_audit
-from sweeps.prepare.data import TokenTables, encode_splits, text_use
+from sweeps.prepare.data import EncodedSplits, TokenTables, encode_splits, text_use
 from sweeps.prepare.golden import GoldenAnswers, generate_on_workers
 from sweeps.prepare.memory_estimate import model_size
 from sweeps.prepare.model_check import ModelCheck
@@ -132,8 +132,11 @@ def _prepare_on_worker(sweep: SweepRef, reading: ReadingReport) -> dict[str, Any
     paths, config, scorer, hashes = worker.paths, worker.config, worker.scorer, worker.model_hashes
     check_trl_fields(config.training)
     splits, dropped = worker.golden.completed_splits()
-    _refuse_other_data(paths, splits)
-    tokens, files = _write_splits(config, paths, splits, worker.tokenizer)
+    written, files = _write_splits(config, paths, splits, worker.tokenizer)
+    splits, tokens = written.splits, written.tokens
+    # Once each: a sweep that is prepared again has them from its first preparation.
+    skipped = [*dict.fromkeys([*reading["rows_skipped"], *written.refused])]
+    reading = {**reading, "rows_skipped": skipped}
     use = text_use(config, worker.tokenizer)
     findings = audit({s: getattr(splits, s) for s in SPLITS}, tokens, config.data.max_tokens, use)
     check = ModelCheck(config, worker.tokenizer, scorer)
@@ -169,6 +172,7 @@ def _prepare_on_worker(sweep: SweepRef, reading: ReadingReport) -> dict[str, Any
         not_shared=not_shared,
         row_layout=scorer.layout.value,
         golden_dropped=dropped,
+        rows_refused=written.refused,
         findings=audit_content["findings"],
         score_dtype=score_dtype,
         margin_noise=0.0 if score_dtype == FLOAT32 else noise,
@@ -192,18 +196,19 @@ def _write_splits(
     paths: SweepPaths,
     splits: PreferenceSplits,
     tokenizer: PreTrainedTokenizerBase,
-) -> tuple[TokenTables, dict[str, str]]:
+) -> tuple[EncodedSplits, dict[str, str]]:
     """Write pairs and tokens of every split into the sweep's folder.
 
     Returns:
-        The tokens, mapped from there, and the digests of all files by name.
+        The pairs and their tokens, mapped from there, and the digests of all files by name.
     """
     digests, tokens = {}, {}
     chat = encode.uses_chat_template(tokenizer, config.data.format)
     with tempfile.TemporaryDirectory(dir=paths.scratch, prefix=PARTIAL_PREFIX) as folder:
-        encode_splits(config, splits, tokenizer, Path(folder))
+        encoded = encode_splits(config, splits, tokenizer, Path(folder))
+        _refuse_other_data(paths, encoded.splits)
         for split in SPLITS:
-            pairs = getattr(splits, split)
+            pairs = getattr(encoded.splits, split)
             with paths.store.writing(paths.split(split)) as file:
                 with file.open("wb") as lines:
                     lines.writelines(split_lines(map(as_chat, pairs) if chat else pairs))
@@ -212,7 +217,7 @@ def _write_splits(
                 shutil.move(Path(folder) / f"{split}.arrow", file)
                 digests[paths.encoded(split)] = file_sha256(file)
             tokens[split] = TokenTable.open(paths.store.local_file(paths.encoded(split)))
-    return tokens, digests
+    return replace(encoded, tokens=tokens), digests
 
 
 def _refuse_other_data(paths: SweepPaths, splits: PreferenceSplits) -> None:

@@ -42,6 +42,8 @@ class Prepared:
     """Of the audit, by severity."""
     golden_dropped: Sequence[str] = ()
     """Golden answers that made no pair, and why."""
+    rows_refused: Sequence[str] = ()
+    """Pairs that could not be encoded and were left out, and why."""
     not_shared: str | None = None
     """Why prompts cannot be shared between a pair's answers, if they cannot."""
     row_layout: str = ""

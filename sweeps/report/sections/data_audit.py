@@ -16,8 +16,11 @@ _COUNTS = {
     "chosen tokens": "chosen_tokens",
     "rejected tokens": "rejected_tokens",
     "prompts cut off": "prompts_cut",
+    "without oldest turns": "turns_dropped",
+    "last turns cut off": "questions_cut",
     "answers cut off": "answers_cut",
     "pairs cut to equal answers": "indistinct",
+    "prompts that end otherwise before answers": "merged",
 }
 """Columns of the table of splits, with the keys of prepared.json that fill them."""
 

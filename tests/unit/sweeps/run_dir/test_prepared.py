@@ -48,7 +48,9 @@ def write_split(paths: SweepPaths, rows: list[dict[str, str]]) -> bytes:
 
 
 def test_what_was_prepared_is_read_back(paths: SweepPaths) -> None:
-    assert Prepared.read(paths) == replace(PREPARED, findings=[], golden_dropped=[])  # JSON's lists
+    assert Prepared.read(paths) == replace(
+        PREPARED, findings=[], golden_dropped=[], rows_refused=[]
+    )  # JSON's lists
     training = PREPARED.resolved_training(TrainingSettings(max_steps=4))
     assert (training.row_tokens, training.gradient_checkpointing) == (512, False)
 
