@@ -17,7 +17,7 @@ from sweeps.run_dir import ledger
 from sweeps.run_dir.config_file import read_config, write_config
 from sweeps.run_dir.json_types import SelectionJson
 from sweeps.run_dir.ledger import TrialRecord
-from sweeps.run_dir.lock import lock
+from sweeps.run_dir.lock import check_locks, lock
 from sweeps.run_dir.paths import SweepPaths
 
 _CHANGEABLE = ("selection.", "export.")
@@ -67,11 +67,13 @@ def rewrite(config: SweepConfig, paths: SweepPaths, *, open_final_again: bool) -
 
     Raises:
         FinalSpent: Final was opened for another choice, and `open_final_again` is not given.
+        Busy: Another process works on the sweep.
         UserError: Trials have not ended.
     """
     with lock(paths.leases, paths.sweep_id), connected():
         records, call = _ended_trials(config, paths), remote_call_for(config)
         selection = finalize_sweep(config, paths, records, call, open_final_again=open_final_again)
+        check_locks()
         write_config(config, paths)
     try_write_report(paths)
     return selection

@@ -21,6 +21,7 @@ import pyarrow.fs as pafs
 from filelock import FileLock
 
 from dpo_core.errors import SettingsError
+from dpo_core.storage.exclusive import UNSUPPORTED
 from dpo_core.storage.local_cache import local_copy
 from dpo_core.storage.retry import (
     full_disk_as_storage_error,
@@ -237,8 +238,8 @@ class Store:
     def lock(self, name: str) -> AbstractContextManager[object]:
         """Return a lock that one process at a time can hold; released when its process ends.
 
-        On object stores it locks nothing. The worst that happens there is that two processes write
-        the same content.
+        On object stores, and where the file system has no file locks, it locks nothing. The worst
+        that happens there is that two processes write the same content.
         """
         if self.local is None:
             return nullcontext()
@@ -248,9 +249,16 @@ class Store:
 
     @contextmanager
     def _file_lock(self, path: Path, name: str) -> Iterator[None]:
-        lock = FileLock(str(path))
-        with wrong_kind_as_storage_error(self, name):
-            lock.acquire()
+        # Not the library's own way out, a file that exists: it is left behind by a kill.
+        lock = FileLock(str(path), fallback_to_soft=False)
+        try:
+            with wrong_kind_as_storage_error(self, name):
+                lock.acquire()
+        except OSError as error:
+            if error.errno not in UNSUPPORTED:
+                raise
+            yield
+            return
         try:
             yield
         finally:

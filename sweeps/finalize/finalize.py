@@ -22,6 +22,7 @@ from sweeps.run_dir.exported import ExportedJson
 from sweeps.run_dir.final_register import AskedOpening, final_questions
 from sweeps.run_dir.json_types import NightJson, SelectionJson
 from sweeps.run_dir.ledger import TrialRecord
+from sweeps.run_dir.lock import check_locks
 from sweeps.run_dir.paths import SweepPaths
 from sweeps.selection.rule import Candidate
 
@@ -52,11 +53,13 @@ def finalize_sweep(
 
     Raises:
         FinalSpent: Final was opened for another choice, and `open_final_again` is not given.
+        Busy: Another process has taken over the sweep's lock.
     """
     inputs = choose_winner(config, paths, records, call)
     if inputs.choice.winner is not None:
         if inputs.incumbent:
             refuse_trained_on_final(paths, inputs.incumbent)
+        check_locks()
         _record_opening(config, paths, inputs, inputs.choice.winner, force=open_final_again)
         _export_and_score(config, paths, inputs.choice.winner, call)
         if inputs.incumbent:
@@ -113,6 +116,7 @@ def _log_losses(manifest: ExportedJson, paths: SweepPaths) -> None:
 
 def _write_selection(paths: SweepPaths, selection: SelectionJson) -> None:
     """Write selection.json last, and the model card before it when there is a winner."""
+    check_locks()
     if selection["winner"] is not None:
         write_card(paths, selection)
     json_files.SELECTION.write(paths.store, paths.selection, selection)

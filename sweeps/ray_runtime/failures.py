@@ -13,14 +13,15 @@ from typing import TypedDict
 from dpo_core.errors import ReferenceMismatch, StorageError, TrialFailed, UserError
 from sweeps.config.secrets import redact
 from sweeps.run_dir import json_files
+from sweeps.run_dir.lock import Busy
 from sweeps.run_dir.paths import SweepPaths
 
 # What torch says on a GPU, and what it says on a CPU.
 _MEMORY = re.compile(r"out of memory|not enough memory|can.t allocate memory", re.IGNORECASE)
 # Errors that end the sweep, since the next trial would end with the same one.
-_OF_SWEEP = {error.__name__: error for error in (StorageError, ReferenceMismatch)}
+_OF_SWEEP = {error.__name__: error for error in (StorageError, ReferenceMismatch, Busy)}
 # One of them in a text that `reason_and_detail` has described.
-_DESCRIBED = re.compile(rf"({'|'.join(_OF_SWEEP)}): (.*)")
+_DESCRIBED = re.compile(rf"\b({'|'.join(_OF_SWEEP)}): (.*)")
 # What gloo says, as a plain RuntimeError, when the other end of a collective is gone.
 _PEER_GONE = re.compile(r"gloo.*(clos|reset|timed out|refused)|by peer", re.IGNORECASE)
 
@@ -83,7 +84,7 @@ def first_worker_error(error: BaseException) -> BaseException:
 
 
 def raise_error_of_sweep(text: str) -> None:
-    """Raise StorageError or ReferenceMismatch when that ended a trial, by what was written of its end.
+    """Raise StorageError, ReferenceMismatch or Busy when that ended a trial, by what was written of it.
 
     The next trial would end the same way, and none of them has failed.
     """

@@ -16,6 +16,7 @@ from dpo_core.errors import UserError
 from dpo_core.evaluation.failure_modes import drift_and_displacement, largest_drift
 from dpo_core.evaluation.outcomes import Outcomes, label_slices, length_slices
 from dpo_core.storage.store import Store
+from sweeps.run_dir.lock import check_locks
 
 FINISHED: Final = "finished"
 FAILED: Final = "failed"
@@ -101,8 +102,10 @@ def append(store: Store, name: str, record: TrialRecord) -> None:
 
     Raises:
         LedgerError: The last line is complete, and its end is damaged.
+        Busy: Another process has taken over a lock of this one.
     """
     line = _line(record)
+    check_locks()
     if store.exists(name):
         content = store.read(name)
         if content and not content.endswith(b"\n"):

@@ -1,9 +1,10 @@
 """A lock for sweeps and nights: one process at a time works on a name; a second one is refused.
 
-In a directory this is a file lock, which the kernel frees as soon as its holder dies. An object store
-has no locks, so there it is a lease: the holder renews a note every few seconds, and whoever wants the
-name waits to see whether the note changes. No two clocks are compared, and a dead holder is noticed
-after `_SILENCE_S`.
+On every kind of storage the holder renews a note every few seconds, and whoever wants the name waits to
+see whether the note changes. No two clocks are compared, and a dead holder is noticed after
+`_SILENCE_S`. In a folder there is a file lock beside the note. The kernel frees it as soon as its holder
+dies, so on the holder's machine nobody waits. The note counts all the same: some file systems have no
+file locks, and others have them for each machine alone.
 """
 
 from __future__ import annotations
@@ -11,112 +12,127 @@ from __future__ import annotations
 import _thread
 import contextlib
 import itertools
-import json
 import os
-import socket
 import threading
 import time
-import uuid
-from collections.abc import Iterator
-from datetime import UTC, datetime
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 from filelock import FileLock, Timeout
 
-from dpo_core.errors import StorageError, UserError
+from dpo_core.errors import StorageError
+from dpo_core.storage.exclusive import UNSUPPORTED
 from dpo_core.storage.retry import wrong_kind_as_storage_error
 from dpo_core.storage.store import Store
-from sweeps.run_dir import json_files
+from sweeps.run_dir.lease_note import Busy, LeaseNote
+from sweeps.run_dir.process_identity import is_gone, is_running, machine
+
+__all__ = ["Busy", "check_locks", "lock"]
 
 _RENEW_S, _SILENCE_S = 5.0, 20.0
 
-
-class Busy(UserError):
-    """Refusal because another process works on the same sweep or nights; try again later."""
-
-    exit_code = 75
+_held: dict[str, LeaseNote] = {}
+"""The locks of this process, by their holder's id."""
 
 
 @contextlib.contextmanager
 def lock(store: Store, name: str) -> Iterator[None]:
     """Lock `name` for the length of the block. Raises Busy when another process has the lock.
 
-    `store` keeps the notes of who has which lock. On an object store, a holder that did not renew its
-    lease for so long that another process took it over is interrupted, and raises Busy.
+    `store` keeps the notes of who has which lock. A holder that did not renew its note for so long that
+    another process took the lock over is interrupted, and raises Busy.
     """
-    take = _file_lock if store.local is not None else _lease
-    with take(_HolderNote(store, name)):
-        yield
+    note = LeaseNote(store, name)
+    with _file_lock(note) as has_file_lock:
+        _wait_and_take(note, has_file_lock=has_file_lock)
+        with _renewed(note):
+            yield
 
 
-class _HolderNote:
-    """A file that says which process has the lock, since when, and on which machine."""
+def check_locks() -> None:
+    """Raise Busy if another process has taken over a lock of this one.
 
-    def __init__(self, store: Store, name: str) -> None:
-        self.store, self.name, self.file = store, name, f"{name}.json"
-        self.mine = {
-            "holder": uuid.uuid4().hex,
-            "host": socket.gethostname(),
-            "pid": os.getpid(),
-            "since": datetime.now(UTC).isoformat(timespec="seconds"),
-        }
-
-    def write(self, renewals: int = 0) -> None:
-        self.store.write(self.file, json.dumps({**self.mine, "renewals": renewals}).encode())
-
-    def read(self) -> dict[str, Any]:
-        """Return the note of whoever wrote last; empty without one that can be read."""
-        note: dict[str, Any] | None = json_files.LOCK_NOTE.rebuildable(self.store, self.file)
-        return note or {}
-
-    @property
-    def is_mine(self) -> bool:
-        return bool(self.read().get("holder") == self.mine["holder"])
-
-    @property
-    def is_of_another(self) -> bool:
-        return bool(self.read().get("holder", self.mine["holder"]) != self.mine["holder"])
-
-    def delete(self) -> None:
-        self.store.delete(self.file)
-
-    def busy_error(self) -> Busy:
-        note = self.read()
-        pid, host, since = (note.get(key, "?") for key in ("pid", "host", "since"))
-        return Busy(
-            f"{self.name}: process {pid} on {host} has been at work on it since {since}; wait until "
-            "it ends, or end it, and start again"
-        )
+    Called before what must not be written twice: the thread that renews the notes looks only every few
+    seconds, and a machine that slept goes on right here.
+    """
+    for note in list(_held.values()):
+        if note.is_lost:
+            raise note.busy_error()
 
 
 @contextlib.contextmanager
-def _file_lock(note: _HolderNote) -> Iterator[None]:
+def _file_lock(note: LeaseNote) -> Iterator[bool]:
+    """Hold the file lock beside the note, and say whether there is one. Raises Busy."""
+    if note.store.local is None:
+        yield False
+        return
     folder = Path(note.store.root)
-    folder.mkdir(parents=True, exist_ok=True)
-    file_lock = FileLock(str(folder / f"{note.name}.lock"))
+    with wrong_kind_as_storage_error(note.store, f"{note.name}.lock"):
+        folder.mkdir(parents=True, exist_ok=True)
+    # Not the library's own way out, a file that exists: it is left behind by a kill.
+    file_lock = FileLock(str(folder / f"{note.name}.lock"), fallback_to_soft=False)
     try:
         with wrong_kind_as_storage_error(note.store, f"{note.name}.lock"):
             file_lock.acquire(timeout=0)
     except Timeout:
         raise note.busy_error() from None
+    except OSError as error:
+        if error.errno not in UNSUPPORTED:
+            raise
+        yield False
+        return
     try:
-        note.write()
-        yield
+        yield True
     finally:
         # The lock's file stays: whoever deletes it may take it from under the next holder.
         file_lock.release()
 
 
+def _wait_and_take(note: LeaseNote, *, has_file_lock: bool) -> None:
+    before = note.latest()
+    if not _is_free(before, has_file_lock=has_file_lock):
+        before = _wait_for_silence(note, before)
+    note.take(before)
+    if note.store.local is None:
+        time.sleep(_RENEW_S / 5)  # of two that write at once, the later one stays
+        if not note.is_mine:
+            raise note.busy_error()
+
+
+def _is_free(note: Mapping[str, Any], *, has_file_lock: bool) -> bool:
+    """Return whether nobody can have the lock, by the latest note alone."""
+    if not note or note.get("released") or is_gone(note):
+        return True
+    if not has_file_lock:
+        return False
+    if "fence" not in note:
+        return True  # of an earlier version, which had the file lock alone
+    # The kernel has freed the file lock of a holder on this machine. One that runs on has it not,
+    # where the file system grants every file lock.
+    is_other_process = note.get("holder") in _held or note.get("pid") != os.getpid()
+    return note.get("machine") == machine() and not (is_running(note) and is_other_process)
+
+
+def _wait_for_silence(note: LeaseNote, before: dict[str, Any]) -> dict[str, Any]:
+    """Return the note that nobody renews; raise Busy as soon as it is seen to change."""
+    deadline = time.monotonic() + _SILENCE_S
+    while time.monotonic() < deadline:
+        time.sleep(_RENEW_S / 5)
+        now = note.latest()
+        if not now or now.get("released"):
+            return now
+        if now != before:
+            raise note.busy_error()
+    return before
+
+
 @contextlib.contextmanager
-def _lease(note: _HolderNote) -> Iterator[None]:
-    _wait_for_silence(note)
-    note.write()
-    time.sleep(_RENEW_S / 5)  # of two that write at once, the later one stays
-    if not note.is_mine:
-        raise note.busy_error()
+def _renewed(note: LeaseNote) -> Iterator[None]:
+    """Renew the note for the length of the block, then mark it as released."""
     done, lost = threading.Event(), threading.Event()
     renewer = threading.Thread(target=_renew, args=(note, done, lost), daemon=True)
+    _held[note.holder] = note
     renewer.start()
     try:
         yield
@@ -127,31 +143,20 @@ def _lease(note: _HolderNote) -> Iterator[None]:
     finally:
         done.set()
         renewer.join()
-        if not lost.is_set():
-            with contextlib.suppress(OSError, StorageError):  # a note that stays is not renewed
-                note.delete()
+        del _held[note.holder]
+        with contextlib.suppress(OSError, StorageError):  # a note that stays is not renewed
+            if not note.is_lost:
+                note.write(released=True)
 
 
-def _renew(note: _HolderNote, done: threading.Event, lost: threading.Event) -> None:
-    """Renew the lease until `done`; interrupt the program when another process has taken it over."""
+def _renew(note: LeaseNote, done: threading.Event, lost: threading.Event) -> None:
+    """Renew the note until `done`; interrupt the program when another process has taken the lock."""
     for renewals in itertools.count(1):
         if done.wait(_RENEW_S):
             return
         with contextlib.suppress(OSError, StorageError):  # out of reach, for others too
-            if note.is_of_another:
+            if note.is_lost:
                 lost.set()
                 _thread.interrupt_main()
                 return
             note.write(renewals)
-
-
-def _wait_for_silence(note: _HolderNote) -> None:
-    """Return when nobody renews the lease; raise Busy as soon as its note is seen to change."""
-    before = note.read()
-    deadline = time.monotonic() + _SILENCE_S
-    while before and time.monotonic() < deadline:
-        time.sleep(_RENEW_S / 5)
-        now = note.read()
-        if now and now != before:
-            raise note.busy_error()
-        before = now

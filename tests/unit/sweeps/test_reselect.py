@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 from pathlib import Path
 
@@ -10,8 +11,9 @@ import pytest
 from dpo_core.errors import SettingsError, UserError
 from dpo_core.evaluation.outcomes import write_outcomes
 from dpo_core.storage.store import Store
-from sweeps.reselect import replay, replayed_config
+from sweeps.reselect import replay, replayed_config, rewrite
 from sweeps.run_dir import json_files
+from sweeps.run_dir.lock import Busy, lock
 from sweeps.run_dir.paths import SweepPaths
 from tests.support.ended_sweep import REWARD, TOKEN, scored_pairs, write_ended_sweep
 
@@ -176,3 +178,32 @@ def test_the_verdict_is_against_the_incumbent_when_there_is_one(
     )
     assert told["verdict"]["difference"] == pytest.approx(-2 / 60)
     assert set(told["candidates"][0]["against"]) == {"best", "reference", "incumbent"}
+
+
+def test_a_choice_is_not_written_while_another_process_works_on_the_sweep(
+    paths: SweepPaths, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = paths.store.read(paths.selection) if paths.store.exists(paths.selection) else None
+    with lock(paths.leases, paths.sweep_id), pytest.raises(Busy):
+        rewrite(replayed_config(paths, []), paths, open_final_again=False)
+    assert (
+        paths.store.read(paths.selection) if paths.store.exists(paths.selection) else None
+    ) == before
+
+
+def test_a_choice_is_not_written_by_a_process_that_lost_the_lock(
+    paths: SweepPaths, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def taken_over(*_: object) -> object:
+        name = f"{paths.sweep_id}.json"
+        note = {**json.loads(paths.leases.read(name)), "holder": "another", "fence": 9}
+        paths.leases.write(name, json.dumps(note).encode())
+        return contextlib.nullcontext()
+
+    monkeypatch.setattr("sweeps.reselect.connected", contextlib.nullcontext)
+    monkeypatch.setattr("sweeps.reselect.remote_call_for", taken_over)
+    config = paths.store.read(paths.config)
+    with pytest.raises(Busy):
+        rewrite(replayed_config(paths, []), paths, open_final_again=False)
+    assert paths.store.read(paths.config) == config
+    assert not paths.store.exists(paths.selection)

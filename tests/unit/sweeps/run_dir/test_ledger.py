@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from dpo_core.storage.store import Store
 from sweeps.run_dir import ledger
 from sweeps.run_dir.ledger import EvaluationRecord, LedgerError, TrialRecord
+from sweeps.run_dir.lock import Busy, lock
 
 NAME = "ledger.jsonl"
 
@@ -187,3 +188,14 @@ def test_a_number_that_json_does_not_know_is_refused_before_it_is_written(store:
     with pytest.raises(ValueError, match="not JSON compliant"):
         ledger.append(store, NAME, record("t0001", seconds=float("nan")))
     assert ledger.read(store, NAME) == [FIRST]
+
+
+def test_nothing_is_appended_once_another_process_has_the_lock(store: Store) -> None:
+    filled(store, FIRST)
+    with lock(store, "sweep"):
+        ledger.append(store, NAME, SECOND)
+        taken_over = {**json.loads(store.read("sweep.json")), "holder": "another", "fence": 9}
+        store.write("sweep.json", json.dumps(taken_over).encode())
+        with pytest.raises(Busy):
+            ledger.append(store, NAME, record("t0009", 12))
+    assert ledger.read(store, NAME) == [FIRST, SECOND]

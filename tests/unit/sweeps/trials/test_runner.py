@@ -11,6 +11,7 @@ from ray import tune
 from dpo_core.errors import ReferenceMismatch
 from dpo_core.storage.store import Store
 from sweeps.config.load import parse_sweep
+from sweeps.run_dir.lock import Busy
 from sweeps.run_dir.paths import SweepPaths
 from sweeps.trials import runner
 
@@ -32,6 +33,7 @@ During handling of the above exception, another exception occurred:
     ("text", "expected", "message"),
     [
         (TRACEBACK, ReferenceMismatch, "^the files have changed; put the old ones back$"),
+        ("sweeps.run_dir.lease_note.Busy: s: process 7 works on it", Busy, "^s: process 7"),
         ("Traceback: a defect", tune.TuneError, "a defect"),
     ],
 )
