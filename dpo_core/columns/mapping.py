@@ -20,7 +20,7 @@ import yaml
 from dpo_core.columns.paths import ColumnPath
 
 Shape = Literal["pairs", "votes", "rankings", "scored", "labelled", "golden"]
-Reading = Literal["as_is", "dialogue", "turns"]
+Reading = Literal["as_is", "dialogue", "nemo_dialogue", "turns"]
 
 SHAPES: dict[Shape, tuple[frozenset[str], ...]] = {
     "pairs": (frozenset({"chosen", "rejected"}),),
@@ -43,7 +43,7 @@ OPTIONAL = (
     "margin",
 )
 IGNORE = "ignore"
-_READINGS: tuple[Reading, ...] = ("as_is", "dialogue", "turns")
+_READINGS: tuple[Reading, ...] = ("as_is", "dialogue", "nemo_dialogue", "turns")
 _TELLING = [
     *dict.fromkeys(name for sets in SHAPES.values() for each in sets for name in sorted(each))
 ]
@@ -57,7 +57,8 @@ class Columns:
 
     paths: tuple[ColumnPath, ...]
     reading: Reading = "as_is"
-    """`dialogue`: a text of Human/Assistant turns. `turns`: a list of strings, those of the user in
+    """`dialogue`: a text of Human/Assistant turns. `nemo_dialogue`: a text in which `<extra_id_1>User`
+    and `<extra_id_1>Assistant` begin later turns. `turns`: a list of strings, those of the user in
     prompts and those of the assistant in answers."""
 
 
@@ -142,7 +143,7 @@ class ColumnMapping:
         """Return the mapping for texts that are already formatted, which are read as such later."""
         fields = {
             name: replace(each, reading="as_is")
-            if isinstance(each, Columns) and each.reading == "dialogue"
+            if isinstance(each, Columns) and each.reading in ("dialogue", "nemo_dialogue")
             else each
             for name, each in self.fields.items()
         }

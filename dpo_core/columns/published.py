@@ -245,7 +245,7 @@ PUBLISHED = (
         "HelpSteer 2 preferences",
         "nvidia/HelpSteer2",
         {
-            "prompt": "prompt",
+            "prompt": {"column": "prompt", "read": "nemo_dialogue"},
             "a": "response_1",
             "b": "response_2",
             "winner": {"column": "preference_strength", "a": "< 0", "b": "> 0", "tie": 0},
@@ -255,7 +255,11 @@ PUBLISHED = (
         "helpsteer2",
         "HelpSteer ratings",
         "nvidia/HelpSteer, nvidia/HelpSteer2",
-        {"prompt": "prompt", "response": "response", "score": "helpfulness"},
+        {
+            "prompt": {"column": "prompt", "read": "nemo_dialogue"},
+            "response": "response",
+            "score": "helpfulness",
+        },
     ),
     _layout(
         "helpsteer3",

@@ -223,7 +223,11 @@ _EXPLANATIONS = (
     ),
     ("mapping values", 'a ":" that does not belong here', "indent it right, or quote the text"),
     ("block end", "this does not fit the lines above it", "check the indentation and the quotes"),
-    (r"expected ',' or", "a bracket is not closed", "add a comma or the bracket"),
+    (
+        r"expected ',' or",
+        "a bracket is not closed",
+        "add a comma or the bracket, or quote a value with brackets",
+    ),
     (r"could not find expected ':'", 'a key without its ":"', 'write "key: value"'),
     ("quoted scalar", "a quoted text goes wrong", "close or mend the quotes"),
     ("cannot start any token", "a text may not start with this character", "quote the text"),

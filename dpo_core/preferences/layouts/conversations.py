@@ -6,6 +6,7 @@ Tested in tests/unit/dpo_core/preferences/layouts/test_conversations.py.
 from __future__ import annotations
 
 import itertools
+import re
 from collections.abc import Mapping
 
 from dpo_core.columns.paths import parsed
@@ -14,6 +15,8 @@ from dpo_core.preferences.dialogue import parse_dialogue
 from dpo_core.preferences.messages import Message, Turns, assistant, preview, user
 from dpo_core.preferences.pairs import chat_prompt
 from dpo_core.preferences.read_messages import read_field
+
+_NEMO_SPEAKER = re.compile(r"<extra_id_1>(User|Assistant)[ \t]*\n?")
 
 
 def open_dialogue(value: object) -> Turns | None:
@@ -25,6 +28,21 @@ def open_dialogue(value: object) -> Turns | None:
     if turns and turns[-1]["role"] == "assistant" and not turns[-1]["content"]:
         turns = turns[:-1]
     return turns if turns and turns[-1]["role"] == "user" else None
+
+
+def nemo_turns(text: str) -> Turns | str:
+    """Return the turns of a text in the notation of NVIDIA NeMo, and a text without any as it is."""
+    first, *rest = _NEMO_SPEAKER.split(text)
+    if not rest:
+        return text
+    speakers = ["User", *rest[::2]] if first.strip() else rest[::2]
+    contents = [first, *rest[1::2]] if first.strip() else rest[1::2]
+    turns = [
+        (user if speaker == "User" else assistant)(content.strip())
+        for speaker, content in zip(speakers, contents, strict=True)
+    ]
+    is_open = turns[-1]["role"] == "assistant" and not turns[-1]["content"]
+    return tuple(turns[:-1] if is_open else turns)
 
 
 def in_turns(questions: object, answers: object, where: str) -> Turns:

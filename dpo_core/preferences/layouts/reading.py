@@ -24,6 +24,7 @@ from dpo_core.errors import DataError
 from dpo_core.preferences.layouts.conversations import (
     after_history,
     in_turns,
+    nemo_turns,
     open_dialogue,
     shared_text,
 )
@@ -162,6 +163,8 @@ class MappedReader:
                     rf"'\n\nAssistant:' turns up to an answer ({self.because}); correct the row"
                 )
             prompt = turns
+        elif self._reading("prompt") == "nemo_dialogue" and isinstance(prompt, str):
+            prompt = nemo_turns(prompt)
         history = self._value("history", row)
         return after_history(history, prompt, where) if has_value(history) else prompt
 

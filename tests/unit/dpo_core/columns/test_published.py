@@ -11,9 +11,11 @@ import pytest
 
 from dpo_core.columns.mapping import in_yaml
 from dpo_core.columns.published import LAYOUTS, PUBLISHED
+from dpo_core.errors import DataError
 from dpo_core.preferences import LoadedData, as_chat, load_data
 from dpo_core.settings import SourceSettings
 from tests.support.documents import prose, tables
+from tests.support.outside_inputs import outside_input
 from tests.support.repository import ROOT
 
 FOLDER = ROOT / "tests" / "data" / "layouts"
@@ -44,13 +46,32 @@ def test_each_layout_has_an_example_of_ten_rows() -> None:
 
 
 @pytest.mark.parametrize("name", NAMES)
-@pytest.mark.parametrize("setting", ["auto", "by name"])
+@pytest.mark.parametrize("setting", ["auto", "layout", "columns"])
 def test_an_example_gives_the_canonical_pair(name: str, setting: str) -> None:
-    layout = "auto" if setting == "auto" else name
-    loaded = load(FOLDER / f"{name}.jsonl", layout=layout)
-    assert loaded.columns["source"].layout == name
+    settings = {
+        "auto": {},
+        "layout": {"layout": name},
+        "columns": {"columns": LAYOUTS[name].written},
+    }[setting]
+    loaded = load(FOLDER / f"{name}.jsonl", **settings)
+    assert loaded.columns["source"].layout == ("columns" if setting == "columns" else name)
     assert len(loaded.pairs) == CANONICAL[name]["pairs"]
     assert first_pair(loaded) == CANONICAL[name]["first"]
+
+
+@pytest.mark.parametrize("position", range(24))
+def test_layouts_of_outside_inputs_are_read_or_refused(position: int) -> None:
+    folder = outside_input("cases/layouts")
+    name, expected = list(json.loads((folder / "expected.json").read_text("utf-8")).items())[
+        position
+    ]
+    if expected["first"] is None:
+        with pytest.raises(DataError, match="`images` holds .* and only text can be trained on"):
+            load(folder / f"{name}.jsonl")
+        return
+    loaded = load(folder / f"{name}.jsonl")
+    assert len(loaded.pairs) == expected["pairs"]
+    assert first_pair(loaded) == expected["first"]
 
 
 @pytest.mark.parametrize("name", NAMES)

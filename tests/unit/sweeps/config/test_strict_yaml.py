@@ -137,7 +137,10 @@ def test_a_config() -> None:
             "a: b: c\n",
             '1:5: a ":" that does not belong here; indent it right, or quote the text',
         ),
-        ("a: [1, 2\n", "2:1: a bracket is not closed; add a comma or the bracket"),
+        (
+            "a: [1, 2\n",
+            "2:1: a bracket is not closed; add a comma or the bracket, or quote a value with brackets",
+        ),
         ("a: 'x\n", "2:1: a quoted text goes wrong; close or mend the quotes"),
         (
             "a:\n  - 1\n b: 2\n",
