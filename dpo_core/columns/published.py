@@ -10,7 +10,7 @@ Tested in tests/unit/dpo_core/columns/test_published.py.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from dpo_core.columns.mapping import ColumnMapping
 
@@ -37,19 +37,12 @@ class PublishedLayout:
     written: Mapping[str, object]
     """The value of `data.columns` that reads it."""
     columns: ColumnMapping
-    harmless: frozenset[str] = field(default=frozenset())
-    """Columns that would change the meaning of other layouts' rows, but not of these."""
 
 
 def _layout(
-    name: str,
-    title: str,
-    publisher: str,
-    columns: Mapping[str, object],
-    harmless: tuple[str, ...] = (),
+    name: str, title: str, publisher: str, columns: Mapping[str, object]
 ) -> PublishedLayout:
-    mapping = ColumnMapping.parse(columns)
-    return PublishedLayout(name, title, publisher, columns, mapping, frozenset(harmless))
+    return PublishedLayout(name, title, publisher, columns, ColumnMapping.parse(columns))
 
 
 _CHOSEN = {"chosen": "chosen", "rejected": "rejected"}

@@ -50,7 +50,7 @@ class ColumnUse:
 class ColumnWatch:
     """Follows the columns of a source while its rows are read."""
 
-    def __init__(self, mapping: ColumnMapping, harmless: frozenset[str]) -> None:
+    def __init__(self, mapping: ColumnMapping) -> None:
         self._mapping = mapping
         # Those of the mapping's own are not looked for by their usual names.
         by_name = {
@@ -61,7 +61,7 @@ class ColumnWatch:
             if column not in mapping.ignored
         }
         self._by_name = by_name
-        self._unread = _UNREAD - harmless - mapping.ignored - set(by_name)
+        self._unread = _UNREAD - mapping.ignored - set(by_name)
         self._last: KeysView[str] | None = None
         self._watched: list[str] = []
         self.columns: set[str] = set()

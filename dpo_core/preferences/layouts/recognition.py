@@ -225,7 +225,7 @@ def _published_reader(layout: PublishedLayout, source: SourceSettings) -> Source
     by = next((paths[name] for name in ("scores", "ranks", "score") if name in paths), ())
     if len(by) == 1:
         sentence += f": {_RULES[source.rule]} by {by[0].text.rpartition('.')[2]}"
-    return _reader(layout.name, sentence, layout.columns, source, layout.harmless)
+    return _reader(layout.name, sentence, layout.columns, source)
 
 
 def _reader(
@@ -233,7 +233,6 @@ def _reader(
     sentence: str,
     mapping: ColumnMapping,
     source: SourceSettings,
-    harmless: frozenset[str] = frozenset(),
 ) -> SourceReader:
     if source.format is not None:
         mapping = mapping.as_formatted()
@@ -241,7 +240,7 @@ def _reader(
     if source.columns is not None:
         mapping = replace(mapping, ignored=mapping.ignored | ignored_columns(source.columns))
     because = sentence if by_user else f"{sentence}, as the first rows are"
-    watch = ColumnWatch(mapping, harmless)
+    watch = ColumnWatch(mapping)
     return SourceReader(
         name, sentence, mapping, MappedReader(mapping, because, source.format is not None), watch
     )

@@ -66,7 +66,7 @@ def test_layouts_of_outside_inputs_are_read_or_refused(position: int) -> None:
         position
     ]
     if expected["first"] is None:
-        with pytest.raises(DataError, match="`images` holds .* and only text can be trained on"):
+        with pytest.raises(DataError, match=r"`images` holds .* and only text can be trained on"):
             load(folder / f"{name}.jsonl")
         return
     loaded = load(folder / f"{name}.jsonl")
