@@ -22,6 +22,7 @@ from dpo_core.encoding.packing import Row, build_row
 from dpo_core.encoding.token_table import EncodedPair, TokenTable
 from dpo_core.ops.fused_head import logps_of
 from dpo_core.ops.packed_attention import takes_blocks
+from dpo_core.scoring.activation_memory import kept_bytes_per_token
 from dpo_core.scoring.logprobs import token_logps
 from dpo_core.scoring.row_layout import RowLayout
 
@@ -59,6 +60,8 @@ class LayoutChoice:
 
     layout: RowLayout
     why_not_shared: str | None = None
+    kept_bytes_per_token: float = 0.0
+    """What a training step keeps of each token of a row for the backward pass; 0: not measured."""
 
 
 @torch.no_grad()
@@ -119,6 +122,28 @@ def fault_in_half_precision(
     return f"in half precision packed and plain passes differ by {mean:.3g} nats a token"
 
 
+def measure_memory(
+    model: CausalModel, pairs: Sequence[EncodedPair], row_tokens: int, layout: RowLayout
+) -> float:
+    """Measure the activations that training keeps, on the longest pair; under a mask, on a full row.
+
+    Eager attention keeps its scores, which grow with the square of a row.
+
+    Args:
+        model: The untouched model, in the precision in which it is trained.
+        pairs: All pairs that will be trained.
+        row_tokens: The length of a row.
+        layout: What `choose_layout` chose.
+
+    Returns:
+        Bytes for each token of a row.
+    """
+    comparison = _full_row(model, TokenTable.of(pairs), row_tokens)
+    if layout is not RowLayout.MASKED:
+        comparison = _Comparison(model, comparison.pairs[:1], [0])
+    return kept_bytes_per_token(model, comparison.row, layout)
+
+
 @dataclass
 class _Comparison:
     """A row of pairs, and the places in it of those that are compared, the longest of them first."""
@@ -131,6 +156,11 @@ class _Comparison:
     def plain_row(self) -> Row:
         """Build a row of the compared pairs, for plain passes."""
         return self._row([self.pairs[i] for i in self.compared])
+
+    @cached_property
+    def row(self) -> Row:
+        """Build the row of all pairs."""
+        return self._row(self.pairs)
 
     @cached_property
     def plain(self) -> Tensor:
@@ -149,9 +179,8 @@ class _Comparison:
 
     def differences(self, layout: RowLayout) -> Tensor:
         """Return by how much each answer token of the compared pairs differs in `layout`, nats."""
-        row = self._row(self.pairs)
-        logps = token_logps(self.model, row, layout)
-        pair_of = row.answer_of // 2
+        logps = token_logps(self.model, self.row, layout)
+        pair_of = self.row.answer_of // 2
         return torch.cat([logps[pair_of == i] for i in self.compared]).sub(self.plain).abs()
 
     def why_not(self, layout: RowLayout, noise: Tensor) -> str | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from functools import cached_property
 from typing import TYPE_CHECKING
 
@@ -16,6 +17,7 @@ from dpo_core.scoring.prompt_sharing import (
     LayoutChoice,
     choose_layout,
     fault_in_half_precision,
+    measure_memory,
 )
 from dpo_core.scoring.reference_cache import Columns
 from dpo_core.scoring.row_layout import RowLayout
@@ -40,6 +42,7 @@ class Scorer:
         layout: RowLayout = RowLayout.PACKED,
     ) -> None:
         self.settings, self.row_tokens, self.layout = settings, row_tokens, layout
+        self.kept_bytes_per_token = 0.0  # see `LayoutChoice`
         self.device = best_device()
 
     @cached_property
@@ -54,15 +57,16 @@ class Scorer:
             return score_pairs(model, pairs, self.row_tokens, self.layout).numpy()
 
     def choose_layout(self, pairs: Sequence[EncodedPair], row_tokens: int) -> LayoutChoice:
-        """Measure how rows of `pairs` may be laid out; see `prompt_sharing`."""
+        """Measure how rows of `pairs` may be laid out, and what training keeps; see `prompt_sharing`."""
         model = self.model
         with scoring_precision(model, self.settings, FLOAT32):
             choice = choose_layout(model, pairs, row_tokens, self._allowed_layouts())
-        if not choice.layout.shares_prompts or self.settings.dtype == FLOAT32:
-            return choice
         with autocast(self.settings, self.device):
-            fault = fault_in_half_precision(model, pairs, choice.layout)
-        return LayoutChoice(RowLayout.PLAIN, fault) if fault else choice
+            if choice.layout.shares_prompts and self.settings.dtype != FLOAT32:
+                fault = fault_in_half_precision(model, pairs, choice.layout)
+                choice = LayoutChoice(RowLayout.PLAIN, fault) if fault else choice
+            kept = measure_memory(model, pairs, row_tokens, choice.layout)
+        return replace(choice, kept_bytes_per_token=kept)
 
     def _allowed_layouts(self) -> list[RowLayout]:
         """Return the layouts that the settings allow: attention that is named covers whole rows."""

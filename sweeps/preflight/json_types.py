@@ -95,6 +95,8 @@ class Plan(TypedDict):
     adapter_coverage: CoverageJson | None
     """How much of the model the adapter changes; None without one."""
     memory_bytes_per_worker: int
+    memory_bytes_not_shared: int
+    """The same for a model whose layers cannot share prompts."""
     sensitivity: Mapping[str, SensitivityPlan]
     resources_per_trial: ResourcesPlan
 

@@ -21,7 +21,7 @@ from sweeps.preflight.sensitivity import sensitivity, sensitivity_lines
 from sweeps.prepare.audit_report import finding_json, finding_lines, skipped_rows
 from sweeps.prepare.column_use import column_lines
 from sweeps.prepare.data import full_splits, reading_report
-from sweeps.prepare.memory_estimate import memory_bytes, model_size
+from sweeps.prepare.memory_estimate import estimated_bytes_per_token, memory_bytes, model_size
 from sweeps.prepare.reading_findings import reading_findings
 from sweeps.prepare.score_precision import (
     choose_score_dtype,
@@ -115,6 +115,9 @@ def _plan(config: SweepConfig, run: DryRun) -> Plan:
         },
         "adapter_coverage": coverage,
         "memory_bytes_per_worker": memory_bytes(config, size, longest),
+        "memory_bytes_not_shared": memory_bytes(
+            config, size, longest, estimated_bytes_per_token(config, size, shared=False)
+        ),
         "sensitivity": {
             split: sensitivity(Groups.of([pair.group for pair in getattr(run.splits, split)]))
             for split in ("select", "final")
@@ -141,7 +144,9 @@ def plan_lines(plan: Plan) -> list[str]:
         f"{tokens['trained_per_trial']:,} trained and {tokens['evaluated_per_trial']:,} scored a trial",
         f"parameters: {parameters['total']:,}, of which {parameters['trained']:,} are trained",
         *_adapter_line(plan["adapter_coverage"]),
-        f"memory: about {plan['memory_bytes_per_worker'] / GIB:.1f} GiB a worker; a trial has "
+        f"memory: about {plan['memory_bytes_per_worker'] / GIB:.1f} GiB a worker; "
+        f"{plan['memory_bytes_not_shared'] / GIB:.1f} GiB if its layers cannot share prompts, which "
+        "preparing the sweep measures; a trial has "
         f"{need['workers']} workers, {need['cpus']:g} CPUs, {need['gpus']:g} GPUs",
         f"β of a per-token loss (mean, simpo) is the point's beta times "
         f"{plan['beta_per_token_factor']:.0f}",

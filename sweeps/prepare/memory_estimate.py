@@ -77,7 +77,14 @@ def model_size(model: ModelSettings) -> ModelSize:
     return ModelSize(total, text.num_hidden_layers, text.hidden_size, text.vocab_size, coverage)
 
 
-def memory_bytes(config: SweepConfig, size: ModelSize, row_tokens: int) -> int:
+_VALUES, _VALUES_NOT_SHARED = 34, 34 * 4
+"""What a layer keeps of a token, by hidden unit: attention and a multilayer perceptron; and about what
+state spaces and linear attention keep of a prompt that is run twice (`tests.bench --only models`)."""
+
+
+def memory_bytes(
+    config: SweepConfig, size: ModelSize, row_tokens: int, kept_bytes_per_token: float = 0.0
+) -> int:
     """Estimate the memory of a training step or of scoring, whichever is larger, in bytes.
 
     It counts the weights, the gradients and two AdamW moments of what is trained, the activations of
@@ -90,6 +97,7 @@ def memory_bytes(config: SweepConfig, size: ModelSize, row_tokens: int) -> int:
         config: the sweep: its dtype, adapter and gradient checkpointing.
         size: the model's.
         row_tokens: the length of a row.
+        kept_bytes_per_token: the activations of a token, as measured; 0 to estimate them.
 
     Returns:
         Bytes for one worker.
@@ -100,13 +108,31 @@ def memory_bytes(config: SweepConfig, size: ModelSize, row_tokens: int) -> int:
     weights = size.total * width
     training = size.trained * 3 * 4
     layers = 2 if config.training.gradient_checkpointing else size.layers
-    activations = 34 * row_tokens * size.hidden * layers * width // 2
+    per_token = kept_bytes_per_token or estimated_bytes_per_token(config, size)
+    activations = per_token * row_tokens * min(1.0, layers / max(1, size.layers))
     # Each layer keeps its sums of weights and products for the backward pass, which has the gradient
     # of one layer's sums.
     folded = size.folded * width * (layers + 1) // max(1, size.layers)
     logits = 2 * min(row_tokens * size.vocabulary, PIECE_VALUES) * 4
     copies = _float32_copies(size) if width < 4 and _may_score_in_float32(config) else 0
     return int(weights + training + logits + max(activations + folded, copies))
+
+
+def estimated_bytes_per_token(config: SweepConfig, size: ModelSize, shared: bool = True) -> float:
+    """Estimate the activations that training keeps of each token of a row.
+
+    Args:
+        config: the sweep: its dtype and adapter.
+        size: the model's.
+        shared: whether prompts are shared; those that cannot be are computed twice, and most often by
+            layers that keep more.
+
+    Returns:
+        Bytes.
+    """
+    width = 4 if config.model.adapter is None or config.model.dtype == FLOAT32 else 2
+    values = _VALUES if shared else _VALUES_NOT_SHARED
+    return values * size.hidden * size.layers * width / 2
 
 
 def _may_score_in_float32(config: SweepConfig) -> bool:

@@ -142,7 +142,7 @@ def _prepare_on_worker(sweep: SweepRef, reading: ReadingReport) -> dict[str, Any
     check = ModelCheck(config, worker.tokenizer, scorer)
     check.read(tokens)
     not_shared = choose_row_layout(config, paths, tokens, hashes, scorer)
-    checkpointing = needs_checkpointing(config, tokens, scorer.device)
+    checkpointing = needs_checkpointing(config, tokens, scorer)
     checked = check.try_out(tokens, checkpointing, Path(paths.scratch or tempfile.gettempdir()))
     reports = {s: encoding_report(tokens[s]).as_dict() for s in SPLITS}
     counts = sweep_tokens(config, reports)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from functools import partial
 from importlib.metadata import version
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from dpo_core.encoding import encode
 from dpo_core.encoding.token_table import TokenTable
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 NOISE_PAIRS = 64
 """The number of select pairs on which the noise of the model's dtype is measured."""
-_MEASUREMENT = "float32, full row"
+_MEASUREMENT = "float32, full row, memory"
 """Names what is measured of a layout; another name, and layouts that are stored are measured again."""
 TokenTables = Mapping[str, TokenTable]
 Fingerprints = Mapping[str, str]
@@ -47,13 +47,13 @@ def choose_row_layout(
         paths: its run directory; the layout is stored beside the references.
         tokens: the encoded pairs of each split.
         prints: fingerprints of weights and tokenizer.
-        scorer: changed in place: `layout` and `row_tokens`.
+        scorer: changed in place: `layout`, `kept_bytes_per_token` and `row_tokens`.
 
     Returns:
         Why prompts cannot be shared, or None.
     """
     choice = _layout_choice(config, paths, tokens, prints, scorer)
-    scorer.layout = choice.layout
+    scorer.layout, scorer.kept_bytes_per_token = choice.layout, choice.kept_bytes_per_token
     scorer.row_tokens = config.training.row_tokens or _row_tokens(config, tokens, scorer)
     return choice.why_not_shared
 
@@ -123,13 +123,13 @@ def measured_margin_noise(
     return root_mean_square(margins(scored)[: len(few)] - margins(again))
 
 
-def needs_checkpointing(config: SweepConfig, tokens: TokenTables, device: str) -> bool:
+def needs_checkpointing(config: SweepConfig, tokens: TokenTables, scorer: Scorer) -> bool:
     """Decide on gradient checkpointing.
 
     Args:
         config: the sweep; what it sets is what holds.
         tokens: the encoded pairs of each split.
-        device: "cuda" or "cpu".
+        scorer: knows the device, and what a row keeps there.
 
     Returns:
         What the config says, else whether a trial would not fit the device's memory without.
@@ -140,7 +140,8 @@ def needs_checkpointing(config: SweepConfig, tokens: TokenTables, device: str) -
         return config.training.gradient_checkpointing
     row = config.training.row_tokens or DEFAULT_ROW_TOKENS
     longest = max(row, int(tokens["train"].tokens.max()))
-    needed = memory_bytes(config, model_size(config.model), longest)
+    kept, device = scorer.kept_bytes_per_token, scorer.device
+    needed = memory_bytes(config, model_size(config.model), longest, kept)
     share = config.resources.gpus_per_worker if device == "cuda" else 1 / config.search.concurrent
     return not fits(needed, device_bytes(device) * min(1.0, share))
 
@@ -167,12 +168,17 @@ def _layout_choice(
         config.model.attention,
         str(row_tokens),
     )
-    stored: dict[str, str | None] | None
+    stored: dict[str, Any] | None
     stored = json_files.SHARING.rebuildable(paths.reference_cache, f"sharing/{key}.json")
     if stored is not None:
-        return LayoutChoice(RowLayout(str(stored["layout"])), stored["why_not"])
+        layout = RowLayout(stored["layout"])
+        return LayoutChoice(layout, stored["why_not"], stored["kept_bytes_per_token"])
     choice = scorer.choose_layout(pairs, row_tokens)
-    content = {"layout": choice.layout.value, "why_not": choice.why_not_shared}
+    content = {
+        "layout": choice.layout.value,
+        "why_not": choice.why_not_shared,
+        "kept_bytes_per_token": choice.kept_bytes_per_token,
+    }
     json_files.SHARING.write(paths.reference_cache, f"sharing/{key}.json", content)
     return choice
 

@@ -195,5 +195,7 @@ INCUMBENT = JsonFile(
     keys=("night", "sweep", "trial", "step", "point", "path"),
     allow_nan=False,
 )
-SHARING = JsonFile("delete it, and it is measured again", keys=("layout", "why_not"))
+SHARING = JsonFile(
+    "delete it, and it is measured again", keys=("layout", "why_not", "kept_bytes_per_token")
+)
 LOCK_NOTE = JsonFile("delete it", keys=("holder",))

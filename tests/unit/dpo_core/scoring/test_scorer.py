@@ -10,7 +10,6 @@ import pytest
 from dpo_core.models.load import autocast, load_model
 from dpo_core.scoring import prompt_sharing
 from dpo_core.scoring.logprobs import score_pairs
-from dpo_core.scoring.prompt_sharing import LayoutChoice
 from dpo_core.scoring.reference_cache import COLUMNS
 from dpo_core.scoring.row_layout import RowLayout
 from dpo_core.scoring.scorer import Scorer, best_device
@@ -49,7 +48,7 @@ def test_the_model_is_loaded_once_and_only_when_it_is_needed(
     scorer = Scorer(ModelSettings(path=str(toy_model)))
     assert loads == []
     scorer(PAIRS[:1])
-    assert scorer.choose_layout(PAIRS, 96) == LayoutChoice(RowLayout.PACKED)
+    assert scorer.choose_layout(PAIRS, 96).layout is RowLayout.PACKED
     assert len(loads) == 1
 
 
@@ -71,7 +70,7 @@ def test_a_layout_is_judged_in_float32_whatever_the_dtype(
         return difference
 
     monkeypatch.setattr(prompt_sharing._Comparison, "differences", kept)
-    assert scorer.choose_layout(PAIRS, 96) == LayoutChoice(RowLayout.PACKED)
+    assert scorer.choose_layout(PAIRS, 96).layout is RowLayout.PACKED
     assert differences[0] < 1e-5
     assert len(differences) == 1 or (dtype == "bfloat16" and differences[1] > 1e-3)
 
@@ -86,7 +85,7 @@ def test_what_rounding_breaks_is_not_shared(
     assert choice.layout is RowLayout.PLAIN
     assert "in half precision packed and plain passes differ by" in str(choice.why_not_shared)
     whole = Scorer(ModelSettings(path=str(toy_model)))
-    assert whole.choose_layout(PAIRS, 96) == LayoutChoice(RowLayout.PACKED)
+    assert whole.choose_layout(PAIRS, 96).layout is RowLayout.PACKED
 
 
 @pytest.mark.parametrize("model_type", ["bamba", "falcon_h1", "lfm2"])
@@ -98,4 +97,4 @@ def test_layers_that_are_no_attention_show_in_bfloat16_too(model_type: str, tmp_
 
 def test_attention_that_is_named_covers_whole_rows(toy_model: Path) -> None:
     scorer = Scorer(ModelSettings(path=str(toy_model), attention="sdpa"))
-    assert scorer.choose_layout(PAIRS, 96) == LayoutChoice(RowLayout.MASKED)
+    assert scorer.choose_layout(PAIRS, 96).layout is RowLayout.MASKED

@@ -16,7 +16,12 @@ from sweeps.config.load import parse_sweep
 from sweeps.config.schema import SweepConfig
 from sweeps.preflight.plan import make_plan, plan_lines
 from sweeps.preflight.sensitivity import sensitivity, sensitivity_lines
-from sweeps.prepare.memory_estimate import ModelSize, memory_bytes, model_size
+from sweeps.prepare.memory_estimate import (
+    ModelSize,
+    estimated_bytes_per_token,
+    memory_bytes,
+    model_size,
+)
 from tests.support.groups import alone
 from tests.support.toys import save_toy_model, toy_tokenizer
 
@@ -223,6 +228,20 @@ def test_memory(config) -> None:
     deep = replace(size, layers=12)
     thrifty = config("training.gradient_checkpointing=true")
     assert memory_bytes(thrifty, deep, 16) == by_hand
+
+
+def test_memory_of_single_answers_is_what_other_layers_keep(config) -> None:
+    size = ModelSize(1000, 2, 8, 50, Coverage(800, 700, 100, 0))
+    shared, single = (estimated_bytes_per_token(config(), size, each) for each in (True, False))
+    assert (shared, single) == (34 * 8 * 2 * 4 / 2, 4 * shared)
+    assert memory_bytes(config(), size, 16, shared) == memory_bytes(config(), size, 16)
+    assert memory_bytes(config(), size, 16, 100.0) == 4000 + 1200 + 1600 + 6400
+    deep = replace(size, layers=12)
+    thrifty = config("training.gradient_checkpointing=true")
+    assert memory_bytes(thrifty, deep, 16, 600.0) == 4000 + 1200 + 1600 + 6400
+    plan = make_plan(config())
+    more = plan["memory_bytes_not_shared"] - plan["memory_bytes_per_worker"]
+    assert more == 3 * 52 * estimated_bytes_per_token(config(), model_size(config().model))
 
 
 def test_memory_of_experts_counts_the_sums_of_weights_and_adapter(config) -> None:

@@ -54,7 +54,21 @@ def test_checkpointing_comes_when_memory_is_short(
     monkeypatch.setattr(row_size, "device_bytes", lambda _: memory)
     config = parse_sweep(SWEEP.format(model=toy_model, training=training), source="test")
     tokens = {"train": TokenTable.of(toy_encoded(3))}
-    assert needs_checkpointing(config, tokens, "cpu") is expected
+    scorer = Scorer(config.model)
+    scorer.device = "cpu"
+    assert needs_checkpointing(config, tokens, scorer) is expected
+
+
+def test_what_a_row_keeps_decides_on_checkpointing(
+    toy_model: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(row_size, "device_bytes", lambda _: 2**30)
+    config = parse_sweep(SWEEP.format(model=toy_model, training="row_tokens: 64"), source="test")
+    tokens, scorer = {"train": TokenTable.of(toy_encoded(3))}, Scorer(config.model)
+    scorer.device = "cpu"
+    assert not needs_checkpointing(config, tokens, scorer)
+    scorer.kept_bytes_per_token = 2.0**24  # a row of 64 tokens keeps a gibibyte
+    assert needs_checkpointing(config, tokens, scorer)
 
 
 PAIRS = TokenTable.of(toy_encoded(NOISE_PAIRS + 8))
@@ -136,6 +150,7 @@ def test_the_layout_is_measured_once(paths: SweepPaths, toy_model: Path) -> None
     again = Scorer(ModelSettings(path="never loaded"), layout=RowLayout.PLAIN)
     assert choose_row_layout(config, paths, tokens, PRINTS, again) is None
     assert again.layout is RowLayout.PACKED
+    assert again.kept_bytes_per_token == scorer.kept_bytes_per_token > 0
 
 
 @pytest.mark.parametrize(
