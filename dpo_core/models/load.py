@@ -112,9 +112,13 @@ def check_without_weights(settings: ModelSettings) -> dict[str, list[str]]:
     Raises:
         ModelError: `load_model` would raise it, too, but for what is wrong with the weights themselves.
     """
+    from dpo_core.models.lora_targets import lora_config
+
     folder = _folder_with_model(settings)
-    _, names = _read_model(settings, folder, device="meta")
+    model, names = _read_model(settings, folder, device="meta")
     names.check(settings.path)
+    if settings.adapter is not None:
+        lora_config(settings.adapter, None, model)  # raises where targets cannot be trained
     return names.left_out(tensor_names(settings.path, folder))
 
 
@@ -158,6 +162,12 @@ def _read_model(
         config = AutoConfig.from_pretrained(folder, trust_remote_code=settings.trust_remote_code)
         # A model's config may ask for another attention, even for one whose code is on a hub.
         config._attn_implementation = None
+        # The file need not say it: of BART it is the default, and BART's decoder alone would load.
+        if getattr(config, "is_encoder_decoder", False):
+            raise ModelError(
+                f"model.path: {settings.path}: is an encoder-decoder ({config.model_type}); give a "
+                "decoder-only model"
+            )
         model, about = AutoModelForCausalLM.from_pretrained(
             folder,
             config=config,
@@ -215,12 +225,13 @@ def autocast(settings: ModelSettings, device: str) -> AbstractContextManager[obj
 def weights_fingerprint(settings: ModelSettings) -> str:
     """Return the sha256 of the files that decide what the reference computes: weights and config.
 
-    Files that Transformers does not load do not count. Raises ModelError when the model has no
-    safetensors file, or cannot be fetched.
+    Files that Transformers does not load do not count; the model's code counts where it may run.
+    Raises ModelError when the model has no safetensors file, or cannot be fetched.
     """
     folder = model_folder(settings)
     digest = hashlib.sha256()
-    for file in sorted([*weight_files(settings.path, folder), folder / CONFIG_FILE]):
+    code = folder.glob("*.py") if settings.trust_remote_code else ()
+    for file in sorted([*weight_files(settings.path, folder), folder / CONFIG_FILE, *code]):
         digest.update(file.name.encode())
         with open(file, "rb") as stream:
             digest.update(hashlib.file_digest(stream, "sha256").digest())

@@ -35,7 +35,7 @@ def check_numbers(path: str, model: PreTrainedModel) -> None:
 
 
 def check_vocabulary(
-    path: str, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, largest_id: int
+    path: str, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, largest_id: int = 0
 ) -> None:
     """Refuse a tokenizer whose tokens the model has no embedding for.
 

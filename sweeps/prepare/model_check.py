@@ -34,7 +34,7 @@ _NAMED = 3  # tensors of each part that are named
 
 
 class ModelCheck:
-    """A check in two parts: what reading the weights shows, and what one training step shows."""
+    """A check in three parts: of the model itself, against the data, and by one training step."""
 
     def __init__(
         self, config: SweepConfig, tokenizer: PreTrainedTokenizerBase, scorer: Scorer
@@ -46,41 +46,46 @@ class ModelCheck:
         self.left_out: dict[str, list[str]] = {}
         self.longest = 0
 
-    def read(self, tokens: TokenTables) -> None:
-        """Load the model and compare it with tokenizer and data.
-
-        Args:
-            tokens: The tokens of each split.
+    def read(self) -> None:
+        """Load the model; check its files, its weights and its special tokens.
 
         Raises:
-            ModelError: The files, the weights, the vocabulary or the positions are not what the data
-                needs, or the model is no decoder.
+            ModelError: Something is wrong with them, the device is too small, or it is no decoder.
         """
         from dpo_core.models.load import check_without_weights
-        from dpo_core.models.loaded_checks import (
-            check_causality,
-            check_numbers,
-            check_positions,
-            check_vocabulary,
-        )
+        from dpo_core.models.loaded_checks import check_causality, check_numbers, check_vocabulary
         from dpo_core.scoring.precision import scoring_precision
         from dpo_core.training.one_step import ADAPT
 
         path, scorer, one_step = self.config.model.path, self.scorer, self.one_step
-        self.longest = max(int(table.sequence_lengths.max()) for table in tokens.values())
         self.left_out = check_without_weights(self.config.model)
         with one_step.part("adapting the shapes", ADAPT):
             refuse_too_large(self.config, scorer.device)
         with one_step.part("reading the weights", _FETCH):
             model = scorer.model
         check_numbers(path, model)
-        check_vocabulary(path, model, self.tokenizer, max(map(_largest_id, tokens.values())))
-        check_positions(path, model, self.longest)
+        check_vocabulary(path, model, self.tokenizer)
         with (
             one_step.part("one pass", _FETCH),
             scoring_precision(model, self.config.model, FLOAT32),
         ):
             check_causality(path, model)
+
+    def compare(self, tokens: TokenTables) -> None:
+        """Compare the model with the data.
+
+        Args:
+            tokens: The tokens of each split.
+
+        Raises:
+            ModelError: The vocabulary or the positions are not what the data needs.
+        """
+        from dpo_core.models.loaded_checks import check_positions, check_vocabulary
+
+        path, model = self.config.model.path, self.scorer.model
+        self.longest = max(int(table.sequence_lengths.max()) for table in tokens.values())
+        check_vocabulary(path, model, self.tokenizer, max(map(_largest_id, tokens.values())))
+        check_positions(path, model, self.longest)
 
     def try_out(self, tokens: TokenTables, checkpointing: bool, scratch: Path) -> ModelCheckJson:
         """Train one step on the longest pair, save, load, merge, and generate two tokens.

@@ -124,6 +124,7 @@ class PrepareWorker:
 
 def _generate_share(sweep: SweepRef, share: int, shares: int) -> int:
     worker = PrepareWorker.of(sweep)
+    ModelCheck(worker.config, worker.tokenizer, worker.scorer).read()
     return worker.golden.generate(worker.scorer, share, shares)
 
 
@@ -140,7 +141,8 @@ def _prepare_on_worker(sweep: SweepRef, reading: ReadingReport) -> dict[str, Any
     use = text_use(config, worker.tokenizer)
     findings = audit({s: getattr(splits, s) for s in SPLITS}, tokens, config.data.max_tokens, use)
     check = ModelCheck(config, worker.tokenizer, scorer)
-    check.read(tokens)
+    check.read()
+    check.compare(tokens)
     not_shared = choose_row_layout(config, paths, tokens, hashes, scorer)
     checkpointing = needs_checkpointing(config, tokens, scorer)
     checked = check.try_out(tokens, checkpointing, Path(paths.scratch or tempfile.gettempdir()))

@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
+from transformers import BartConfig, BartForConditionalGeneration
 
 from dpo_core.errors import ModelError
 from dpo_core.models.load import (
@@ -178,6 +179,25 @@ def test_a_model_that_would_start_at_random_is_refused(
     assert "\n" not in str(error.value)
 
 
+def test_an_encoder_decoder_is_refused_also_where_its_config_does_not_say_so(
+    tmp_path: Path,
+) -> None:
+    sizes = {"d_model": 16, "encoder_layers": 1, "decoder_layers": 1, "vocab_size": 50}
+    heads = {"encoder_attention_heads": 2, "decoder_attention_heads": 2}
+    BartForConditionalGeneration(BartConfig(**sizes, **heads)).save_pretrained(tmp_path)
+    config = json.loads((tmp_path / "config.json").read_text())
+    config.pop("is_encoder_decoder", None)
+    (tmp_path / "config.json").write_text(json.dumps(config))
+    with pytest.raises(ModelError, match=r"is an encoder-decoder \(bart\); give a decoder-only"):
+        load_model(ModelSettings(path=str(tmp_path)))
+
+
+def test_targets_that_a_model_lacks_are_refused_without_its_weights(folder: Path) -> None:
+    adapter = LoraSettings(targets=["nowhere_proj"])
+    with pytest.raises(ModelError, match="nowhere_proj"):
+        check_without_weights(ModelSettings(path=str(folder), adapter=adapter))
+
+
 def test_half_a_file_of_a_checkpoint_is_refused(folder: Path) -> None:
     weights = load_file(folder / "model.safetensors")
     half = dict(list(weights.items())[: len(weights) // 2])
@@ -260,6 +280,14 @@ def test_fingerprint_is_of_the_files_that_are_loaded(folder: Path) -> None:
     before = weights_fingerprint(settings)
     shutil.copyfile(folder / "model.safetensors", folder / "consolidated.safetensors")
     assert weights_fingerprint(settings) == before
+
+
+def test_fingerprint_is_of_the_code_too_where_it_may_run(folder: Path) -> None:
+    trusted = ModelSettings(path=str(folder), trust_remote_code=True)
+    before = [weights_fingerprint(s) for s in (trusted, ModelSettings(path=str(folder)))]
+    (folder / "modeling.py").write_text("")
+    after = [weights_fingerprint(s) for s in (trusted, ModelSettings(path=str(folder)))]
+    assert [a == b for a, b in zip(after, before, strict=True)] == [False, True]
 
 
 def test_fingerprint_is_of_content_and_not_of_place_or_company(

@@ -43,7 +43,8 @@ def check(folder: Path, *overrides: str) -> tuple[ModelCheckJson, Scorer]:
     )
     scorer = Scorer(config.model)
     checked = ModelCheck(config, load_tokenizer(config.model), scorer)
-    checked.read(TOKENS)
+    checked.read()
+    checked.compare(TOKENS)
     return checked.try_out(TOKENS, checkpointing=False, scratch=folder.parent), scorer
 
 
