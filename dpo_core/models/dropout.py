@@ -6,14 +6,11 @@ would not be ln 2, and a trial that resumes would draw other numbers than one th
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator
 
+from peft.tuners.tuners_utils import BaseTunerLayer
 from torch import nn
 from transformers import PreTrainedConfig
-
-# Layers that are left out, attention and activations that are set to zero, jitter of routers.
-_NAME = re.compile("drop|jitter")
 
 
 def switch_off_dropout(model: nn.Module) -> None:
@@ -31,10 +28,26 @@ def switch_off_dropout(model: nn.Module) -> None:
                 _set_to_zero(part)
 
 
+def train_without_noise(model: nn.Module) -> None:
+    """Put a model into training mode, but for the parts that would draw random numbers then.
+
+    Jitter and sampling of routers have no name in common, but all depend on that mode. An adapter
+    keeps its dropout, and a layer that checkpoints its activations does so in that mode only; what it
+    might drop is 0 since `switch_off_dropout`.
+    """
+    model.train()
+    for module in model.modules():
+        if module is not model and not getattr(module, "gradient_checkpointing", False):
+            module.training = False
+    for module in model.modules():
+        if isinstance(module, BaseTunerLayer) and hasattr(module, "lora_dropout"):
+            module.lora_dropout.train()
+
+
 def is_dropout(name: str, value: object) -> bool:
     """Return whether a config's key or a module's attribute is a probability of dropout."""
     is_number = isinstance(value, float | int) and not isinstance(value, bool)
-    return is_number and _NAME.search(name) is not None
+    return is_number and "drop" in name
 
 
 def _set_to_zero(holder: object) -> None:

@@ -38,7 +38,8 @@ from dpo_core.encoding.token_table import EncodedPair, TokenTable, encoding_repo
 from dpo_core.errors import SettingsError, TrialFailed
 from dpo_core.evaluation.outcomes import Outcomes, build_outcomes
 from dpo_core.hyperparams import DPOHyperparams
-from dpo_core.models.load import autocast
+from dpo_core.models.dropout import train_without_noise
+from dpo_core.models.load import autocast, load_model, whole_model
 from dpo_core.models.lora_targets import lora_config
 from dpo_core.ops.fused_lora import fuse_lora
 from dpo_core.scoring.logprobs import PairLogps, row_logps, score_rows, stack
@@ -184,7 +185,7 @@ class SharedPromptDPOTrainer(DPOTrainer):  # type: ignore[misc]
         Raises:
             TrialFailed: The loss is not finite.
         """
-        model.train()
+        train_without_noise(model)
         self._seed_dropout(inputs["step"])
         indices = self.rank_batches[inputs["step"]]
         pairs = [self.data.train[i] for i in indices]
@@ -257,6 +258,17 @@ class SharedPromptDPOTrainer(DPOTrainer):  # type: ignore[misc]
     def floating_point_ops(self, _inputs: object) -> int:
         """Return 0: Transformers' estimate would read token columns, which a step has not."""
         return 0
+
+    def _load_from_checkpoint(self, checkpoint: str, model: PreTrainedModel | None = None) -> None:
+        """Load weights as a model is loaded: Transformers' trainer knows no names but the model's own.
+
+        Files have the experts one by one, where the model has them stacked.
+        """
+        if self.model_settings.adapter is not None:
+            super()._load_from_checkpoint(checkpoint, model)
+            return
+        trained = load_model(whole_model(self.model_settings, Path(checkpoint)))
+        (model or self.model).load_state_dict(trained.state_dict())
 
     def _load_optimizer_and_scheduler(self, checkpoint: str | None) -> None:
         if checkpoint is not None:
