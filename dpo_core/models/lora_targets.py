@@ -161,7 +161,7 @@ class _Parts:
                 continue
             if type(module) not in adapts:
                 adapts[type(module)] = _maps_rows(module)
-            if adapts[type(module)] and not self._is_refused_by_peft(name):
+            if adapts[type(module)] and not self._is_bypassed(name):
                 linear.add(name)
         return linear
 
@@ -187,7 +187,7 @@ class _Parts:
         """Return the weights of linear layers that are no x Wᵀ, such as routers of Llama 4."""
         named = {name.removesuffix(".weight") for name in self.body}
         layers = {n for n in named & self.text_modules if isinstance(self.modules[n], nn.Linear)}
-        return {f"{n}.weight" for n in layers - self.linear if not self._is_refused_by_peft(n)}
+        return {f"{n}.weight" for n in layers - self.linear if not self._is_bypassed(n)}
 
     @property
     def possible(self) -> set[str]:
@@ -222,6 +222,12 @@ class _Parts:
 
     def _module_of(self, parameter: str) -> nn.Module:
         return self.modules[parameter.rpartition(".")[0]]
+
+    def _is_bypassed(self, name: str) -> bool:
+        """Return whether the model reads the layer's weight where it should call the layer."""
+        parent, _, leaf = name.rpartition(".")
+        in_mamba = hasattr(self.modules[parent], "A_log")
+        return (in_mamba and leaf == "dt_proj") or self._is_refused_by_peft(name)
 
     def _is_refused_by_peft(self, name: str) -> bool:
         from peft import LoraConfig

@@ -91,13 +91,13 @@ class _Lora(torch.autograd.Function):
         """
         rows = x.reshape(-1, x.shape[-1])
         low = (rows @ a.T).mul_(scale)
-        y = rows @ weight.T
-        y.addmm_(low, b.T)
+        y = rows.new_empty(*x.shape[:-1], len(weight))  # no view: a model may change it in place
+        torch.mm(rows, weight.T, out=y.view(-1, len(weight))).addmm_(low, b.T)
         if bias is not None:
             y += bias
         ctx.save_for_backward(rows, weight, a, b, low)
         ctx.scale, ctx.shape = scale, x.shape
-        return y.view(*x.shape[:-1], -1)
+        return y
 
     @staticmethod
     def backward(

@@ -103,6 +103,13 @@ def test_what_peft_refuses_is_left_out_and_refused_by_name(family: str) -> None:
         assert adapt_and_count(model, LORA).adapted > 0
 
 
+def test_a_layer_whose_weight_mamba_reads_without_calling_it_is_left_out() -> None:
+    model = model_without_weights("mamba", state_size=16)
+    assert lora_targets(model, "all-linear")[0] == ["mixer.in_proj", "mixer.x_proj"]
+    with pytest.raises(ModelError, match="'dt_proj' cannot be trained"):
+        lora_targets(model, ["dt_proj"])
+
+
 def test_a_router_that_returns_two_tensors_is_no_linear_layer() -> None:
     model = model_without_weights(
         "llama4_text", num_local_experts=4, interleave_moe_layer_step=2, intermediate_size_mlp=64

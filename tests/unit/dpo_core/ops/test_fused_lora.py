@@ -51,6 +51,17 @@ def test_outputs_and_gradients_are_those_of_peft(autocast: bool) -> None:
         assert distance <= 2 * tolerance * torch.linalg.norm(gradient), name
 
 
+def test_a_model_may_change_the_output_of_a_layer_in_place() -> None:
+    """Llama 4 adds its experts to the output of the shared one."""
+    layer = adapted(fused=True).base_model.model.model.layers[0].mlp.down_proj
+    x = torch.randn(2, 3, layer.in_features).transpose(0, 1)
+    y = layer(x)
+    y.add_(1.0)
+    y.sum().backward()
+    assert torch.allclose(y - 1, type(layer).forward(layer, x), atol=1e-5)
+    assert layer.lora_B["default"].weight.grad is not None
+
+
 def test_a_disabled_adapter_is_the_base_model() -> None:
     model = adapted(fused=True)
     with model.disable_adapter():
