@@ -33,6 +33,7 @@ class Part(StrEnum):
     search = "search"
     data = "data"
     precision = "precision"
+    models = "models"
 
 
 NO_TRAINING = {
@@ -43,6 +44,7 @@ NO_TRAINING = {
     Part.search,
     Part.data,
     Part.precision,
+    Part.models,
 }
 
 
@@ -118,6 +120,8 @@ class _Bench:
             self._run_data(scratch)
         if Part.precision in parts:
             self._run_precision()
+        if Part.models in parts:
+            self._run_models(scratch)
         if parts - NO_TRAINING:
             self._run_training(parts, scratch)
 
@@ -178,6 +182,14 @@ class _Bench:
         model, pairs = Path(local_path(self.model)), load_pairs(str(self.pairs), split="train")
         raw = bench_precision.measure(model, pairs, self.data_pairs or bench_precision.PAIRS)
         self._keep(Part.precision, raw, bench_precision.rows(raw))
+
+    def _run_models(self, scratch: Path) -> None:
+        from tests.bench import models as bench_models
+
+        families, left_out = bench_models.measure(scratch / Part.models.value)
+        raw = bench_models.as_raw(families, left_out)
+        self._keep(Part.models, raw, bench_models.rows(families))
+        self.tables.append(bench_models.table(families, left_out))
 
     def _run_training(self, parts: set[Part], scratch: Path) -> None:
         from dpo_core.models.load import local_path
