@@ -282,4 +282,6 @@ def _encoded(job: _Job, ids: list[TokenIds], losses: tuple[Loss, ...]) -> Encode
         source=pair.source,
         category=pair.category,
         losses=losses,
+        weight=1.0 if pair.weight is None else pair.weight,
+        margin=pair.margin or 0.0,
     )

@@ -45,6 +45,10 @@ class EncodedPair:
     """Those of `cut_prompt` that were removed from the start of the last turn."""
     losses: tuple[Loss, ...] = ()
     """What the chat template dropped or moved."""
+    weight: float = 1.0
+    """The factor of the pair's training loss."""
+    margin: float = 0.0
+    """The offset of its score, without a unit; see `training.loss.dpo_losses`."""
 
     @property
     def tokens(self) -> int:
@@ -296,15 +300,17 @@ _SCHEMA = pa.schema(
         "cut_turns": pa.int32(),
         "cut_question": pa.int32(),
         "losses": pa.list_(pa.struct(dict.fromkeys(Loss._fields, pa.string()))),
+        "weight": pa.float64(),
+        "margin": pa.float64(),
     }
 )
 
 
 def _with_later_columns(table: pa.Table) -> pa.Table:
-    """Return a table of an earlier version with zeros or empty lists in the columns it does not have."""
+    """Return a table of an earlier version with the usual values in the columns it does not have."""
     for field in _SCHEMA:
         if field.name not in table.column_names:
-            nothing: object = [] if pa.types.is_list(field.type) else 0
-            column = pa.array([nothing] * table.num_rows, field.type)
+            usual: object = getattr(EncodedPair, field.name)
+            column = pa.array([usual] * table.num_rows, field.type)
             table = table.append_column(field, column)
     return table

@@ -218,7 +218,7 @@ class SharedPromptDPOTrainer(DPOTrainer):  # type: ignore[misc]
         indices: Indices,
         members: Sequence[int],
     ) -> Tensor:
-        """Compute the DPO losses of the pairs of one row.
+        """Compute the DPO losses of the pairs of one row, each with its own margin, times its weight.
 
         Args:
             model: The policy, maybe in a data-parallel wrapper.
@@ -235,7 +235,12 @@ class SharedPromptDPOTrainer(DPOTrainer):  # type: ignore[misc]
         with self.compute_loss_context_manager(), autocast(self.model_settings, str(device)):
             policy = row_logps(model, row, self.data.layout)
         reference = _reference_logps(self.data.train_reference, indices[list(members)]).to(device)
-        return dpo_losses(preference_score(policy, reference, self.point, self.loss_beta))
+        weights, margins = (
+            torch.tensor([getattr(pairs[i], name) for i in members], device=device)
+            for name in ("weight", "margin")
+        )
+        score = preference_score(policy, reference, self.point, self.loss_beta)
+        return weights * dpo_losses(score, margins)
 
     def evaluate_select(self) -> Outcomes:
         """Score the select split under the current policy; every rank gets every pair's outcome.

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
 from dpo_core.encoding.encode import encode, tokenizer_fingerprint, uses_chat_template
-from dpo_core.encoding.token_table import EncodedPair, encoding_report
+from dpo_core.encoding.rules import EncodingRules
+from dpo_core.encoding.token_ids import token_ids
+from dpo_core.encoding.token_table import EncodedPair, TokenTable, encoding_report
 from dpo_core.errors import DataError
 from dpo_core.preferences.pairs import make_pair
+from dpo_core.settings import DataSettings, SourceSettings
 from tests.support.toys import CHAT_TEMPLATE, END_OF_TURN, text_pair, toy_pairs, toy_tokenizer
 
 
@@ -96,6 +100,61 @@ def test_a_merge_across_the_border_moves_it_and_is_counted(tokenizer: Any) -> No
     assert tokenizer.decode(encoded.prompt + encoded.chosen) == f"Ask the pharmacist.{END_OF_TURN}"
     assert tokenizer.decode(encoded.prompt + encoded.rejected) == f"Ask the pharma!{END_OF_TURN}"
     assert encoding_report([encoded]).merged == 1
+
+
+def test_weight_and_margin_go_with_the_tokens(tokenizer: Any) -> None:
+    plain, weighted = toy_pairs(1)[0], replace(toy_pairs(1)[0], weight=2.5, margin=-0.5)
+    table = TokenTable.of(list(encode([plain, weighted], tokenizer, 512)))
+    assert [(pair.weight, pair.margin) for pair in table] == [(1.0, 0.0), (2.5, -0.5)]
+
+
+def test_settings_of_a_row_come_before_those_of_its_source_and_of_all() -> None:
+    rules = EncodingRules(
+        template_kwargs={"a": 1, "b": 1, "c": 1}, source_kwargs={"shop": {"b": 2, "c": 2}}
+    )
+    assert rules.kwargs_for("shop", {"c": 3}) == {"a": 1, "b": 2, "c": 3}
+    template = "{{ a }}{{ b }}{{ c }}" + CHAT_TEMPLATE
+    pair = replace(toy_pairs(1)[0], source="shop", template_kwargs={"c": 3})
+    tokenizer = toy_tokenizer(template)
+    (encoded,) = encode([pair], tokenizer, 512, rules)
+    assert tokenizer.decode(encoded.prompt).startswith("123<|im_start|>")
+
+
+def test_the_rules_of_a_sweep_are_those_of_its_settings() -> None:
+    data = DataSettings(
+        sources=[
+            SourceSettings(path="a.jsonl", chat_template_kwargs={"thinking": False}),
+            SourceSettings(path="b.jsonl"),
+        ],
+        system="fold",
+        chat_template_kwargs={"thinking": True},
+        min_prompt_tokens=64,
+    )
+    rules = EncodingRules.of(data)
+    assert (rules.fold_system, rules.min_prompt_tokens) == (True, 64)
+    assert rules.kwargs_for("a", {}) == {"thinking": False}
+    assert rules.kwargs_for("b", {}) == {"thinking": True}
+    assert rules.where(replace(toy_pairs(1)[0], source="a", line=4)) == "a.jsonl:4"
+    assert EncodingRules().least_question(1024) == 32
+    assert EncodingRules().least_question(64) == 16
+
+
+def test_a_batch_gives_what_single_calls_of_the_tokenizer_give(tokenizer: Any) -> None:
+    texts = ["May I?", "", "Say <|im_end|> now.", "ä\n\n  é"]
+    alone = [tokenizer(text, add_special_tokens=False)["input_ids"] for text in texts]
+    tokenizer("x", split_special_tokens=True)  # which the library remembers
+    assert token_ids(texts, tokenizer, add_special_tokens=False) == alone
+
+
+def test_a_tokenizer_with_a_call_of_its_own_is_called() -> None:
+    tokenizer = toy_tokenizer()
+
+    class Own(type(tokenizer)):  # type: ignore[misc]
+        def __call__(self, texts: list[str], **_: object) -> dict[str, list[list[int]]]:
+            return {"input_ids": [[len(text)] for text in texts]}
+
+    tokenizer.__class__ = Own
+    assert token_ids(["ab", "c"], tokenizer, add_special_tokens=False) == [[2], [1]]
 
 
 def test_text_needs_a_tokenizer_that_can_end_it() -> None:

@@ -70,6 +70,12 @@ def test_loss_is_minus_log_sigmoid() -> None:
     assert losses.tolist() == pytest.approx([0.201413, 1.701413], abs=1e-6)
 
 
+def test_a_margin_is_how_far_a_score_must_exceed_0() -> None:
+    # 1.5 − 1.5 = 0 loses ln 2; −1.5 − (−3) = 1.5 loses as above
+    losses = dpo_losses(torch.tensor([1.5, -1.5]), torch.tensor([1.5, -3.0]))
+    assert losses.tolist() == pytest.approx([math.log(2), 0.201413], abs=1e-6)
+
+
 def test_loss_stays_finite_where_the_sigmoid_rounds_to_zero() -> None:
     assert dpo_losses(torch.tensor([-1000.0, 1000.0])).tolist() == [1000.0, 0.0]
 

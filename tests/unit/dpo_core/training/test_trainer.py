@@ -27,6 +27,7 @@ from dpo_core.hyperparams import DPOHyperparams
 from dpo_core.models.load import autocast, load_model
 from dpo_core.models.lora_targets import lora_config
 from dpo_core.preferences import PreferencePair
+from dpo_core.preferences.pairs import make_pair
 from dpo_core.scoring.logprobs import row_logps, score_pairs
 from dpo_core.scoring.precision import scoring_precision
 from dpo_core.scoring.row_layout import RowLayout
@@ -34,9 +35,12 @@ from dpo_core.scoring.scorer import Scorer
 from dpo_core.settings import LoraSettings, ModelSettings, TrainingSettings
 from dpo_core.training.checkpoints import write_manifest
 from dpo_core.training.evaluation_callback import Evaluation
+from dpo_core.training.loss import dpo_losses
 from dpo_core.training.trainer import SharedPromptDPOTrainer, train
 from dpo_core.training.trial_data import TrialData
+from tests.support import chat_templates
 from tests.support.toys import (
+    CHAT_TEMPLATE,
     save_toy_model,
     text_pair,
     toy_data,
@@ -152,11 +156,16 @@ def trl_trainer(
     adapter: LoraSettings | None,
     workdir: Path,
     pairs: Sequence[PreferencePair] = (),
+    template: str = CHAT_TEMPLATE,
     **loss: Any,
 ) -> DPOTrainer:
     """TRL's own trainer over six pairs, with its own tokenization and its own reference pass."""
     rows = [
-        {name: side if isinstance(side, str) else list(side) for name, side in sides(pair).items()}
+        {
+            **{name: s if isinstance(s, str) else list(s) for name, s in sides(pair).items()},
+            **({"tools": list(pair.tools)} if pair.tools else {}),
+            **({"chat_template_kwargs": pair.template_kwargs} if pair.template_kwargs else {}),
+        }
         for pair in pairs or toy_pairs(6)
     ]
     return DPOTrainer(
@@ -173,7 +182,7 @@ def trl_trainer(
             **loss,
         ),
         train_dataset=Dataset.from_list(rows),
-        processing_class=toy_tokenizer(),
+        processing_class=toy_tokenizer(template),
         peft_config=lora_config(adapter, None, base) if adapter else None,
     )
 
@@ -213,6 +222,35 @@ def test_loss_and_gradient_are_those_of_trl(
     assert farthest(mine, expected) < 1e-5
 
 
+def test_the_weight_and_margin_of_a_pair_change_its_loss_alone(tmp_path: Path) -> None:
+    base, tokenizer = toy_llama(), toy_tokenizer()
+    weights, margins = (1.0, 3.0, 0.5, 1.0), (0.0, 0.0, 0.7, -0.4)
+    plain = list(encode(toy_pairs(4), tokenizer, 512))
+    weighted = [
+        replace(pair, weight=w, margin=m)
+        for pair, w, m in zip(plain, weights, margins, strict=True)
+    ]
+    reference = score_pairs(base, plain, 512).numpy()
+
+    def losses(pairs: list[EncodedPair]) -> torch.Tensor:
+        trainer = SharedPromptDPOTrainer(
+            copy.deepcopy(base),
+            tokenizer,
+            TrialData(pairs, pairs, reference, reference),
+            POINT,
+            ModelSettings(path="toy", adapter=None),
+            TrainingSettings(max_steps=1, batch_pairs=4, row_tokens=300),
+            seed=0,
+            workdir=tmp_path,
+        )
+        perturb(trainer.model)
+        return trainer.row_loss(trainer.model, pairs, np.arange(4), range(4)).detach()
+
+    scores = -torch.expm1(losses(plain)).log()  # the inverse of −log σ
+    expected = torch.tensor(weights) * dpo_losses(scores, torch.tensor(margins))
+    assert losses(weighted).tolist() == pytest.approx(expected.tolist(), abs=1e-5)
+
+
 @pytest.mark.parametrize(
     "pairs",
     [
@@ -225,6 +263,25 @@ def test_loss_and_gradient_are_those_of_trl(
 def test_tokens_are_those_of_trl(pairs: list[PreferencePair], tmp_path: Path) -> None:
     trl = trl_trainer(toy_llama(), LORA, tmp_path, pairs).train_dataset
     encoded = list(encode(pairs, toy_tokenizer(), 512))
+    assert trl["prompt_ids"][:] == [list(p.prompt) for p in encoded]
+    assert trl["chosen_ids"][:] == [list(p.chosen) for p in encoded]
+    assert trl["rejected_ids"][:] == [list(p.rejected) for p in encoded]
+
+
+def test_tokens_with_tools_reasoning_and_settings_are_those_of_trl(tmp_path: Path) -> None:
+    call = {"role": "assistant", "content": "", "tool_calls": [{"function": {"name": "stock"}}]}
+    result = {"role": "tool", "content": "12 boxes", "name": "stock"}
+    thought = {"role": "assistant", "content": "No.", "reasoning_content": "They ask."}
+    answers = (thought,), ({"role": "assistant", "content": "Yes."},)
+    prompt = ({"role": "user", "content": "May I?"}, call, result)
+    tools = ({"type": "function", "function": {"name": "stock", "parameters": {}}},)
+    pairs = [
+        make_pair(prompt, *answers, tools=tools, template_kwargs=settings)
+        for settings in ({"thinking": True}, {"thinking": True, "other": 1})
+    ]
+    template = chat_templates.WITH_EVERYTHING
+    trl = trl_trainer(toy_llama(), LORA, tmp_path, pairs, template=template).train_dataset
+    encoded = list(encode(pairs, toy_tokenizer(template), 512))
     assert trl["prompt_ids"][:] == [list(p.prompt) for p in encoded]
     assert trl["chosen_ids"][:] == [list(p.chosen) for p in encoded]
     assert trl["rejected_ids"][:] == [list(p.rejected) for p in encoded]
