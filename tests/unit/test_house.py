@@ -43,6 +43,7 @@ FLOORS = {
         scoring
         evaluation
         training
+        console
     """,
     "sweeps": """
         config
