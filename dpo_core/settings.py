@@ -50,7 +50,8 @@ class LoraSettings(Settings):
     rank: int = Field(16, ge=1, le=1024)
     alpha: float = Field(32.0, gt=0)
     targets: str | list[str] = "all-linear"
-    """`all-linear`, or names of modules without `lm_head`, whose adapter would not be trained."""
+    """`all-linear` (experts too), ends of names of modules or parameters, or a regular expression for
+    whole names; without `lm_head`, whose adapter would not be trained."""
 
     dropout: float = Field(0.0, ge=0.0, lt=1.0)
     """The share of the adapter's inputs that a training step sets to zero; the model's own is off."""
