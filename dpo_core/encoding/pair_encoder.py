@@ -118,7 +118,9 @@ class PairEncoder:
             try:
                 if isinstance(text, Refusal):
                     raise _refused(job, text)
-                results.append(_encoded(job, next(ids), self._losses(job, text)))
+                own = next(ids)
+                _check_text(job.pair)
+                results.append(_encoded(job, own, self._losses(job, text)))
             except DataError as error:
                 results.append(DataError(f"{self.rules.where(job.pair)}: {error}"))
         return results
@@ -244,6 +246,17 @@ class _Job(NamedTuple):
     @property
     def is_chat(self) -> bool:
         return isinstance(self.content, Conversation)
+
+
+def _check_text(pair: PreferencePair) -> None:
+    """Raise DataError for a text pair with what only a chat template can show."""
+    names = {"tools": pair.tools, "chat_template_kwargs": pair.template_kwargs}
+    present = [name for name, value in names.items() if value]
+    if present and isinstance(pair.prompt, str):
+        raise DataError(
+            f"has {present[0]}, which only a chat template can show, and is encoded as plain text; use "
+            "a chat model and data.format: chat, or leave the column out"
+        )
 
 
 def _without_end(pair: PreferencePair, end: str | None) -> PreferencePair:

@@ -102,6 +102,16 @@ def test_a_merge_across_the_border_moves_it_and_is_counted(tokenizer: Any) -> No
     assert encoding_report([encoded]).merged == 1
 
 
+@pytest.mark.parametrize("column", ["tools", "template_kwargs"])
+def test_a_text_pair_with_tools_is_no_pair(tokenizer: Any, column: str) -> None:
+    value = {"tools": ({"name": "stock"},), "template_kwargs": {"thinking": False}}[column]
+    pair = replace(text_pair("Question:", " Yes.", " No."), **{column: value})
+    with pytest.raises(
+        DataError, match=r"data:1: has (tools|chat_template_kwargs), which only a chat"
+    ):
+        list(encode([pair], tokenizer, 512))
+
+
 def test_weight_and_margin_go_with_the_tokens(tokenizer: Any) -> None:
     plain, weighted = toy_pairs(1)[0], replace(toy_pairs(1)[0], weight=2.5, margin=-0.5)
     table = TokenTable.of(list(encode([plain, weighted], tokenizer, 512)))
