@@ -7,12 +7,14 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
+from pathlib import Path
 
 from dpo_core.audit.findings import INFO
 from dpo_core.errors import UserError
 from dpo_core.models.load import check_local_model
 from dpo_core.preferences import PreferenceSplits
 from dpo_core.preferences.pairs import normalized_question, question_id
+from dpo_core.storage.probe import check_storage, check_temporary_folder
 from sweeps.config.schema import SweepConfig
 from sweeps.config.study import check_study_driver
 from sweeps.config.trackers import check_trackers
@@ -43,6 +45,9 @@ from sweeps.trials.events import OnTrialEvent
 
 log = logging.getLogger("dpo_sweeps")
 
+_LEAST_ROOM_BYTES = 32 * 2**20
+"""What the tables and points of the smallest sweep need, beside checkpoints."""
+
 
 class NoWinner(UserError):
     """No trial was ever evaluated; the ledger says why."""
@@ -69,6 +74,7 @@ def run_sweep(config: SweepConfig, paths: SweepPaths, on_event: OnTrialEvent) ->
     _check_settings(config)
     check_incumbent(config)  # a wrong path ends the sweep before anything runs
     kept = reusable_preparation(paths) or reusable_pairs(paths) or _read_splits(config, paths)
+    _check_disks(config, paths)
     with lock(paths.leases, paths.sweep_id), connected():
         _check_cluster(config, paths)
         lanes = _open_lanes(config, paths)
@@ -107,6 +113,15 @@ def _check_settings(config: SweepConfig) -> None:
     check_local_model(config.model)
     check_study_driver(config.search.study)
     check_trackers(config.trackers)
+
+
+def _check_disks(config: SweepConfig, paths: SweepPaths) -> None:
+    """Check that what the sweep writes to can be reached and written, and has room for the export."""
+    model = Path(config.model.path).expanduser()
+    weights = sum(file.stat().st_size for file in model.glob("*.safetensors"))
+    export = 0 if paths.store.exists(paths.best) else weights
+    check_temporary_folder(_LEAST_ROOM_BYTES)
+    check_storage(paths.storage, _LEAST_ROOM_BYTES + export)
 
 
 def _read_splits(config: SweepConfig, paths: SweepPaths) -> tuple[PreferenceSplits, ReadingReport]:

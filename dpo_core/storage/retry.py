@@ -7,6 +7,7 @@ is left half-written, and files that existed before are unchanged.
 from __future__ import annotations
 
 import contextlib
+import contextvars
 import errno
 import functools
 import re
@@ -42,6 +43,9 @@ _PERMANENT = re.compile(
     r"ACCESS_DENIED|forbidden|credential|signature|no.?such.?bucket", re.IGNORECASE
 )
 
+_patience_s: contextvars.ContextVar[float | None] = contextvars.ContextVar(
+    "_patience_s", default=None
+)
 _gave_up_on: set[str] = set()  # URIs of stores that stayed out of reach for RETRY_FOR_S
 
 P = ParamSpec("P")
@@ -54,14 +58,16 @@ def retry_while_unreachable(
     """Decorate a method of `Store` so that it is retried while the store is out of reach.
 
     The method may run several times, so running it twice must have the effect of running it once.
-    It raises StorageError when the store is full, out of reach for longer than `RETRY_FOR_S`, or
+    It raises StorageError when the store is full, out of reach for longer than `RETRY_FOR_S` (or what
+    `retrying_for` set), or
     has a folder where a file belongs.
     """
 
     @functools.wraps(method)
     def retried(store: Store, /, *arguments: P.args, **options: P.kwargs) -> Result:
         # After one store was given up, cleaning up must not wait again at every step.
-        deadline = time.monotonic() + (0 if _gave_up_on else RETRY_FOR_S)
+        patience_s = _patience_s.get() or RETRY_FOR_S
+        deadline = time.monotonic() + (0 if _gave_up_on else patience_s)
         wait_s = _FIRST_WAIT_S
         while True:
             try:
@@ -78,13 +84,23 @@ def retry_while_unreachable(
                 if time.monotonic() + wait_s > deadline:
                     _gave_up_on.add(store.uri)
                     raise StorageError(
-                        f"{store.uri}: was out of reach for {RETRY_FOR_S:g} s ({error}); `dpo-sweeps "
+                        f"{store.uri}: was out of reach for {patience_s:g} s ({error}); `dpo-sweeps "
                         "resume` goes on when it is back"
                     ) from error
             time.sleep(wait_s)
             wait_s = min(2 * wait_s, _LONGEST_WAIT_S)
 
     return retried
+
+
+@contextlib.contextmanager
+def retrying_for(seconds: float) -> Iterator[None]:
+    """Retry for this long within the block: where nothing is lost yet, a user waits for the error."""
+    token = _patience_s.set(seconds)
+    try:
+        yield
+    finally:
+        _patience_s.reset(token)
 
 
 @contextlib.contextmanager

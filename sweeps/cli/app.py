@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from sweeps.cli.foreign_errors import foreign_error
 from sweeps.cli.job_commands import JobAddress, add_job_commands
 from sweeps.cli.log_handlers import JobLogHandler, TerminalHandler, install, is_job
 from sweeps.cli.night_commands import nightly
@@ -30,8 +31,10 @@ from sweeps.cli.options import (
     stdout_console,
     sweep_paths,
 )
+from sweeps.cli.printable import print_line, printable, printable_json
 
 if TYPE_CHECKING:
+    from dpo_core.errors import UserError
     from sweeps.config.schema import SweepConfig
     from sweeps.run_dir.json_types import SelectionJson
     from sweeps.run_dir.paths import SweepPaths
@@ -73,9 +76,9 @@ def validate(sweep: SweepFile, set_: Overrides = None, json_: AsJson = False) ->
     else:
         names = ", ".join(config.search_space.names)
         trials = trials_in_words(config.planned_trials, 0)
-        print(f"{sweep}: a valid sweep of {trials} over {names}")
+        print_line(f"{sweep}: a valid sweep of {trials} over {names}")
         if config.shortage:
-            print(config.shortage)
+            print_line(config.shortage)
 
 
 @app.command()
@@ -88,7 +91,7 @@ def plan(sweep: SweepFile, set_: Overrides = None, json_: AsJson = False) -> Non
     if json_:
         print_json(estimate)
     else:
-        print("\n".join(plan_lines(estimate)))
+        print_line("\n".join(plan_lines(estimate)))
 
 
 @app.command()
@@ -113,7 +116,7 @@ def audit(
     if json_:
         print_json(report)
     else:
-        print("\n".join(audit_lines(report)))
+        print_line("\n".join(audit_lines(report)))
     if strict and any(finding["severity"] == "severe" for finding in report["findings"]):
         raise typer.Exit(UserError.exit_code)
 
@@ -134,9 +137,9 @@ def preview(
 
     for row in preview_rows(load_sweep(sweep, set_ or []), rows):
         if json_:
-            print(json.dumps(row_json(row), ensure_ascii=False))
+            print_line(printable_json(json.dumps(row_json(row), ensure_ascii=False)))
         else:
-            print("\n".join(row_lines(row)))
+            print_line("\n".join(row_lines(row)))
 
 
 @app.command()
@@ -228,7 +231,7 @@ def report(folder: SweepFolder) -> None:
     from sweeps.report.write import write_report
     from sweeps.run_dir.paths import SweepPaths
 
-    print(write_report(SweepPaths.of_folder(folder)))
+    print_line(write_report(SweepPaths.of_folder(folder)))
 
 
 @app.command()
@@ -247,7 +250,7 @@ def export(
 
     paths = SweepPaths.of_folder(folder)
     copy_best(paths, to, read_selection(paths), even_if_not_better=even_if_not_better)
-    print(to)
+    print_line(to)
 
 
 @app.command()
@@ -314,11 +317,21 @@ def _guarded(command: Callable[[], object]) -> int:
             return EXIT_INTERRUPTED
         return stop.code if isinstance(stop.code, int) else 0
     except UserError as error:
-        print(f"error: {redact(str(error))}", file=sys.stderr)
-        return error.exit_code
-    except Exception:
-        print(redact(traceback.format_exc()), end="", file=sys.stderr)
+        return _print_mistake(error)
+    except Exception as error:
+        mistake = foreign_error(error)
+        if mistake is not None:
+            return _print_mistake(mistake)
+        print(printable(redact(traceback.format_exc())), end="", file=sys.stderr)
         print(
             "this is a defect of dpo-sweeps, not of your sweep; please report it", file=sys.stderr
         )
         return EXIT_DEFECT
+
+
+def _print_mistake(error: UserError) -> int:
+    """Print the line of an error that the user can mend; return the exit code."""
+    from sweeps.config.secrets import redact
+
+    print(f"error: {printable(redact(str(error)))}", file=sys.stderr)
+    return error.exit_code

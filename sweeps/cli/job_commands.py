@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from sweeps.cli.options import EXIT_INTERRUPTED, AsJson, Overrides, SweepFile, print_json
+from sweeps.cli.printable import PrintableOnly, print_line, printable
 
 if TYPE_CHECKING:
     from sweeps.jobs.client import Job
@@ -123,11 +124,13 @@ def submit(
     if json_:
         print_json({**_row(job), "new": is_new})
         return
-    print(f"{job.job_id}: {'submitted' if is_new else f'is there already, {job.status.lower()}'}")
+    print_line(
+        f"{job.job_id}: {'submitted' if is_new else f'is there already, {job.status.lower()}'}"
+    )
     if is_new:
         files, size = submission.upload.files, submission.upload.bytes
-        print(f"{len(files)} files travelled, {size / 2**20:.1f} MiB")
-    print(f"dpo-sweeps logs -f {submission.sweep_id} --address {address}")
+        print_line(f"{len(files)} files travelled, {size / 2**20:.1f} MiB")
+    print_line(f"dpo-sweeps logs -f {submission.sweep_id} --address {address}")
 
 
 def status(name: Name, address: Address, json_: AsJson = False) -> None:
@@ -141,7 +144,7 @@ def status(name: Name, address: Address, json_: AsJson = False) -> None:
     if json_:
         print_json(_row(job))
     else:
-        print(f"{job.job_id}: {job.status.lower()}   {job.message}".rstrip())
+        print_line(f"{job.job_id}: {job.status.lower()}   {job.message}".rstrip())
     raise typer.Exit(exit_code(job))
 
 
@@ -158,12 +161,12 @@ def logs(
     jobs = Jobs(address)
     job = jobs.find(name)
     if not follow:
-        sys.stdout.write(jobs.logs(job))
+        sys.stdout.write(printable(jobs.logs(job)))
         return
 
     async def print_pieces() -> None:
         async for piece in jobs.follow(job):
-            sys.stdout.write(piece)
+            sys.stdout.write(printable(piece))
             sys.stdout.flush()
 
     with contextlib.suppress(KeyboardInterrupt):  # stops following the log, not the job
@@ -177,7 +180,7 @@ def stop(name: Name, address: Address) -> None:
 
     jobs = Jobs(address)
     job = jobs.stop(jobs.find(name))
-    print(f"{job.job_id}: {job.status.lower()}")
+    print_line(f"{job.job_id}: {job.status.lower()}")
     if not job.has_ended:
         raise typer.Exit(EXIT_NOT_YET)
 
@@ -200,7 +203,9 @@ def list_jobs(address: Address, json_: AsJson = False) -> None:
     for row in rows:
         table.add_row(*(str(row[name] or "-") for name in columns))
     console = Console()
-    (console if console.is_terminal else Console(width=160)).print(table)
+    console = console if console.is_terminal else Console(width=160)
+    console.push_render_hook(PrintableOnly())
+    console.print(table)
 
 
 def exit_code(job: Job) -> int:

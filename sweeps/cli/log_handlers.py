@@ -14,6 +14,7 @@ from datetime import UTC, datetime
 from rich.console import Console
 from rich.text import Text
 
+from sweeps.cli.printable import printable
 from sweeps.config.secrets import redact
 
 LOGGER = "dpo_sweeps"
@@ -43,10 +44,13 @@ class JobLogHandler(logging.Handler):
 
 
 def message_of(record: logging.LogRecord) -> str:
-    """Return what a record says, without secrets; warnings and errors say that they are."""
+    """Return what a record says, without secrets and control characters.
+
+    Warnings and errors say that they are.
+    """
     is_news = record.levelno < logging.WARNING
     level = "" if is_news else f"{record.levelname.lower()}: "
-    return redact(f"{level}{record.getMessage()}")
+    return printable(redact(f"{level}{record.getMessage()}"))
 
 
 def install(handler: logging.Handler) -> None:

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from sweeps.cli.log_handlers import start_clock
+from sweeps.cli.printable import PrintableOnly, printable_json
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -107,9 +108,12 @@ def stdout_console() -> Console:
 
     # The log of a job has no width; Rich's 80 columns would break the tables.
     console = Console()
-    return console if console.is_terminal else Console(width=120)
+    if not console.is_terminal:
+        console = Console(width=120)
+    console.push_render_hook(PrintableOnly())
+    return console
 
 
 def print_json(content: object) -> None:
     """Print `content` as JSON on stdout."""
-    print(json.dumps(content, indent=2, ensure_ascii=False))
+    print(printable_json(json.dumps(content, indent=2, ensure_ascii=False)))

@@ -13,9 +13,10 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from dpo_core.errors import SettingsError
+from dpo_core.errors import SettingsError, UserError
 from sweeps.config.secrets import is_secret_name
 from sweeps.ray_runtime.auth import require_token
+from sweeps.ray_runtime.head_watch import HeadLost, watched_head
 from sweeps.ray_runtime.local_ray import find_local_ray, private_ray_folder
 from sweeps.ray_runtime.placement_groups import remove_leftover_groups
 
@@ -43,6 +44,13 @@ _DRIVER_ENV = {
 
 _PATIENCE_S = 20
 """How long to wait for a Ray at RAY_ADDRESS, which may just be starting."""
+_STARTS, _PAUSE_S = 3, 5.0
+_TOO_SLOW = "timed out during startup"
+"""What Ray says of a node of its own that did not come up within 30 s."""
+
+
+class RayDoesNotStart(UserError):
+    """A Ray on this machine that did not come up."""
 
 
 @contextlib.contextmanager
@@ -63,29 +71,82 @@ def connected() -> Iterator[None]:
     else:
         _wait_until_it_answers(address)
     on_sigterm = signal.getsignal(signal.SIGTERM)
-    try:
-        ray.init(
-            address=address,
-            log_to_driver=False,
-            logging_level=logging.ERROR,
-            configure_logging=True,
-            runtime_env={"env_vars": _worker_environment()},
-            **settings,
-        )
-    except (ConnectionError, ray.exceptions.AuthenticationError) as error:
-        raise SettingsError(
-            f"Ray cannot be reached ({str(error).strip().splitlines()[0]}); check RAY_ADDRESS, and "
-            "RAY_AUTH_TOKEN_PATH if it asks for a token"
-        ) from None
+    _start(address, settings)
     if threading.current_thread() is threading.main_thread():
         signal.signal(signal.SIGTERM, on_sigterm)  # Ray has put its own in place
     _quiet_ray_logs()
     if address != "local":
         remove_leftover_groups()
+    with _ending(), _watch_over_head(address):
+        yield
+
+
+def _start(address: str, settings: dict[str, str]) -> None:
+    """Call `ray.init`, again where a busy machine was too slow for Ray's own patience.
+
+    Raises:
+        SettingsError: No connection to the address.
+        RayDoesNotStart: Ray gave up, for whatever reason.
+    """
+    import ray
+
+    for start in range(1, _STARTS + 1):
+        try:
+            ray.init(
+                address=address,
+                log_to_driver=False,
+                logging_level=logging.ERROR,
+                configure_logging=True,
+                runtime_env={"env_vars": _worker_environment()},
+                **settings,
+            )
+            return
+        except (ConnectionError, ray.exceptions.AuthenticationError) as error:
+            raise SettingsError(
+                f"Ray cannot be reached ({_first_line(error)}); check RAY_ADDRESS, and "
+                "RAY_AUTH_TOKEN_PATH if it asks for a token"
+            ) from None
+        except Exception as error:
+            # Ray raises plain Exception and RuntimeError, whose subclasses may be defects of ours.
+            is_rays = isinstance(error, OSError | ray.exceptions.RayError)
+            if not is_rays and type(error) not in (Exception, RuntimeError):
+                raise
+            ray.shutdown()
+            if _TOO_SLOW not in str(error) or start == _STARTS:
+                raise RayDoesNotStart(
+                    f"Ray does not start ({_first_line(error)}); end other work on this machine, look "
+                    "at its disk and memory, or set RAY_ADDRESS to a Ray that runs"
+                ) from error
+            log.warning(f"Ray was too slow to start, attempt {start} of {_STARTS}; trying again")
+            time.sleep(_PAUSE_S * start)
+
+
+def _first_line(error: Exception) -> str:
+    return next(iter(str(error).strip().splitlines()), type(error).__name__)
+
+
+@contextlib.contextmanager
+def _ending() -> Iterator[None]:
+    """Disconnect at the end; without a word with a head that is gone, for which Ray would wait."""
+    import ray
+
     try:
         yield
-    finally:
+    except HeadLost:
+        threading.Thread(target=ray.shutdown, daemon=True).start()
+        raise
+    except BaseException:
         ray.shutdown()
+        raise
+    ray.shutdown()
+
+
+def _watch_over_head(address: str) -> contextlib.AbstractContextManager[None]:
+    import ray
+
+    if address.startswith("ray://"):
+        return contextlib.nullcontext()  # Ray's client raises ConnectionError itself
+    return watched_head(ray.get_runtime_context().gcs_address)
 
 
 def dashboard_url() -> str | None:

@@ -108,3 +108,45 @@ def test_a_ray_that_does_not_answer_is_no_defect(
         SettingsError, match=r"cannot be reached .*192\.0\.2\.2:6379.*RAY_AUTH_TOKEN"
     ):
         cluster.connected().__enter__()
+
+
+SLOW = Exception("The current node timed out during startup. This could happen because …")
+
+
+def test_a_start_that_timed_out_is_tried_again(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    answers = iter([SLOW, SLOW, None])
+
+    def init(**_: Any) -> None:
+        error = next(answers)
+        if error is not None:
+            raise error
+
+    monkeypatch.setattr("ray.init", init)
+    monkeypatch.setattr(cluster, "_PAUSE_S", 0)
+    monkeypatch.setattr(logging.getLogger("dpo_sweeps"), "propagate", True)
+    cluster._start("local", {})
+    assert "too slow to start, attempt 2 of 3; trying again" in caplog.text
+
+
+@pytest.mark.parametrize("error", [SLOW, RuntimeError("Failed to start GCS"), OSError(28, "full")])
+def test_a_ray_that_does_not_start_is_told_in_one_line(
+    monkeypatch: pytest.MonkeyPatch, error: Exception
+) -> None:
+    def refuse(**_: Any) -> None:
+        raise error
+
+    monkeypatch.setattr("ray.init", refuse)
+    monkeypatch.setattr(cluster, "_PAUSE_S", 0)
+    with pytest.raises(cluster.RayDoesNotStart, match=r"^Ray does not start \(.*end other work"):
+        cluster._start("local", {})
+
+
+def test_a_defect_in_how_ray_is_started_stays_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(**_: Any) -> None:
+        raise TypeError("unexpected keyword")
+
+    monkeypatch.setattr("ray.init", refuse)
+    with pytest.raises(TypeError):
+        cluster._start("local", {})
