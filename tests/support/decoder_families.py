@@ -129,6 +129,13 @@ _OF_FAMILY: dict[str, dict[str, Any]] = {
         "expert_layer_period": 2,
         "use_mamba_kernels": False,
     },
+    "kimi_linear": {
+        "layer_types": ["linear_attention", "full_attention"],
+        "mlp_layer_types": ["dense", "sparse"],
+        "linear_head_dim": 8,
+        "linear_num_heads": 4,
+        "num_experts_per_token": 2,
+    },
     "lfm2": {"layer_types": ["conv", "full_attention"]},
     "lfm2_moe": {"layer_types": ["conv", "full_attention"]},
     "granitemoehybrid": {"layer_types": ["mamba", "attention"]},
