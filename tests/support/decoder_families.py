@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import Any
 
 import torch
-from transformers import CONFIG_MAPPING, AutoConfig, AutoModelForCausalLM
+from transformers import CONFIG_MAPPING, AutoConfig, AutoModelForCausalLM, PretrainedConfig
 from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
 
 from tests.support.toys import VOCABULARY
@@ -24,7 +24,8 @@ def family_names() -> list[str]:
 
 def tiny_config(model_type: str, **changes: Any) -> Any:
     """The config of a tiny model; `changes` go to it last."""
-    return AutoConfig.for_model(model_type, **{**_sizes(model_type), **changes})
+    sizes = _sizes_of_parts(model_type) or _sizes(model_type)
+    return AutoConfig.for_model(model_type, **{**sizes, **changes})
 
 
 def tiny_decoder(model_type: str, attention: str | None = None, **changes: Any) -> Any:
@@ -40,6 +41,21 @@ def parameters_of(config: Any) -> int:
     """The weights of a model, counted without building it."""
     with torch.device("meta"):
         return sum(p.numel() for p in AutoModelForCausalLM.from_config(config).parameters())
+
+
+def _sizes_of_parts(model_type: str) -> dict[str, Any]:
+    """The sizes of a text model with towers for images or sound; nothing for a text model alone."""
+    default = AutoConfig.for_model(model_type)
+    parts = {n: v for n, v in vars(default).items() if isinstance(v, PretrainedConfig)}
+    if "text_config" not in parts:
+        return {}
+    sizes = {}
+    for name, part in parts.items():
+        cls = type(part)
+        own = {k: v for k, v in _TOWER_SIZES.items() if _takes(cls, part, k)}
+        own = _sizes(part.model_type) if name == "text_config" else own
+        sizes[name] = {**own, "model_type": part.model_type}
+    return sizes
 
 
 def _sizes(model_type: str) -> dict[str, Any]:
@@ -103,6 +119,16 @@ _SIZES: dict[str, Any] = {
     "linear_num_key_heads": 2,
     "linear_num_value_heads": 4,
     **dict.fromkeys(("linear_key_head_dim", "linear_value_head_dim"), 8),
+}
+
+_TOWER_SIZES: dict[str, Any] = {
+    **dict.fromkeys(("hidden_size", "embed_dim", "out_hidden_size", "vision_output_dim"), 32),
+    **dict.fromkeys(("projector_input_dim", "projector_output_dim"), 32),
+    **dict.fromkeys(("intermediate_size", "mlp_dim"), 64),
+    **dict.fromkeys(("num_attention_heads", "num_heads"), 4),
+    **dict.fromkeys(("num_hidden_layers", "depth"), 1),
+    "image_size": 28,
+    "patch_size": 14,
 }
 
 # None takes a size away.
