@@ -227,17 +227,21 @@ class _Parts:
         """Return whether the model reads the layer's weight where it should call the layer."""
         parent, _, leaf = name.rpartition(".")
         in_mamba = hasattr(self.modules[parent], "A_log")
-        return (in_mamba and leaf == "dt_proj") or self._is_refused_by_peft(name)
+        return (in_mamba and leaf == "dt_proj") or leaf in self._refused_by_peft
 
-    def _is_refused_by_peft(self, name: str) -> bool:
+    @cached_property
+    def _refused_by_peft(self) -> set[str]:
+        """Return the last parts of the names of modules that PEFT refuses in this model."""
         from peft import LoraConfig
         from peft.tuners.tuners_utils import _check_lora_target_modules_mamba
 
-        try:
-            _check_lora_target_modules_mamba(LoraConfig(), self.model, name.rpartition(".")[2])
-        except ValueError:
-            return True
-        return False
+        refused, config = set(), LoraConfig()
+        for leaf in {name.rpartition(".")[2] for name in self.text_modules}:
+            try:
+                _check_lora_target_modules_mamba(config, self.model, leaf)
+            except ValueError:
+                refused.add(leaf)
+        return refused
 
 
 def _maps_rows(layer: nn.Linear | Conv1D) -> bool:
