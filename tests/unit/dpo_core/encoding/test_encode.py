@@ -110,6 +110,9 @@ def test_a_text_pair_with_tools_is_no_pair(tokenizer: Any, column: str) -> None:
         DataError, match=r"data:1: has (tools|chat_template_kwargs), which only a chat"
     ):
         list(encode([pair], tokenizer, 512))
+    good = text_pair("Another question:", " Maybe.", " Never.")
+    (after,) = encode([pair, good], tokenizer, 512, on_refused=lambda _: None)
+    assert [after] == list(encode([good], tokenizer, 512)), "it takes no other pair's tokens"
 
 
 def test_weight_and_margin_go_with_the_tokens(tokenizer: Any) -> None:
