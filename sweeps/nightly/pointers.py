@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import logging
 from datetime import UTC, date, datetime
+from typing import cast
 
 from dpo_core.errors import SettingsError
 from sweeps.run_dir import json_files
@@ -99,8 +100,13 @@ def move_pointers(
 def _write_incumbent(nights: NightPaths, about: NightJson, winner: WinnerJson) -> None:
     before = json_files.INCUMBENT.rebuildable(nights.storage, nights.incumbent)
     if before is None or before["sweep"] != about["sweep"]:
-        content = {"night": about["night"], "sweep": about["sweep"], **winner, "since": now()}
+        content = _incumbent(about, winner)
         json_files.INCUMBENT.write(nights.storage, nights.incumbent, content)
+
+
+def _incumbent(about: NightJson, winner: WinnerJson) -> PointerJson:
+    about_night = {"night": about["night"], "sweep": about["sweep"], "since": now()}
+    return cast("PointerJson", {**winner, **about_night})
 
 
 def _pointer(nights: NightPaths) -> PointerJson | None:
@@ -114,9 +120,8 @@ def _pointer(nights: NightPaths) -> PointerJson | None:
         selection = json_files.SELECTION.rebuildable(paths.store, paths.selection)
         if about and about.get("promoted") and selection and selection["winner"]:
             log.warning(f"{nights.incumbent} is written again: {paths.sweep_id} was promoted last")
-            _write_incumbent(nights, about, selection["winner"])
-            rebuilt: PointerJson
-            rebuilt = json_files.INCUMBENT.required(nights.storage, nights.incumbent)
+            rebuilt = _incumbent(about, selection["winner"])
+            json_files.INCUMBENT.write(nights.storage, nights.incumbent, rebuilt)
             return rebuilt
     raise json_files.INCUMBENT.damaged(
         nights.storage, nights.incumbent, "is damaged, and no night says what it held"
