@@ -45,6 +45,9 @@ def _create(path: Path, content: bytes) -> None:
     try:
         os.write(file, content)
         os.fsync(file)
+    except OSError:  # a full disk: what stays would look like a process that is about to go on
+        path.unlink(missing_ok=True)
+        raise
     finally:
         os.close(file)
 

@@ -26,6 +26,8 @@ _WAYS_OUT = {
 }
 _OTHER_WAY_OUT = f"mend what stops that file, disk or connection, {_GO_ON}"
 
+_LONGEST_LINE = 400  # characters
+
 # By the package that an error's class is from, since importing them all takes seconds.
 _PACKAGES: dict[str, tuple[type[UserError], str]] = {
     "jinja2": (ModelError, "the model's chat template cannot be used; correct it, or set another"),
@@ -105,4 +107,9 @@ def _subject(error: BaseException) -> str:
         return f"{name}: {error.strerror}" if name else error.strerror
     lines = str(error).strip().splitlines()
     name = type(error).__name__
-    return f"{name}: {lines[0].rstrip('.;: ')}" if lines else name
+    return f"{name}: {_shortened(lines[0])}" if lines else name
+
+
+def _shortened(line: str) -> str:
+    """Cut a line that goes on without end, as of an error that lists every file of a folder."""
+    return line.rstrip(".;: ") if len(line) <= _LONGEST_LINE else f"{line[:_LONGEST_LINE]}…"

@@ -13,6 +13,7 @@ from dpo_core.storage import probe, retry
 from dpo_core.storage.probe import check_storage, check_temporary_folder
 from dpo_core.storage.store import Store
 from tests.support import bucket
+from tests.support.small_disk import fill, mounted
 
 
 @pytest.mark.parametrize("scheme", ["", "bucket://"])
@@ -63,3 +64,33 @@ def test_temporary_files_that_cannot_be_written(monkeypatch: pytest.MonkeyPatch)
     monkeypatch.setattr("tempfile.tempdir", "/proc/no-folder")
     with pytest.raises(StorageError, match=r"temporary files cannot be written .*set TMPDIR"):
         check_temporary_folder(1)
+
+
+def test_disks_that_are_full(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with mounted(tmp_path / "disk", mebibytes=1) as disk:
+        monkeypatch.setattr("tempfile.tempdir", str(disk))
+        fill(disk)
+        with pytest.raises(StorageError, match=r"MiB are free|No space left .*set TMPDIR"):
+            check_temporary_folder(2**20)
+        with pytest.raises(StorageError, match=rf"^{disk}: (is full|0 MiB are free)"):
+            check_storage(Store.open(disk), 2**20)
+        assert [file.name for file in disk.iterdir()] == ["filler"]
+
+
+@pytest.mark.skipif(os.getuid() != 0, reason="only root can act as another user")
+def test_a_folder_of_another_user(tmp_path: Path) -> None:
+    """As a process of nobody, which has its modules loaded before it gives root up."""
+    for folder in (tmp_path, *tmp_path.parents[:2]):
+        folder.chmod(0o755)
+    child = os.fork()
+    if child == 0:
+        try:
+            os.setgid(65534)
+            os.setuid(65534)
+            check_storage(Store.open(tmp_path / "runs"), 1)
+        except StorageError as error:
+            os._exit(0 if "cannot be written" in str(error) else 3)
+        except BaseException:
+            os._exit(4)
+        os._exit(5)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
