@@ -20,7 +20,7 @@ from dpo_core.settings import ModelSettings
 
 if TYPE_CHECKING:
     from peft import PeftModel
-    from transformers import PreTrainedModel, PreTrainedTokenizerBase
+    from transformers import PreTrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
 
     CausalModel: TypeAlias = PreTrainedModel | PeftModel  # the base model, or one under an adapter
 
@@ -168,6 +168,11 @@ def _read_model(
                 f"model.path: {settings.path}: is an encoder-decoder ({config.model_type}); give a "
                 "decoder-only model"
             )
+        if not _has_language_model(config):
+            raise ModelError(
+                f"model.path: {settings.path}: Transformers has no causal language model for a "
+                f"{config.model_type} (AutoModelForCausalLM); give a decoder-only text model"
+            )
         model, about = AutoModelForCausalLM.from_pretrained(
             folder,
             config=config,
@@ -186,6 +191,14 @@ def _read_model(
         mismatched=about["mismatched_keys"],
         further_layers=getattr(model.config, "num_nextn_predict_layers", None) or 0,
     )
+
+
+def _has_language_model(config: PreTrainedConfig) -> bool:
+    """Return whether Transformers, or code of the model, has a class that predicts the next token."""
+    from transformers import MODEL_FOR_CAUSAL_LM_MAPPING
+
+    own_code = getattr(config, "auto_map", None) or {}
+    return "AutoModelForCausalLM" in own_code or type(config) in MODEL_FOR_CAUSAL_LM_MAPPING
 
 
 def whole_model(settings: ModelSettings, folder: Path) -> ModelSettings:

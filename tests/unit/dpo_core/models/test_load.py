@@ -192,6 +192,12 @@ def test_an_encoder_decoder_is_refused_also_where_its_config_does_not_say_so(
         load_model(ModelSettings(path=str(tmp_path)))
 
 
+def test_a_model_of_images_alone_is_refused_by_its_kind(folder: Path) -> None:
+    _change_config(folder, model_type="vit")
+    with pytest.raises(ModelError, match="no causal language model for a vit"):
+        load_model(ModelSettings(path=str(folder)))
+
+
 def test_targets_that_a_model_lacks_are_refused_without_its_weights(folder: Path) -> None:
     adapter = LoraSettings(targets=["nowhere_proj"])
     with pytest.raises(ModelError, match="nowhere_proj"):
