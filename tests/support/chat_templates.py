@@ -23,10 +23,6 @@ REFUSES_SYSTEM = (
     "{% if messages[0]['role'] == 'system' %}"
     "{{ raise_exception('This model takes no system text') }}{% endif %}" + PLAIN
 )
-ALTERNATES = (
-    "{% for m in messages %}{% if (m['role'] == 'user') != (loop.index0 % 2 == 0) %}"
-    f"{{{{ raise_exception('Turns must alternate') }}}}{{% endif %}}{_TURN}{{% endfor %}}{_NEXT}"
-)
 STRIPS_THINKING = (
     "{% for m in messages %}"
     "{{ '[' + m['role'] + ']' + m['content'].split('</think>')[-1] + '[end]' }}"

@@ -27,7 +27,6 @@ from tests.support.expert_models import FAMILIES, model_without_weights, save_ex
 from tests.support.toys import toy_data, toy_llama, toy_tokenizer
 
 LORA = LoraSettings(rank=4)
-ATTENTION = ["self_attn.k_proj", "self_attn.o_proj", "self_attn.q_proj", "self_attn.v_proj"]
 EXPERTS = ["mlp.experts.down_proj", "mlp.experts.gate_up_proj"]
 IDS = torch.arange(3, 40)[None]
 
