@@ -128,6 +128,7 @@ class _Parts:
     def text_modules(self) -> set[str]:
         """Return the modules that see text, without the head."""
         decoder, head = self.model.get_decoder(), self.model.get_output_embeddings()
+        decoder = None if decoder is head else decoder  # some call their head so
         root = next((name for name, module in self.modules.items() if module is decoder), "")
         inside = {name for name in self.modules if not root or name.startswith(f"{root}.")}
         return {name for name in inside | {root} if name and self.modules[name] is not head}

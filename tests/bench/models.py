@@ -21,8 +21,11 @@ from torch import Tensor
 from dpo_core.encoding.packing import build_row, pack_rows
 from dpo_core.encoding.token_table import EncodedPair
 from dpo_core.errors import UserError
-from dpo_core.scoring.logprobs import token_logps
-from dpo_core.settings import LoraSettings, ModelSettings
+from dpo_core.hyperparams import DPOHyperparams
+from dpo_core.scoring.logprobs import score_pairs, token_logps
+from dpo_core.scoring.row_layout import RowLayout
+from dpo_core.settings import LoraSettings, ModelSettings, TrainingSettings
+from dpo_core.training.trial_data import TrialData
 from tests.bench.table import Row
 from tests.support.decoder_families import family_names, parameters_of, tiny_config, tiny_decoder
 from tests.support.toys import VOCABULARY, toy_encoded, toy_tokenizer
@@ -34,6 +37,7 @@ MOST_PARAMETERS = 3_000_000
 ROW_TOKENS = 200
 OK = "ok"
 _STEPS = 2
+_POINT = DPOHyperparams(learning_rate=1e-3, beta=0.1)
 _rng = np.random.default_rng(1)
 _LONG = EncodedPair(
     "long", *(tuple(_rng.integers(3, VOCABULARY, count).tolist()) for count in (60, 20, 24))
@@ -219,7 +223,6 @@ def _in_rows(model: Any, layout: Any) -> Tensor:
 
 def _bfloat16_difference(settings: ModelSettings) -> float:
     from dpo_core.models.load import autocast
-    from dpo_core.scoring.row_layout import RowLayout
     from dpo_core.scoring.scorer import Scorer
 
     half = settings.model_copy(update={"dtype": "bfloat16"})
@@ -239,11 +242,17 @@ def _measure_coverage(family: Family, settings: ModelSettings) -> None:
 
 
 def _trained_twice(settings: ModelSettings, layout: str, folder: Path) -> str:
-    """Train the same trial twice on one model; export the second and load it by Transformers."""
+    """Train the same trial twice on one model; export the second and load it by Transformers.
+
+    First the model is tried out as before a sweep, which refuses what would fail in a trial.
+    """
     from dpo_core.models.reusable import ReusableModel
     from sweeps.finalize.export import write_whole
 
     reusable = ReusableModel(settings, "cpu")
+    folder.mkdir()
+    with reusable.restored_after_use() as model:
+        _try_out(model, settings, layout, folder)
     trials = []
     for number in range(2):
         with reusable.restored_after_use() as model:
@@ -260,20 +269,20 @@ def _trained_twice(settings: ModelSettings, layout: str, folder: Path) -> str:
     return OK if lost < 1e-3 else f"DEFECT: the export is off by {lost:.1e} nats a pair"
 
 
+def _try_out(model: Any, settings: ModelSettings, layout: str, folder: Path) -> None:
+    """Raise ModelError where the check before a sweep does."""
+    from dpo_core.training.one_step import OneStep
+
+    step = OneStep(settings, _training(), toy_tokenizer())
+    step.try_training(model, _data(model, PAIRS[-1:], layout), _POINT, folder)
+
+
 def _train(
     model: Any, settings: ModelSettings, layout: str, folder: Path
 ) -> tuple[Tensor, list[float]]:
     """Train a few steps, and return the sums of each pair (pairs, 2) and the losses."""
-    from dpo_core.hyperparams import DPOHyperparams
-    from dpo_core.scoring.logprobs import score_pairs
-    from dpo_core.scoring.row_layout import RowLayout
-    from dpo_core.settings import TrainingSettings
     from dpo_core.training.trainer import train
-    from dpo_core.training.trial_data import TrialData
 
-    rows_are = RowLayout(layout)
-    reference = score_pairs(model, PAIRS, ROW_TOKENS, rows_are).numpy()
-    data = TrialData(PAIRS, PAIRS, reference, reference, rows_are)
     sums, losses = [], []
 
     def keep(evaluation: Any) -> None:
@@ -285,18 +294,25 @@ def _train(
     train(
         model,
         toy_tokenizer(),
-        data,
-        DPOHyperparams(learning_rate=1e-3, beta=0.1),
+        _data(model, PAIRS, layout),
+        _POINT,
         model_settings=settings,
-        training=TrainingSettings(
-            max_steps=_STEPS, batch_pairs=4, evaluations=1, row_tokens=ROW_TOKENS
-        ),
+        training=_training(),
         seed=1,
         workdir=folder / "trl",
         on_evaluation=keep,
         on_step=lambda _step, loss: losses.append(loss),
     )
     return sums[-1], losses
+
+
+def _data(model: Any, pairs: Sequence[EncodedPair], layout: str) -> TrialData:
+    reference = score_pairs(model, pairs, ROW_TOKENS, RowLayout(layout)).numpy()
+    return TrialData(pairs, pairs, reference, reference, RowLayout(layout))
+
+
+def _training() -> TrainingSettings:
+    return TrainingSettings(max_steps=_STEPS, batch_pairs=4, evaluations=1, row_tokens=ROW_TOKENS)
 
 
 @torch.no_grad()
@@ -339,6 +355,6 @@ def _shown(value: float, text: str) -> str:
 
 def _caption(left_out: dict[str, str]) -> str:
     return (
-        f"{len(left_out)} types left out, since no tiny model of them can be built: "
+        f"{len(left_out)} model types left out, since no tiny model of them can be built: "
         + ", ".join(sorted(left_out))
     )

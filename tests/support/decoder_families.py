@@ -86,7 +86,7 @@ _SIZES: dict[str, Any] = {
     "initializer_range": 0.1,
     "vocab_size": VOCABULARY,
     "vocab_size_per_layer_input": VOCABULARY,
-    "pad_token_id": 0,
+    "pad_token_id": 2,  # these three as the toy tokenizer has them
     "bos_token_id": 1,
     "eos_token_id": 2,
     **dict.fromkeys(("num_hidden_layers", "num_layers", "n_layer", "n_layers"), 2),

@@ -46,7 +46,7 @@ def test_silent_differences_are_counted() -> None:
     assert reached["families that share prompts"] == (1, None)
     drawn = table([silent, plain], {"gemma3": "too large"})
     assert drawn.row_count == 2
-    assert "1 types left out" in str(drawn.caption)
+    assert "1 model types left out" in str(drawn.caption)
 
 
 def test_a_type_without_a_tiny_model_is_left_out() -> None:
