@@ -8,10 +8,9 @@ import uuid
 from pathlib import Path
 
 from dpo_core.errors import StorageError
-from dpo_core.storage.retry import retrying_for
+from dpo_core.storage.retry import FIRST_CONTACT_S, retrying_for
 from dpo_core.storage.store import PARTIAL_PREFIX, Store
 
-_PATIENCE_S = 20.0
 _CONTENT = b"can this storage be written and read?"
 
 
@@ -27,7 +26,7 @@ def check_storage(store: Store, needed_bytes: int) -> None:
     """
     name = f"{PARTIAL_PREFIX}probe-{uuid.uuid4().hex}"
     try:
-        with retrying_for(_PATIENCE_S):
+        with retrying_for(FIRST_CONTACT_S):
             store.write(name, _CONTENT)
             is_intact = store.read(name) == _CONTENT
             store.delete(name)

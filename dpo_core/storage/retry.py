@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     from dpo_core.storage.store import Store
 
 RETRY_FOR_S = 180.0
+FIRST_CONTACT_S = 20.0
+"""For how long a storage is tried before anything has begun, and a user waits for the answer."""
 _FIRST_WAIT_S, _LONGEST_WAIT_S = 0.5, 15.0
 _FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 # Error numbers of a network file system whose server does not answer.

@@ -162,7 +162,7 @@ def run(
     from sweeps.config.load import load_sweep
 
     config = load_sweep(sweep, set_ or [])
-    if resume_ and id_ and (old := sweep_paths(config, id_)).store.exists(old.config):
+    if resume_ and id_ and _has_begun(old := sweep_paths(config, id_)):
         resume(old.store.uri, json_)
     else:
         _run(config, _new_paths(config, id_), json_)
@@ -285,12 +285,19 @@ def _new_paths(config: SweepConfig, sweep_id: str | None) -> SweepPaths:
     from dpo_core.errors import SettingsError
 
     paths = sweep_paths(config, sweep_id)
-    if paths.store.exists(paths.config):
+    if _has_begun(paths):
         raise SettingsError(
             f"{paths.store.uri}: exists already; `dpo-sweeps resume` goes on with it, or give "
             "another --id"
         )
     return paths
+
+
+def _has_begun(paths: SweepPaths) -> bool:
+    from dpo_core.storage.retry import FIRST_CONTACT_S, retrying_for
+
+    with retrying_for(FIRST_CONTACT_S):
+        return paths.store.exists(paths.config)
 
 
 app.command()(nightly)

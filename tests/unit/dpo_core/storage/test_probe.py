@@ -54,7 +54,7 @@ def test_a_bucket_out_of_reach_is_not_waited_for_as_in_the_middle_of_a_sweep(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(bucket.Bucket, "away", ConnectionError("no route to host"))
-    monkeypatch.setattr(probe, "_PATIENCE_S", 0.1)
+    monkeypatch.setattr(probe, "FIRST_CONTACT_S", 0.1)
     monkeypatch.setattr(retry, "_gave_up_on", set())
     with pytest.raises(StorageError, match=r"out of reach for 0\.1 s .no route to host"):
         check_storage(Store.open(f"bucket://{tmp_path}"), 1)
