@@ -96,11 +96,26 @@ def _answer(job: Job, render: Render) -> list[object]:
     except MemoryError:
         return [TOO_MUCH, f"needs more than {MOST_BYTES / 2**20:.0f} MiB of memory"]
     except Exception as error:  # a template raises whatever its expressions raise
-        return [REFUSED, _words(error)]
+        filled = _with_contents(job)
+        return [REFUSED, _words(error)] if filled == job else _answer(filled, render)
     finally:
         signal.setitimer(signal.ITIMER_PROF, 0)
     shared = [len(prompt) if text.startswith(prompt) else 0 for text in texts]
     return [TEXTS, prompt, *([n, text[n:]] for n, text in zip(shared, texts, strict=True))]
+
+
+def _with_contents(job: Job) -> Job:
+    """Return the job with an empty content in each message without one.
+
+    A message that only calls tools may have none, and then many templates raise.
+    """
+
+    def filled(messages: list[dict[str, Any]]) -> list[dict[str, Any]]:
+        return [
+            message if "content" in message else {**message, "content": ""} for message in messages
+        ]
+
+    return job._replace(prompt=filled(job.prompt), answers=[filled(each) for each in job.answers])
 
 
 def _texts(job: Job, render: Render) -> list[str]:

@@ -1,6 +1,7 @@
-"""One training step on one pair, with all that follows a step in a trial: score, save, load, merge.
+"""Two training steps on one pair, and all that follows a step in a trial: score, save, load, merge.
 
-What a model cannot do fails here in seconds, before any trial.
+What a model cannot do fails here in seconds, before any trial. The second step is for models that keep
+a state from the first.
 """
 
 from __future__ import annotations
@@ -38,7 +39,7 @@ _ADAPTER = "default"  # PEFT's name of an adapter that has none of its own
 
 @dataclass
 class OneStep:
-    """A model that trains one step on one pair, is saved, loaded and merged; then it is as before."""
+    """A model that trains on one pair, is saved, loaded and merged; then it is as before."""
 
     settings: ModelSettings
     training: TrainingSettings
@@ -65,7 +66,7 @@ class OneStep:
         with tempfile.TemporaryDirectory(prefix="dpo-sweeps-", dir=scratch) as folder:
             saved = Path(folder) / "checkpoint"
             with reusable.restored_after_use() as untouched:
-                with self.part("one training step", ADAPT):
+                with self.part("two training steps", ADAPT):
                     trained = self._train(untouched, data, point, Path(folder) / "trl", saved)
                 if self.settings.adapter is None:
                     with self.part("loading what was saved", _REPORT):
@@ -135,14 +136,14 @@ class OneStep:
         workdir: Path,
         saved: Path,
     ) -> CausalModel:
-        """Train one step, save the result, and return it."""
+        """Train two steps, save the result, and return it."""
 
         def save(evaluation: Evaluation) -> None:
             with self.part("saving", _REPORT):
                 evaluation.save(saved)
 
         training = self.training.model_copy(
-            update={"max_steps": 1, "epochs": None, "batch_pairs": 1, "evaluations": 1}
+            update={"max_steps": 2, "epochs": None, "batch_pairs": 1, "evaluations": 1}
         )
         return train(
             model,
@@ -167,7 +168,7 @@ def _merge_once(model: PeftModel) -> None:
     for layer in kinds.values():
         product = layer.get_delta_weight(_ADAPTER)
         if not torch.isfinite(product).all():
-            raise ValueError("the adapter's product is NaN or infinite after one step")
+            raise ValueError("the adapter's product is NaN or infinite after two steps")
 
 
 def _trained(model: torch.nn.Module) -> dict[str, Tensor]:

@@ -34,7 +34,7 @@ _NAMED = 3  # tensors of each part that are named
 
 
 class ModelCheck:
-    """A check in three parts: of the model itself, against the data, and by one training step."""
+    """A check in three parts: of the model itself, against the data, and by two training steps."""
 
     def __init__(
         self, config: SweepConfig, tokenizer: PreTrainedTokenizerBase, scorer: Scorer

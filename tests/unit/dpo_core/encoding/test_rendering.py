@@ -46,6 +46,18 @@ def test_texts_are_those_of_apply_chat_template() -> None:
     assert texts.with_answers == tuple(applied([*HELLO.prompt, *a]) for a in HELLO.answers)
 
 
+def test_a_template_that_needs_a_content_gets_an_empty_one() -> None:
+    call = {"role": "assistant", "tool_calls": [{"function": {"name": "leaflet"}}]}
+    strict = "{% for m in messages %}{{ m['role'] + m['content'] }};{% endfor %}"
+    [texts] = render([Conversation([user("Hi"), call])], tokenizer_of(strict))
+    assert isinstance(texts, RenderedTexts)
+    assert texts.prompt == "userHi;assistant;"
+    lenient = "{% for m in messages %}{{ m.content | default('absent') }};{% endfor %}"
+    [texts] = render([Conversation([user("Hi"), call])], tokenizer_of(lenient))
+    assert isinstance(texts, RenderedTexts)
+    assert texts.prompt == "Hi;absent;", "it stays as it is where the template takes it"
+
+
 def test_a_refusal_has_the_words_of_the_template_and_stops_no_other_conversation() -> None:
     tokenizer = tokenizer_of(chat_templates.REFUSES_SYSTEM)
     with_system = HELLO._replace(prompt=[system("Be brief."), *HELLO.prompt])
