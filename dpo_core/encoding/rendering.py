@@ -9,7 +9,6 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-import pickle
 import select
 import signal
 import subprocess
@@ -179,7 +178,8 @@ class TemplateProcess:
         try:
             # The process reads all jobs before it answers, so neither waits for the other.
             with contextlib.suppress(BrokenPipeError):  # it ended; reading finds out why
-                pickle.dump([tuple(job) for job in jobs], process.stdin, pickle.HIGHEST_PROTOCOL)
+                sent = json.dumps(jobs, default=str)  # a special token may be an object
+                process.stdin.write(f"{sent}\n".encode())
                 process.stdin.flush()
             line = self._line(process)
         except (

@@ -2,7 +2,7 @@
 
 A chat template comes with a model and is a program: it may loop for ever or write gigabytes. So
 `rendering.TemplateProcess` starts this module with `python -m` and talks to it through pipes. Lists of
-jobs come pickled from the standard input; each is answered by one line of JSON on the standard output.
+jobs come as lines of JSON from the standard input; each is answered by one on the standard output.
 
 Tested in tests/unit/dpo_core/encoding/test_rendering.py.
 """
@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import json
 import os
-import pickle
 import resource
 import signal
 import sys
@@ -62,12 +61,11 @@ def main() -> None:
     signal.signal(signal.SIGPROF, _stop)
     while True:
         signal.alarm(IDLE_S)  # ends the process, unless it is called again before
-        try:
-            received = pickle.load(jobs)
-        except EOFError:
-            return
+        line = jobs.readline()
         signal.alarm(0)
-        lines = json.dumps(_answers(received, render_jinja_template), ensure_ascii=False)
+        if not line:
+            return
+        lines = json.dumps(_answers(json.loads(line), render_jinja_template), ensure_ascii=False)
         answers.write(f"{lines}\n".encode(errors="surrogatepass"))
         answers.flush()
 

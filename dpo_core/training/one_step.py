@@ -37,6 +37,10 @@ if TYPE_CHECKING:
 _ADAPTER = "default"  # PEFT's name of an adapter that has none of its own
 
 
+class DoesNotFit(ModelError):
+    """An error of a model that needs more memory than there is."""
+
+
 @dataclass
 class OneStep:
     """A model that trains on one pair, is saved, loaded and merged; then it is as before."""
@@ -120,10 +124,10 @@ class OneStep:
             raise
         except Exception as error:
             reason = error.detail if isinstance(error, TrialFailed) else _reason(error)
-            if _is_out_of_memory(error):
-                way_out = _MEMORY
-            raise ModelError(
-                f"model.path: {self.settings.path}: {name} failed ({reason}); {way_out}"
+            fits = not _is_out_of_memory(error)
+            raise (ModelError if fits else DoesNotFit)(
+                f"model.path: {self.settings.path}: {name} failed ({reason}); "
+                f"{way_out if fits else _MEMORY}"
             ) from error
         within = sum(self.seconds.values()) - before  # of parts that this one consists of
         self.seconds[name] = round(time.perf_counter() - start - within, 2)

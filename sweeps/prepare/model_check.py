@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 
     from dpo_core.scoring.scorer import Scorer
     from dpo_core.training.one_step import OneStep
+    from dpo_core.training.trial_data import TrialData
 
 TokenTables = Mapping[str, TokenTable]
 GIB = 2**30
@@ -111,8 +112,7 @@ class ModelCheck:
         )
         reference = scorer([pair])
         data = TrialData([pair], [pair], reference, reference, scorer.layout)
-        point = DPOHyperparams(learning_rate=1e-6, beta=0.1, lora_rank=largest_rank(config))
-        one_step.try_training(scorer.model, data, point, scratch)
+        too_large = self._try_training(data, scratch)
         one_step.generate(scorer.model, train[int(np.argmin(train.sequence_lengths))])
         return {
             "seconds": one_step.seconds,
@@ -121,7 +121,32 @@ class ModelCheck:
                 part: {"tensors": len(names), "first": names[:_NAMED]}
                 for part, names in self.left_out.items()
             },
+            "too_large": too_large,
         }
+
+    def _try_training(self, data: TrialData, scratch: Path) -> str | None:
+        """Train with the highest rank, and with the lowest where that needs too much memory.
+
+        A rank that does not fit fails its own trials, not the sweep.
+
+        Returns:
+            Why trials with the highest rank will fail; None where they will not.
+        """
+        from dpo_core.training.one_step import DoesNotFit
+
+        def try_rank(rank: int | None) -> None:
+            point = DPOHyperparams(learning_rate=1e-6, beta=0.1, lora_rank=rank)
+            self.one_step.try_training(self.scorer.model, data, point, scratch)
+
+        lowest, highest = rank_range(self.config)
+        try:
+            try_rank(highest)
+        except DoesNotFit as error:
+            if lowest == highest:
+                raise
+            try_rank(lowest)
+            return f"trials with lora_rank {highest} will fail: {error}"
+        return None
 
 
 def refuse_too_large(config: SweepConfig, device: str) -> None:
@@ -140,14 +165,17 @@ def refuse_too_large(config: SweepConfig, device: str) -> None:
         )
 
 
-def largest_rank(config: SweepConfig) -> int | None:
-    """Return the highest LoRA rank that the space may draw; None where the adapter's own holds."""
+def rank_range(config: SweepConfig) -> tuple[int | None, int | None]:
+    """Return the lowest and the highest LoRA rank that the space may draw.
+
+    Both are None where the adapter's own rank holds.
+    """
     ranks: list[float] = []
     for branch in config.search_space.axes.get("lora_rank", ()):
         axis = branch.axis
-        values = axis.values if isinstance(axis, Choice) else (axis.high,)
+        values = axis.values if isinstance(axis, Choice) else (axis.low, axis.high)
         ranks += [value for value in values if isinstance(value, int | float)]
-    return int(max(ranks)) if ranks else None
+    return (int(min(ranks)), int(max(ranks))) if ranks else (None, None)
 
 
 def model_check_lines(check: ModelCheckJson | None) -> Sequence[str]:
@@ -159,6 +187,8 @@ def model_check_lines(check: ModelCheckJson | None) -> Sequence[str]:
         f"model checked in {sum(check['seconds'].values()):.1f} s on the longest pair "
         f"({check['longest_pair_tokens']} tokens): {parts}"
     ]
+    if check.get("too_large"):
+        lines.append(str(check["too_large"]))
     for part, about in check["left_out"].items():
         names = ", ".join(about["first"])
         more = " …" if about["tensors"] > len(about["first"]) else ""

@@ -67,6 +67,8 @@ class ModelCheckJson(TypedDict):
     longest_pair_tokens: int
     left_out: Mapping[str, LeftOutJson]
     """By the part of the checkpoint."""
+    too_large: NotRequired[str | None]
+    """Why trials with the highest rank of the space will fail."""
 
 
 class EffectJson(TypedDict):

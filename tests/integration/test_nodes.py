@@ -13,7 +13,7 @@ from ray.cluster_utils import Cluster
 
 from tests.support.driving import end_of, records_in, start, wait_for, write_sweep
 
-pytestmark = [pytest.mark.ray, pytest.mark.integration]
+pytestmark = [pytest.mark.ray, pytest.mark.integration, pytest.mark.slow]
 
 STEPS, EVALUATIONS = 1000, 10
 NOTICE_S = 8
@@ -41,7 +41,7 @@ def trains_on(cluster: Cluster) -> Any:
 
 @pytest.mark.parametrize(
     ("lanes", "drivers"),
-    [(True, "safe"), pytest.param(False, "spot", marks=pytest.mark.slow)],
+    [(True, "safe"), (False, "spot")],
 )
 def test_a_dead_node_and_one_that_is_preempted(
     toy_model: Path,

@@ -304,7 +304,7 @@ def test_the_shipped_night_can_be_submitted() -> None:
     late = datetime(2026, 11, 25, 3, tzinfo=UTC)
     job = make_submission(load_sweep(path), path, nightly=True, working_dir=path.parent, now=late)
     assert job.sweep_id == "nightly-2026-11-24"
-    assert job.entrypoint == "python -m sweeps nightly nightly.yaml --date 2026-11-24"
+    assert job.entrypoint.endswith(" -m sweeps nightly nightly.yaml --date 2026-11-24")
 
 
 # --- the night without Kubernetes ------------------------------------------------------------

@@ -19,7 +19,7 @@ from dpo_core.models.load import load_tokenizer
 from dpo_core.models.reusable import changed_tensors
 from dpo_core.scoring.scorer import Scorer
 from sweeps.config.load import parse_sweep
-from sweeps.prepare.model_check import ModelCheck, largest_rank, model_check_lines
+from sweeps.prepare.model_check import ModelCheck, model_check_lines, rank_range
 from sweeps.run_dir.json_types import ModelCheckJson
 from tests.support.in_process import command
 from tests.support.sweeps_without_ray import sweep_yaml
@@ -62,6 +62,16 @@ def test_a_model_that_can_be_tuned_is_as_loaded_afterwards(
     [line] = model_check_lines(checked)
     assert line.startswith("model checked in ")
     assert f"({max(t.sequence_lengths.max() for t in TOKENS.values())} tokens)" in line
+
+
+def test_a_rank_that_does_not_fit_fails_its_own_trials_and_not_the_sweep(folder: Path) -> None:
+    ranks = "space={learning_rate: 1.0e-6, beta: 0.1, lora_rank: {choice: [4, 1000000000]}}"
+    checked, scorer = check(folder, ranks)
+    assert changed_tensors(scorer.model, scorer.settings) == {}
+    _, line = model_check_lines(checked)
+    assert line.startswith("trials with lora_rank 1000000000 will fail: model.path: ")
+    with pytest.raises(ModelError, match=r"use a LoRA adapter, model\.dtype: bfloat16"):
+        check(folder, ranks.replace("[4, 1000000000]", "[1000000000]"))
 
 
 def test_what_is_left_out_of_a_checkpoint_is_said(folder: Path) -> None:
@@ -164,16 +174,19 @@ def test_a_model_larger_than_its_device_is_refused_before_it_is_loaded(
 
 
 @pytest.mark.parametrize(
-    ("space", "rank"),
-    [("lora", None), ("{learning_rate: 1.0e-5, beta: 0.1, lora_rank: {choice: [4, 64, 8]}}", 64)],
+    ("space", "ranks"),
+    [
+        ("lora", (None, None)),
+        ("{learning_rate: 1.0e-5, beta: 0.1, lora_rank: {choice: [8, 64, 4]}}", (4, 64)),
+    ],
 )
-def test_the_step_is_tried_with_the_highest_rank(space: str, rank: int | None) -> None:
+def test_the_ranks_that_a_space_may_draw(space: str, ranks: tuple[int | None, int | None]) -> None:
     config = parse_sweep(
         f"name: toy\nmodel: {{path: x}}\nspace: {space}\ndata: {{path: y}}\n"
         "training: {max_steps: 4}\n",
         source="sweep.yaml",
     )
-    assert largest_rank(config) == rank
+    assert rank_range(config) == ranks
 
 
 def test_a_folder_without_a_language_model_ends_a_sweep_before_ray(
