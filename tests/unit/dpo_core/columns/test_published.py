@@ -72,6 +72,14 @@ def test_layouts_of_outside_inputs_are_read_or_refused(position: int) -> None:
     loaded = load(folder / f"{name}.jsonl")
     assert len(loaded.pairs) == expected["pairs"]
     assert first_pair(loaded) == expected["first"]
+    layout = loaded.columns["source"].layout
+    if layout in LAYOUTS:  # the same rows by the columns that this layout stands for
+        columns = dict(LAYOUTS[layout].written)
+        if "history" not in json.loads((folder / f"{name}.jsonl").open().readline()):
+            columns.pop("history", None)  # a column that no row has is a mistake
+        mapped = load(folder / f"{name}.jsonl", columns=columns)
+        assert mapped.columns["source"].layout == "columns"
+        assert list(mapped.pairs) == list(loaded.pairs)
 
 
 @pytest.mark.parametrize("name", NAMES)
