@@ -68,8 +68,6 @@ def connected() -> Iterator[None]:
         settings["_temp_dir"] = private_ray_folder()
         if warning := require_token():
             log.warning(warning)
-    else:
-        _wait_until_it_answers(address)
     on_sigterm = signal.getsignal(signal.SIGTERM)
     _start(address, settings)
     if threading.current_thread() is threading.main_thread():
@@ -92,6 +90,8 @@ def _start(address: str, settings: dict[str, str]) -> None:
 
     for start in range(1, _STARTS + 1):
         try:
+            if address != "local":
+                _wait_until_it_answers(address)
             ray.init(
                 address=address,
                 log_to_driver=False,
@@ -104,7 +104,7 @@ def _start(address: str, settings: dict[str, str]) -> None:
         except (ConnectionError, ray.exceptions.AuthenticationError) as error:
             raise SettingsError(
                 f"Ray cannot be reached ({_first_line(error)}); check RAY_ADDRESS, and "
-                "RAY_AUTH_TOKEN_PATH if it asks for a token"
+                "RAY_AUTH_TOKEN_PATH if it asks for a token; RAY_ADDRESS=local starts a Ray here"
             ) from None
         except Exception as error:
             # Ray raises plain Exception and RuntimeError, whose subclasses may be defects of ours.

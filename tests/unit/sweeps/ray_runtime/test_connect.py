@@ -94,16 +94,18 @@ def test_a_job_keeps_the_variables_it_was_given(monkeypatch: pytest.MonkeyPatch)
 
 
 @pytest.mark.parametrize("error", [ConnectionError, ray.exceptions.AuthenticationError])
+@pytest.mark.parametrize("where", ["ray.init", "ray._raylet.GcsClient"])
 def test_a_ray_that_does_not_answer_is_no_defect(
-    monkeypatch: pytest.MonkeyPatch, error: type[Exception]
+    monkeypatch: pytest.MonkeyPatch, error: type[Exception], where: str
 ) -> None:
     def refuse(**_: Any) -> None:
         raise error("Failed to connect to Ray cluster at 192.0.2.2:6379")
 
     monkeypatch.setenv("RAY_ADDRESS", "192.0.2.2:6379")
     monkeypatch.setattr("ray.is_initialized", lambda: False)
-    monkeypatch.setattr(cluster, "_wait_until_it_answers", lambda _: None)
-    monkeypatch.setattr("ray.init", refuse)
+    monkeypatch.setattr(cluster, "_refusal", lambda *_: None)  # something listens
+    monkeypatch.setattr("ray._raylet.GcsClient", lambda **_: None)
+    monkeypatch.setattr(where, refuse)
     with pytest.raises(
         SettingsError, match=r"cannot be reached .*192\.0\.2\.2:6379.*RAY_AUTH_TOKEN"
     ):
