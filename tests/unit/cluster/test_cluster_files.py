@@ -22,7 +22,7 @@ import yaml
 from dpo_core.errors import UserError
 from sweeps.cli.options import EXIT_NOTHING_ADMISSIBLE
 from sweeps.config.load import load_sweep
-from sweeps.jobs.submission import make_submission
+from sweeps.jobs.submission import entrypoint, make_submission
 from sweeps.run_dir.lock import Busy
 from sweeps.sweep import NoWinner
 from tests.support.outside_inputs import outside_input
@@ -304,7 +304,7 @@ def test_the_shipped_night_can_be_submitted() -> None:
     late = datetime(2026, 11, 25, 3, tzinfo=UTC)
     job = make_submission(load_sweep(path), path, nightly=True, working_dir=path.parent, now=late)
     assert job.sweep_id == "nightly-2026-11-24"
-    assert job.entrypoint.endswith(" -m sweeps nightly nightly.yaml --date 2026-11-24")
+    assert job.entrypoint == entrypoint(["nightly", "nightly.yaml", "--date", "2026-11-24"])
 
 
 # --- the night without Kubernetes ------------------------------------------------------------
