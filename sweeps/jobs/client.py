@@ -194,10 +194,7 @@ class Jobs:
         with self._readable_errors():
             self.client.submit_job(
                 # What it cannot read is told by its log; a failed job would only be in the way.
-                entrypoint=entrypoint(["best", job.attempt.folder, "--json"]).replace(
-                    "exec ", "", 1
-                )
-                + " || true",
+                entrypoint=entrypoint(["best", job.attempt.folder, "--json"], may_fail=True),
                 submission_id=reader,
                 # Ray deletes an uploaded folder some minutes after its job has ended.
                 runtime_env={k: v for k, v in job.runtime_env.items() if k != "working_dir"},

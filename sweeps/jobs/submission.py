@@ -167,9 +167,18 @@ def make_submission(
     )
 
 
-def entrypoint(command: Sequence[str]) -> str:
-    """Return a shell's line that runs a command of `dpo-sweeps` by the Python that runs Ray there."""
-    return f'{_FIND_PYTHON}exec "$python" -m sweeps {shlex.join(command)}'
+def entrypoint(command: Sequence[str], *, may_fail: bool = False) -> str:
+    """Return a shell's line that runs a command of `dpo-sweeps` by the Python that runs Ray there.
+
+    Args:
+        command: the command and its arguments.
+        may_fail: whether the job succeeds also where the command does not.
+
+    Returns:
+        The line.
+    """
+    line = f'"$python" -m sweeps {shlex.join(command)}'
+    return _FIND_PYTHON + (f"{line} || true" if may_fail else f"exec {line}")
 
 
 def job_name(sweep_id: str, attempt: int) -> str:

@@ -6,7 +6,6 @@ import contextlib
 import logging
 import os
 import signal
-import socket
 import threading
 import time
 from collections.abc import Iterator
@@ -17,6 +16,7 @@ from dpo_core.errors import SettingsError, UserError
 from sweeps.config.secrets import is_secret_name
 from sweeps.ray_runtime.auth import require_token
 from sweeps.ray_runtime.head_watch import HeadLost, watched_head
+from sweeps.ray_runtime.listeners import host_and_port, why_silent
 from sweeps.ray_runtime.local_ray import find_local_ray, private_ray_folder
 from sweeps.ray_runtime.placement_groups import remove_leftover_groups
 
@@ -193,12 +193,12 @@ def _wait_until_it_answers(address: str) -> None:
     """
     import ray
 
-    host, _, port = address.removeprefix("ray://").rpartition(":")
+    host, port = host_and_port(address.removeprefix("ray://"))
     way_out = "; start that Ray, correct RAY_ADDRESS (host:port), or unset it to start one here"
-    if not port.isdecimal():
+    if port is None:
         raise SettingsError(f"RAY_ADDRESS={address}: is not host:port{way_out}")
     until = time.monotonic() + _PATIENCE_S
-    while (reason := _refusal(host.strip("[]"), int(port))) is not None:
+    while (reason := why_silent(host, port)) is not None:
         if time.monotonic() > until:
             raise SettingsError(
                 f"RAY_ADDRESS={address}: nothing answers within {_PATIENCE_S} s ({reason}){way_out}"
@@ -212,15 +212,6 @@ def _wait_until_it_answers(address: str) -> None:
             raise SettingsError(
                 f"RAY_ADDRESS={address}: no Ray answers there ({error}){way_out}"
             ) from None
-
-
-def _refusal(host: str, port: int) -> str | None:
-    """Return why no connection can be opened, or None if it can."""
-    try:
-        socket.create_connection((host, port), timeout=5).close()
-    except (OSError, OverflowError, UnicodeError) as error:
-        return getattr(error, "strerror", None) or str(error)
-    return None
 
 
 def _worker_environment() -> dict[str, str]:

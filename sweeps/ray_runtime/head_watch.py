@@ -9,13 +9,13 @@ from __future__ import annotations
 import _thread
 import contextlib
 import os
-import socket
 import sys
 import threading
 import time
 from collections.abc import Iterator
 
 from dpo_core.errors import UserError
+from sweeps.ray_runtime.listeners import host_and_port, why_silent
 
 # A head with fault tolerance may come back within a minute, after which Ray ends the process.
 _LOOK_EVERY_S, _SILENCE_S, _ENDING_S = 2.0, 40.0, 12.0
@@ -108,12 +108,8 @@ def _is_of_ray(error: BaseException) -> bool:
 
 
 def _answers(address: str) -> bool:
-    host, _, port = address.rpartition(":")
-    try:
-        socket.create_connection((host.strip("[]"), int(port)), timeout=5).close()
-    except OSError:
-        return False
-    return True
+    host, port = host_and_port(address)
+    return port is not None and why_silent(host, port) is None
 
 
 def _end_program() -> None:

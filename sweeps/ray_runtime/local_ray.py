@@ -21,6 +21,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from dpo_core.storage.private_tmp import private_tmp_folder
+from sweeps.ray_runtime.listeners import host_and_port, why_silent
 
 _PROC_TABLES = (Path("/proc/net/tcp"), Path("/proc/net/tcp6"))
 _LISTENS = "0A"
@@ -56,8 +57,8 @@ def find_local_ray(file: Path | None = None) -> LocalRay:
     if (reason := _not_private(status)) is not None:
         return LocalRay(None, f"{file} {reason}")
     address = _read(file)
-    host, port = _host_and_port(address)
-    if port is None or not _accepts_connections(host, port):
+    host, port = host_and_port(address)
+    if port is None or why_silent(host, port, 2) is not None:
         return LocalRay(None)
     if not _listens_here(host, port, os.geteuid()):
         return LocalRay(None, f"{address}, which {file} names, is not served by a program of yours")
@@ -103,19 +104,6 @@ def _read(file: Path) -> str:
     descriptor = os.open(file, os.O_RDONLY | os.O_NOFOLLOW)
     with os.fdopen(descriptor, errors="replace") as text:
         return text.read(300).strip()
-
-
-def _host_and_port(address: str) -> tuple[str, int | None]:
-    host, _, port = address.rpartition(":")
-    return host.strip("[]"), int(port) if port.isdecimal() and int(port) < 2**16 else None
-
-
-def _accepts_connections(host: str, port: int) -> bool:
-    try:
-        socket.create_connection((host, port), timeout=2).close()
-    except (OSError, ValueError):
-        return False
-    return True
 
 
 def _listens_here(host: str, port: int, user: int) -> bool:

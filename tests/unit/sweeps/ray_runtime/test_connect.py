@@ -103,7 +103,7 @@ def test_a_ray_that_does_not_answer_is_no_defect(
 
     monkeypatch.setenv("RAY_ADDRESS", "192.0.2.2:6379")
     monkeypatch.setattr("ray.is_initialized", lambda: False)
-    monkeypatch.setattr(cluster, "_refusal", lambda *_: None)  # something listens
+    monkeypatch.setattr(cluster, "why_silent", lambda *_: None)  # something listens
     monkeypatch.setattr("ray._raylet.GcsClient", lambda **_: None)
     monkeypatch.setattr(where, refuse)
     with pytest.raises(
