@@ -23,6 +23,10 @@ REFUSES_SYSTEM = (
     "{% if messages[0]['role'] == 'system' %}"
     "{{ raise_exception('This model takes no system text') }}{% endif %}" + PLAIN
 )
+REFUSES_TOOLS = (
+    "{% for m in messages if m.tool_calls or m.role == 'tool' %}"
+    "{{ raise_exception('This model calls no tools') }}{% endfor %}" + PLAIN
+)
 STRIPS_THINKING = (
     "{% for m in messages %}"
     "{{ '[' + m['role'] + ']' + m['content'].split('</think>')[-1] + '[end]' }}"

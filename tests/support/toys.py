@@ -191,9 +191,9 @@ def toy_data(model: Any, train: int = 24, select: int = 10, row_tokens: int = 96
     return TrialData(*splits, *(score_pairs(model, s, row_tokens).numpy() for s in splits))
 
 
-def save_toy_model(folder: Path, seed: int = 0) -> Path:
+def save_toy_model(folder: Path, seed: int = 0, chat_template: str | None = CHAT_TEMPLATE) -> Path:
     """A directory that `model.path` can name: safetensors, config and tokenizer."""
-    tokenizer = toy_tokenizer()
+    tokenizer = toy_tokenizer(chat_template)
     toy_llama(seed, vocab_size=len(tokenizer)).save_pretrained(folder)
     tokenizer.save_pretrained(folder)
     return folder

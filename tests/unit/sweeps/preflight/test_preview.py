@@ -17,7 +17,9 @@ from dpo_core.preferences.layouts.recognition import FIRST_ROWS
 from dpo_core.preferences.sources import first_rows
 from dpo_core.settings import SourceSettings
 from sweeps.preflight.preview import printable
+from tests.support import chat_templates
 from tests.support.in_process import command
+from tests.support.toys import save_toy_model
 
 GOOD = {"prompt": "May I take two?", "chosen": "No.", "rejected": "Yes."}
 PAIR = {
@@ -41,7 +43,7 @@ def preview(toy_model: Path, tmp_path: Path) -> Any:
         tree = {
             "name": "previewed",
             "storage": str(tmp_path / "runs"),
-            "model": {"path": str(toy_model)},
+            "model": {"path": str(data.pop("model", toy_model))},
             "data": {"sources": [source], **data},
             "space": "lora",
             "training": {"max_steps": 1},
@@ -111,19 +113,23 @@ def test_the_trained_part_is_marked(preview: Any) -> None:
     assert any(line.startswith("    - Yes.") for line in lines)
 
 
-def test_a_pair_that_the_template_refuses_is_shown_with_the_error(preview: Any) -> None:
+def test_a_pair_that_the_template_refuses_is_shown_with_the_error(
+    preview: Any, tmp_path: Path
+) -> None:
     call = {"id": "1", "type": "function", "function": {"name": "stock", "arguments": {}}}
     prompt = [
         {"role": "user", "content": "Stock?"},
         {"role": "assistant", "tool_calls": [call]},
         {"role": "tool", "content": "12", "tool_call_id": "1"},
     ]
-    first, second = as_json(preview([{**GOOD, "prompt": prompt}, GOOD], "--json"))
+    model = save_toy_model(tmp_path / "strict", chat_template=chat_templates.REFUSES_TOOLS)
+    first, second = as_json(preview([{**GOOD, "prompt": prompt}, GOOD], "--json", model=model))
     assert "the model's chat template refuses this row" in first["error"]
+    assert "This model calls no tools" in first["error"]
     assert first["pair"]["prompt"][1]["tool_calls"] == [call]
     assert "text" not in first
     assert second["pair"] == PAIR
-    text = preview([{**GOOD, "prompt": prompt}])
+    text = preview([{**GOOD, "prompt": prompt}], model=model)
     assert "  prompt, tool: 12" in text
 
 
