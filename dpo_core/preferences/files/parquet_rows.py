@@ -14,13 +14,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from dpo_core.errors import DataError
+from dpo_core.preferences.files.cell_sizes import check_count, check_size, leaves_of, longest_text
 from dpo_core.preferences.files.readers import Record
-from dpo_core.preferences.files.strict_json import MAX_LINE_BYTES
-from dpo_core.preferences.files.unpack import (
-    MAX_UNPACKED_RATIO,
-    most_unpacked_bytes,
-    unpacks_too_far,
-)
+from dpo_core.preferences.files.unpack import most_unpacked_bytes, unpacks_too_far
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -29,8 +25,6 @@ if TYPE_CHECKING:
 _SHARED_STARTS = "DELTA_BYTE_ARRAY"
 """An encoding of values by what they add to the beginning of the value before."""
 _BATCH_ROWS, _FEW_ROWS = 1024, 16
-_MAX_VALUES = 2**22
-"""The most values, nulls among them, of a file that is so small that its size allows no more."""
 
 
 def read_parquet(path: Path) -> Iterator[Record]:
@@ -59,7 +53,7 @@ def _batches(path: Path) -> Iterator[pa.RecordBatch]:
         is_small = _most_bytes(by_name, group, path) <= most - unpacked
         view, rows = (file, _BATCH_ROWS) if is_small else (by_name, _FEW_ROWS)
         for batch in view.iter_batches(rows, row_groups=[group]):
-            unpacked += sum(_check_size(leaf, path) for leaf in _leaves(batch))
+            unpacked += sum(check_size(leaf, path) for leaf in leaves_of(batch))
             if unpacked > most:
                 raise unpacks_too_far(path, unpacked)
             yield batch
@@ -82,11 +76,7 @@ def _check_metadata(file: ParquetFile, path: Path) -> int:
     most = most_unpacked_bytes(packed)
     if unpacked > most:
         raise unpacks_too_far(path, unpacked)
-    if values > max(_MAX_VALUES, MAX_UNPACKED_RATIO * packed):
-        raise DataError(
-            f"{path}: holds {values} values in {packed} bytes, as no text does; write it again from "
-            "its source"
-        )
+    check_count(values, packed, path)
     return most
 
 
@@ -110,7 +100,7 @@ def _most_bytes(by_name: ParquetFile, group: int, path: Path) -> int:
     chunks = _chunks(by_name, group)
     # The first row comes with the whole dictionary of each column.
     rows = next(by_name.iter_batches(1, row_groups=[group]), None)
-    leaves = [] if rows is None else list(_leaves(rows))
+    leaves = [] if rows is None else list(leaves_of(rows))
     if len(leaves) != len(chunks):
         return sum(chunk.num_values * chunk.total_uncompressed_size for chunk in chunks)
     return sum(
@@ -123,50 +113,4 @@ def _longest(chunk: ColumnChunkMetaData, leaf: pa.Array, path: Path) -> int:
     """Return the most bytes by which one value can add to the size of the pages."""
     if _SHARED_STARTS in chunk.encodings:
         return int(chunk.total_uncompressed_size)
-    return _longest_text(leaf.dictionary, path) if hasattr(leaf, "dictionary") else 0
-
-
-def _check_size(leaf: pa.Array, path: Path) -> int:
-    """Return the bytes of a column's values as rows of Python hold them.
-
-    Raises:
-        DataError: A value is too long.
-    """
-    import pyarrow.compute as pc
-
-    if not hasattr(leaf, "dictionary"):
-        _longest_text(leaf, path)
-        return int(leaf.nbytes)
-    _longest_text(leaf.dictionary, path)
-    return pc.sum(pc.binary_length(leaf.dictionary).take(leaf.indices)).as_py() or 0
-
-
-def _longest_text(leaf: pa.Array, path: Path) -> int:
-    import pyarrow.compute as pc
-    from pyarrow import types
-
-    if not (types.is_string(leaf.type) or types.is_binary(leaf.type)):
-        return 0
-    longest: int = pc.max(pc.binary_length(leaf)).as_py() or 0
-    if longest > MAX_LINE_BYTES:
-        raise DataError(
-            f"{path}: a value has {longest // 2**20} MiB, more than {MAX_LINE_BYTES // 2**20}; a row "
-            "holds one pair, so break it into rows"
-        )
-    return longest
-
-
-def _leaves(values: pa.RecordBatch | pa.Array) -> Iterator[pa.Array]:
-    """Yield the columns of values themselves, in the order of the file."""
-    from pyarrow import types
-
-    if not hasattr(values, "type"):
-        for column in values.columns:
-            yield from _leaves(column)
-    elif types.is_struct(values.type):
-        for field in values.flatten():
-            yield from _leaves(field)
-    elif types.is_nested(values.type):
-        yield from _leaves(values.flatten())
-    else:
-        yield values
+    return longest_text(leaf.dictionary, path) if hasattr(leaf, "dictionary") else 0

@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
 import pytest
 
 from dpo_core.preferences import load_pairs
@@ -71,3 +72,54 @@ def test_no_link_out_is_followed(saved: Path, tmp_path: Path) -> None:
     arrow.rename(tmp_path / "moved.arrow")
     arrow.symlink_to(tmp_path / "moved.arrow")
     assert "which is outside of the folder" in load_error(saved)
+
+
+@pytest.mark.parametrize(
+    ("column", "options", "reason"),
+    [
+        (pa.array(["x" * 2**24] * 8), {"compression": "zstd"}, "its buffers are compressed"),
+        (
+            pa.DictionaryArray.from_arrays(pa.array([0, 0]), ["x"]),
+            {"compression": "lz4"},
+            "its buffers are compressed",
+        ),
+        (pa.array(["x"], pa.string_view()), {}, "column 'prompt' is stored as string_view"),
+        (
+            pa.RunEndEncodedArray.from_arrays(pa.array([2**30], pa.int32()), pa.array(["x"])),
+            {},
+            "column 'prompt' is stored as run_end_encoded",
+        ),
+        (
+            pa.FixedSizeListArray.from_arrays(pa.nulls(2**31 - 1), 2**31 - 1),
+            {},
+            "holds 2147483647 values in",
+        ),
+        (
+            pa.DictionaryArray.from_arrays(pa.array([0] * 5000), ["x" * 2**20]),
+            {},
+            "as no text does",
+        ),
+    ],
+)
+def test_a_small_file_that_fills_the_memory_is_refused(
+    saved: Path, column: pa.Array, options: dict[str, str], reason: str
+) -> None:
+    arrow = next(saved.glob("*.arrow"))
+    batch = pa.record_batch({"prompt": column})
+    written = pa.ipc.IpcWriteOptions(**options)
+    with pa.ipc.new_stream(str(arrow), batch.schema, options=written) as stream:
+        stream.write_batch(batch)
+    assert reason in load_error(saved)
+
+
+def test_names_of_a_dictionary_are_read(
+    saved: Path, expected: list[tuple[Any, ...]], tmp_path: Path
+) -> None:
+    for arrow in saved.glob("*.arrow"):
+        table = pa.ipc.open_stream(arrow.read_bytes()).read_all()
+        table = table.append_column("number", pa.array([1] * len(table)).dictionary_encode())
+        table = table.append_column("name", pa.array(["a"] * len(table)).dictionary_encode())
+        with pa.ipc.new_stream(str(tmp_path / "new"), table.schema) as stream:
+            stream.write_table(table)
+        (tmp_path / "new").rename(arrow)
+    assert content_of(load_pairs(str(saved))) == expected
