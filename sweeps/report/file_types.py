@@ -11,7 +11,14 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import NotRequired, TypedDict
 
-from sweeps.run_dir.json_types import Content, CoverageJson, FindingJson, HistogramJson, Point
+from sweeps.run_dir.json_types import (
+    ColumnUseJson,
+    Content,
+    CoverageJson,
+    FindingJson,
+    HistogramJson,
+    Point,
+)
 
 Labels = Mapping[str, Mapping[str, str | None]]
 """`source` and `category` of each pair, by the pair's id."""
@@ -36,6 +43,8 @@ class AuditJson(TypedDict, total=False):
     """audit.json; the agreement is Krippendorff's α by source, the histograms count tokens."""
 
     annotator_agreement: Mapping[str, float]
+    columns: Mapping[str, ColumnUseJson]
+    """What became of the columns, by source."""
     histogram: Mapping[str, HistogramJson]
     findings: Sequence[FindingJson]
 

@@ -1,4 +1,4 @@
-"""What the metadata of a message of Arrow's stream format says that pyarrow does not tell.
+"""A reader of what pyarrow does not tell of a message of Arrow's stream format: its compression.
 
 The metadata is a FlatBuffers table (Message.fbs of Apache Arrow): a table begins with the distance back
 to its list of offsets, in which field k stands at byte 4 + 2k; 0 says that the field is absent.

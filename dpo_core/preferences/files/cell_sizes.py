@@ -1,4 +1,4 @@
-"""How much memory the cells of columnar files take as rows of Python, known before they are made.
+"""Sizes of the cells of columnar files as rows of Python take them, known before they are made.
 
 A column may store a long value once and name it in every row, or count rows that store nothing.
 
@@ -23,7 +23,16 @@ _MAX_VALUES = 2**22
 
 
 def check_count(values: int, packed_bytes: int, path: Path) -> None:
-    """Raise DataError if a file of so many bytes counts far more values, nulls among them."""
+    """Refuse a file that counts far more values than its bytes can hold.
+
+    Args:
+        values: The values of all columns so far, nulls among them.
+        packed_bytes: The size of the file.
+        path: The file, which the error names.
+
+    Raises:
+        DataError: There are too many.
+    """
     if values > max(_MAX_VALUES, MAX_UNPACKED_RATIO * packed_bytes):
         raise DataError(
             f"{path}: holds {values} values in {packed_bytes} bytes, as no text does; write it again "

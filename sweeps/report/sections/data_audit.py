@@ -8,7 +8,7 @@ from sweeps.report import formatting
 from sweeps.report.blocks import Block, Column, Plot, Row, Section, Text, number, table
 from sweeps.report.plots import bars_and_intervals, text_plots
 from sweeps.report.report_data import ReportData
-from sweeps.run_dir.json_types import FindingJson, HistogramJson
+from sweeps.run_dir.json_types import ColumnUseJson, FindingJson, HistogramJson
 
 _COUNTS = {
     "pairs": "pairs",
@@ -38,6 +38,11 @@ def audit_section(data: ReportData) -> Section:
             for split, counts in prepared["reports"].items()
         ]
         blocks.append(table("Splits, and what was cut off to fit data.max_tokens", columns, rows))
+    if audit.get("columns"):
+        columns = [Column("source", wide=True), Column("layout", wide=True)]
+        columns += [Column("column"), Column("used as")]
+        rows = [row for source, use in audit["columns"].items() for row in _columns(source, use)]
+        blocks.append(table("Columns of each source", columns, rows))
     if audit.get("histogram"):
         blocks.append(_lengths(audit["histogram"]))
     for source, alpha in (audit.get("annotator_agreement") or {}).items():
@@ -64,6 +69,11 @@ def _lengths(histograms: Mapping[str, HistogramJson]) -> Plot:
         for part, h in histograms.items()
     )
     return Plot("lengths", "Tokens of prompts and answers, all splits", figure, lines)
+
+
+def _columns(source: str, use: ColumnUseJson) -> list[Row]:
+    uses = [*use["used"].items(), *((column, formatting.MISSING) for column in use["ignored"])]
+    return [Row((source, use["sentence"], column, name)) for column, name in uses]
 
 
 def _finding(finding: FindingJson) -> Row:

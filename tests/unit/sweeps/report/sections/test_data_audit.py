@@ -62,3 +62,21 @@ def test_large_counts_have_separators(ended: ReportData) -> None:
 def test_before_the_data_is_prepared_it_says_so(ended: ReportData) -> None:
     section = audit_section(with_files(ended, {}, {}))
     assert texts(section) == ["The data has not been prepared yet."]
+
+
+def test_each_column_of_a_source_is_shown_with_its_use(ended: ReportData) -> None:
+    use = {
+        "layout": "pairs",
+        "sentence": "preference pairs",
+        "used": {"question": "prompt", "chosen": "chosen"},
+        "ignored": ["id"],
+    }
+    section = audit_section(with_files(ended, {}, {"columns": {"a.jsonl": use}}))
+    rows = [
+        tuple(row.values()) for row in cells_by_column(tables(section)["Columns of each source"])
+    ]
+    assert rows == [
+        ("a.jsonl", "preference pairs", "question", "prompt"),
+        ("a.jsonl", "preference pairs", "chosen", "chosen"),
+        ("a.jsonl", "preference pairs", "id", "–"),
+    ]
