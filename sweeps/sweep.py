@@ -14,6 +14,7 @@ from dpo_core.errors import UserError
 from dpo_core.models.load import check_local_model
 from dpo_core.preferences import PreferenceSplits
 from dpo_core.preferences.pairs import normalized_question, question_id
+from dpo_core.storage.partial import remove_partial
 from dpo_core.storage.probe import check_storage, check_temporary_folder
 from sweeps.config.schema import SweepConfig
 from sweeps.config.study import check_study_driver
@@ -73,6 +74,8 @@ def run_sweep(config: SweepConfig, paths: SweepPaths, on_event: OnTrialEvent) ->
     """
     _check_settings(config)
     check_incumbent(config)  # a wrong path ends the sweep before anything runs
+    for left in (*paths.partial_files(), *paths.shared_partial_files()):
+        remove_partial(left)  # what a process still writes stays
     kept = reusable_preparation(paths) or reusable_pairs(paths) or _read_splits(config, paths)
     _check_disks(config, paths)
     with lock(paths.leases, paths.sweep_id), connected():

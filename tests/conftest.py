@@ -9,7 +9,6 @@ import os
 import secrets
 import subprocess
 import sys
-import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -38,8 +37,20 @@ import psutil
 import pytest
 
 from dpo_core.preferences import to_row
+from dpo_core.storage.private_tmp import (
+    private_tmp_folder,
+    remove_folders_of_killed_runs,
+    temporary_folder,
+    use_own_tmp_folder,
+)
+from sweeps.ray_runtime.local_ray import private_ray_folder
 from tests.support.chats import chat_server
 from tests.support.toys import save_toy_model, toy_pairs
+
+# What tests leave is in one folder, which the last process of the session removes: also what programs
+# leave that tests kill. Folders of `tmp_path` stay where pytest keeps those of the last sessions.
+os.environ.setdefault("PYTEST_DEBUG_TEMPROOT", str(temporary_folder()))
+use_own_tmp_folder()
 
 INTEGRATION = Path(__file__).parent / "integration"
 
@@ -70,8 +81,8 @@ def ray_cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     command += ["--resources", '{"driver": 1}']  # where `resources.driver_resource` sends drivers
     # Of its own, or another Ray on this machine would answer for this one: a job's driver is sent to
     # the cluster that was started last in the same folder.
-    folder = tempfile.TemporaryDirectory(prefix="dpo-ray-", ignore_cleanup_errors=True)
-    command += [f"--temp-dir={folder.name}"]
+    session = contextlib.ExitStack()
+    command += [f"--temp-dir={session.enter_context(private_ray_folder())}"]
     command += [f"--dashboard-agent-listen-port={agent}", f"--metrics-export-port={metrics}"]
     # --block, so that ending it ends this cluster and no other on the machine.
     head = subprocess.Popen([*command, "--disable-usage-stats"], stdout=subprocess.DEVNULL)
@@ -88,7 +99,7 @@ def ray_cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
             with contextlib.suppress(psutil.NoSuchProcess):
                 process.kill()
         head.wait(60)
-        folder.cleanup()
+        session.close()
 
 
 def _refuse_a_second_cluster(folder: Path) -> None:
@@ -151,6 +162,12 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             item.add_marker(pytest.mark.xdist_group("ray"))
         elif item.path.is_relative_to(INTEGRATION):
             item.add_marker(pytest.mark.xdist_group(item.path.stem))
+
+
+def pytest_unconfigure(config: pytest.Config) -> None:
+    """Remove what runs left that tests have killed, once the last worker of this session is done."""
+    if not hasattr(config, "workerinput"):
+        remove_folders_of_killed_runs(private_tmp_folder())
 
 
 def pytest_runtest_teardown(item: pytest.Item) -> None:

@@ -5,16 +5,15 @@ from __future__ import annotations
 import hashlib
 import os
 import time
-import uuid
 from collections.abc import Callable
 from pathlib import Path
 
 from filelock import FileLock
 
+from dpo_core.storage.partial import PARTIAL_PREFIX
 from dpo_core.storage.private_tmp import private_tmp_folder
 
 UNUSED_S = 7 * 24 * 3600.0
-_PARTIAL = ".writing-"
 
 
 def local_copy(identity: str, name: str, fetch: Callable[[Path], None]) -> Path:
@@ -37,7 +36,7 @@ def local_copy(identity: str, name: str, fetch: Callable[[Path], None]) -> Path:
     with FileLock(f"{copy}.lock"):
         if not copy.exists():
             _drop_unused(folder)
-            partial = folder / f"{_PARTIAL}{uuid.uuid4().hex}"
+            partial = folder / f"{PARTIAL_PREFIX}{copy.name}"  # over that of a killed process
             fetch(partial)
             partial.rename(copy)
         _mark_used(copy)

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import shutil
 import tempfile
-import uuid
 from pathlib import Path
 
 from dpo_core.errors import StorageError
+from dpo_core.storage.partial import partial_name
 from dpo_core.storage.retry import FIRST_CONTACT_S, retrying_for
-from dpo_core.storage.store import PARTIAL_PREFIX, Store
+from dpo_core.storage.store import Store
 
 _CONTENT = b"can this storage be written and read?"
 
@@ -24,7 +24,7 @@ def check_storage(store: Store, needed_bytes: int) -> None:
     Raises:
         StorageError: The storage cannot be reached or written, or has too little room.
     """
-    name = f"{PARTIAL_PREFIX}probe-{uuid.uuid4().hex}"
+    name = partial_name()
     try:
         with retrying_for(FIRST_CONTACT_S):
             store.write(name, _CONTENT)

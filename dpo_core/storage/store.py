@@ -11,7 +11,6 @@ import hashlib
 import os
 import shutil
 import tempfile
-import uuid
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
@@ -23,6 +22,12 @@ from filelock import FileLock
 from dpo_core.errors import SettingsError
 from dpo_core.storage.exclusive import UNSUPPORTED
 from dpo_core.storage.local_cache import local_copy
+from dpo_core.storage.partial import (
+    PARTIAL_PREFIX,
+    partial_file,
+    partial_folder,
+    partial_name,
+)
 from dpo_core.storage.retry import (
     full_disk_as_storage_error,
     retry_while_unreachable,
@@ -110,16 +115,11 @@ class Store:
             with self.filesystem.open_output_stream(str(target)) as stream:
                 stream.write(content)
             return
-        partial = Path(target.parent) / f"{PARTIAL_PREFIX}{uuid.uuid4().hex}"
-        try:
-            with open(partial, "wb") as file:
-                file.write(content)
-                file.flush()
-                os.fsync(file.fileno())
-            os.replace(partial, target)
-        except OSError:
-            partial.unlink(missing_ok=True)  # a full disk needs the room
-            raise
+        with partial_file(Path(target.parent)) as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+            os.replace(file.name, target)
 
     @retry_while_unreachable
     def append(self, name: str, content: bytes) -> None:
@@ -150,16 +150,13 @@ class Store:
         The file becomes `name` when the block ends, and is deleted when the block fails.
         """
         target = Path(self._path(name)) if self.local else None
-        if target:
-            target.parent.mkdir(parents=True, exist_ok=True)
+        parent = PurePosixPath(name).parent.as_posix()
         with (
             full_disk_as_storage_error(self),
             wrong_kind_as_storage_error(self, name),
-            tempfile.TemporaryDirectory(
-                dir=target and target.parent, prefix=PARTIAL_PREFIX
-            ) as folder,
+            self.scratch("" if parent == "." else parent) as folder,
         ):
-            partial = Path(folder) / PurePosixPath(name).name
+            partial = folder / PurePosixPath(name).name
             yield partial
             if target:
                 with open(partial, "rb+") as file:
@@ -167,6 +164,22 @@ class Store:
                 os.replace(partial, target)
                 return
             self._put(partial, name)
+
+    @contextmanager
+    def scratch(self, name: str = "") -> Iterator[Path]:
+        """Yield an empty local folder, which is deleted after the block.
+
+        Where the store is a directory it lies in the folder `name`, from where moving a file or folder
+        into the store copies nothing.
+        """
+        if self.local is None:
+            with tempfile.TemporaryDirectory(prefix=PARTIAL_PREFIX) as folder:
+                yield Path(folder)
+            return
+        parent = Path(self._path(name))
+        parent.mkdir(parents=True, exist_ok=True)
+        with partial_folder(parent) as partial:
+            yield partial
 
     @retry_while_unreachable
     def local_file(self, name: str) -> Path:
@@ -283,19 +296,15 @@ class Store:
     def _move_in(self, folder: Path, name: str) -> None:
         target = Path(self._path(name))
         target.parent.mkdir(parents=True, exist_ok=True)
-        partial = target.parent / f"{PARTIAL_PREFIX}{uuid.uuid4().hex}"
-        try:
-            _copy_tree(folder, partial)
-            _set_usual_modes(partial)
+        with partial_folder(target.parent) as partial:
+            moved = partial / "moved"
+            _copy_tree(folder, moved)
+            _set_usual_modes(moved)
             if target.exists():
                 self.delete(name)
-            partial.rename(target)
-        except OSError:
-            shutil.rmtree(partial, ignore_errors=True)  # a full disk needs the room
-            raise
+            moved.rename(target)
 
 
-PARTIAL_PREFIX = ".writing-"  # names of files and folders that are still being written
 _COPIED_BYTES = 2**20
 
 
@@ -311,7 +320,7 @@ def _set_usual_modes(folder: Path) -> None:
 
     Safetensors writes files that only their owner may read.
     """
-    probe = folder / f"{PARTIAL_PREFIX}{uuid.uuid4().hex}"
+    probe = folder / partial_name()
     probe.touch()
     mode = probe.stat().st_mode & 0o777
     probe.unlink()

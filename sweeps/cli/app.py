@@ -311,11 +311,13 @@ def main() -> None:
 
 def _guarded(command: Callable[[], object]) -> int:
     from dpo_core.errors import UserError
+    from dpo_core.storage.private_tmp import own_tmp_folder
     from sweeps.config.secrets import redact
 
     install(JobLogHandler() if is_job() else TerminalHandler())
     try:
-        command()
+        with own_tmp_folder():
+            command()
         return 0
     except SystemExit as stop:  # Typer's own way out: 0, 2 for a wrong command line, 130
         # While it connects, Ray takes SIGTERM for itself and exits with the signal's number.

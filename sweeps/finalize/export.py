@@ -73,8 +73,8 @@ def export_and_score(
 
     silence_libraries()
     paths = sweep.paths
-    with tempfile.TemporaryDirectory(dir=paths.scratch) as scratch:
-        export = _Export.into(Path(scratch), paths, (trial, step), asked_dtype)
+    with paths.store.scratch() as scratch:
+        export = _Export.into(scratch, paths, (trial, step), asked_dtype)
         manifest = export.write()
         if final_outcomes(paths, trial, step) is None:
             metadata = {"trial": trial, "step": step, "split": "final"}

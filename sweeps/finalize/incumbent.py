@@ -6,7 +6,6 @@ It is the winner of an earlier night, or the model in production.
 from __future__ import annotations
 
 import logging
-import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -186,8 +185,8 @@ def _score_remotely(sweep: SweepRef, incumbent: Incumbent, split: str) -> None:
     silence_libraries()
     paths = sweep.paths
     base, prepared = read_config(paths).model, Prepared.read(paths)
-    with tempfile.TemporaryDirectory(dir=paths.scratch) as scratch:
-        loaded = incumbent.load(base, prepared, Path(scratch), best_device())
+    with paths.store.scratch() as scratch:
+        loaded = incumbent.load(base, prepared, scratch, best_device())
         tokenizer = load_tokenizer(whole_model(base, loaded.folder))
         if tokenizer_fingerprint(tokenizer) != prepared.tokenizer_sha256:
             raise ModelError(

@@ -8,10 +8,8 @@ the select split, because final is opened for scores alone.
 
 from __future__ import annotations
 
-import tempfile
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from dpo_core.encoding.token_table import TokenIds
@@ -159,16 +157,16 @@ def _answer_remotely(
     config, device = read_config(paths), best_device()
     tokenizer = load_tokenizer(config.model)
     answers = {}
-    with tempfile.TemporaryDirectory(dir=paths.scratch) as scratch:
+    with paths.store.scratch() as scratch:
         for author in authors:
             model: CausalModel
             if author == REFERENCE:
                 model = load_model(config.model, device)
             elif author == INCUMBENT and incumbent:
                 prepared = Prepared.read(paths)
-                model = incumbent.load(config.model, prepared, Path(scratch), device).model
+                model = incumbent.load(config.model, prepared, scratch, device).model
             else:
-                source = checkpoint_folder(paths, checkpoint, Path(scratch))
+                source = checkpoint_folder(paths, checkpoint, scratch)
                 model = load_trained(config.model, source, device)
             answers[author] = _generate(config, model, tokenizer, batches, max_new_tokens)
     return answers

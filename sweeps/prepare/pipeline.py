@@ -9,9 +9,7 @@ Tested in tests/integration/test_pipeline.py and tests/unit/sweeps/run_dir/test_
 from __future__ import annotations
 
 import shutil
-import tempfile
 from dataclasses import asdict, dataclass, fields, replace
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from dpo_core.audit.findings import Finding
@@ -26,7 +24,6 @@ from dpo_core.scoring import reference_cache
 from dpo_core.scoring.reference_cache import Columns
 from dpo_core.settings import FLOAT32
 from dpo_core.storage.file_digests import file_sha256
-from dpo_core.storage.store import PARTIAL_PREFIX
 from dpo_core.training.trainer import check_trl_fields
 from sweeps.config.schema import SweepConfig
 from sweeps.prepare.audit_report import build_audit
@@ -145,7 +142,8 @@ def _prepare_on_worker(sweep: SweepRef, reading: ReadingReport) -> dict[str, Any
     check.compare(tokens)
     not_shared = choose_row_layout(config, paths, tokens, hashes, scorer)
     checkpointing = needs_checkpointing(config, tokens, scorer)
-    checked = check.try_out(tokens, checkpointing, Path(paths.scratch or tempfile.gettempdir()))
+    with paths.store.scratch() as scratch:
+        checked = check.try_out(tokens, checkpointing, scratch)
     reports = {s: encoding_report(tokens[s]).as_dict() for s in SPLITS}
     counts = sweep_tokens(config, reports)
     score_dtype = choose_score_dtype(config, counts)
@@ -206,8 +204,8 @@ def _write_splits(
     """
     digests, tokens = {}, {}
     chat = encode.uses_chat_template(tokenizer, config.data.format)
-    with tempfile.TemporaryDirectory(dir=paths.scratch, prefix=PARTIAL_PREFIX) as folder:
-        encoded = encode_splits(config, splits, tokenizer, Path(folder))
+    with paths.store.scratch() as folder:
+        encoded = encode_splits(config, splits, tokenizer, folder)
         _refuse_other_data(paths, encoded.splits)
         for split in SPLITS:
             pairs = getattr(encoded.splits, split)
@@ -216,7 +214,7 @@ def _write_splits(
                     lines.writelines(split_lines(map(as_chat, pairs) if chat else pairs))
                 digests[paths.split(split)] = file_sha256(file)
             with paths.store.writing(paths.encoded(split)) as file:
-                shutil.move(Path(folder) / f"{split}.arrow", file)
+                shutil.move(folder / f"{split}.arrow", file)
                 digests[paths.encoded(split)] = file_sha256(file)
             tokens[split] = TokenTable.open(paths.store.local_file(paths.encoded(split)))
     return replace(encoded, tokens=tokens), digests

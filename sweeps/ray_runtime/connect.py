@@ -63,20 +63,22 @@ def connected() -> Iterator[None]:
     if ray.is_initialized():
         yield
         return
-    address, settings = _address(), {}
-    if address == "local":
-        settings["_temp_dir"] = private_ray_folder()
-        if warning := require_token():
-            log.warning(warning)
-    on_sigterm = signal.getsignal(signal.SIGTERM)
-    _start(address, settings)
-    if threading.current_thread() is threading.main_thread():
-        signal.signal(signal.SIGTERM, on_sigterm)  # Ray has put its own in place
-    _quiet_ray_logs()
-    if address != "local":
-        remove_leftover_groups()
-    with _ending(), _watch_over_head(address):
-        yield
+    address = _address()
+    with contextlib.ExitStack() as stack:
+        settings = {}
+        if address == "local":
+            settings["_temp_dir"] = stack.enter_context(private_ray_folder())
+            if warning := require_token():
+                log.warning(warning)
+        on_sigterm = signal.getsignal(signal.SIGTERM)
+        _start(address, settings)
+        if threading.current_thread() is threading.main_thread():
+            signal.signal(signal.SIGTERM, on_sigterm)  # Ray has put its own in place
+        _quiet_ray_logs()
+        if address != "local":
+            remove_leftover_groups()
+        with _ending(), _watch_over_head(address):
+            yield
 
 
 def _start(address: str, settings: dict[str, str]) -> None:

@@ -10,24 +10,30 @@ local Ray is joined only where RAY_ADDRESS names it.
 
 from __future__ import annotations
 
+import contextlib
 import ipaddress
 import os
 import socket
 import stat
 import sys
-import tempfile
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from dpo_core.storage.private_tmp import private_tmp_folder
+from dpo_core.storage.private_tmp import (
+    locked_folder,
+    own_folder,
+    private_tmp_folder,
+    temporary_folder,
+)
 from sweeps.ray_runtime.listeners import host_and_port, why_silent
 
 _PROC_TABLES = (Path("/proc/net/tcp"), Path("/proc/net/tcp6"))
 _LISTENS = "0A"
 _LITTLE = sys.byteorder == "little"
-# A socket's path has at most 107 bytes, of which Ray's own part takes up to 80.
-_LONGEST_FOLDER = 27
+# A socket's path has at most 107 bytes, of which Ray's own part takes up to 69.
+_LONGEST_FOLDER = 38
+_LIKE_THAT_OF_A_RUN = "abc2345/ray"
 
 
 @dataclass(frozen=True)
@@ -65,28 +71,43 @@ def find_local_ray(file: Path | None = None) -> LocalRay:
     return LocalRay(address)
 
 
-def private_ray_folder() -> str:
-    """Return a folder of this user alone for the sessions of a Ray that is started here.
+@contextlib.contextmanager
+def private_ray_folder() -> Iterator[str]:
+    """Yield a folder that this user alone can reach, for the session of a Ray that is started here.
 
     Ray's own, /tmp/ray, may belong to another user, whom it lets change everything and who makes a
-    Ray of ours fail. A folder of RAY_TMPDIR is taken as it is.
+    Ray of ours fail. Ray lets everybody change the folder that it gets, too, so it gets one inside of
+    a private one. It goes with that of the run, or after the block. A folder of RAY_TMPDIR is taken as
+    it is, and stays.
 
     Raises:
-        SettingsError: Another user has made the folder first.
+        SettingsError: Another user has made the private folder first.
     """
     chosen = os.environ.get("RAY_TMPDIR")
     if chosen:
-        return chosen
-    folder = private_tmp_folder()
-    if len(os.fsencode(folder)) > _LONGEST_FOLDER:
-        return tempfile.mkdtemp(prefix="dpo-ray-", dir="/tmp")  # created with mode 0700
-    return str(folder)
+        yield chosen
+        return
+    own = own_folder()
+    if own is not None and _is_short(own / "ray"):
+        yield str(own / "ray")
+        return
+    private = private_tmp_folder()
+    if not _is_short(private / _LIKE_THAT_OF_A_RUN):
+        private = private_tmp_folder(Path("/tmp"))
+    with locked_folder(private) as folder:
+        yield str(folder / "ray")
+
+
+def _is_short(folder: Path) -> bool:
+    return len(os.fsencode(folder)) <= _LONGEST_FOLDER
 
 
 def _address_file() -> Path:
+    """Return the file of `ray start`, which knows nothing of the TMPDIR of this run."""
     from ray._common.utils import get_ray_address_file
 
-    return Path(get_ray_address_file(None))
+    folder = os.environ.get("RAY_TMPDIR") or temporary_folder()
+    return Path(get_ray_address_file(os.path.join(folder, "ray")))
 
 
 def _not_private(status: os.stat_result) -> str | None:

@@ -11,6 +11,7 @@ from concurrent.futures import ThreadPoolExecutor, as_completed
 from typing import Protocol, TypeVar, TypeVarTuple, cast
 
 from dpo_core.errors import UserError
+from dpo_core.storage.private_tmp import use_own_tmp_folder
 from sweeps.config.schema import SweepConfig
 from sweeps.ray_runtime.lane_client import LaneClient
 from sweeps.ray_runtime.placement_groups import remove_leftover_groups
@@ -40,17 +41,23 @@ class CallInTask:
         import ray
 
         remove_leftover_groups()  # a trial that died may have left what the task would wait for
-        task = ray.remote(function).options(
+        task = ray.remote(_call_in_worker).options(
+            name=function.__name__,
             num_cpus=self.resources.cpus_per_worker,
             num_gpus=self.resources.gpus_per_worker,
             max_retries=_RETRIES,
         )
         try:
-            return cast("T", ray.get(task.remote(*args)))
+            return cast("T", ray.get(task.remote(function, *args)))
         except ray.exceptions.RayTaskError as error:
             if isinstance(error.cause, UserError):
                 raise error.cause from None
             raise
+
+
+def _call_in_worker(function: Callable[[*Ts], T], *args: *Ts) -> T:
+    use_own_tmp_folder()
+    return function(*args)
 
 
 class CallOnLane:

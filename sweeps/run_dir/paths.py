@@ -36,9 +36,11 @@ from datetime import UTC, date, datetime
 from pathlib import Path
 
 from dpo_core.errors import SettingsError
+from dpo_core.storage.partial import PARTIAL_PREFIX, find_partial
 from dpo_core.storage.store import Store
 
 SPLITS = ("train", "select", "final")
+_SHARED = (".cache", ".leases", ".finals", "nights")
 _OUTCOME = re.compile(r"^(?P<trial>t\d{4,}(-s\d+)?)-step-(?P<step>\d{6,})\.parquet$")
 
 
@@ -73,17 +75,28 @@ class SweepPaths:
         return f"{self.store.uri}/{self.ray}/train"
 
     @property
-    def scratch(self) -> str | None:
-        """A folder on the storage's own disk, from where moving a file in is a rename."""
-        return str(self.storage.local) if self.storage.local else None
-
-    @property
     def reference_cache(self) -> Store:
         return self.storage.at(".cache/reference")
 
     @property
     def leases(self) -> Store:
         return self.storage.at(".leases")
+
+    def partial_files(self) -> list[Path]:
+        """Return what is being written into the sweep's folder, or was when a process was killed.
+
+        None in an object store. Ray's own files are left out.
+        """
+        folder = self.store.local
+        return [] if folder is None else find_partial(folder, {self.ray})
+
+    def shared_partial_files(self) -> list[Path]:
+        """Return the same of the storage's own folders, which all sweeps share."""
+        storage = self.storage.local
+        if storage is None:
+            return []
+        directly = storage.glob(f"{PARTIAL_PREFIX}*")
+        return [*directly, *(path for name in _SHARED for path in find_partial(storage / name))]
 
     config = "config.yaml"
     prepared = "prepared.json"

@@ -6,6 +6,7 @@ Tested in tests/integration/test_sweep.py.
 from __future__ import annotations
 
 from dpo_core.errors import TrialFailed
+from dpo_core.storage.private_tmp import use_own_tmp_folder
 from sweeps.ray_runtime.failures import is_caused_elsewhere, record_failure
 from sweeps.ray_runtime.lane_client import Cancelled, LaneWorkerClient
 from sweeps.ray_runtime.lane_messages import (
@@ -20,6 +21,7 @@ from sweeps.trials.train_worker import TrialWorker
 
 def lane_loop(config: LaneConfig) -> None:
     """Do job after job until told to leave, as Ray Train's `train_loop_per_worker`."""
+    use_own_tmp_folder()
     lane = LaneWorkerClient(config["lanes"], config["lane"])
     worker: TrialWorker | None = None
     trials = 0

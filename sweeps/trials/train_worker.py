@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING
 from dpo_core.evaluation.outcomes import write_outcomes
 from dpo_core.hardware import describe_hardware
 from dpo_core.hyperparams import DPOHyperparams
-from dpo_core.storage.private_tmp import private_tmp_folder
 from dpo_core.storage.retry import full_disk_as_storage_error
 from sweeps.ray_runtime.lane_client import Cancelled, rank
 from sweeps.ray_runtime.lane_messages import EvaluationMetrics, TrialJob
@@ -102,7 +101,7 @@ class TrialWorker:
                     model_settings=self.config.model,
                     training=self.prepared.resolved_training(self.config.training),
                     seed=job.seed,
-                    workdir=private_tmp_folder() / "trl",
+                    workdir=Path(tempfile.gettempdir()) / "trl",
                     on_evaluation=reporter.on_evaluation,
                     on_step=reporter.on_step,
                     resume_from=resume_from,
@@ -172,11 +171,8 @@ class _Reporter:
             "weights_sha256": self.prepared.weights_sha256,
             "data_sha256": self.prepared.data_sha256,
         }
-        with (
-            full_disk_as_storage_error(self.paths.store),
-            tempfile.TemporaryDirectory(prefix="dpo-sweeps-", dir=self.paths.scratch) as scratch,
-        ):
-            folder = Path(scratch) / "checkpoint"
+        with full_disk_as_storage_error(self.paths.store), self.paths.store.scratch() as scratch:
+            folder = scratch / "checkpoint"
             evaluation.save(folder)
             write_manifest(folder, manifest)
             self.paths.store.upload(folder, self.paths.checkpoint(job.trial, step), last=MANIFEST)

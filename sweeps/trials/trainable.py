@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import TypedDict
 
 from dpo_core.errors import TrialFailed
+from dpo_core.storage.private_tmp import use_own_tmp_folder
 from sweeps.config.schema import ResourceSettings
 from sweeps.ray_runtime.failures import (
     first_worker_error,
@@ -67,6 +68,7 @@ def train_loop(config: _GroupConfig) -> None:
     from ray import train as ray_train
 
     job = config["job"]
+    use_own_tmp_folder()
     try:
         TrialWorker(job.paths).train(job, report=ray_train.report)
     except Exception as error:

@@ -123,8 +123,8 @@ def _store(paths: Any, drawn: dict[str, Any], step: int) -> None:
     from dpo_core.training.checkpoints import write_manifest
     from sweeps.run_dir.prepared import read_encoded
 
-    with tempfile.TemporaryDirectory(dir=paths.scratch) as scratch:
-        folder = Path(scratch) / "checkpoint"
+    with paths.store.scratch() as scratch:
+        folder = scratch / "checkpoint"
         folder.mkdir()
         (folder / "weights").write_bytes(bytes(1000))
         write_manifest(folder, {**drawn, "step": step})

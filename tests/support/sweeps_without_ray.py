@@ -7,7 +7,6 @@ worker leaves. With `stop=True` nothing is trained: the run ends where Tune woul
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
@@ -136,8 +135,8 @@ def leave_evaluations(
     write_node_description(paths)
     for step in steps:
         about = {"trial": drawn.trial, "point": dict(drawn.point), "seed": drawn.seed, "step": step}
-        with tempfile.TemporaryDirectory(dir=paths.scratch) as scratch:
-            folder = Path(scratch) / "checkpoint"
+        with paths.store.scratch() as scratch:
+            folder = scratch / "checkpoint"
             folder.mkdir()
             weights = {"weight": torch.full((8,), float(step))}
             save_file(weights, folder / "adapter_model.safetensors")

@@ -7,12 +7,19 @@ import socket
 import subprocess
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 
 import pytest
 
-from sweeps.ray_runtime.local_ray import LocalRay, _parse, find_local_ray, private_ray_folder
+from dpo_core.storage.private_tmp import own_folder, own_tmp_folder
+from sweeps.ray_runtime.local_ray import (
+    LocalRay,
+    _address_file,
+    _parse,
+    find_local_ray,
+    private_ray_folder,
+)
 
 as_root = pytest.mark.skipif(os.geteuid() != 0, reason="acts as another user, which needs root")
 on_linux = pytest.mark.skipif(sys.platform != "linux", reason="reads /proc/net/tcp of Linux")
@@ -118,19 +125,45 @@ def test_the_kernels_table_is_read(family: socket.AddressFamily, host: str) -> N
     assert (str(address), owner) == (host, os.geteuid())
 
 
-def test_sessions_are_in_a_folder_of_ones_own(
+LONGEST_SOCKET = "session_2026-12-31_23-59-59_999999_4194304/sockets/dash_MetricsHead"
+
+
+@pytest.mark.parametrize("is_run", [True, False])
+@pytest.mark.parametrize("length", [0, 80])
+def test_sessions_are_in_a_private_folder_with_short_names(
+    is_run: bool, length: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    temporary = tmp_path / ("x" * length) if length else Path("/tmp")
+    temporary.mkdir(exist_ok=True)
+    monkeypatch.setattr("tempfile.tempdir", str(temporary))
+    monkeypatch.setenv("TMPDIR", str(temporary))
+    monkeypatch.delenv("RAY_TMPDIR", raising=False)
+    with own_tmp_folder() if is_run else nullcontext(), private_ray_folder() as name:
+        folder = Path(name)
+        assert folder.parent.stat().st_mode & 0o777 == 0o700, "Ray opens its own to everybody"
+        assert len(os.fsencode(folder / LONGEST_SOCKET)) <= 107
+        assert (folder.parent == own_folder()) == (is_run and not length)
+        folder.mkdir()
+    assert not folder.parent.exists()
+
+
+def test_a_folder_of_ones_choice_is_taken_and_stays(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.delenv("RAY_TMPDIR", raising=False)
-    folder = Path(private_ray_folder())
-    assert folder.stat().st_mode & 0o777 == 0o700
-    session = "session_2026-12-31_23-59-59_999999_4194304/sockets/plasma_store"
-    assert len(os.fsencode(folder / session)) <= 107
-    monkeypatch.setattr("tempfile.tempdir", str(tmp_path / ("long" * 20)))
-    Path(tmp_path / ("long" * 20)).mkdir()
-    short = Path(private_ray_folder())
-    assert short.stat().st_mode & 0o777 == 0o700
-    assert len(os.fsencode(short / session)) <= 107
-    short.rmdir()
     monkeypatch.setenv("RAY_TMPDIR", str(tmp_path))
-    assert private_ray_folder() == str(tmp_path)
+    with private_ray_folder() as folder:
+        assert folder == str(tmp_path)
+    assert tmp_path.exists()
+
+
+def test_the_address_file_is_where_ray_start_writes_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from ray._common.utils import get_ray_address_file
+
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    for variable in ("TMPDIR", "RAY_TMPDIR"):
+        monkeypatch.setenv(variable, str(tmp_path))
+        of_ray = Path(get_ray_address_file(None))
+        with own_tmp_folder():
+            assert _address_file() == of_ray

@@ -115,3 +115,17 @@ def test_a_new_id_sorts_by_time() -> None:
     assert new_sweep_id("hh", morning) == "hh-20260102-030405"
     assert new_sweep_id("hh", morning) < new_sweep_id("hh", morning.replace(hour=10))
     assert new_sweep_id("hh").startswith("hh-2")
+
+
+def test_what_was_being_written_is_found_in_the_sweep_and_in_what_sweeps_share(
+    tmp_path: Path,
+) -> None:
+    paths = SweepPaths(Store.open(tmp_path), "hh-1")
+    own = {tmp_path / "hh-1" / each for each in ("", "checkpoints/t0001", "outcomes")}
+    names = ("", ".cache/reference/key", ".leases", ".finals/openings", "nights/hh")
+    shared = {tmp_path / each for each in names}
+    others = {tmp_path / each for each in ("hh-1/ray/train", "hh-2", "somebodys/folder")}
+    for folder in own | shared | others:
+        (folder / ".writing-abc").mkdir(parents=True)
+    assert {each.parent for each in paths.partial_files()} == own
+    assert {each.parent for each in paths.shared_partial_files()} == shared
