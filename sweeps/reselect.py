@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from dpo_core.errors import SettingsError, UserError
-from sweeps.config.load import parse_sweep
+from dpo_core.errors import UserError
+from sweeps.config.changes import changed_by_overrides
 from sweeps.config.schema import SweepConfig
 from sweeps.finalize.choose_winner import choose_winner
 from sweeps.finalize.finalize import finalize_sweep
@@ -14,35 +14,20 @@ from sweeps.ray_runtime.connect import connected
 from sweeps.ray_runtime.remote_call import remote_call_for
 from sweeps.report.write import try_write_report
 from sweeps.run_dir import ledger
-from sweeps.run_dir.config_file import read_config, write_config
+from sweeps.run_dir.config_file import read_config, take_over_changes
 from sweeps.run_dir.json_types import SelectionJson
 from sweeps.run_dir.ledger import TrialRecord
 from sweeps.run_dir.lock import check_locks, lock
 from sweeps.run_dir.paths import SweepPaths
 
-_CHANGEABLE = ("selection.", "export.")
-
 
 def replayed_config(paths: SweepPaths, overrides: Sequence[str]) -> SweepConfig:
-    """Read the sweep's config and override `selection.*` and `export.*` keys.
+    """Read the sweep's config and override keys of the choice and the export.
 
     Raises SettingsError for any other key, and for the precision of scores that are there already.
     """
-    for override in overrides:
-        if not override.strip().startswith(_CHANGEABLE):
-            raise SettingsError(
-                f"--set {override}: the trials have run, so only keys of selection.* and export.* can "
-                "be set; start another sweep for the rest"
-            )
-    before = read_config(paths)  # says what is wrong with the folder
-    text = paths.store.read(paths.config).decode()
-    config = parse_sweep(text, source=f"{paths.store.uri}/{paths.config}", overrides=overrides)
-    if config.selection.score_dtype != before.selection.score_dtype:
-        raise SettingsError(
-            f"--set selection.score_dtype={config.selection.score_dtype}: held-out pairs were scored "
-            "when they were evaluated; start another sweep for another precision"
-        )
-    return config
+    source = f"{paths.store.uri}/{paths.config}"
+    return changed_by_overrides(read_config(paths), overrides, source=source, stage="select")
 
 
 def replay(config: SweepConfig, paths: SweepPaths) -> SelectionJson:
@@ -74,7 +59,7 @@ def rewrite(config: SweepConfig, paths: SweepPaths, *, open_final_again: bool) -
         records, call = _ended_trials(config, paths), remote_call_for(config)
         selection = finalize_sweep(config, paths, records, call, open_final_again=open_final_again)
         check_locks()
-        write_config(config, paths)
+        take_over_changes(config, paths)
     try_write_report(paths)
     return selection
 

@@ -10,12 +10,13 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from dpo_core.audit.findings import INFO
-from dpo_core.errors import UserError
+from dpo_core.errors import SettingsError, UserError
 from dpo_core.models.load import check_local_model
 from dpo_core.preferences import PreferenceSplits
 from dpo_core.preferences.pairs import normalized_question, question_id
 from dpo_core.storage.partial import remove_partial
 from dpo_core.storage.probe import check_storage, check_temporary_folder
+from sweeps.config.changes import config_changes
 from sweeps.config.schema import SweepConfig
 from sweeps.config.study import check_study_driver
 from sweeps.config.trackers import check_trackers
@@ -33,7 +34,12 @@ from sweeps.ray_runtime.lane_client import LaneClient
 from sweeps.ray_runtime.remote_call import RemoteCall, remote_call_for
 from sweeps.report.write import try_write_report
 from sweeps.run_dir import json_files
-from sweeps.run_dir.config_file import write_config
+from sweeps.run_dir.config_file import (
+    may_have_trials,
+    read_config,
+    take_over_changes,
+    write_config,
+)
 from sweeps.run_dir.final_register import FinalRegister
 from sweeps.run_dir.json_types import ReadingReport, SelectionJson
 from sweeps.run_dir.ledger import TrialRecord
@@ -76,9 +82,11 @@ def run_sweep(config: SweepConfig, paths: SweepPaths, on_event: OnTrialEvent) ->
     check_incumbent(config)  # a wrong path ends the sweep before anything runs
     for left in (*paths.partial_files(), *paths.shared_partial_files()):
         remove_partial(left)  # what a process still writes stays
-    kept = reusable_preparation(paths) or reusable_pairs(paths) or _read_splits(config, paths)
+    kept = reusable_preparation(paths) or _reusable_pairs(config, paths)
+    kept = kept or _read_splits(config, paths)
     _check_disks(config, paths)
     with lock(paths.leases, paths.sweep_id), connected():
+        _take_over_changes(config, paths)
         _check_cluster(config, paths)
         lanes = _open_lanes(config, paths)
         call = remote_call_for(config, lanes)
@@ -125,6 +133,20 @@ def _check_disks(config: SweepConfig, paths: SweepPaths) -> None:
     export = 0 if paths.store.exists(paths.best) else weights
     check_temporary_folder(_LEAST_ROOM_BYTES)
     check_storage(paths.storage, _LEAST_ROOM_BYTES + export)
+
+
+def _reusable_pairs(
+    config: SweepConfig, paths: SweepPaths
+) -> tuple[PreferenceSplits, ReadingReport] | None:
+    """Return the pairs as an earlier start read them; None where it read them by other settings."""
+    if paths.store.exists(paths.config) and not may_have_trials(paths):
+        try:
+            changes = config_changes(read_config(paths), config)
+        except SettingsError:  # it was cut off
+            return None
+        if any(change.key.startswith(("data.", "seed")) for change in changes):
+            return None
+    return reusable_pairs(paths)
 
 
 def _read_splits(config: SweepConfig, paths: SweepPaths) -> tuple[PreferenceSplits, ReadingReport]:
@@ -174,6 +196,23 @@ def _check_cluster(config: SweepConfig, paths: SweepPaths) -> None:
     log.info(f"sweep {paths.sweep_id} in {paths.store.uri}")
     if dashboard_url():
         log.info(f"dashboard {dashboard_url()}{token_hint()}")
+
+
+def _take_over_changes(config: SweepConfig, paths: SweepPaths) -> None:
+    """Write down what differs from the sweep's config so far, before a worker reads it.
+
+    A sweep without trials begins with the config as it is now.
+    """
+    if not (paths.store.exists(paths.config) and may_have_trials(paths)):
+        return
+    changes = take_over_changes(config, paths)
+    for change in changes:
+        log.info(f"goes on with {change}")
+    if changes and paths.store.exists(paths.final_opened):
+        log.warning(
+            "the final split was opened already: if the choice becomes another one, it needs "
+            "`dpo-sweeps select FOLDER --write --open-final-again`"
+        )
 
 
 def _open_lanes(config: SweepConfig, paths: SweepPaths) -> LaneClient | None:

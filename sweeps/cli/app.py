@@ -151,7 +151,7 @@ def run(
         str | None, typer.Option("--id", help="Name of the sweep's folder instead of a new one.")
     ] = None,
     resume_: Annotated[
-        bool, typer.Option("--resume", help="Go on with --id if it is there, by its own config.")
+        bool, typer.Option("--resume", help="Go on with --id if it is there.")
     ] = False,
 ) -> None:
     """Run a sweep: every trial, the choice, the export, the score on the final split.
@@ -159,23 +159,28 @@ def run(
     Connects to the Ray of RAY_ADDRESS or of the submitted job, else starts one here. Progress goes
     to stderr. Interrupted? `dpo-sweeps resume FOLDER` goes on.
     """
-    from sweeps.config.load import load_sweep
+    from sweeps.cli.going_on import config_by_file
+    from sweeps.config.load import config_of, read_tree
 
-    config = load_sweep(sweep, set_ or [])
+    tree = read_tree(sweep, set_ or [])
+    config = config_of(tree, source=str(sweep))
     if resume_ and id_ and _has_begun(old := sweep_paths(config, id_)):
-        resume(old.store.uri, json_)
+        _run(config_by_file(old, tree, str(sweep)), old, json_)
     else:
         _run(config, _new_paths(config, id_), json_)
 
 
 @app.command()
-def resume(folder: SweepFolder, json_: AsJson = False) -> None:
-    """Finish a sweep that was interrupted, from its folder alone; finished trials are kept."""
-    from sweeps.run_dir.config_file import read_config
+def resume(folder: SweepFolder, set_: Overrides = None, json_: AsJson = False) -> None:
+    """Finish a sweep that was interrupted, from its folder alone; finished trials are kept.
+
+    `--set` may change how many more trials run, with what, and how the winner is chosen.
+    """
+    from sweeps.cli.going_on import config_by_overrides
     from sweeps.run_dir.paths import SweepPaths
 
     paths = SweepPaths.of_folder(folder)
-    _run(read_config(paths), paths, json_)
+    _run(config_by_overrides(paths, set_ or []), paths, json_)
 
 
 @app.command()

@@ -19,6 +19,7 @@ from sweeps.cli.options import EXIT_INTERRUPTED, AsJson, Overrides, SweepFile, p
 from sweeps.cli.printable import PrintableOnly, print_line, printable
 
 if TYPE_CHECKING:
+    from sweeps.config.load import Tree
     from sweeps.jobs.client import Job
 
 EXIT_NOT_YET = 75
@@ -99,11 +100,12 @@ def submit(
 ) -> None:
     """Submit a sweep to a Ray cluster, once: submitting it again does nothing while it waits, runs
     or is done, and goes on with it when it was stopped or failed."""
-    from sweeps.config.load import load_sweep
+    from sweeps.config.load import config_of, read_tree
     from sweeps.jobs.client import Jobs
     from sweeps.jobs.submission import make_submission, read_runtime_env
 
-    config = load_sweep(sweep, set_ or [])
+    tree = read_tree(sweep, set_ or [])
+    config = config_of(tree, source=str(sweep))
     submission = make_submission(
         config,
         sweep,
@@ -115,6 +117,8 @@ def submit(
         exclude=exclude or [],
         runtime_env=read_runtime_env(runtime_env) if runtime_env else None,
     )
+    if not nightly:
+        _refuse_changes(submission.folder, tree, str(sweep))
     resource = entrypoint_resource or config.resources.driver_resource
     job, is_new = Jobs(address).submit(
         submission,
@@ -131,6 +135,18 @@ def submit(
         files, size = submission.upload.files, submission.upload.bytes
         print_line(f"{len(files)} files travelled, {size / 2**20:.1f} MiB")
     print_line(f"dpo-sweeps logs -f {submission.sweep_id} --address {address}")
+
+
+def _refuse_changes(folder: str, tree: Tree, source: str) -> None:
+    """Refuse what a sweep that goes on may not change, where this machine has its folder too.
+
+    Elsewhere the job refuses it.
+    """
+    from sweeps.cli.going_on import config_by_file
+    from sweeps.run_dir.paths import SweepPaths
+
+    if Path(folder, SweepPaths.config).is_file():
+        config_by_file(SweepPaths.of_folder(folder), tree, source)
 
 
 def status(name: Name, address: Address, json_: AsJson = False) -> None:

@@ -13,12 +13,24 @@ from sweeps.config.schema import SweepConfig
 from sweeps.config.secrets import holds_secret
 from sweeps.config.strict_yaml import load_yaml
 
+Tree = dict[str, Any]
+"""A mapping of YAML: plain values, lists and mappings by key."""
+
 
 def load_sweep(path: str | Path, overrides: Iterable[str] = ()) -> SweepConfig:
     """Read a sweep's YAML, apply overrides (`a.b=value`, the value in YAML) and check it.
 
     Raises:
         SettingsError: the file cannot be read, or breaks a rule; one line for each mistake.
+    """
+    return config_of(read_tree(path, overrides), source=str(path))
+
+
+def read_tree(path: str | Path, overrides: Iterable[str] = ()) -> Tree:
+    """Read a sweep's YAML and apply overrides; its keys are those that were written, unchecked.
+
+    Raises:
+        SettingsError: the file cannot be read, or is no mapping.
     """
     source = str(path)
     try:
@@ -33,7 +45,7 @@ def load_sweep(path: str | Path, overrides: Iterable[str] = ()) -> SweepConfig:
         ) from None
     except UnicodeDecodeError as error:
         raise SettingsError(f"{source}: byte {error.start} is no UTF-8; save it as UTF-8") from None
-    return parse_sweep(text, source=source, overrides=overrides)
+    return _parse_tree(text, source=source, overrides=overrides)
 
 
 def parse_sweep(text: str, *, source: str, overrides: Iterable[str] = ()) -> SweepConfig:
@@ -50,6 +62,25 @@ def parse_sweep(text: str, *, source: str, overrides: Iterable[str] = ()) -> Swe
     Raises:
         SettingsError: it breaks a rule; one line for each mistake.
     """
+    return config_of(_parse_tree(text, source=source, overrides=overrides), source=source)
+
+
+def config_of(tree: Tree, *, source: str) -> SweepConfig:
+    """Check a sweep's keys. Raises SettingsError with one line for each mistake."""
+    _refuse_secrets(tree, source)
+    try:
+        return SweepConfig(**tree)
+    except ValidationError as error:
+        raise SettingsError("\n".join(_complaints(error, source))) from None
+
+
+def override(tree: Tree, overrides: Iterable[str]) -> None:
+    """Set `key.key=value` each in `tree`, the value in YAML. Raises SettingsError."""
+    for assignment in overrides:
+        _override(tree, assignment)
+
+
+def _parse_tree(text: str, *, source: str, overrides: Iterable[str]) -> Tree:
     try:
         tree = load_yaml(text, source=source)
     except ValueError as error:
@@ -58,13 +89,8 @@ def parse_sweep(text: str, *, source: str, overrides: Iterable[str] = ()) -> Swe
         raise SettingsError(
             f"{source}: holds a {type(tree).__name__}; a sweep is a mapping of keys"
         )
-    for override in overrides:
-        _override(tree, override)
-    _refuse_secrets(tree, source)
-    try:
-        return SweepConfig(**tree)
-    except ValidationError as error:
-        raise SettingsError("\n".join(_complaints(error, source))) from None
+    override(tree, overrides)
+    return tree
 
 
 def _refuse_secrets(value: object, location: str) -> None:
@@ -84,7 +110,7 @@ def _refuse_secrets(value: object, location: str) -> None:
         )
 
 
-def _override(tree: dict[str, object], assignment: str) -> None:
+def _override(tree: Tree, assignment: str) -> None:
     name, equals, text = assignment.partition("=")
     keys = name.strip().split(".")
     if not equals or not all(keys):
@@ -122,26 +148,32 @@ def _siblings(loc: tuple[int | str, ...]) -> list[str]:
     model: type[BaseModel] | None = SweepConfig
     for part in loc[:-1]:
         field = model.model_fields.get(str(part)) if model else None
-        model = _model_of(field.annotation) if field else None
+        model = settings_in(field.annotation) if field else None
     return sorted(model.model_fields) if model else []
 
 
-def _model_of(annotation: object) -> type[BaseModel] | None:
+def settings_in(annotation: object) -> type[BaseModel] | None:
+    """Return the settings class of a field's annotation; None where the field is a plain value."""
     options = getattr(annotation, "__args__", (annotation,))
     models = (o for o in options if isinstance(o, type) and issubclass(o, BaseModel))
     return next(models, None)
 
 
-def resolved(config: SweepConfig, storage: str) -> dict[str, Any]:
+def resolved(config: SweepConfig, storage: str) -> Tree:
     """Return plain data that `parse_sweep` reads back in any folder.
 
     Local paths are absolute, and defaults are written out.
     """
     tree = config.model_dump(mode="json")
-    parts = [(part, "path") for part in (tree["model"], tree["data"], *tree["data"]["sources"])]
-    parts += [(tree["data"], "select_path"), (tree["data"], "final_path")]
-    for part, key in [*parts, (tree["selection"], "incumbent")]:
+    for part, key in path_slots(tree):
         path = Path(part[key] or "").expanduser()
         if part[key] and path.exists():
             part[key] = str(path.resolve())
     return {**tree, "storage": storage}
+
+
+def path_slots(tree: Tree) -> list[tuple[Tree, str]]:
+    """Return where a whole config names files and folders: each mapping and its key."""
+    slots = [(tree["model"], "path"), (tree["selection"], "incumbent")]
+    slots += [(tree["data"], key) for key in ("path", "select_path", "final_path")]
+    return slots + [(source, "path") for source in tree["data"]["sources"]]

@@ -14,7 +14,7 @@ from datetime import UTC, date, datetime
 
 from dpo_core.errors import SettingsError, UserError
 from dpo_core.storage.store import Store
-from sweeps.config.load import resolved
+from sweeps.config.changes import Change, config_changes
 from sweeps.config.schema import SweepConfig
 from sweeps.finalize.final_split import NIGHTS
 from sweeps.nightly.code_version import code_version
@@ -105,7 +105,9 @@ def _run(config: SweepConfig, nights: NightPaths, night: date, run: Run) -> None
     paths = nights.sweep(night)
     if paths.store.exists(paths.prepared):
         first_config = read_config(paths)
-        log.info(f"{paths.sweep_id} goes on" + _config_change(config, first_config))
+        changed = ", ".join(map(str, _changes_since(first_config, config)))
+        later = f"; these changes count from tomorrow: {changed}" if changed else ""
+        log.info(f"{paths.sweep_id} goes on{later}")
         config = first_config
     else:
         config = _begin(config, nights, night)
@@ -162,17 +164,15 @@ def _write_control(
     return trial
 
 
-def _config_change(config: SweepConfig, first_config: SweepConfig) -> str:
-    """Say whether the YAML has changed since the night began, which goes on with its first config."""
+def _changes_since(begun: SweepConfig, config: SweepConfig) -> list[Change]:
+    """Return what has changed in the YAML since the night began, which goes on as it began."""
 
-    def tree(of: SweepConfig) -> dict[str, object]:
-        plain = resolved(of, "")
+    def without_incumbent(of: SweepConfig) -> SweepConfig:
         openings = of.selection.final_openings or NIGHTS
-        begun = {"incumbent": None, "final_openings": openings}
-        return {**plain, "selection": {**plain["selection"], **begun}}
+        changes = {"incumbent": None, "final_openings": openings}
+        return of.model_copy(update={"selection": of.selection.model_copy(update=changes)})
 
-    is_same = tree(config) == tree(first_config)
-    return "" if is_same else "; the config has changed and counts from tomorrow"
+    return config_changes(without_incumbent(begun), without_incumbent(config))
 
 
 def _finish(nights: NightPaths, night: date, present: date) -> NightJson:

@@ -25,8 +25,15 @@ from sweeps.report.file_types import (
 )
 from sweeps.run_dir import json_files, ledger
 from sweeps.run_dir.answers import read_answers
-from sweeps.run_dir.config_file import read_config
-from sweeps.run_dir.json_types import AnswersJson, Point, SelectionJson, TrendRow, TrialJson
+from sweeps.run_dir.config_file import read_changes, read_config
+from sweeps.run_dir.json_types import (
+    AnswersJson,
+    ConfigChangeJson,
+    Point,
+    SelectionJson,
+    TrendRow,
+    TrialJson,
+)
 from sweeps.run_dir.ledger import EvaluationRecord, TrialRecord, evaluation_record, searched
 from sweeps.run_dir.outcome_files import read_stored_outcomes, stored_evaluations
 from sweeps.run_dir.paths import CheckpointKey, SweepPaths
@@ -71,6 +78,8 @@ class ReportData:
     """`source` and `category` of each pair of the reported split."""
     group_of_pair: Mapping[str, str]
     """Group of each pair of the reported split by the pair's id."""
+    config_changes: Sequence[ConfigChangeJson]
+    """The keys that changed when the sweep went on, the oldest change first."""
     worst_pairs: Sequence[tuple[PairJson, float]]
     """Pairs of `select` that the highlighted checkpoint ranks most wrongly, with their margins. Pairs
     of `final` are never shown, so that nobody tunes on them."""
@@ -201,6 +210,7 @@ def read_report_data(paths: SweepPaths) -> ReportData:
         nights=json_files.TREND.optional(paths.store, paths.trend) or [],
         labels=read_labels(paths, reported) if outcomes else {},
         group_of_pair=_groups(paths, reported) if outcomes else {},
+        config_changes=read_changes(paths),
         worst_pairs=_worst_pairs(paths, outcomes.get("select"), objective),
     )
 

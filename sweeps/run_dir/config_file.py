@@ -8,11 +8,15 @@ from __future__ import annotations
 
 import hashlib
 import re
+from datetime import UTC, datetime
 
 from dpo_core.errors import SettingsError
+from sweeps.config.changes import Change, config_changes
 from sweeps.config.load import parse_sweep, resolved
 from sweeps.config.schema import SweepConfig
 from sweeps.config.strict_yaml import dump_yaml
+from sweeps.run_dir import json_files
+from sweeps.run_dir.json_types import ConfigChangeJson
 from sweeps.run_dir.paths import SweepPaths
 
 _END = "..."  # of a YAML document
@@ -44,6 +48,36 @@ def write_config(config: SweepConfig, paths: SweepPaths) -> None:
     """Write the resolved config, local paths absolute, and the end that shows it is whole."""
     text = dump_yaml(resolved(config, paths.storage.uri))
     paths.store.write(paths.config, f"{text}{_DIGEST}{_sha256(text)}\n{_END}\n".encode())
+
+
+def take_over_changes(config: SweepConfig, paths: SweepPaths) -> list[Change]:
+    """Replace the sweep's config, and write down when which key changed. Needs the sweep's lock.
+
+    Args:
+        config: The config with which the sweep goes on.
+        paths: The run directory, which holds the config so far.
+
+    Returns:
+        What changed; nothing was written where nothing did.
+    """
+    changes = config_changes(read_config(paths), config)
+    if changes:
+        when = datetime.now(UTC).isoformat(timespec="seconds")
+        rows = read_changes(paths)
+        rows += [{"when": when, "key": c.key, "old": c.old, "new": c.new} for c in changes]
+        json_files.CONFIG_CHANGES.write(paths.store, paths.config_changes, rows)
+        write_config(config, paths)
+    return changes
+
+
+def may_have_trials(paths: SweepPaths) -> bool:
+    """Return whether a sweep has come so far that a trial of it can have been trained."""
+    return paths.store.exists(paths.prepared) or bool(paths.store.names(paths.outcomes))
+
+
+def read_changes(paths: SweepPaths) -> list[ConfigChangeJson]:
+    """Read which keys changed since the sweep began. Raises DamagedFile."""
+    return list(json_files.CONFIG_CHANGES.optional(paths.store, paths.config_changes) or [])
 
 
 def _split_digest(text: str) -> tuple[str, str | None]:

@@ -158,6 +158,11 @@ REGISTERED_PROMPTS = JsonFile(
     indent=None,
 )
 TRAINING_PAIRS = JsonFile("export the model again", keys=("pairs", "questions"), indent=None)
+CONFIG_CHANGES = JsonFile(
+    "delete it, and the report leaves out what was changed when the sweep went on",
+    keys=("when", "key", "old", "new"),
+    is_list=True,
+)
 SELECTION = JsonFile(
     f"{_RESUME} writes it again",
     keys=("sweep", "folder", "objective", "verdict", "winner", "trials"),

@@ -266,6 +266,15 @@ class GuardrailJson(TypedDict):
     action: str
 
 
+class ConfigChangeJson(TypedDict):
+    """One key of the config that changed when the sweep went on; `when` is UTC, ISO 8601."""
+
+    when: str
+    key: str
+    old: object
+    new: object
+
+
 class OpeningJson(TypedDict):
     """One opening of the final split; `when` is UTC, ISO 8601.
 

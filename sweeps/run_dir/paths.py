@@ -2,6 +2,7 @@
 
 <storage>/<sweep id>/
     config.yaml                          the resolved config
+    config_changes.json                  the keys that changed when the sweep went on
     splits/{train,select,final}.jsonl    normalized pairs, each with a stable id
     pairs/{train,select,final}.arrow     the same as they were read, before the model answered any
     pairs/sha256.json                    their digests; those of other files are in prepared.json
@@ -99,6 +100,7 @@ class SweepPaths:
         return [*directly, *(path for name in _SHARED for path in find_partial(storage / name))]
 
     config = "config.yaml"
+    config_changes = "config_changes.json"
     prepared = "prepared.json"
     pairs_digests = "pairs/sha256.json"
     ledger = "ledger.jsonl"

@@ -8,9 +8,8 @@ mapping documents every key of that mapping.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Annotated, Any, get_args, get_origin
+from typing import Any
 
 import pytest
 import yaml
@@ -20,6 +19,7 @@ from pydantic_core import PydanticUndefined
 
 from dpo_core.hyperparams import HYPERPARAM_NAMES
 from sweeps.config.schema import SweepConfig
+from tests.support.config_keys import fields_of, models_in
 from tests.support.documents import code_spans, documents, prose, tables
 from tests.support.repository import ROOT, name_of
 
@@ -34,29 +34,6 @@ class Row:
     key: str
     default: str
     document: str
-
-
-def models_in(annotation: Any) -> list[type[BaseModel]]:
-    """Return the settings classes of an annotation: itself, or the members of a union or list."""
-    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
-        return [annotation]
-    inner = get_args(annotation)
-    if get_origin(annotation) is Annotated:
-        inner = inner[:1]
-    return [model for each in inner for model in models_in(each)]
-
-
-def is_list(annotation: Any) -> bool:
-    return get_origin(annotation) in (list, tuple) or any(map(is_list, get_args(annotation)))
-
-
-def fields_of(model: type[BaseModel], prefix: str = "") -> Iterator[tuple[str, FieldInfo]]:
-    """Yield every field of `model` and, by their dotted names, those of the models in it."""
-    for name, field in model.model_fields.items():
-        key = f"{prefix}{name}"
-        yield key, field
-        for inner in models_in(field.annotation):
-            yield from fields_of(inner, f"{key}[]." if is_list(field.annotation) else f"{key}.")
 
 
 FIELDS = dict(fields_of(SweepConfig))

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Sequence
 from typing import Literal
 
+from sweeps.config.changes import in_words
 from sweeps.report import formatting
 from sweeps.report.blocks import Block, Column, Facts, Row, Section, Source, Table, number, table
 from sweeps.report.file_types import NodeJson
 from sweeps.report.report_data import ReportData
 from sweeps.run_dir.adapter_coverage import coverage_in_words
-from sweeps.run_dir.json_types import OpeningJson
+from sweeps.run_dir.json_types import ConfigChangeJson, OpeningJson
 from sweeps.run_dir.prepared import precision_in_words
 
 _Hash = Literal["data_sha256", "weights_sha256", "tokenizer_sha256"]
@@ -33,6 +35,8 @@ def provenance_section(data: ReportData) -> Section:
         columns = [Column("node"), Column("CPU"), number("cores"), number("memory"), Column("GPUs")]
         rows = [_node(node) for node in data.nodes]
         blocks.append(table("Nodes that trained the trials", columns, rows))
+    if data.config_changes:
+        blocks.append(_config_changes(data.config_changes))
     openings = data.selection.get("final_opened") or []
     if openings:
         blocks.append(_openings(list(openings)))
@@ -93,6 +97,15 @@ def _node(node: NodeJson) -> Row:
     gpus = ", ".join(f"{count} × {name}" for name, count in counts.items())
     memory = f"{node['memory_bytes'] / 2**30:.1f} GiB"
     return Row((node["host"], node["cpu"], str(node["cores"]), memory, gpus or formatting.MISSING))
+
+
+def _config_changes(changes: Sequence[ConfigChangeJson]) -> Table:
+    columns = [Column("when"), Column("key"), Column("before", wide=True), Column("now", wide=True)]
+    rows = [
+        Row((each["when"], each["key"], in_words(each["old"]), in_words(each["new"])))
+        for each in changes
+    ]
+    return table("Keys that changed when the sweep went on", columns, rows)
 
 
 def _openings(openings: list[OpeningJson]) -> Table:

@@ -381,7 +381,9 @@ def test_an_interrupted_night_goes_on_as_it_began(nights: NightPaths, messages: 
     night = hold(nights, TUESDAY, run, "search.trials=9")
     assert run.ran[0].search.trials == 4, "by the config of its folder"
     assert run.ran[0].selection.incumbent == f"{nights.storage.uri}/hh-2026-11-23/best"
-    assert messages[0] == "hh-2026-11-24 goes on; the config has changed and counts from tomorrow"
+    assert messages[0] == (
+        "hh-2026-11-24 goes on; these changes count from tomorrow: search.trials: 4 -> 9"
+    )
     assert ledger.read(paths.store, paths.ledger)[:2] == before
     assert night.about["control"] == "t0000"
     assert len(warm(paths)) == 2
