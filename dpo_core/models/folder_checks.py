@@ -25,6 +25,10 @@ CLASSIFICATION_HEAD = re.compile(
 _INDEX_FILE = f"{WEIGHTS_FILE}.index.json"
 _LFS = b"version https://git-lfs"
 _LARGEST_POINTER = 1024  # bytes; Git LFS's own limit
+_TRAINABLE = {"F64", "F32", "F16", "BF16"}
+_LAYERS = {"num_hidden_layers", "num_layers", "n_layer", "n_layers"}
+_MOST_LAYERS = 1000
+"""A model may have more layers than tensors, as some use a layer several times, but not so many."""
 _OTHER_TASK = re.compile(
     r"For(MaskedLM|SequenceClassification|TokenClassification|QuestionAnswering|MultipleChoice"
     r"|NextSentencePrediction|RewardModel)$"
@@ -52,8 +56,10 @@ def check_folder(path: str, folder: Path) -> None:
             )
     if (folder / "generation_config.json").is_file():
         _read_json_object(path, folder / "generation_config.json")
+    tensors = 0
     for file in weight_files(path, folder):
-        _check_tensors(path, file)
+        tensors += _check_tensors(path, file)
+    _check_layers(path, config, tensors)
 
 
 def weight_files(path: str, folder: Path) -> list[Path]:
@@ -190,20 +196,36 @@ def _is_inside(file: str) -> bool:
     )
 
 
-def _check_tensors(path: str, file: Path) -> None:
-    for name, dtype in _dtypes(path, file).items():
+def _check_layers(path: str, config: Mapping[str, Any], tensors: int) -> None:
+    """Refuse a number of layers that no model has: building a billion would never end."""
+    for part in (config, *(value for value in config.values() if isinstance(value, dict))):
+        for key in _LAYERS & part.keys():
+            count = part[key]
+            if isinstance(count, int) and not 0 < count <= max(_MOST_LAYERS, tensors):
+                raise _refusal(
+                    path,
+                    f"{CONFIG_FILE} gives {key}: {count:,}, and the files hold {tensors:,} tensors",
+                    f"put the right {CONFIG_FILE} beside the weights",
+                )
+
+
+def _check_tensors(path: str, file: Path) -> int:
+    """Check the names and dtypes of a file's tensors, and return how many there are."""
+    dtypes = _dtypes(path, file)
+    for name, dtype in dtypes.items():
         if CLASSIFICATION_HEAD.search(name):
             raise _refusal(
                 path,
                 f"holds {name}, the head of a model for classification or rewards",
                 "give the model for causal language modelling that it was made from",
             )
-        if dtype.startswith(("F8", "F4", "F6")):
+        if name.endswith(".weight") and dtype not in _TRAINABLE:
             raise _refusal(
                 path,
-                f"holds weights of less than 16 bits ({name} is {dtype})",
+                f"holds weights that are quantized or no real numbers ({name} is {dtype})",
                 "give the checkpoint with bfloat16 or float32 weights that it was made from",
             )
+    return len(dtypes)
 
 
 def _dtypes(path: str, file: Path) -> dict[str, str]:
@@ -236,7 +258,7 @@ def _is_lfs_pointer(file: Path) -> bool:
 def _read_json_object(path: str, file: Path) -> Mapping[str, Any]:
     try:
         content = json.loads(file.read_text("utf-8"))
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         if _is_lfs_pointer(file):
             reason = "it is a pointer of Git LFS; run `git lfs pull` in the folder"
         else:

@@ -90,13 +90,19 @@ REFUSED: dict[str, tuple[Callable[[Path], object], str]] = {
     "gptq": (config(quantization_config={"quant_method": "gptq", "bits": 4}), r"\(gptq, 4 bits\)"),
     "awq within": (config(text_config={"quantization_config": {"quant_method": "awq"}}), "awq"),
     "mlx": (config(quantization={"bits": 4, "group_size": 64}), r"quantized \(quantization, 4 bit"),
-    "fp8": (tensor("model.x", torch.float8_e4m3fn), "less than 16 bits .*model.x is F8_E4M3"),
+    "fp8": (tensor("x.weight", torch.float8_e4m3fn), "quantized .*x.weight is F8_E4M3"),
+    "int8": (tensor("x.weight", torch.int8), "quantized or no real numbers .*x.weight is I8"),
+    "bits in bytes": (tensor("x.weight", torch.uint8), "x.weight is U8"),
+    "complex numbers": (tensor("x.weight", torch.complex64), "x.weight is C64"),
+    "too many layers": (config(num_hidden_layers=10**9), "1,000,000,000, and the files hold 20 te"),
+    "no layers": (config(text_config={"num_hidden_layers": 0}), "num_hidden_layers: 0, and the fil"),
     "an adapter": (only_an_adapter, "is a PEFT adapter of org/base, .*; merge it first"),
     "an adapter beside": (write("adapter_config.json", "{}"), "a whole model and an adapter"),
     "weights in LFS": (write("model.safetensors", LFS), "pointer of Git LFS, .*git lfs pull"),
     "a tokenizer in LFS": (write("tokenizer.json", LFS), "tokenizer.json is a pointer of Git LFS"),
     "a config in LFS": (write("config.json", LFS), "it is a pointer of Git LFS"),
     "a config cut": (write("config.json", '{"model_'), "config.json cannot be read"),
+    "a config without an end": (write("config.json", '{"a":' * 100_000), "config.json cannot be rea"),
     "a config of a list": (write("config.json", "[]"), "config.json is no JSON object"),
     "a generation config cut": (write("generation_config.json", "{"), "generation_config.json can"),
     "weights cut": (weights(lambda b: b[: len(b) // 2]), "truncated .*not fully covered.*again"),
@@ -139,6 +145,11 @@ def test_files_of_a_hub_cache_are_links_to_another_folder(folder: Path) -> None:
     blobs.mkdir()
     (folder / "one.safetensors").rename(blobs / "4d7a")
     (folder / "one.safetensors").symlink_to("../blobs/4d7a")
+    check_folder("x", folder)
+
+
+def test_weights_of_64_bits_are_loaded_as_32(folder: Path) -> None:
+    tensor("model.x.weight", torch.float64)(folder)
     check_folder("x", folder)
 
 
