@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 _CPUS = Path("/proc/cpuinfo")
+_STATUS = Path("/proc/self/status")
 
 
 def describe_hardware() -> dict[str, Any]:
@@ -25,6 +26,20 @@ def describe_hardware() -> dict[str, Any]:
         "memory_bytes": os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"),
         "gpus": [{"name": gpu.name, "memory_bytes": gpu.total_memory} for gpu in gpus],
     }
+
+
+def peak_memory_bytes(device: str) -> int:
+    """Return the most memory that this process has had: of its GPU, or resident. 0: nobody counts it."""
+    if device == "cuda":
+        import torch
+
+        return int(torch.cuda.max_memory_allocated())
+    if _STATUS.is_file():
+        for line in _STATUS.read_text("utf-8", errors="replace").splitlines():
+            name, _, value = line.partition(":")
+            if name == "VmHWM":
+                return int(value.split()[0]) * 1024
+    return 0
 
 
 def cpu_name() -> str:

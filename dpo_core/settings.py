@@ -57,9 +57,17 @@ class LoraSettings(Settings):
     """The share of the adapter's inputs that a training step sets to zero; the model's own is off."""
 
     @model_validator(mode="after")
-    def _no_head(self) -> LoraSettings:
+    def _possible_targets(self) -> LoraSettings:
         if "lm_head" in self.targets:
             raise ValueError("lm_head would never be trained through an adapter; leave it out")
+        if isinstance(self.targets, str):
+            try:
+                re.compile(self.targets)
+            except re.error as error:
+                raise ValueError(
+                    f"targets: {self.targets!r} is no regular expression ({error}); mend it, or give a "
+                    "list of the ends of names"
+                ) from None
         return self
 
 

@@ -25,7 +25,7 @@ from sweeps.finalize.finalize import finalize_sweep
 from sweeps.finalize.incumbent import check_incumbent, find_incumbent, refuse_trained_on_final
 from sweeps.prepare.audit_report import finding_lines, skipped_rows
 from sweeps.prepare.data import full_splits, kept_prompts, read_data, reading_report, split_data
-from sweeps.prepare.model_check import model_check_lines
+from sweeps.prepare.model_check import check_longest_pairs, model_check_lines
 from sweeps.prepare.pipeline import prepare
 from sweeps.prepare.reuse import reusable_pairs, reusable_preparation
 from sweeps.ray_runtime.auth import token_hint
@@ -84,6 +84,8 @@ def run_sweep(config: SweepConfig, paths: SweepPaths, on_event: OnTrialEvent) ->
         remove_partial(left)  # what a process still writes stays
     kept = reusable_preparation(paths) or _reusable_pairs(config, paths)
     kept = kept or _read_splits(config, paths)
+    if not isinstance(kept, Prepared):
+        check_longest_pairs(config, kept[0])
     _check_disks(config, paths)
     with lock(paths.leases, paths.sweep_id), connected():
         _take_over_changes(config, paths)

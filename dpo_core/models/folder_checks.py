@@ -16,7 +16,7 @@ from safetensors import SafetensorError, safe_open
 from dpo_core.errors import ModelError
 
 CONFIG_FILE, WEIGHTS_FILE = "config.json", "model.safetensors"
-ADAPTER_CONFIG = "adapter_config.json"
+ADAPTER_CONFIG, GENERATION_CONFIG = "adapter_config.json", "generation_config.json"
 CLASSIFICATION_HEAD = re.compile(
     r"^(model\.)?(score|scores|classifier|classification_head|qa_outputs|reward_head|rm_head"
     r"|regression_head|pre_classifier)\."
@@ -54,8 +54,8 @@ def check_folder(path: str, folder: Path) -> None:
                 f"{file.name} is a pointer of Git LFS, not the file itself",
                 "run `git lfs pull` in the folder",
             )
-    if (folder / "generation_config.json").is_file():
-        _read_json_object(path, folder / "generation_config.json")
+    if (folder / GENERATION_CONFIG).is_file():
+        _read_json_object(path, folder / GENERATION_CONFIG)
     tensors = 0
     for file in weight_files(path, folder):
         tensors += _check_tensors(path, file)

@@ -4,11 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
 
 from dpo_core.encoding.token_table import TokenIds
+from dpo_core.errors import ModelError
+from dpo_core.models.folder_checks import GENERATION_CONFIG
+from dpo_core.models.load import reason_of
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
@@ -23,6 +27,41 @@ class Answer:
     text: str
     tokens: TokenIds  # without the end token
     ended: bool  # whether the model wrote an end token within its budget
+
+
+@torch.no_grad()
+def check_generation_config(path: str, folder: Path, vocabulary: int) -> None:
+    """Refuse a generation_config.json with which no model can generate, without the model's weights.
+
+    A tiny model stands in for it: what such a file may hold is checked when tokens are generated.
+
+    Args:
+        path: What the settings call the model, for the message.
+        folder: The folder with its files; the file may be missing.
+        vocabulary: The number of the model's tokens.
+
+    Raises:
+        ModelError: Two tokens cannot be generated.
+    """
+    if not (folder / GENERATION_CONFIG).is_file():
+        return
+    from transformers import GenerationConfig, LlamaConfig, LlamaForCausalLM
+
+    sizes = {"hidden_size": 8, "intermediate_size": 8, "num_hidden_layers": 1}
+    heads = {"num_attention_heads": 1, "vocab_size": vocabulary}
+    try:
+        with torch.random.fork_rng():
+            model = LlamaForCausalLM(LlamaConfig(**sizes, **heads)).eval()
+            model.generation_config = GenerationConfig.from_pretrained(folder)
+            model.generation_config.cache_implementation = None  # is the model's own
+            ids = torch.zeros(1, 1, dtype=torch.long)
+            mask = torch.ones_like(ids)
+            model.generate(input_ids=ids, attention_mask=mask, max_new_tokens=2, pad_token_id=0)
+    except Exception as error:  # wrong types raise anything
+        raise ModelError(
+            f"model.path: {path}: {GENERATION_CONFIG} cannot be used ({reason_of(error)}); mend it, or "
+            "delete it"
+        ) from None
 
 
 @torch.no_grad()

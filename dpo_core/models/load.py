@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import os
+import re
 from collections.abc import Iterator
 from contextlib import AbstractContextManager
 from pathlib import Path
@@ -112,14 +113,31 @@ def check_without_weights(settings: ModelSettings) -> dict[str, list[str]]:
     Raises:
         ModelError: `load_model` would raise it, too, but for what is wrong with the weights themselves.
     """
+    from dpo_core.models.generation import check_generation_config
     from dpo_core.models.lora_targets import lora_config
 
     folder = _folder_with_model(settings)
     model, names = _read_model(settings, folder, device="meta")
     names.check(settings.path)
+    check_generation_config(settings.path, folder, model.get_input_embeddings().weight.shape[0])
     if settings.adapter is not None:
         lora_config(settings.adapter, None, model)  # raises where targets cannot be trained
     return names.left_out(tensor_names(settings.path, folder))
+
+
+def load_shapes(settings: ModelSettings) -> PreTrainedModel:
+    """Build the model of config.json on the meta device; of a hub's model nothing else is fetched.
+
+    Raises ModelError when there is none.
+    """
+    from transformers import AutoModelForCausalLM
+
+    config = _load_config(settings, local_path(settings.path))
+    with readable_errors(settings.path), torch.device("meta"):
+        model: PreTrainedModel = AutoModelForCausalLM.from_config(
+            config, dtype=torch.float32, trust_remote_code=settings.trust_remote_code
+        )
+    return model
 
 
 def check_local_model(settings: ModelSettings) -> None:
@@ -139,6 +157,24 @@ def _folder_with_model(settings: ModelSettings) -> Path:
     return folder
 
 
+def _load_config(settings: ModelSettings, path: str | Path) -> PreTrainedConfig:
+    """Read config.json, but for what the caller says: which attention, and what a pass returns."""
+    from transformers import AutoConfig
+
+    with readable_errors(settings.path):
+        config: PreTrainedConfig = AutoConfig.from_pretrained(
+            path, revision=settings.revision, trust_remote_code=settings.trust_remote_code
+        )
+        # It may ask for another attention, even for one whose code is on a hub.
+        config._attn_implementation = None
+        config.return_dict, config.output_attentions, config.output_hidden_states = (
+            True,
+            False,
+            False,
+        )
+    return config
+
+
 def _read_model(
     settings: ModelSettings, folder: Path, device: str | None = None
 ) -> tuple[PreTrainedModel, LoadedNames]:
@@ -155,13 +191,11 @@ def _read_model(
     Raises:
         ModelError: Transformers cannot load it.
     """
-    from transformers import AutoConfig, AutoModelForCausalLM
+    from transformers import AutoModelForCausalLM
 
     dtype = getattr(torch, settings.dtype) if settings.adapter is not None else torch.float32
+    config = _load_config(settings, folder)
     with readable_errors(settings.path):
-        config = AutoConfig.from_pretrained(folder, trust_remote_code=settings.trust_remote_code)
-        # A model's config may ask for another attention, even for one whose code is on a hub.
-        config._attn_implementation = None
         # The file need not say it: of BART it is the default, and BART's decoder alone would load.
         if getattr(config, "is_encoder_decoder", False):
             raise ModelError(
@@ -186,11 +220,23 @@ def _read_model(
         )
     return model, LoadedNames(
         model=model.state_dict().keys(),
-        missing=about["missing_keys"],
+        missing={*about["missing_keys"], *_silently_missing(model, settings, folder)},
         unexpected=about["unexpected_keys"],
         mismatched=about["mismatched_keys"],
         further_layers=getattr(model.config, "num_nextn_predict_layers", None) or 0,
     )
+
+
+def _silently_missing(
+    model: PreTrainedModel, settings: ModelSettings, folder: Path
+) -> Iterator[str]:
+    """Yield the parameters that the files lack, and that the model's class says need no word."""
+    patterns = getattr(model, "_keys_to_ignore_on_load_missing", None) or ()
+    stored = tensor_names(settings.path, folder) if patterns else ()
+    for name, _ in model.named_parameters() if patterns else ():
+        is_stored = any(name == each or name.endswith(f".{each}") for each in stored)
+        if not is_stored and any(re.search(pattern, name) for pattern in patterns):
+            yield name
 
 
 def _has_language_model(config: PreTrainedConfig) -> bool:
@@ -272,7 +318,7 @@ def readable_errors(path: str) -> Iterator[None]:
     except (ModelError, MemoryError):
         raise
     except Exception as error:  # a config with absurd values raises anything
-        reason = _reason(error)
+        reason = reason_of(error)
         raise ModelError(
             f"model.path: {path} cannot be loaded ({reason}); give a directory with config.json, "
             "safetensors weights and a tokenizer, a hub id that this machine can reach, or "
@@ -280,7 +326,7 @@ def readable_errors(path: str) -> Iterator[None]:
         ) from None
 
 
-def _reason(error: Exception) -> str:
+def reason_of(error: Exception) -> str:
     """Return the first line of a message, and the next one where that ends in a colon."""
     lines = [line.strip() for line in str(error).strip().splitlines() if line.strip()] or [""]
     reason = " ".join(lines[: 1 + lines[0].endswith(":")])

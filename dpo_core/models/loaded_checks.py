@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import torch
+from safetensors import safe_open
 
 from dpo_core.errors import ModelError
+from dpo_core.models.folder_checks import CONFIG_FILE, weight_files
+from dpo_core.models.load import model_folder
+from dpo_core.settings import ModelSettings
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
@@ -28,10 +34,53 @@ def check_numbers(path: str, model: PreTrainedModel) -> None:
     """
     for name, weight in model.named_parameters():
         if not torch.isfinite(weight).all():
+            fp16 = weight.dtype is torch.float16  # numbers above 65,504 are infinite there
             raise ModelError(
-                f"model.path: {path}: {name} holds NaN or infinite numbers, so nothing can be computed "
-                "with it; fetch or save the model again"
+                f"model.path: {path}: {name} holds NaN or infinite numbers{' in float16' * fp16}, so "
+                "nothing can be computed with it; "
+                + ("set model.dtype: bfloat16, or " if fp16 else "")
+                + "fetch or save the model again"
             )
+
+
+def check_loaded_numbers(settings: ModelSettings, model: PreTrainedModel) -> None:
+    """Refuse a model that does not hold the numbers of its files, but new random ones at each load.
+
+    Code that ships with a model may initialize its weights again after they were loaded. No list of
+    names tells of that, so the first row of each tensor is compared with that of the file. Transformers
+    converts some tensors, which therefore differ; so the model is loaded again where any does.
+
+    Args:
+        settings: How the model was loaded.
+        model: The untouched model, on any device.
+
+    Raises:
+        ModelError: A tensor is another one at each load; the message names it.
+    """
+    from dpo_core.models.reusable import changed_tensors
+
+    if not _other_numbers(model, weight_files(settings.path, model_folder(settings))):
+        return
+    changed = sorted(changed_tensors(model, settings))
+    if changed:
+        raise ModelError(
+            f"model.path: {settings.path}: {changed[0]} is another one at each load, so {len(changed)} "
+            "of its tensors start at random; save the model with the code that loads it, or give another"
+        )
+
+
+def _other_numbers(model: PreTrainedModel, files: Iterable[Path]) -> bool:
+    """Return whether a tensor's first row is another one than that of the same name in the files."""
+    own = model.state_dict()
+    for file in files:
+        with safe_open(file, framework="pt") as content:
+            for name in own.keys() & set(content.keys()):
+                stored, tensor = content.get_slice(name), own[name]
+                if tensor.ndim and list(tensor.shape) == stored.get_shape():
+                    first = tensor[:1].cpu()
+                    if not torch.equal(first, stored[:1].to(first.dtype)):
+                        return True
+    return False
 
 
 def check_vocabulary(
@@ -95,13 +144,18 @@ def check_causality(path: str, model: PreTrainedModel) -> None:
         model: The model, on its device, in the precision in which it is to compute.
 
     Raises:
-        ModelError: Another last token moves the logits of the tokens before it.
+        ModelError: Another last token moves the logits of the tokens before it, or they are NaN.
     """
     rows = model.get_input_embeddings().weight.shape[0]
     ids = torch.arange(_PROBE_TOKENS, device=model.device)[None] % rows
     other = ids.clone()
     other[0, -1] = rows // 2
     first, second = (model(input_ids=each).logits[0, :-1].float() for each in (ids, other))
+    if torch.isnan(first).any():
+        raise ModelError(
+            f"model.path: {path}: its logits are NaN, though its weights are numbers, so {CONFIG_FILE} "
+            "is of another model, or holds a wrong number; fetch or save the model again"
+        )
     if (first - second).abs().max() > _NOISE * first.std():
         raise ModelError(
             f"model.path: {path}: its logits depend on tokens that come later, so it is an encoder, or "

@@ -7,6 +7,7 @@ named and left out.
 
 from __future__ import annotations
 
+import itertools
 import re
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
@@ -30,10 +31,18 @@ OTHER_PARTS = {
 """Parts of a checkpoint that a language model does without, each with a pattern of its tensors."""
 _FURTHER_TOKENS = "layers that predict further tokens (MTP)"
 _WRAPPERS = {
-    "module.": "DataParallel",
-    "_orig_mod.": "torch.compile",
-    "base_model.model.": "PEFT",
+    "module": "DataParallel",
+    "_orig_mod": "torch.compile",
+    "base_model.model": "PEFT",
+    "base_layer": "PEFT",
+    "_checkpoint_wrapped_module": "activation checkpointing",
+    "_fsdp_wrapped_module": "FSDP",
 }
+_OF_QUANTIZATION = re.compile(
+    r"(^|[._])(qweight|qzeros|g_idx|absmax|quant_map|quant_state\.\w+|SCB|weight_packed|weight_scale\w*"
+    r"|weight_zero_point|scales|blocks)$"
+)
+"""The ends of names of tensors that only quantized weights have."""
 
 
 @dataclass(frozen=True)
@@ -107,9 +116,15 @@ class LoadedNames:
         wrapper = self._wrapper()
         if wrapper is not None:
             by = next(
-                (w for prefix, w in _WRAPPERS.items() if wrapper.endswith(prefix)), "a wrapper"
+                (w for p, w in _WRAPPERS.items() if f".{wrapper}".endswith(f".{p}")), "a wrapper"
             )
-            return f"the names begin with {wrapper!r}, which {by} adds: save the model without it"
+            names = "the names begin with" if self._begins_with(wrapper) else "there are names with"
+            return f"{names} {wrapper + '.'!r}, which {by} adds: save the model without it"
+        if any(map(_OF_QUANTIZATION.search, self.unexpected)):
+            return (
+                "they are of quantized weights: give the checkpoint with bfloat16 or float32 weights "
+                "that it was made from"
+            )
         if any(map(CLASSIFICATION_HEAD.search, self.unexpected)):
             return "it was made for classification: give the causal language model it came from"
         modules = {_module(name) for name in self.missing}
@@ -128,13 +143,17 @@ class LoadedNames:
         return f"{CONFIG_FILE} is of another model: put the right one beside the weights"
 
     def _wrapper(self) -> str | None:
-        """Return the prefix without which an unexpected name is a missing one."""
-        for name in sorted(self.unexpected):
+        """Return the parts of an unexpected name without which it is a missing one."""
+        missing = set(self.missing)
+        for name in sorted(self.unexpected, key=_natural):
             parts = name.split(".")
-            for start in range(1, len(parts)):
-                if ".".join(parts[start:]) in self.missing:
-                    return ".".join(parts[:start]) + "."
+            for start, end in itertools.combinations(range(len(parts) + 1), 2):
+                if ".".join(parts[:start] + parts[end:]) in missing:
+                    return ".".join(parts[start:end])
         return None
+
+    def _begins_with(self, parts: str) -> bool:
+        return any(name.startswith(f"{parts}.") for name in self.unexpected)
 
     @property
     def _layers_differ(self) -> bool:

@@ -102,6 +102,15 @@ class PairTable(Sequence[PreferencePair]):
         """Return the stored values of a column, one a pair; prompt and answers are JSON texts."""
         return list(self.table[name].take(self.order).to_pylist())
 
+    def longest(self, count: int) -> PairTable:
+        """Return the pairs whose prompts and longer answers have most bytes, at most `count`."""
+        lengths = {
+            name: pc.binary_length(self.table[name]).to_numpy()[self.order]
+            for name in ("prompt", "chosen", "rejected")
+        }
+        bytes_of_pair = lengths["prompt"] + np.maximum(lengths["chosen"], lengths["rejected"])
+        return self.take(np.argsort(-bytes_of_pair, kind="stable")[:count])
+
     def prompts(self) -> Iterator[tuple[str, Turns | str]]:
         """Yield the group and the prompt of each pair, without reading its answers."""
         columns = PairTable(self.table.select(["group", "prompt"]), self.order)

@@ -22,7 +22,7 @@ from torch import Tensor
 from dpo_core.encoding.token_table import EncodedPair
 from dpo_core.errors import ModelError, TrialFailed, UserError
 from dpo_core.hyperparams import DPOHyperparams
-from dpo_core.models.load import load_model, whole_model
+from dpo_core.models.load import load_model, reason_of, whole_model
 from dpo_core.models.reusable import ReusableModel
 from dpo_core.settings import ModelSettings, TrainingSettings
 from dpo_core.training.trainer import train
@@ -123,8 +123,10 @@ class OneStep:
         except UserError:
             raise
         except Exception as error:
-            reason = error.detail if isinstance(error, TrialFailed) else _reason(error)
+            reason = error.detail if isinstance(error, TrialFailed) else reason_of(error)
             fits = not _is_out_of_memory(error)
+            if isinstance(error, TrialFailed) and error.reason == "nan":
+                way_out = _NUMBERS
             raise (ModelError if fits else DoesNotFit)(
                 f"model.path: {self.settings.path}: {name} failed ({reason}); "
                 f"{way_out if fits else _MEMORY}"
@@ -191,11 +193,6 @@ def _refuse_difference(
             )
 
 
-def _reason(error: Exception) -> str:
-    lines = str(error).strip().splitlines() or [""]
-    return f"{type(error).__name__}: {lines[0]}"
-
-
 def _is_out_of_memory(error: Exception) -> bool:
     return isinstance(error, MemoryError | torch.OutOfMemoryError) or (
         "allocate memory" in str(error) or "not enough memory" in str(error)
@@ -205,6 +202,7 @@ def _is_out_of_memory(error: Exception) -> bool:
 ADAPT = "give model.adapter.targets that this architecture has, model.attention: eager, or another model"
 _GENERATE = "mend generation_config.json beside the weights, or delete it"
 _REPORT = "this architecture cannot be tuned here yet: give another model, or report it"
+_NUMBERS = "set model.dtype: bfloat16 or float32, or give another model"
 _MEMORY = (
     "use a LoRA adapter, model.dtype: bfloat16, training.gradient_checkpointing: true, a smaller "
     "data.max_tokens, or a larger device"

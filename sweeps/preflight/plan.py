@@ -11,7 +11,7 @@ from collections import Counter
 from dpo_core.audit.findings import INFO, by_severity
 from dpo_core.encoding.packing import pack
 from dpo_core.encoding.token_table import encoding_report
-from dpo_core.models.load import check_local_model
+from dpo_core.models.load import check_local_model, load_shapes
 from dpo_core.settings import DEFAULT_ROW_TOKENS
 from dpo_core.training.trainer import check_trl_fields
 from sweeps.config.schema import SweepConfig
@@ -22,6 +22,7 @@ from sweeps.prepare.audit_report import finding_json, finding_lines, skipped_row
 from sweeps.prepare.column_use import column_lines
 from sweeps.prepare.data import full_splits, reading_report
 from sweeps.prepare.memory_estimate import estimated_bytes_per_token, memory_bytes, model_size
+from sweeps.prepare.model_check import check_tokens
 from sweeps.prepare.reading_findings import reading_findings
 from sweeps.prepare.score_precision import (
     choose_score_dtype,
@@ -47,6 +48,8 @@ def make_plan(config: SweepConfig) -> Plan:
     check_trl_fields(config.training)
     with dry_run(config) as run:
         check_local_model(config.model)
+        path = config.model.path
+        check_tokens(path, load_shapes(config.model), run.tokenizer, run.tokens.values())
         return _plan(config, run)
 
 

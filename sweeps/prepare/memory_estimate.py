@@ -58,19 +58,12 @@ def model_size(model: ModelSettings) -> ModelSize:
     Raises ModelError when the model is not there or the adapter cannot be trained.
     """
     import torch
-    from transformers import AutoConfig, AutoModelForCausalLM
 
-    from dpo_core.models.load import local_path, readable_errors
+    from dpo_core.models.load import load_shapes
     from dpo_core.models.lora_coverage import adapt_and_count
 
-    with readable_errors(model.path), torch.device("meta"):
-        shape = AutoConfig.from_pretrained(
-            local_path(model.path),
-            revision=model.revision,
-            trust_remote_code=model.trust_remote_code,
-        )
-        net = AutoModelForCausalLM.from_config(shape, trust_remote_code=model.trust_remote_code)
-    text = shape.get_text_config()
+    net = load_shapes(model)
+    text = net.config.get_text_config()
     total = sum(p.numel() for p in net.parameters())
     with torch.device("meta"):
         coverage = adapt_and_count(net, model.adapter) if model.adapter else None

@@ -6,24 +6,30 @@ that cannot be tuned ends the sweep in seconds, with one line.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 import pyarrow.compute as pc
 
+from dpo_core.encoding import encode
+from dpo_core.encoding.rules import EncodingRules
 from dpo_core.encoding.token_table import PARTS, TokenTable
 from dpo_core.errors import ModelError
+from dpo_core.hardware import peak_memory_bytes
 from dpo_core.hyperparams import DPOHyperparams
+from dpo_core.preferences import PairTable, PreferenceSplits, as_chat
+from dpo_core.preferences.golden import is_unanswered, with_placeholder_answer
 from dpo_core.settings import FLOAT32
 from search_spaces import Choice
 from sweeps.config.schema import SweepConfig
 from sweeps.prepare.memory_estimate import model_size
 from sweeps.run_dir.json_types import ModelCheckJson
+from sweeps.run_dir.paths import SPLITS
 
 if TYPE_CHECKING:
-    from transformers import PreTrainedTokenizerBase
+    from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
     from dpo_core.scoring.scorer import Scorer
     from dpo_core.training.one_step import OneStep
@@ -54,7 +60,12 @@ class ModelCheck:
             ModelError: Something is wrong with them, the device is too small, or it is no decoder.
         """
         from dpo_core.models.load import check_without_weights
-        from dpo_core.models.loaded_checks import check_causality, check_numbers, check_vocabulary
+        from dpo_core.models.loaded_checks import (
+            check_causality,
+            check_loaded_numbers,
+            check_numbers,
+            check_vocabulary,
+        )
         from dpo_core.scoring.precision import scoring_precision
         from dpo_core.training.one_step import ADAPT
 
@@ -64,7 +75,8 @@ class ModelCheck:
             refuse_too_large(self.config, scorer.device)
         with one_step.part("reading the weights", _FETCH):
             model = scorer.model
-        check_numbers(path, model)
+            check_numbers(path, model)
+            check_loaded_numbers(self.config.model, model)
         check_vocabulary(path, model, self.tokenizer)
         with (
             one_step.part("one pass", _FETCH),
@@ -81,12 +93,9 @@ class ModelCheck:
         Raises:
             ModelError: The vocabulary or the positions are not what the data needs.
         """
-        from dpo_core.models.loaded_checks import check_positions, check_vocabulary
-
-        path, model = self.config.model.path, self.scorer.model
-        self.longest = max(int(table.sequence_lengths.max()) for table in tokens.values())
-        check_vocabulary(path, model, self.tokenizer, max(map(_largest_id, tokens.values())))
-        check_positions(path, model, self.longest)
+        self.longest = check_tokens(
+            self.config.model.path, self.scorer.model, self.tokenizer, tokens.values()
+        )
 
     def try_out(self, tokens: TokenTables, checkpointing: bool, scratch: Path) -> ModelCheckJson:
         """Train one step on the longest pair, save, load, merge, and generate two tokens.
@@ -122,6 +131,7 @@ class ModelCheck:
                 for part, names in self.left_out.items()
             },
             "too_large": too_large,
+            "peak_memory_bytes": peak_memory_bytes(scorer.device),
         }
 
     def _try_training(self, data: TrialData, scratch: Path) -> str | None:
@@ -147,6 +157,69 @@ class ModelCheck:
             try_rank(lowest)
             return f"trials with lora_rank {highest} will fail: {error}"
         return None
+
+
+def check_longest_pairs(config: SweepConfig, splits: PreferenceSplits) -> None:
+    """Compare a model in a folder of this machine with the data before anything is started.
+
+    The pairs of each split that have most bytes are encoded, so that it takes a second, whatever the
+    data; a worker compares all pairs. Models that are elsewhere are compared there.
+
+    Args:
+        config: The sweep.
+        splits: Its pairs.
+
+    Raises:
+        UserError: The tokenizer cannot be used with the model or the data, or a pair is longer than the
+            model has positions for.
+    """
+    from dpo_core.models.load import load_shapes, load_tokenizer
+
+    if not Path(config.model.path).is_dir():
+        return
+    tokenizer = load_tokenizer(config.model)
+    chat = encode.uses_chat_template(tokenizer, config.data.format)
+    longest = [p for s in SPLITS for p in PairTable.of(getattr(splits, s)).longest(_LONGEST)]
+    answered = [with_placeholder_answer(p) if is_unanswered(p) else p for p in longest]
+    encoded = encode.encode(
+        map(as_chat, answered) if chat else answered,
+        tokenizer,
+        config.data.max_tokens,
+        EncodingRules.of(config.data),
+        lambda _: None,  # a row that a template refuses is said when all are encoded
+    )
+    tokens = TokenTable.of([*encoded])
+    if len(tokens):
+        check_tokens(config.model.path, load_shapes(config.model), tokenizer, [tokens])
+
+
+def check_tokens(
+    path: str,
+    model: PreTrainedModel,
+    tokenizer: PreTrainedTokenizerBase,
+    tables: Iterable[TokenTable],
+) -> int:
+    """Compare a model's vocabulary and positions with tokens.
+
+    Args:
+        path: What the settings call the model.
+        model: The model, with or without its weights.
+        tokenizer: Its tokenizer.
+        tables: The tokens of pairs.
+
+    Returns:
+        The tokens of the longest prompt with its longer answer.
+
+    Raises:
+        ModelError: The model lacks the vocabulary or the positions.
+    """
+    from dpo_core.models.loaded_checks import check_positions, check_vocabulary
+
+    tables = list(tables)
+    longest = max(int(table.sequence_lengths.max()) for table in tables)
+    check_vocabulary(path, model, tokenizer, max(map(_largest_id, tables)))
+    check_positions(path, model, longest)
+    return longest
 
 
 def refuse_too_large(config: SweepConfig, device: str) -> None:
@@ -183,8 +256,10 @@ def model_check_lines(check: ModelCheckJson | None) -> Sequence[str]:
     if not check:
         return []
     parts = ", ".join(f"{name} {seconds:.1f} s" for name, seconds in check["seconds"].items())
+    peak = check.get("peak_memory_bytes")
+    memory = f" and {peak / GIB:.2g} GiB of memory" if peak else ""
     lines = [
-        f"model checked in {sum(check['seconds'].values()):.1f} s on the longest pair "
+        f"model checked in {sum(check['seconds'].values()):.1f} s{memory} on the longest pair "
         f"({check['longest_pair_tokens']} tokens): {parts}"
     ]
     if check.get("too_large"):
@@ -203,4 +278,5 @@ def _largest_id(table: TokenTable) -> int:
     return max(pc.max(pc.list_flatten(table.table[part])).as_py() or 0 for part in PARTS)
 
 
+_LONGEST = 64  # pairs of each split
 _FETCH = "fetch or save the model again, or give another one"

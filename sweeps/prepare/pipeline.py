@@ -9,6 +9,7 @@ Tested in tests/integration/test_pipeline.py and tests/unit/sweeps/run_dir/test_
 from __future__ import annotations
 
 import shutil
+import time
 from dataclasses import asdict, dataclass, fields, replace
 from typing import TYPE_CHECKING, Any
 
@@ -101,6 +102,8 @@ class PrepareWorker:
     tokenizer: PreTrainedTokenizerBase
     scorer: Scorer
     model_hashes: dict[str, str]
+    hashing_s: float
+    """The seconds that the hashes took, which is a reading of all weights."""
     golden: GoldenAnswers
 
     @classmethod
@@ -113,10 +116,12 @@ class PrepareWorker:
         paths = sweep.paths
         config = read_config(paths)
         tokenizer, scorer = load_tokenizer(config.model), Scorer(config.model)
+        started = time.perf_counter()
         hashes = fingerprints(config, tokenizer)
+        hashing_s = time.perf_counter() - started
         pairs = read_pairs(paths)
         golden = GoldenAnswers(config, paths.reference_cache, pairs, tokenizer, hashes)
-        return cls(paths, config, tokenizer, scorer, hashes, golden)
+        return cls(paths, config, tokenizer, scorer, hashes, hashing_s, golden)
 
 
 def _generate_share(sweep: SweepRef, share: int, shares: int) -> int:
@@ -138,6 +143,7 @@ def _prepare_on_worker(sweep: SweepRef, reading: ReadingReport) -> dict[str, Any
     use = text_use(config, worker.tokenizer)
     findings = audit({s: getattr(splits, s) for s in SPLITS}, tokens, config.data.max_tokens, use)
     check = ModelCheck(config, worker.tokenizer, scorer)
+    check.one_step.seconds["hashing the files"] = round(worker.hashing_s, 2)
     check.read()
     check.compare(tokens)
     not_shared = choose_row_layout(config, paths, tokens, hashes, scorer)

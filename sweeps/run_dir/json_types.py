@@ -69,6 +69,8 @@ class ModelCheckJson(TypedDict):
     """By the part of the checkpoint."""
     too_large: NotRequired[str | None]
     """Why trials with the highest rank of the space will fail."""
+    peak_memory_bytes: NotRequired[int]
+    """The most memory that the process of the check has had; 0 where nobody counts it."""
 
 
 class EffectJson(TypedDict):

@@ -12,17 +12,19 @@ from typing import Any
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
-from transformers import BartConfig, BartForConditionalGeneration
+from transformers import BartConfig, BartForConditionalGeneration, LlamaForCausalLM
 
 from dpo_core.errors import ModelError
 from dpo_core.models.load import (
     autocast,
     check_without_weights,
     load_model,
+    load_shapes,
     load_tokenizer,
     local_path,
     weights_fingerprint,
 )
+from dpo_core.models.loaded_checks import check_loaded_numbers
 from dpo_core.settings import LoraSettings, ModelSettings
 from tests.support.toys import CHAT_TEMPLATE, save_toy_model, toy_llama, toy_tokenizer
 
@@ -43,6 +45,19 @@ def test_a_models_config_does_not_choose_its_attention(folder: Path, asked: str)
     assert load_model(ModelSettings(path=str(folder))).config._attn_implementation == "sdpa"
     settings = ModelSettings(path=str(folder), attention="eager")
     assert load_model(settings).config._attn_implementation == "eager"
+
+
+def test_a_models_config_does_not_choose_what_a_pass_returns(folder: Path) -> None:
+    _change_config(folder, return_dict=False, output_attentions=True, output_hidden_states=True)
+    output = load_model(ModelSettings(path=str(folder)))(input_ids=torch.tensor([[1, 2]]))
+    assert output.keys() == {"logits"}
+
+
+def test_a_model_is_shaped_without_attention_or_dtype_of_its_config(folder: Path) -> None:
+    _change_config(folder, attn_implementation="flash_attention_2", dtype="int8")
+    shapes = load_shapes(ModelSettings(path=str(folder)))
+    assert shapes.state_dict().keys() == toy_llama().state_dict().keys()
+    assert {(p.device.type, p.dtype) for p in shapes.parameters()} == {("meta", torch.float32)}
 
 
 def test_a_directory_loads_as_it_was_saved(folder: Path) -> None:
@@ -177,6 +192,24 @@ def test_a_model_that_would_start_at_random_is_refused(
     with pytest.raises(ModelError, match=message) as error:
         load(ModelSettings(path=str(folder)))
     assert "\n" not in str(error.value)
+
+
+def test_a_tensor_that_its_class_lets_go_missing_is_refused(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _change_config(folder, tie_word_embeddings=False)
+    monkeypatch.setattr(LlamaForCausalLM, "_keys_to_ignore_on_load_missing", [r"lm_head"])
+    with pytest.raises(ModelError, match=r"first lm_head.weight, which would start at random"):
+        check_without_weights(ModelSettings(path=str(folder)))
+
+
+def test_a_model_that_does_not_hold_the_numbers_of_its_files_is_refused(folder: Path) -> None:
+    settings = ModelSettings(path=str(folder))
+    model = load_model(settings)
+    check_loaded_numbers(settings, model)
+    torch.nn.init.normal_(model.model.norm.weight)  # as code that initializes after loading does
+    with pytest.raises(ModelError, match=r"model.norm.weight is another one at each load, so 1 of"):
+        check_loaded_numbers(settings, model)
 
 
 def test_an_encoder_decoder_is_refused_also_where_its_config_does_not_say_so(

@@ -39,6 +39,24 @@ def test_a_whole_checkpoint_passes() -> None:
         ([], ["layers.12.self_attn.q_proj.weight"], "another number of layers"),
         ([], ["lm_head.bias"], "no place for 1 of its tensors, first lm_head.bias"),
         (["model.norm.weight"], ["a.b.model.norm.weight"], "begin with 'a.b.', which a wrapper"),
+        (
+            [MODEL[1]],
+            ["model.layers.0.self_attn.q_proj.base_layer.weight"],
+            "there are names with 'base_layer.', which PEFT adds",
+        ),
+        (
+            [MODEL[1]],
+            ["model.layers.0._checkpoint_wrapped_module.self_attn.q_proj.weight"],
+            "names with '_checkpoint_wrapped_module.', which activation checkpointing adds",
+        ),
+        (
+            list(MODEL),
+            [name.replace("model.", "model.language_model.") for name in MODEL],
+            "names with 'language_model.', which a wrapper adds",
+        ),
+        ([MODEL[1]], ["model.layers.0.self_attn.q_proj.qweight"], "are of quantized weights: give"),
+        ([], ["model.layers.0.self_attn.q_proj.weight.absmax"], "are of quantized weights"),
+        ([], ["model.layers.0.self_attn.q_proj.weight_scale_inv"], "are of quantized weights"),
     ],
 )
 def test_the_first_name_and_the_likely_cause_are_given(

@@ -61,6 +61,7 @@ def test_a_model_that_can_be_tuned_is_as_loaded_afterwards(
     assert ("one merge" in checked["seconds"]) == (not overrides)
     [line] = model_check_lines(checked)
     assert line.startswith("model checked in ")
+    assert " GiB of memory on the longest pair " in line
     assert f"({max(t.sequence_lengths.max() for t in TOKENS.values())} tokens)" in line
 
 
@@ -98,6 +99,17 @@ def write(file: Path, content: dict[str, Any]) -> None:
     file.write_text(json.dumps(content))
 
 
+def numbers_too_large(folder: Path) -> None:
+    weights = load_file(folder / "model.safetensors")
+    weights["model.layers.1.mlp.up_proj.weight"] *= 1e6
+    save_file(weights, folder / "model.safetensors", {"format": "pt"})
+
+
+def a_wrong_number(folder: Path) -> None:
+    text = (folder / "config.json").read_text()
+    (folder / "config.json").write_text(text.replace("1e-06", "NaN"))
+
+
 def few_positions(folder: Path) -> None:
     save(GPT2LMHeadModel(GPT2Config(**SIZES, n_positions=16, eos_token_id=2)), folder)
 
@@ -127,6 +139,12 @@ TARGETS = "model.adapter={targets: [nowhere_proj]}"
     [
         (not_a_number, [], "model.layers.1.mlp.up_proj.weight holds NaN or infinite numbers"),
         (
+            numbers_too_large,
+            ["model.dtype=float16"],
+            "holds NaN or infinite numbers in float16, so .*; set model.dtype: bfloat16, or",
+        ),
+        (a_wrong_number, [], "its logits are NaN, though its weights are numbers, so config.json"),
+        (
             few_positions,
             [],
             r"has 16 positions, and the longest pair needs \d+; set data.max_tokens to",
@@ -136,12 +154,12 @@ TARGETS = "model.adapter={targets: [nowhere_proj]}"
         (
             generation(do_sample=True, top_k=-1),
             [],
-            "two generated tokens failed .*`top_k` has to be",
+            "generation_config.json cannot be used .*`top_k` has to be .* mend it, or delete it",
         ),
         (
             generation(num_beams="x"),
             [],
-            "two generated tokens failed .*mend generation_config.json",
+            "generation_config.json cannot be used .TypeError: .*; mend it",
         ),
         (generation(max_new_tokens=-3), [], "cannot be loaded .*`max_new_tokens` must be greater"),
     ],
@@ -189,11 +207,37 @@ def test_the_ranks_that_a_space_may_draw(space: str, ranks: tuple[int | None, in
     assert rank_range(config) == ranks
 
 
-def test_a_folder_without_a_language_model_ends_a_sweep_before_ray(
-    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def another_number_of_layers(folder: Path) -> None:
     config = json.loads((folder / "config.json").read_text())
     write(folder / "config.json", {**config, "num_hidden_layers": 3})
+
+
+def no_end_token(folder: Path) -> None:
+    config = json.loads((folder / "tokenizer_config.json").read_text())
+    write(folder / "tokenizer_config.json", {**config, "eos_token": None})
+
+
+@pytest.mark.parametrize(
+    ("damage", "message"),
+    [
+        (
+            another_number_of_layers,
+            "first model.layers.2.input_layernorm.weight, which would start at random",
+        ),
+        (few_positions, "has 16 positions, and the longest pair needs "),
+        (few_tokens, "the data uses number 3"),
+        (no_end_token, "its tokenizer has no end token"),
+        (generation(do_sample=True, temperature=0.0), "generation_config.json cannot be used"),
+    ],
+)
+def test_what_needs_no_weights_ends_a_sweep_before_ray(
+    folder: Path,
+    damage: Callable[[Path], None],
+    message: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    damage(folder)
     file = tmp_path / "sweep.yaml"
     pairs = write_toy_pairs(tmp_path / "pairs.jsonl")
     file.write_text(sweep_yaml(tmp_path / "runs", folder, pairs))
@@ -202,7 +246,7 @@ def test_a_folder_without_a_language_model_ends_a_sweep_before_ray(
     for process in (ran, planned):
         assert process.returncode == 2
         [line] = process.stderr.splitlines()[-1:]
-        assert "first model.layers.2.input_layernorm.weight, which would start at random" in line
+        assert message in line
 
 
 def test_a_sweep_of_an_earlier_version_has_no_check() -> None:
