@@ -26,6 +26,10 @@ from dpo_core.settings import (
             lambda: LoraSettings(targets=["q_proj", "lm_head"]),
             "lm_head would never be trained through an adapter; leave it out",
         ),
+        (
+            lambda: LoraSettings(targets="["),
+            r"targets: '\[' is no regular expression \(unterminated character set",
+        ),
         (lambda: LoraSettings(rank=0), "greater than or equal to 1"),
         (lambda: ModelSettings(path=""), "at least 1 character"),
         (lambda: ModelSettings(path="x", dtype="int8"), "'float32', 'bfloat16' or 'float16'"),

@@ -41,6 +41,13 @@ def test_a_part_is_a_view_in_its_own_order() -> None:
     assert part.column("id") == [pairs[5].id, pairs[7].id]
 
 
+def test_the_longest_pairs_of_a_part() -> None:
+    pairs = [text_pair("p" * a, "c" * b, "r" * c) for a, b, c in ((1, 9, 1), (5, 2, 8), (4, 4, 4))]
+    part = PairTable.of(pairs).take(np.array([2, 0, 1]))
+    assert list(part.longest(2)) == [pairs[1], pairs[0]]
+    assert list(part.longest(9)) == [pairs[1], pairs[0], pairs[2]]
+
+
 def test_the_file_lives_as_long_as_a_part_does() -> None:
     table = PairTable.of(iter(toy_pairs(3)))
     folder = Path(table.keep_alive.name)
