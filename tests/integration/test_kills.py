@@ -19,7 +19,7 @@ from tests.support.toys import write_toy_pairs
 
 pytestmark = [pytest.mark.ray, pytest.mark.integration, pytest.mark.slow]
 
-TRIALS, STEPS, EVALUATIONS = 5, 100, 5
+STEPS, EVALUATIONS = 100, 5
 _EVALUATED = re.compile(r"(t\d{4}) step (\d+)/")
 
 
@@ -85,7 +85,7 @@ class Killer:
 
 
 @pytest.mark.parametrize(
-    ("lanes", "trials", "underway", "early"), [(True, TRIALS, 6, 4), (False, 3, 4, 6)]
+    ("lanes", "trials", "underway", "early"), [(True, 4, 5, 3), (False, 3, 3, 3)]
 )
 def test_a_driver_that_is_killed_again_and_again(
     ray_cluster: str,
