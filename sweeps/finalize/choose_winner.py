@@ -21,6 +21,7 @@ from sweeps.run_dir.paths import SweepPaths
 from sweeps.selection.candidates import CandidateReader
 from sweeps.selection.confirmation import candidate_pools, confirmed
 from sweeps.selection.guardrails import Check, add_answer_checks, describe_failed_check
+from sweeps.selection.leaderboard import judged_again
 from sweeps.selection.rule import Candidate, Choice, choose
 from sweeps.selection.statistics import Groups
 from sweeps.selection.verdict import REFERENCE
@@ -76,7 +77,13 @@ def choose_winner(
         if choice.winner is not None:
             break
     return SelectionInputs(
-        records, candidates, confirmations, pool, choice, reader.rules, incumbent
+        judged_again(records, {c.checkpoint: c.all_violations for c in candidates}),
+        candidates,
+        confirmations,
+        pool,
+        choice,
+        reader.rules,
+        incumbent,
     )
 
 

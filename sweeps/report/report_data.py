@@ -40,7 +40,8 @@ from sweeps.run_dir.paths import CheckpointKey, SweepPaths
 from sweeps.run_dir.prepared import read_labels, read_split
 from sweeps.search.pending_trials import read_point
 from sweeps.selection.candidates import CandidateRules
-from sweeps.selection.leaderboard import trial_rows
+from sweeps.selection.eligibility import GUARDRAILS
+from sweeps.selection.leaderboard import judged_again, trial_rows
 from sweeps.selection.ordering import best_checkpoint
 from sweeps.selection.verdict import role_of_choice
 
@@ -111,8 +112,19 @@ class ReportData:
 
     @cached_property
     def leaderboard(self) -> list[TrialJson]:
-        """Return the trials of the search, best first, without those that confirm its points."""
-        return trial_rows(searched(self.records), self.objective)
+        """Return the trials of the search, best first, without those that confirm its points.
+
+        Once there is a choice, they stand in the order of its settings, which need not be those by
+        which the ledger judged them.
+        """
+        violations = {
+            (c["trial"], c["step"]): {
+                **c.get("violations", {}),
+                GUARDRAILS: 0.0 if c["admissible"] else 1.0,
+            }
+            for c in self.selection.get("candidates") or []
+        }
+        return trial_rows(judged_again(searched(self.records), violations), self.objective)
 
     @cached_property
     def evaluated_trials(self) -> list[EvaluatedTrial]:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from typing import TypeVar
 
 from sweeps.run_dir.json_types import TrialJson
 from sweeps.run_dir.ledger import TrialRecord
-from sweeps.run_dir.paths import SweepPaths
+from sweeps.run_dir.paths import CheckpointKey, SweepPaths
 from sweeps.selection.ordering import best_checkpoint, best_evaluation, rank_key
 
 RowT = TypeVar("RowT", bound=Mapping[str, object])
@@ -18,6 +19,35 @@ def trial_rows(records: Sequence[TrialRecord], objective: str) -> list[TrialJson
     """Return the rows of all trials, best first; trials without an evaluation are the last."""
     in_order = sorted(records, key=lambda record: _rank_key(record, objective))
     return [_row(record, objective) for record in in_order]
+
+
+def judged_again(
+    records: Iterable[TrialRecord], violations: Mapping[CheckpointKey, Mapping[str, float]]
+) -> list[TrialRecord]:
+    """Replace what keeps checkpoints from winning by what does so under the settings of a choice.
+
+    The ledger keeps what was true when a checkpoint was evaluated. Other settings, or an earlier
+    version, may have judged it otherwise, and would order the leaderboard by another rule than that
+    of the choice.
+
+    Args:
+        records: Records of trials.
+        violations: What keeps each checkpoint from winning, by name, where the number is above 0. A
+            checkpoint that is missing keeps what its record has.
+
+    Returns:
+        The records in their order.
+    """
+    return [
+        replace(
+            record,
+            evaluations=tuple(
+                replace(each, violations=violations.get((record.trial, each.step), each.violations))
+                for each in record.evaluations
+            ),
+        )
+        for record in records
+    ]
 
 
 def winner_first(rows: Sequence[RowT], winner: str | None) -> list[RowT]:

@@ -18,7 +18,8 @@ import numpy as np
 
 from dpo_core.evaluation.outcomes import Floats
 from sweeps.run_dir.paths import CheckpointKey
-from sweeps.selection.guardrails import Check
+from sweeps.selection.eligibility import GUARDRAILS
+from sweeps.selection.guardrails import Check, guardrail_violation
 from sweeps.selection.ordering import preference_key, ranked
 from sweeps.selection.statistics import Groups, standard_errors
 
@@ -70,6 +71,11 @@ class Candidate:
     def admissible(self) -> bool:
         """Return whether no guardrail excludes the candidate."""
         return not any(check.excludes for check in self.checks.values())
+
+    @property
+    def all_violations(self) -> dict[str, float]:
+        """Return what keeps the candidate from winning: also how far it is over a guardrail's limit."""
+        return {**self.violations, GUARDRAILS: guardrail_violation(self.checks)}
 
     @property
     def eligible(self) -> bool:

@@ -78,6 +78,14 @@ def test_warn_is_told_and_does_not_exclude(paths: SweepPaths) -> None:
     assert told["guardrails"]["drift_chosen"] == {"limit": 0.5, "action": "warn"}
 
 
+def test_trials_stand_in_the_order_of_the_replayed_rule(paths: SweepPaths) -> None:
+    """The most accurate trial drifted too far, until its drift is only warned of."""
+    in_order = [row["trial"] for row in replayed(paths)["trials"]]
+    assert in_order == ["t0001", "t0002", "t0000"]
+    told = replayed(paths, "selection.guardrails.drift_chosen.action=warn")
+    assert [row["trial"] for row in told["trials"]] == ["t0000", "t0001", "t0002"]
+
+
 def test_another_objective_is_another_look_at_final(paths: SweepPaths) -> None:
     told = replayed(paths, f"selection.objective={TOKEN}")
     assert told["objective"] == TOKEN
