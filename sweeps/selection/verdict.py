@@ -119,26 +119,30 @@ def verdict_without_winner(
 def _why_no_winner(candidates: Sequence[Candidate], threshold: float, against: str) -> str:
     if not candidates:
         return "no trial was ever evaluated"
-    count = f"{len(candidates)} candidate{'' if len(candidates) == 1 else 's'}"
-    if all(c.violations.get(MOVED, 0) > 0 for c in candidates):
+    moved = [c for c in candidates if c.violations.get(MOVED, 0) <= 0]
+    if not moved:
         return (
-            f"no trial moved the model, so keep the {against}: none of {count} changed the odds of "
+            f"no trial moved the model, so keep the {against}: none of {_count(candidates)} changed the odds of "
             f"more than half of the select pairs by more than {threshold:.3g} nats; raise the "
             "learning rates or training.max_steps"
         )
-    eligible = [c for c in candidates if c.eligible]
+    eligible = [c for c in moved if c.eligible]
     if not eligible:
         return (
             f"no trial ranks held-out pairs better than the untouched model, so keep the {against}: "
-            f"none of {count} that moved it is right more often than wrong; try lower learning "
+            f"none of {_count(moved)} that moved it is right more often than wrong; try lower learning "
             "rates or more steps, and read what the audit says of the pairs"
         )
     excluded = Counter(name for c in eligible for name, check in c.checks.items() if check.excludes)
     counts = ", ".join(f"{name} {count}" for name, count in excluded.items())
     return (
-        f"none of {len(eligible)} candidates that moved the model is admissible, so keep the "
+        f"none of {_count(eligible)} that moved the model is admissible, so keep the "
         f"{against}; excluded by guardrails: {counts}"
     )
+
+
+def _count(candidates: Sequence[Candidate]) -> str:
+    return f"{len(candidates)} candidate{'' if len(candidates) == 1 else 's'}"
 
 
 def role_of_choice(word: str | None) -> str:

@@ -104,7 +104,7 @@ def candidate(moved: float, accuracy: float, *broken: str) -> Candidate:
         (
             [candidate(0.2, -0.4), candidate(-0.1, 0.1)],
             "no trial ranks held-out pairs better than the untouched model, so keep the reference: "
-            "none of 2 candidates that moved it is right more often than wrong; try lower learning "
+            "none of 1 candidate that moved it is right more often than wrong; try lower learning "
             "rates or more steps, and read what the audit says of the pairs",
         ),
         (
