@@ -122,9 +122,9 @@ def _why_no_winner(candidates: Sequence[Candidate], threshold: float, against: s
     moved = [c for c in candidates if c.violations.get(MOVED, 0) <= 0]
     if not moved:
         return (
-            f"no trial moved the model, so keep the {against}: none of {_count(candidates)} changed the odds of "
-            f"more than half of the select pairs by more than {threshold:.3g} nats; raise the "
-            "learning rates or training.max_steps"
+            f"no trial moved the model, so keep the {against}: none of {_count(candidates)} "
+            f"changed the odds of more than half of the select pairs by more than {threshold:.3g} nats; "
+            "raise the learning rates or training.max_steps"
         )
     eligible = [c for c in moved if c.eligible]
     if not eligible:
