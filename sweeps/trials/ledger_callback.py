@@ -26,12 +26,11 @@ from sweeps.run_dir.ledger import EvaluationRecord, TrialRecord, evaluation_reco
 from sweeps.run_dir.outcome_files import stored_evaluations
 from sweeps.run_dir.paths import SweepPaths
 from sweeps.run_dir.prepared import Prepared, read_labels
-from sweeps.search import study
 from sweeps.search.drawn_point import DrawnPoint
 from sweeps.search.pending_trials import delete_torn_outcomes, without_record
 from sweeps.search.searcher import Result
 from sweeps.search.shared_study import SharedStudy, study_name
-from sweeps.search.study import METRIC
+from sweeps.search.study import METRIC, PublishedStudy
 from sweeps.selection.candidates import CandidateRules
 from sweeps.selection.rule import Candidate
 from sweeps.trials.checkpoint_retention import CheckpointRetention
@@ -86,6 +85,14 @@ class LedgerCallback(tune.Callback):  # type: ignore[misc]
         self.unstarted: Counter[str] = Counter()
         self.published_at = -_PUBLISH_EVERY_S
         self.scratch = tempfile.TemporaryDirectory(prefix="dpo-sweeps-")
+        self.study = PublishedStudy(
+            # SQLite needs a file of its own machine, and no ? or % in its name.
+            Path(self.scratch.name) / paths.study,
+            paths.sweep_id,
+            config.search_space,
+            self.objective,
+            config.search.objectives,
+        )
 
     def __getstate__(self) -> dict[str, object]:
         """Return nothing: Tune pickles its callbacks for a restore that we never use."""
@@ -212,20 +219,13 @@ class LedgerCallback(tune.Callback):  # type: ignore[misc]
 
         They never end a sweep: the ledger can rebuild them. `last`: there is no later chance.
         """
-        # SQLite needs a file of its own machine, and no ? or % in its name.
-        file = Path(self.scratch.name) / self.paths.study
-        space, records = self.config.search_space, searched(self.records)
-        study.publish(
-            file,
-            self.paths.sweep_id,
-            space,
-            records,
-            self.objective,
-            self.config.search.objectives,
-        )
-        self.paths.store.write(self.paths.study, file.read_bytes())
+        records = searched(self.records)
+        self.study.publish(records)
+        self.paths.store.write(self.paths.study, self.study.file.read_bytes())
         if self.shared_study is not None:
-            warning = self.shared_study.publish(space, records, self.objective, last=last)
+            warning = self.shared_study.publish(
+                self.config.search_space, records, self.objective, last=last
+            )
             if warning:
                 log.warning(warning)
         self.published_at = time.monotonic()

@@ -11,7 +11,13 @@ from optuna.distributions import CategoricalDistribution, FloatDistribution
 from optuna.trial import TrialState
 
 from sweeps.run_dir.ledger import TrialRecord
-from sweeps.search.study import CANNOT_WIN, distribution, frozen_trial, learnt_trials, publish
+from sweeps.search.study import (
+    CANNOT_WIN,
+    PublishedStudy,
+    distribution,
+    frozen_trial,
+    learnt_trials,
+)
 from tests.support.searched_trials import FLAT, OBJECTIVE, POINT, ended
 
 
@@ -35,9 +41,11 @@ def test_publish_adds_each_trial_once(tmp_path: Path, folder: str) -> None:
     file = tmp_path / folder / "study.db"
     file.parent.mkdir()
     records = [ended("t0000", POINT, 7), ended("t0001", POINT, status="failed")]
-    for upto in (1, 1, 2, 2):
-        publish(file, "hh-1", FLAT, records[:upto], OBJECTIVE)
-    publish(file, "hh-1", FLAT, [*records, ended("t0002", {**POINT, "beta": 0.2}, 9)], OBJECTIVE)
+    published = PublishedStudy(file, "hh-1", FLAT, OBJECTIVE)
+    for upto in (0, 1, 1, 2, 2):
+        published.publish(records[:upto])
+        assert len(optuna.load_study(study_name="hh-1", storage=f"sqlite:///{file}").trials) == upto
+    published.publish([*records, ended("t0002", {**POINT, "beta": 0.2}, 9)])
     study = optuna.load_study(study_name="hh-1", storage=f"sqlite:///{file}")
     assert [t.user_attrs["trial"] for t in study.trials] == ["t0000", "t0001", "t0002"]
     assert TrialState.RUNNING not in {t.state for t in study.trials}
@@ -114,8 +122,9 @@ def test_the_published_study_knows_both_objectives(tmp_path: Path) -> None:
     finished = [ended("t0000", POINT, 7, 8), ended("t0001", POINT, 8, status="failed")]
     expected = [[0.85, 0.2], None]  # the best checkpoint's accuracy, and its own drift
     file = tmp_path / "study.db"
+    published = PublishedStudy(file, "hh-1", FLAT, OBJECTIVE, BOTH)
     for upto in (1, 2, 2):
-        publish(file, "hh-1", FLAT, finished[:upto], OBJECTIVE, BOTH)
+        published.publish(finished[:upto])
     study = optuna.load_study(study_name="hh-1", storage=f"sqlite:///{file}")
     assert [t.values for t in study.trials] == expected
     assert [t.user_attrs["trial"] for t in study.best_trials] == ["t0000"]
