@@ -1,6 +1,7 @@
 """Many trials of a scripted objective through Tune, runner, searcher and ledger, while actors die.
 
-    python -m tests.bench.soak [trials]      # 200: memory of the driver, seconds, deaths
+    python -m tests.bench.soak [trials]           # 200: memory of the driver, seconds, deaths
+    python -m tests.bench.soak [trials] --brief   # no deaths, one report a trial: memory alone
 
 The trials store outcomes and checkpoints as a worker does; only the training is scripted. Of each
 eight, the actor of one is killed in the middle, of one at its end, and of one while Tune prepares it
@@ -9,13 +10,14 @@ for the next trial. None may be lost, repeated or recorded as failed.
 
 from __future__ import annotations
 
+import argparse
 import os
 import signal
-import sys
 import tempfile
 import threading
 import time
 from collections import Counter
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -26,6 +28,7 @@ import psutil
 STEPS = (2, 4, 6)
 IN_THE_MIDDLE, AT_ITS_END, AFTER_ITS_END = 3, 5, 6
 """The numbers, modulo 8, of the trials whose actor dies, each once."""
+MOST_GROWTH = 32 * 2**20
 
 
 @dataclass(frozen=True)
@@ -44,9 +47,16 @@ class Soaked:
         early, late = self.memory[tenth : 2 * tenth], self.memory[-tenth:]
         return int(np.median(late) - np.median(early))
 
+    def slope(self, since: float, until: float) -> float:
+        """Bytes a trial, by least squares, between two shares of the trials."""
+        first, last = int(since * len(self.memory)), int(until * len(self.memory))
+        return float(np.polyfit(range(last - first), self.memory[first:last], 1)[0])
 
-def soak(model: Path, pairs: Path, storage: Path, trials: int) -> Soaked:
-    """Needs a connected Ray of two CPUs."""
+
+def soak(
+    model: Path, pairs: Path, storage: Path, trials: int, run_one: Callable[[Any, Any], None]
+) -> Soaked:
+    """Run a sweep of that many trials. Needs a connected Ray of two CPUs."""
     from dpo_core.storage.store import Store
     from sweeps.config.load import parse_sweep
     from sweeps.config.strict_yaml import dump_yaml
@@ -81,7 +91,7 @@ def soak(model: Path, pairs: Path, storage: Path, trials: int) -> Soaked:
         if event.kind in ("finished", "failed"):
             memory.append(me.memory_info().rss)
 
-    records = run_trials(config, paths, prepared, on_event, None, scripted)
+    records = run_trials(config, paths, prepared, on_event, None, run_one)
     kills = len(paths.store.names("killed"))
     return Soaked(records, kills, memory, time.monotonic() - since)
 
@@ -99,8 +109,7 @@ def scripted(drawn: Any, setup: Any) -> None:
         done = 0 if folder is None else int(folder.name.removeprefix("step-"))
     for step in (s for s in STEPS if s > done):
         _store(paths, drawn.as_dict(), step)
-        numbers = {"accuracy": 0.5, "best_accuracy": 0.5, "violations": {"accuracy": 0.0}}
-        tune.report({"trial": trial, "global_step": step, **numbers})
+        tune.report(_report(trial, step))
         if number % 8 == IN_THE_MIDDLE and step == STEPS[number % 2]:
             _die_once(paths, trial)
     if number % 8 == AT_ITS_END:
@@ -109,6 +118,19 @@ def scripted(drawn: Any, setup: Any) -> None:
         threading.Thread(
             target=_die_once, args=(paths, trial, 0.01 * (number % 3)), daemon=True
         ).start()
+
+
+def brief(drawn: Any, setup: Any) -> None:
+    """A trial that stores its last evaluation, reports it and ends."""
+    from ray import tune
+
+    _store(setup.sweep.paths, drawn.as_dict(), STEPS[-1])
+    tune.report(_report(drawn.trial, STEPS[-1]))
+
+
+def _report(trial: str, step: int) -> dict[str, Any]:
+    numbers = {"accuracy": 0.5, "best_accuracy": 0.5, "violations": {"accuracy": 0.0}}
+    return {"trial": trial, "global_step": step, **numbers}
 
 
 def _die_once(paths: Any, trial: str, delay_s: float = 0.0) -> None:
@@ -139,12 +161,13 @@ def _store(paths: Any, drawn: dict[str, Any], step: int) -> None:
     paths.store.write(paths.outcome(drawn["trial"], step), write_outcomes(outcomes, metadata))
 
 
-def check(soaked: Soaked, trials: int, most_growth: int) -> None:
+def check(soaked: Soaked, trials: int, most_growth: int, *, is_brief: bool) -> None:
     """Every trial once and whole, every kill survived, the driver no larger than before."""
+    steps = list(STEPS[-1:] if is_brief else STEPS)
+    dying = set() if is_brief else {IN_THE_MIDDLE, AT_ITS_END, AFTER_ITS_END}
     assert Counter(r.trial for r in soaked.records) == {f"t{n:04d}": 1 for n in range(trials)}
     assert {r.status for r in soaked.records} == {"finished"}
-    assert all([e.step for e in r.evaluations] == list(STEPS) for r in soaked.records)
-    dying = {IN_THE_MIDDLE, AT_ITS_END, AFTER_ITS_END}
+    assert all([e.step for e in r.evaluations] == steps for r in soaked.records)
     assert soaked.kills == len([n for n in range(trials) if n % 8 in dying])
     assert soaked.growth < most_growth, f"the driver grew by {soaked.growth / 2**20:.1f} MiB"
 
@@ -153,17 +176,22 @@ def main() -> None:
     from sweeps.ray_runtime.connect import connected
     from tests.support.toys import save_toy_model, write_toy_pairs
 
-    trials = int(sys.argv[1]) if len(sys.argv) > 1 else 200
+    parser = argparse.ArgumentParser()
+    parser.add_argument("trials", type=int, nargs="?", default=200)
+    parser.add_argument("--brief", action="store_true", help="no deaths, one report a trial")
+    options = parser.parse_args()
+    trials, run_one = options.trials, brief if options.brief else scripted
     with tempfile.TemporaryDirectory() as folder, connected():
         root = Path(folder)
         model, pairs = save_toy_model(root / "model"), write_toy_pairs(root / "pairs.jsonl")
-        soaked = soak(model, pairs, root / "runs", trials)
+        soaked = soak(model, pairs, root / "runs", trials, run_one)
+    halves = [soaked.slope(*part) / 2**20 for part in ((0.1, 0.55), (0.55, 1.0))]
     print(
         f"{trials} trials, {soaked.kills} of them killed once, in {soaked.seconds:.0f} s; the driver "
         f"has {soaked.memory[-1] / 2**20:.0f} MiB, {soaked.growth / 2**20:+.1f} MiB since the "
-        f"{2 * trials // 10}th trial"
+        f"{2 * trials // 10}th trial; a trial adds {halves[0]:.3f} MiB, later {halves[1]:.3f}"
     )
-    check(soaked, trials, most_growth=32 * 2**20)
+    check(soaked, trials, most_growth=MOST_GROWTH, is_brief=options.brief)
 
 
 if __name__ == "__main__":
