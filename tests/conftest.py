@@ -9,7 +9,6 @@ import os
 import secrets
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -168,15 +167,3 @@ def pytest_unconfigure(config: pytest.Config) -> None:
     """Remove what runs left that tests have killed, once the last worker of this session is done."""
     if not hasattr(config, "workerinput"):
         remove_folders_of_killed_runs(private_tmp_folder())
-
-
-def pytest_runtest_teardown(item: pytest.Item) -> None:
-    """End what Ray Train leaves of every run that was killed: a helper that removes the run's
-    placement group and then fails to exit, with 200 MB and two per cent of a core each."""
-    if "ray_cluster" not in getattr(item, "fixturenames", ()):
-        return
-    for process in ray_processes():
-        with contextlib.suppress(psutil.NoSuchProcess):
-            is_helper = "ray::PlacementGroupCleaner" in " ".join(process.cmdline())
-            if is_helper and time.time() - process.create_time() > 60:
-                process.kill()

@@ -80,6 +80,12 @@ class Store:
         return sorted(name for name in names if not name.startswith(PARTIAL_PREFIX))
 
     @retry_while_unreachable
+    def size(self, folder: str) -> int:
+        """Return the bytes of all files in a folder and below; 0 if it is absent."""
+        selector = pafs.FileSelector(self._path(folder), recursive=True, allow_not_found=True)
+        return sum(info.size or 0 for info in self.filesystem.get_file_info(selector))
+
+    @retry_while_unreachable
     def read(self, name: str) -> bytes:
         """Return the content of a file. Raises FileNotFoundError."""
         try:

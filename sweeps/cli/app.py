@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from sweeps.cli.clean_command import clean
 from sweeps.cli.foreign_errors import foreign_error
 from sweeps.cli.job_commands import JobAddress, add_job_commands
 from sweeps.cli.log_handlers import JobLogHandler, TerminalHandler, install, is_job
@@ -306,6 +307,7 @@ def _has_begun(paths: SweepPaths) -> bool:
 
 
 app.command()(nightly)
+app.command()(clean)
 add_job_commands(app)
 
 

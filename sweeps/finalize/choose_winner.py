@@ -9,6 +9,7 @@ from dataclasses import replace
 from dpo_core.errors import UserError
 from sweeps.config.schema import SweepConfig
 from sweeps.config.selection import GuardrailSettings
+from sweeps.finalize.cleaned import was_cleaned
 from sweeps.finalize.incumbent import Incumbent, find_incumbent, is_scored, score_incumbent
 from sweeps.finalize.sample_answers import answer_with
 from sweeps.finalize.selection_json import SelectionInputs
@@ -138,7 +139,8 @@ def _generated_answers(
     """Return what generates the answers that answers.json lacks."""
 
     def get_answers(candidate: Candidate) -> AnswersJson | None:
-        if candidate.step not in paths.checkpoint_steps(candidate.trial):
+        is_gone = candidate.step not in paths.checkpoint_steps(candidate.trial)
+        if is_gone and not was_cleaned(paths):
             return None
         if not config.selection.sample_prompts:
             return {"by": {}}

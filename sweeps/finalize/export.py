@@ -16,6 +16,7 @@ from dpo_core.errors import UserError
 from dpo_core.evaluation.outcomes import Outcomes, read_outcomes_if_whole, write_outcomes
 from dpo_core.models.base_name import base_name
 from dpo_core.settings import FLOAT32, ModelSettings
+from sweeps.finalize.cleaned import refuse_if_cleaned
 from sweeps.finalize.score_policy import score_policy
 from sweeps.finalize.stored_margins import LARGEST_LOSS, SelectMargins, share_lost
 from sweeps.run_dir import json_files
@@ -322,10 +323,11 @@ def checkpoint_folder(paths: SweepPaths, checkpoint: CheckpointKey, scratch: Pat
         The checkpoint's own folder, or the copy.
 
     Raises:
-        UserError: The checkpoint is damaged.
+        UserError: The checkpoint is damaged, or was removed by `dpo-sweeps clean`.
     """
     from dpo_core.training.checkpoints import read_manifest
 
+    refuse_if_cleaned(paths, checkpoint)
     trial, step = checkpoint
     source = paths.store.download(paths.checkpoint(trial, step), scratch / "checkpoint")
     try:

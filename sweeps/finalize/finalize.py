@@ -11,6 +11,7 @@ from datetime import UTC, datetime
 
 from sweeps.config.schema import SweepConfig
 from sweeps.finalize.choose_winner import choose_winner
+from sweeps.finalize.cleaned import refuse_if_cleaned
 from sweeps.finalize.export import export_and_score, export_note, final_outcomes, is_exported
 from sweeps.finalize.final_split import ONE_SWEEP, open_final
 from sweeps.finalize.incumbent import refuse_trained_on_final, score_incumbent
@@ -60,8 +61,13 @@ def finalize_sweep(
         if inputs.incumbent:
             refuse_trained_on_final(paths, inputs.incumbent)
         check_locks()
-        _record_opening(config, paths, inputs, inputs.choice.winner, force=open_final_again)
-        _export_and_score(config, paths, inputs.choice.winner, call)
+        winner = inputs.choice.winner
+        is_done = _is_exported_and_scored(config, paths, winner)
+        if not is_done:
+            refuse_if_cleaned(paths, winner.checkpoint)  # before final is opened for it
+        _record_opening(config, paths, inputs, winner, force=open_final_again)
+        if not is_done:
+            _export_and_score(config, paths, winner, call)
         if inputs.incumbent:
             score_incumbent(paths, inputs.incumbent, "final", call)
     selection = selection_json(config, paths, inputs)
@@ -98,13 +104,16 @@ def _record_opening(
 def _export_and_score(
     config: SweepConfig, paths: SweepPaths, winner: Candidate, call: RemoteCall
 ) -> None:
-    """Export the winner and score final with it, unless that is done."""
+    """Export the winner and score final with it."""
+    log.info(f"exporting {winner.name}, scoring the final split")
     dtype = config.export.dtype
-    is_done = final_outcomes(paths, *winner.checkpoint) is not None
-    if not (is_done and is_exported(paths, winner.checkpoint, dtype)):
-        log.info(f"exporting {winner.name}, scoring the final split")
-        manifest = call(export_and_score, paths.ref, winner.trial, winner.step, dtype)
-        _log_losses(manifest, paths)
+    manifest = call(export_and_score, paths.ref, winner.trial, winner.step, dtype)
+    _log_losses(manifest, paths)
+
+
+def _is_exported_and_scored(config: SweepConfig, paths: SweepPaths, winner: Candidate) -> bool:
+    is_scored = final_outcomes(paths, *winner.checkpoint) is not None
+    return is_scored and is_exported(paths, winner.checkpoint, config.export.dtype)
 
 
 def _log_losses(manifest: ExportedJson, paths: SweepPaths) -> None:

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 from dpo_core.encoding.token_table import TokenIds
 from dpo_core.preferences.split_draws import group_draw
 from sweeps.config.schema import SweepConfig
+from sweeps.finalize.cleaned import refuse_if_cleaned
 from sweeps.finalize.export import checkpoint_folder
 from sweeps.finalize.incumbent import Incumbent
 from sweeps.ray_runtime.remote_call import RemoteCall, call_in_shares
@@ -72,6 +73,8 @@ def answer_with(
     missing = [author for author in authors if author not in usable]
     if not missing:
         return stored
+    if checkpoint_name(checkpoint) in missing:
+        refuse_if_cleaned(paths, checkpoint)
     batches = _batches(prompt_tokens)
 
     def answer_share(share: int, shares: int) -> dict[str, list[AnswerJson]]:

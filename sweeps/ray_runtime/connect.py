@@ -18,6 +18,7 @@ from sweeps.ray_runtime.auth import require_token
 from sweeps.ray_runtime.head_watch import HeadLost, watched_head
 from sweeps.ray_runtime.listeners import host_and_port, why_silent
 from sweeps.ray_runtime.local_ray import find_local_ray, private_ray_folder
+from sweeps.ray_runtime.orphaned_cleaners import end_orphaned_cleaners
 from sweeps.ray_runtime.placement_groups import remove_leftover_groups
 
 log = logging.getLogger("dpo_sweeps")
@@ -77,6 +78,7 @@ def connected() -> Iterator[None]:
         _quiet_ray_logs()
         if address != "local":
             remove_leftover_groups()
+            end_orphaned_cleaners()
         with _ending(), _watch_over_head(address):
             yield
 

@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, TypeAlias, TypeVar
 
 from sweeps.config.schema import ResourceSettings
+from sweeps.ray_runtime.orphaned_cleaners import end_orphaned_cleaners
 from sweeps.ray_runtime.placement_groups import remove_leftover_groups
 
 if TYPE_CHECKING:
@@ -30,8 +31,8 @@ def fit_group(
 ) -> None:
     """Run `loop(config)` on every worker and wait. Raises TrainingFailedError.
 
-    Placement groups that an earlier attempt left behind are removed first: this one would wait for
-    their CPUs and GPUs.
+    What an earlier attempt left behind is removed first: this one would wait for the CPUs and GPUs of
+    its placement group, and its cleaner keeps memory.
 
     Args:
         loop: What each worker runs.
@@ -45,6 +46,7 @@ def fit_group(
     from ray.train.torch import TorchTrainer
 
     remove_leftover_groups()
+    end_orphaned_cleaners()
     gpus = {"GPU": resources.gpus_per_worker} if resources.gpus_per_worker else {}
     TorchTrainer(
         loop,

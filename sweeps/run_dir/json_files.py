@@ -192,6 +192,7 @@ TREND = JsonFile(
     is_list=True,
     allow_nan=False,
 )
+CLEANED = JsonFile("delete it", keys=("when", "removed", "ended"))
 LATEST = JsonFile(
     "delete it, and the next night writes it again", keys=("night", "sweep"), allow_nan=False
 )

@@ -316,6 +316,16 @@ class SelectionJson(TypedDict):
     trial_counts: NotRequired[TrialCountsJson]
 
 
+class CleanedJson(TypedDict):
+    """cleaned.json: what `dpo-sweeps clean` has removed."""
+
+    when: str
+    removed: Sequence[str]
+    """Names of folders of the run directory."""
+    ended: bool
+    """Whether the sweep had ended before."""
+
+
 class CodeJson(TypedDict):
     """The version of the package, and the commit where it is known."""
 

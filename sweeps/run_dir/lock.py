@@ -28,7 +28,7 @@ from dpo_core.storage.store import Store
 from sweeps.run_dir.lease_note import Busy, LeaseNote
 from sweeps.run_dir.process_identity import is_gone, is_running, machine
 
-__all__ = ["Busy", "check_locks", "lock"]
+__all__ = ["Busy", "check_locks", "is_locked", "lock"]
 
 _RENEW_S, _SILENCE_S = 5.0, 20.0
 
@@ -48,6 +48,22 @@ def lock(store: Store, name: str) -> Iterator[None]:
         _wait_and_take(note, has_file_lock=has_file_lock)
         with _renewed(note):
             yield
+
+
+def is_locked(store: Store, name: str) -> bool:
+    """Return whether another process may have the lock `name`, at a look.
+
+    A holder on another machine counts as alive, since only waiting would tell.
+    """
+    note = LeaseNote(store, name)
+    latest = note.latest()
+    if not latest or latest.get("released") or is_gone(latest):
+        return False
+    try:
+        with _file_lock(note) as has_file_lock:
+            return not _is_free(latest, has_file_lock=has_file_lock)
+    except Busy:
+        return True
 
 
 def check_locks() -> None:

@@ -23,6 +23,7 @@
     audit.json, trend.json               findings on the data; rows of the earlier nights
     report/{index.html,report.md}        the report
     ray/                                 Ray's own files
+    cleaned.json                         which of these folders `dpo-sweeps clean` removed
 <storage>/.cache/reference/<key>/        reference log-probs, shared by sweeps
 <storage>/.leases/                       which process has the lock of which sweep or nights
 <storage>/.finals/                       every opening of a final split, by all sweeps and nights
@@ -121,6 +122,7 @@ class SweepPaths:
     checkpoints = "checkpoints"
     failures = "failures"
     ray = "ray"
+    cleaned = "cleaned.json"
 
     @staticmethod
     def split(name: str) -> str:

@@ -51,7 +51,7 @@ FLOORS = {
         selection
         search ray_runtime jobs
         prepare trials finalize report demo
-        sweep reselect preflight
+        sweep reselect preflight clean
         nightly
         cli
         __main__
