@@ -1,8 +1,8 @@
 """Ray Train's cleaners, which outlive the runs that they should clean up after.
 
-Ray Train starts a detached `PlacementGroupCleaner` beside each controller. When the controller is
-killed it removes the placement group and tells Ray that it exits; but Ray ends an actor for that only
-after its next task, which never comes. So each killed run would leave a process of 200 MB.
+Ray Train starts a detached `PlacementGroupCleaner` beside each controller. It asks the dashboard every
+second whether the controller lives, and when it was killed it removes the placement group and exits.
+Where the dashboard does not answer it asks for ever: a process of 200 MB for each run that was killed.
 
 No public function gives a handle of a detached actor without a name, so its process is ended.
 """

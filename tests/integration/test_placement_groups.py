@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
-import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -14,9 +14,10 @@ import pytest
 
 from sweeps.config.load import load_sweep
 from sweeps.ray_runtime.connect import connected
+from sweeps.ray_runtime.orphaned_cleaners import end_orphaned_cleaners
 from sweeps.ray_runtime.placement_groups import remove_leftover_groups
 from sweeps.ray_runtime.remote_call import remote_call_for
-from tests.support.cluster import leaked, ray_processes
+from tests.support.cluster import leaked
 from tests.support.driving import wait_for, write_sweep
 
 pytestmark = pytest.mark.ray
@@ -118,41 +119,32 @@ def test_a_call_does_not_wait_for_what_a_dead_actor_held(
     wait_for(lambda: not leaked(), seconds=30, every=1)
 
 
-# A driver whose run trains nothing; its controller is killed, and then itself.
-TRAINING = """
-import sys, time
-from pathlib import Path
-from sweeps.config.schema import ResourceSettings
-from sweeps.ray_runtime.connect import connected
-from sweeps.ray_runtime.worker_group import fit_group
-
-def loop(config):
-    Path(config["begun"]).touch()
-    time.sleep(600)
-
-with connected():
-    begun = {"begun": f"{sys.argv[1]}/begun"}
-    fit_group(loop, begun, name="killed", storage=sys.argv[1], resources=ResourceSettings())
-"""
-
-
-@pytest.mark.slow
-def test_the_cleaner_of_a_killed_run_is_ended(ray_cluster: str, tmp_path: Path) -> None:
-    driver = subprocess.Popen([sys.executable, "-c", TRAINING, tmp_path])
-    wait_for((tmp_path / "begun").exists, seconds=120)
-    [controller] = processes("ray::TrainController")
-    [cleaner] = processes("ray::PlacementGroupCleaner")
-    controller.kill()
-    driver.wait(60)
-    time.sleep(5)
-    assert cleaner.is_running(), "Ray mends this itself now: delete all"
+def test_the_cleaner_of_a_dead_controller_is_ended_and_that_of_a_living_one_is_not(
+    ray_cluster: str,
+) -> None:
+    """The cleaner is one that stays, as Ray's does where it cannot ask for its controller's state."""
     with connected():
-        cleaner.wait(30)
-    wait_for(lambda: not leaked(), seconds=30, every=1)
+        import ray
 
+        class PlacementGroupCleaner:
+            def pid(self) -> int:
+                return os.getpid()
 
-def processes(title: str) -> list[psutil.Process]:
-    return [each for each in ray_processes() if each.cmdline()[:1] and title in each.cmdline()[0]]
+        class Controller:
+            def start(self) -> int:
+                cleaner = ray.remote(PlacementGroupCleaner).options(lifetime="detached", num_cpus=0)
+                self.cleaner = cleaner.remote()
+                return int(ray.get(self.cleaner.pid.remote()))
+
+        dead, alive = (ray.remote(Controller).options(num_cpus=0).remote() for _ in range(2))
+        left, kept = map(psutil.Process, ray.get([dead.start.remote(), alive.start.remote()]))
+        assert end_orphaned_cleaners() == 0
+        ray.kill(dead)
+        wait_for(lambda: end_orphaned_cleaners() == 1, seconds=30)
+        left.wait(30)
+        assert kept.is_running()
+    with connected():
+        kept.wait(30)  # its controller has ended with its driver
 
 
 def states() -> dict[str, str]:
