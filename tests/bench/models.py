@@ -194,11 +194,17 @@ def as_raw(families: Sequence[Family], left_out: dict[str, str]) -> dict[str, An
 
 def _measure_layout(family: Family, settings: ModelSettings) -> None:
     from dpo_core.models.load import check_local_model
-    from dpo_core.models.loaded_checks import check_causality
+    from dpo_core.models.loaded_checks import (
+        check_causality,
+        check_loaded_numbers,
+        check_numbers,
+    )
     from dpo_core.scoring.scorer import Scorer
 
     check_local_model(settings)
     scorer = Scorer(settings)
+    check_numbers(family.name, scorer.model)
+    check_loaded_numbers(settings, scorer.model)
     check_causality(family.name, scorer.model)
     choice = scorer.choose_layout(PAIRS, ROW_TOKENS)
     family.layout, family.why_not_shared = choice.layout.value, choice.why_not_shared or ""
