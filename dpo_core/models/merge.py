@@ -24,7 +24,7 @@ from peft.utils.other import AuxiliaryTrainingWrapper
 from torch import Tensor, nn
 
 from dpo_core.models.dropout import is_dropout
-from dpo_core.models.load import load_model, model_folder
+from dpo_core.models.load import load_model, load_shapes, model_folder
 from dpo_core.models.weight_files import ADAPTER_FILE, WeightFiles, write_weights
 from dpo_core.settings import ModelSettings
 
@@ -53,7 +53,7 @@ def write_merged(
     """
     base = model_folder(settings)
     files = WeightFiles(base)
-    changes = _plain_changes(settings, base, files, adapter)
+    changes = _plain_changes(settings, files, adapter)
     if changes is None:
         _write_merged_by_peft(settings, adapter, target, dtype)
         return
@@ -69,7 +69,7 @@ def write_merged(
 
     outlines = files.outlines | {new: files.outlines[old] for new, old in changes.copies.items()}
     _write(target, outlines, dtype, compute)
-    _write_config(base, base, target, dtype, tied=not changes.copies)
+    _write_config(base, base, target, dtype, tied=not changes.unties)
 
 
 def write_converted(source: Path, base: Path, target: Path, dtype: torch.dtype | None) -> None:
@@ -101,21 +101,16 @@ class _Changes:
     """What is added to a tensor, by its name; float32."""
     copies: Mapping[str, str]
     """New tensors, each with the name of the one that it is a copy of."""
+    unties: bool
+    """Whether embeddings and head, which shared their weights, have weights of their own now."""
 
 
-def _plain_changes(
-    settings: ModelSettings, base: Path, files: WeightFiles, adapter: Path
-) -> _Changes | None:
+def _plain_changes(settings: ModelSettings, files: WeightFiles, adapter: Path) -> _Changes | None:
     """Return what the adapter adds to which tensors, or None where it does not only add matrices.
 
     PEFT puts the adapter into a model without weights: that says which modules it adapts, and how.
     """
-    from transformers import AutoConfig, AutoModelForCausalLM
-
-    trust = settings.trust_remote_code
-    config = AutoConfig.from_pretrained(base, trust_remote_code=trust)
-    with torch.device("meta"):
-        model = AutoModelForCausalLM.from_config(config, trust_remote_code=trust)
+    model = load_shapes(settings)
     embeddings, head = model.get_input_embeddings(), model.get_output_embeddings()
     is_tied = head is not None and head.weight is embeddings.weight
     names = {module: f"{name}.weight" for name, module in model.named_modules()}
@@ -126,7 +121,7 @@ def _plain_changes(
     )
     adapted = PeftModel(model, peft_config, low_cpu_mem_usage=True)
     products: dict[str, Callable[[], Tensor]] = {}
-    copies = {}
+    copies, unties = {}, False
     for name, layer in adapted.named_modules():
         if not isinstance(layer, BaseTunerLayer | AuxiliaryTrainingWrapper):
             continue
@@ -142,9 +137,12 @@ def _plain_changes(
             return None
         products[stored] = _product_of(layer)
         if module is embeddings and is_tied:
-            copies[names[head]] = stored  # the head was trained without the adapter
+            # The head was trained without the adapter, with weights of its own where it has some.
+            unties = True
+            if names[head] not in files:
+                copies[names[head]] = stored
     is_complete = factors.are_used_up and peft_config.bias == "none"
-    return _Changes(products, copies) if is_complete else None
+    return _Changes(products, copies, unties) if is_complete else None
 
 
 class _Factors:

@@ -116,6 +116,20 @@ def test_an_adapted_embedding_leaves_the_head_that_was_tied_to_it(tmp_path: Path
     assert not torch.equal(merged.lm_head.weight, merged.model.embed_tokens.weight)
 
 
+def test_a_head_that_is_stored_beside_the_embeddings_that_it_should_share(tmp_path: Path) -> None:
+    """Transformers loads both where they differ, though the config says that they are one."""
+    base = save_base(tmp_path / "base")
+    file = base / "model.safetensors"
+    weights = load_file(file)
+    weights["lm_head.weight"] = weights["model.embed_tokens.weight"].flip(0).clone()
+    save_file(weights, file, {"format": "pt"})
+    settings = settings_of(base, targets=["embed_tokens", "q_proj"])
+    adapter = save_adapter(settings, tmp_path / "adapter")
+    write_merged(settings, adapter, tmp_path / "merged", torch.float32)
+    assert_same(logits_of(tmp_path / "merged"), trained_logits(settings, adapter))
+    assert not json.loads((tmp_path / "merged" / "config.json").read_text())["tie_word_embeddings"]
+
+
 def test_weights_that_are_stored_transposed_and_without_their_models_name(tmp_path: Path) -> None:
     config = GPT2Config(vocab_size=VOCABULARY, n_embd=32, n_layer=2, n_head=2, n_positions=128)
     model = GPT2LMHeadModel(config)
