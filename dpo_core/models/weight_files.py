@@ -39,8 +39,9 @@ class WeightFiles:
         if (folder / file).is_file() or not index.is_file():
             self._file_of = dict.fromkeys(_names(folder / file), folder / file)
         else:
-            file_of = json.loads(index.read_text())["weight_map"]
-            self._file_of = {name: folder / part for name, part in file_of.items()}
+            # Transformers loads all tensors of the files, also those that the index does not name.
+            parts = sorted(set(json.loads(index.read_text())["weight_map"].values()))
+            self._file_of = {name: folder / p for p in parts for name in _names(folder / p)}
 
     @property
     def names(self) -> list[str]:

@@ -186,6 +186,20 @@ def test_the_stored_dtype_is_in_files_and_config(tmp_path: Path, dtype: torch.dt
     assert merged.config.use_cache
 
 
+def test_a_tensor_that_the_index_does_not_name_is_merged_too(tmp_path: Path) -> None:
+    base = save_base(tmp_path / "base")
+    names = list(load_file(base / "model.safetensors"))
+    (base / "model.safetensors").rename(base / "one.safetensors")
+    weight_map = dict.fromkeys(names, "one.safetensors")
+    del weight_map["model.embed_tokens.weight"]
+    index = base / "model.safetensors.index.json"
+    index.write_text(json.dumps({"metadata": {}, "weight_map": weight_map}))
+    settings = settings_of(base)
+    adapter = save_adapter(settings, tmp_path / "adapter")
+    write_merged(settings, adapter, tmp_path / "merged", torch.float32)
+    assert_same(logits_of(tmp_path / "merged"), trained_logits(settings, adapter))
+
+
 def test_a_large_model_is_read_and_written_in_several_files(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
