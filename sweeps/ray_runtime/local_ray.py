@@ -13,6 +13,7 @@ from __future__ import annotations
 import contextlib
 import ipaddress
 import os
+import shutil
 import socket
 import stat
 import sys
@@ -77,7 +78,7 @@ def private_ray_folder() -> Iterator[str]:
 
     Ray's own, /tmp/ray, may belong to another user, whom it lets change everything and who makes a
     Ray of ours fail. Ray lets everybody change the folder that it gets, too, so it gets one inside of
-    a private one. It goes with that of the run, or after the block. A folder of RAY_TMPDIR is taken as
+    a private one. It is removed after the block. A folder of RAY_TMPDIR is taken as
     it is, and stays.
 
     Raises:
@@ -88,9 +89,12 @@ def private_ray_folder() -> Iterator[str]:
         yield chosen
         return
     own = own_folder()
-    if own is not None and _is_short(own / "ray"):
-        yield str(own / "ray")
+    if own is not None and _is_short(own / "ray") and not (own / "ray").exists():
+        with contextlib.ExitStack() as stack:
+            stack.callback(shutil.rmtree, own / "ray", ignore_errors=True)
+            yield str(own / "ray")
         return
+    # Ray sends a job's driver to the Ray that was started last in the same folder.
     private = private_tmp_folder()
     if not _is_short(private / _LIKE_THAT_OF_A_RUN):
         private = private_tmp_folder(Path("/tmp"))

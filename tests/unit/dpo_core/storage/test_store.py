@@ -296,7 +296,10 @@ def test_an_unknown_scheme_is_the_users_to_mend(uri: str) -> None:
 # --- large files ------------------------------------------------------------------------------
 
 
-def test_a_large_file_is_written_aside_and_mapped_from_this_machine(store: Store) -> None:
+def test_a_large_file_is_written_aside_and_mapped_from_this_machine(
+    store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))  # where a bucket's file is copied to
     with store.writing("deep/large.bin") as path:
         path.write_bytes(b"first")
         assert not store.exists("deep/large.bin")
