@@ -14,8 +14,6 @@ import optuna
 import pytest
 
 from dpo_core.storage.partial import find_partial
-from dpo_core.storage.private_tmp import private_tmp_folder, remove_folders_of_killed_runs
-from dpo_core.storage.usage_lock import HOST_TAG
 from tests.support.cluster import leaked
 from tests.support.driving import end_of, records_in, run, start, wait_for, write_sweep
 from tests.support.toys import write_toy_pairs
@@ -44,6 +42,8 @@ class Killer:
 
     def __init__(self, path: Path, folder: Path, seed: int) -> None:
         self.path, self.folder, self.rng = path, folder, random.Random(seed)
+        self.temporary = path.parent / "tmp"
+        self.temporary.mkdir()
         self.ended: dict[str, dict[str, int]] = {}
         self.reached: dict[str, int] = {}
 
@@ -51,7 +51,7 @@ class Killer:
         """After some seconds, while it connects or starts; or some files after it got under way."""
         begun = (self.folder / "config.yaml").exists()
         again = ("resume", str(self.folder)) if begun else ("run", str(self.path), "--id", "killed")
-        program = start(*again)
+        program = start(*again, TMPDIR=str(self.temporary))
         if when_underway:
             wanted = self._files() + self.rng.randint(1, 4)
             wait_for(lambda: self._files() >= wanted or program.poll() is not None, every=0.02)
@@ -99,7 +99,6 @@ def test_a_driver_that_is_killed_again_and_again(
     underway: int,
     early: int,
 ) -> None:
-    before = set(private_tmp_folder().iterdir())
     folder = tmp_path / "runs" / "killed"
     killer = Killer(sweep(trials, resources={"lanes": lanes}), folder, seed=trials)
     moments = [True] * underway + [False] * early
@@ -110,14 +109,12 @@ def test_a_driver_that_is_killed_again_and_again(
     (tmp_path / "pairs.jsonl").unlink()
     shutil.rmtree(folder / "ray")
     (folder / "study.db").unlink(missing_ok=True)
-    code, told = run("resume", str(folder))
+    code, told = run("resume", str(folder), TMPDIR=str(killer.temporary))
     assert code == 0, told
     killer.check(told)
 
     assert find_partial(folder.parent) == [], "each start removes what the kill before it left"
-    own = private_tmp_folder()
-    remove_folders_of_killed_runs(own)
-    assert [each.name for each in own.glob(f"{HOST_TAG}????") if each not in before] == []
+    assert [each.name for each in killer.temporary.glob("*/*")] == []
 
     records = records_in(folder)
     assert Counter(r.trial for r in records) == {f"t{n:04d}": 1 for n in range(trials)}
