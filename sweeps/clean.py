@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 import shutil
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from dpo_core.errors import SettingsError, UserError
@@ -31,19 +31,19 @@ REMOVED = (SweepPaths.checkpoints, SweepPaths.ray)
 
 @dataclass(frozen=True)
 class Cleanable:
-    """A sweep with what it would give back."""
+    """A sweep with what it could give back."""
 
     paths: SweepPaths
     state: str
     bytes: dict[str, int]
-    """The size of each folder that would be removed, by its name; empty where nothing would be."""
+    """The size of each folder that could be removed, by its name."""
     why_not: str | None = None
-    """Why nothing is removed."""
+    """Why nothing is removed; None where all of it is."""
 
     @property
-    def total_bytes(self) -> int:
-        """Return the size of all that would be removed."""
-        return sum(self.bytes.values())
+    def removed_bytes(self) -> int:
+        """Return the size of all that is removed."""
+        return sum(self.bytes.values()) if self.why_not is None else 0
 
 
 def find_cleanable(folder: str, unfinished: Collection[str] = ()) -> list[Cleanable]:
@@ -72,7 +72,7 @@ def clean(sweeps: Sequence[Cleanable]) -> list[Cleanable]:
     Returns:
         The sweeps with what was removed. One that has begun to run since gives nothing back.
     """
-    return [_clean(each) if each.bytes else each for each in sweeps]
+    return [_clean(each) if each.bytes and each.why_not is None else each for each in sweeps]
 
 
 def _sweeps_in(folder: str) -> list[SweepPaths]:
@@ -89,10 +89,11 @@ def _sweeps_in(folder: str) -> list[SweepPaths]:
 
 def _look_at(paths: SweepPaths, is_named: bool) -> Cleanable:
     state, why_not = _state(paths)
-    if why_not is not None and not (is_named and state == UNFINISHED):
+    if state == FOREIGN:
         return Cleanable(paths, state, {}, why_not)
     sizes = {name: _size(paths.store, name) for name in REMOVED if _is_folder(paths.store, name)}
-    return Cleanable(paths, state, sizes)
+    is_cleaned = is_named and state == UNFINISHED
+    return Cleanable(paths, state, sizes, None if is_cleaned else why_not)
 
 
 def _state(paths: SweepPaths) -> tuple[str, str | None]:
@@ -129,12 +130,12 @@ def _clean(sweep: Cleanable) -> Cleanable:
         with lock(paths.leases, paths.sweep_id):
             is_ended = sweep.state == ENDED
             if is_ended and (why_not := _what_is_missing(paths) or _what_is_damaged(paths)):
-                return Cleanable(paths, UNFINISHED, {}, why_not)
+                return replace(sweep, state=UNFINISHED, why_not=why_not)
             note_cleaned(paths, list(sweep.bytes), ended=is_ended)
             for name in sweep.bytes:
                 _remove(paths.store, name)
     except Busy as error:
-        return Cleanable(paths, RUNNING, {}, str(error))
+        return replace(sweep, state=RUNNING, why_not=str(error))
     return sweep
 
 

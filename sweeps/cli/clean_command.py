@@ -44,7 +44,7 @@ def clean(
         print_json(
             {
                 "removed": yes,
-                "bytes": sum(each.total_bytes for each in sweeps),
+                "bytes": sum(each.removed_bytes for each in sweeps),
                 "sweeps": [
                     {
                         "sweep": each.paths.sweep_id,
@@ -72,7 +72,7 @@ def _print(sweeps: Sequence[Cleanable], folder: str, *, was_removed: bool) -> No
         sizes = [size_in_words(each.bytes.get(name, 0)) for name in REMOVED]
         table.add_row(each.paths.sweep_id, each.state, *sizes, each.why_not or "")
     stdout_console().print(table)
-    total = size_in_words(sum(each.total_bytes for each in sweeps))
+    total = size_in_words(sum(each.removed_bytes for each in sweeps))
     if was_removed:
         print_line(f"removed {total}")
     else:

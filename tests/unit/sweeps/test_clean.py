@@ -75,7 +75,9 @@ def test_without_yes_it_lists_and_touches_nothing(runs: Path, before: set[str]) 
     ended, killed = rows(answer)[ENDED], rows(answer)[KILLED]
     assert ended["bytes"] == {"checkpoints": 1000, "ray": 2000}
     assert answer["bytes"] == 3000
-    assert (ended["state"], killed["state"], killed["bytes"]) == ("ended", "not ended", {})
+    assert (ended["state"], killed["state"]) == ("ended", "not ended")
+    assert ended["why_not"] is None
+    assert killed["bytes"] == ended["bytes"], "what it would give back if it were named"
     assert "`resume` goes on with it: 1 of 3 trials have ended" in killed["why_not"]
     assert files_of(runs) == before
     shown = command("clean", "runs")
@@ -107,7 +109,7 @@ def test_one_that_began_to_run_since_it_was_listed_is_not_either(
     sweeps = find_cleanable(str(runs))
     with lock(Store.open(runs / ".leases"), ENDED):
         [ended] = [each for each in clean(sweeps) if each.paths.sweep_id == ENDED]
-    assert (ended.state, ended.bytes) == ("running", {})
+    assert (ended.state, ended.removed_bytes) == ("running", 0)
     assert {name for name in before if ".leases" not in name} <= files_of(runs)
 
 
