@@ -184,6 +184,12 @@ def test_a_module_says_what_it_is_and_is_named_for_it(path: Path) -> None:
     assert not vague & {*path.relative_to(ROOT).with_suffix("").parts}
 
 
+def test_a_test_that_a_module_names_exists() -> None:
+    for path in FILES:
+        named = re.findall(r"Tested in ([\w/.]+\.py)", path.read_text("utf-8"))
+        assert [name for name in named if not (ROOT / name).is_file()] == [], name_of(path)
+
+
 TESTS = sorted((ROOT / "tests").rglob("*.py"))
 
 

@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 
 from dpo_core.columns.mapping import in_yaml
 from dpo_core.columns.published import PUBLISHED, PublishedLayout
-from dpo_core.preferences.layouts.reading import Row
+from dpo_core.preferences.layouts.reading import Row, has_value
 
 _WORDS = {
     "prompt": "prompt question query instruction input problem context messages conversations "
@@ -20,12 +20,20 @@ _WORDS = {
     "win good correct",
     "rejected": "rejected reject refused dispreferred nonpreferred worse worst negative neg loser "
     "losing lose bad incorrect wrong",
-    "winner": "winner choice preference preferred label labels better vote verdict",
+    "winner": "winner choice overall preference preferred label labels better vote verdict",
     "response": "response completion answer output generation reply text",
     "responses": "responses completions answers outputs generations candidates replies",
     "scores": "scores score ratings rating rewards reward",
     "ranks": "ranks rank ranking rankings",
     "label": "label labels tag thumbs feedback",
+    "tie": "tie ties tied both neither none equal same draw bad",
+    # Columns with these words are about a text of the pair, whatever else their names say.
+    "about": "feedback critique explanation explanations rationale reason reasons reasoning "
+    "justification criteria criterion rubric reference references score scores rating ratings rank "
+    "ranks reward rewards id ids uid uuid hash index length lengths len tokens count source language "
+    "lang type description confidence probability logp logps logprob logprobs url meta metadata",
+    # So are those with these, unless they name a response too: `chosen_policy`, `model_a_reply`.
+    "writer": "model models policy author name annotator judge engine",
 }
 _SIDES = (("a", "b"), ("1", "2"), ("0", "1"), ("left", "right"))
 
@@ -44,6 +52,13 @@ def answer_for_unknown(rows: Sequence[Row]) -> str:
         return (
             f"missing column `prompt` (found: {listed}), and chosen and rejected share no beginning "
             "that could be it; add a `prompt` column, or name it with data.columns"
+        )
+    if set(columns) & {"chosen", "rejected"} and holds_one_answer_a_prompt(rows):
+        there = next(name for name in ("chosen", "rejected") if name in columns)
+        absent = {"chosen": "rejected", "rejected": "chosen"}[there]
+        return (
+            f"columns {listed} hold `{there}` and no `{absent}`; DPO compares two answers to a prompt, "
+            f"so add `{absent}`, or name it with data.columns"
         )
     columns_guess = guessed_columns(rows)
     if columns_guess:
@@ -84,11 +99,21 @@ def _own_kind(rows: Sequence[Row]) -> str | None:
 def guessed_columns(rows: Sequence[Row]) -> dict[str, object] | None:
     """Return a mapping that may read the rows, by the words in the names of their columns, or None."""
     row = rows[0] if rows else {}
-    texts = [name for name, value in row.items() if isinstance(value, str | list | Mapping)]
+    texts = [
+        name
+        for name, value in row.items()
+        if isinstance(value, str | list | Mapping) and _may_be_text(name)
+    ]
     prompt = _first(texts, "prompt")
     chosen, rejected = _first(texts, "chosen"), _first(texts, "rejected")
     start: dict[str, object] = {"prompt": _with_other_part(prompt, texts)} if prompt else {}
     if rejected and not chosen:
+        if prompt and _is_answered(row[prompt]):
+            return {
+                "prompt": f"{prompt}[:-1]",
+                "chosen": f"{prompt}[-1]",
+                "rejected": rejected,
+            }
         # The other answer may have a plain name: {question, answer, rejected_answer}.
         chosen = _first([name for name in texts if name not in (prompt, rejected)], "response")
     if chosen and rejected and chosen != prompt != rejected:
@@ -105,14 +130,22 @@ def guessed_columns(rows: Sequence[Row]) -> dict[str, object] | None:
         )
     responses = next((n for n in texts if _matches(n, "responses") and n != prompt), None)
     for numbers in ("scores", "ranks"):
-        column = next((n for n in texts if _matches(n, numbers) and n != responses), None)
-        if responses and column and isinstance(row[responses], list):
+        column = next((n for n in row if _matches(n, numbers) and n != responses), None)
+        is_list = column is not None and isinstance(row[column], list)
+        if responses and is_list and isinstance(row[responses], list):
             return start | {"responses": responses, numbers: column}
     response = _first([name for name in texts if name != prompt], "response")
     label = next((n for n in row if _matches(n, "label") and isinstance(row[n], bool | int)), None)
     if prompt and response and label:
         return start | {"response": response, "label": label}
     return None
+
+
+def _may_be_text(name: str) -> bool:
+    """Return whether a column may hold a text of the pair, and nothing that is said about one."""
+    return not _matches(name, "about") and (
+        not _matches(name, "writer") or _matches(name, "response") or _matches(name, "responses")
+    )
 
 
 def _with_other_part(prompt: str, texts: Sequence[str]) -> str | list[str]:
@@ -127,15 +160,32 @@ def holds_one_answer_a_prompt(rows: Sequence[Row]) -> bool:
     prompts: list[str] = []
     for row in rows:
         messages = next((row[n] for n in ("messages", "conversations") if n in row), None)
-        if isinstance(messages, list) and len(messages) > 1:
+        if isinstance(messages, list):
+            if not _is_answered(messages) or any(_matches(n, "rejected") for n in row):
+                return False
             prompts.append(json.dumps(messages[:-1], default=str))
             continue
         prompt = _first(list(row), "prompt")
-        answers = [n for n in row if n != prompt and (_matches(n, "response") or n == "chosen")]
+        answers = [n for n in row if n != prompt and _may_be_text(n) and _is_answer_column(n)]
         if prompt is None or len(answers) != 1:
             return False
         prompts.append(json.dumps([row[n] for n in row if n not in answers], default=str))
     return bool(prompts) and len(set(prompts)) == len(prompts)
+
+
+def _is_answer_column(name: str) -> bool:
+    return any(_matches(name, field) for field in ("response", "chosen", "rejected"))
+
+
+def _is_answered(messages: object) -> bool:
+    """Return whether messages end with one that answers those before it."""
+    if not isinstance(messages, list) or len(messages) < 2 or not isinstance(messages[-1], Mapping):
+        return False
+    last = messages[-1]
+    speaker = last.get("role", last.get("from"))
+    return speaker in ("assistant", "gpt", "model") and any(
+        has_value(last.get(key)) for key in ("content", "value", "parts", "text", "tool_calls")
+    )
 
 
 def _words_of(name: str) -> list[str]:
@@ -163,16 +213,19 @@ def _first(names: Sequence[str], field: str) -> str | None:
 
 
 def _two_sides(names: Sequence[str]) -> tuple[str, str] | None:
-    """Return two columns whose names differ in `a` and `b`, or another such pair, alone."""
-    for name in names:
-        for one, other in _SIDES:
-            words = _words_of(name)
-            if one in words:
-                twin = [other if word == one else word for word in words]
-                match = next((n for n in names if _words_of(n) == twin), None)
-                if match and not _matches(name, "prompt"):
-                    return name, match
-    return None
+    """Return two columns whose names differ in `a` and `b`, or another such pair, alone.
+
+    Those that name a response come first.
+    """
+    pairs = [
+        (name, match)
+        for name in names
+        for one, other in _SIDES
+        if one in (words := _words_of(name)) and not _matches(name, "prompt")
+        for match in names
+        if _words_of(match) == [other if word == one else word for word in words]
+    ]
+    return min(pairs, key=lambda pair: not _matches(pair[0], "response"), default=None)
 
 
 def _guessed_winner(column: str, rows: Sequence[Row], sides: tuple[str, str]) -> dict[str, object]:
@@ -181,18 +234,47 @@ def _guessed_winner(column: str, rows: Sequence[Row], sides: tuple[str, str]) ->
     The user must check which is which.
     """
     values = sorted({str(row[column]) for row in rows if row.get(column) is not None})
-    ends = [
+    ties = [value for value in values if _matches(value, "tie")]
+    decided = [value for value in values if value not in ties]
+    first, second = _named_sides(decided, sides) or (*decided, "…", "…")[:2]
+    guess: dict[str, object] = {"column": column, "a": first, "b": second}
+    return guess | {"tie": ties} if ties else guess
+
+
+def _named_sides(values: Sequence[str], sides: tuple[str, str]) -> tuple[str, str] | None:
+    """Return the values that stand for each side, where their words say so: `model_a`, `B`, `left`.
+
+    A number alone says so only if the sides have the same numbers: 1 may be the first or the second.
+    """
+    own = [
         word
         for name, other in (sides, sides[::-1])
         for word in _words_of(name)
         if word not in _words_of(other)
     ]
-    if len(ends) == 2 and {value.lower() for value in values} <= set(ends):
-        is_upper = any(value.isupper() for value in values)
-        first, second = (end.upper() if is_upper else end for end in ends)
-    else:
-        first, second = (*values, "…", "…")[:2]
-    return {"column": column, "a": first, "b": second}
+    for one, other in [tuple(own), *_SIDES] if len(own) == 2 else _SIDES:
+        named = {
+            value: [end for end in (one, other) if end in _words_of(value)] for value in values
+        }
+        is_own = [one, other] == own
+        if values and all(
+            len(ends) == 1 and (is_own or value.lower() not in "012")
+            for value, ends in named.items()
+        ):
+            value, [end] = next(iter(named.items()))
+            return _swapped(value, end, one), _swapped(value, end, other)
+    return None
+
+
+def _swapped(value: str, end: str, other: str) -> str:
+    """Return a value with another end: `model_a` with `b` is `model_b`."""
+    return re.sub(
+        rf"(?<![A-Za-z0-9]){end}(?![A-Za-z0-9])",
+        lambda match: other.upper() if match[0].isupper() else other,
+        value,
+        count=1,
+        flags=re.IGNORECASE,
+    )
 
 
 def _columns_of(layout: PublishedLayout) -> set[str]:

@@ -53,6 +53,10 @@ class MappedReader:
     """Why rows are read so, for the error of a row that does not fit."""
     is_formatted: bool = False
     """Whether texts are already formatted: then `formatted` finds prompt and answers in them."""
+    first_columns: frozenset[str] = frozenset()
+    """The columns of the first rows; a column that is none of them is a mistake of the settings."""
+    setting: str = "data.columns"
+    """The key that says which columns to read."""
 
     def read(self, row: Row, where: str) -> Row:
         """Return the row of the project's own that a row makes.
@@ -127,9 +131,16 @@ class MappedReader:
             columns = ", ".join(map(str, row)) or "none"
             raise DataError(
                 f"{where}: no value at {paths}, which is {name} ({self.because}; columns of this row: "
-                f"{columns}); correct the row"
+                f"{columns}); {self._remedy(name)}"
             )
         return value
+
+    def _remedy(self, name: str) -> str:
+        """Return what to correct where a field has no value: the settings, if no row has its column."""
+        names = {text for path in self.mapping.paths[name] for text in (path.text, path.column)}
+        if not names.isdisjoint(self.first_columns):
+            return "correct the row"
+        return f"correct {self.setting}, because none of the first rows has that column"
 
     def _reading(self, name: str) -> str:
         field = self.mapping.fields.get(name)

@@ -99,20 +99,21 @@ def recognize(records: Sequence[Record], source: SourceSettings) -> SourceReader
     rows = [record.row for record in records if isinstance(record.row, dict)]
     if source.columns is not None and names_fields(source.columns):
         mapping = ColumnMapping.parse(source.columns)
-        return _reader(_COLUMNS, "read by data.columns", mapping, source)
+        return _reader(_COLUMNS, "read by data.columns", mapping, source, rows)
     if source.layout != AUTO:
-        return _published_reader(LAYOUTS[source.layout], source)
+        return _published_reader(LAYOUTS[source.layout], source, rows)
     if source.kind != "pairs" and not _fits_published_ranking(source, rows):
         shape, names = _OWN_FIELDS[source.kind]
-        return _reader(source.kind, f"read as {source.kind}", _by_own_names(shape, names), source)
+        mapping = _by_own_names(shape, names)
+        return _reader(source.kind, f"read as {source.kind}", mapping, source, rows)
     layout = next(
         (each for each in PUBLISHED if fits(each, rows, is_formatted=source.format is not None)),
         None,
     )
     if layout is not None:
-        return _published_reader(layout, source)
+        return _published_reader(layout, source, rows)
     if not rows or any(set(row) >= _PAIR for row in rows):  # the errors of bad rows say more
-        return _published_reader(LAYOUTS["pairs"], source)
+        return _published_reader(LAYOUTS["pairs"], source, rows)
     where = next(record.where for record in records if isinstance(record.row, dict))
     raise DataError(f"{where}: {answer_for_unknown(rows)}")
 
@@ -219,13 +220,15 @@ def _by_own_names(shape: Shape, names: Sequence[str]) -> ColumnMapping:
     return ColumnMapping(shape, {name: Columns((ColumnPath.parse(name),)) for name in names})
 
 
-def _published_reader(layout: PublishedLayout, source: SourceSettings) -> SourceReader:
+def _published_reader(
+    layout: PublishedLayout, source: SourceSettings, rows: Sequence[Row]
+) -> SourceReader:
     sentence = f"read as {layout.title}"
     paths = layout.columns.paths
     by = next((paths[name] for name in ("scores", "ranks", "score") if name in paths), ())
     if len(by) == 1:
         sentence += f": {_RULES[source.rule]} by {by[0].text.rpartition('.')[2]}"
-    return _reader(layout.name, sentence, layout.columns, source)
+    return _reader(layout.name, sentence, layout.columns, source, rows)
 
 
 def _reader(
@@ -233,6 +236,7 @@ def _reader(
     sentence: str,
     mapping: ColumnMapping,
     source: SourceSettings,
+    rows: Sequence[Row],
 ) -> SourceReader:
     if source.format is not None:
         mapping = mapping.as_formatted()
@@ -240,7 +244,11 @@ def _reader(
     if source.columns is not None:
         mapping = replace(mapping, ignored=mapping.ignored | ignored_columns(source.columns))
     because = sentence if by_user else f"{sentence}, as the first rows are"
-    watch = ColumnWatch(mapping)
-    return SourceReader(
-        name, sentence, mapping, MappedReader(mapping, because, source.format is not None), watch
+    reader = MappedReader(
+        mapping,
+        because,
+        is_formatted=source.format is not None,
+        first_columns=frozenset(column for row in rows for column in row),
+        setting="data.layout" if name == source.layout else "data.columns",
     )
+    return SourceReader(name, sentence, mapping, reader, ColumnWatch(mapping))

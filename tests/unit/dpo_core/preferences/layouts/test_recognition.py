@@ -79,7 +79,7 @@ def test_rows_of_our_other_kinds_are_told_their_kind(
         (
             {"user_query": "p", "model_a_reply": "a", "model_b_reply": "b", "vote": "left"},
             "{prompt: user_query, a: model_a_reply, b: model_b_reply, winner: {column: vote, a: left, "
-            "b: …}}",
+            "b: right}}",
         ),
         (
             {"instruction": "p", "input": "q", "accepted": "a", "rejected": "b"},
