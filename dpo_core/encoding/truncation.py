@@ -72,8 +72,7 @@ def cut_pair(
         raise DataError(
             f"what is never cut of the prompt (system text, tools, "
             f"{least} tokens of each message of the last turn) has {len(now.prompt)} tokens, "
-            f"of data.max_tokens: {max_tokens}; raise it, or leave the row out with data.on_bad_row: "
-            "skip"
+            f"of data.max_tokens: {max_tokens}; raise it"
         )
     cut = replace(
         now,

@@ -120,7 +120,7 @@ class _SourceReader:
             self.layout.check_names(self.source.path)
         self.columns = self.layout.use()
         if empty and not bad_rows.refused:
-            raise DataError(self._gives_no_pair())
+            raise DataError(self.gives_no_pair())
 
     def _pairs(self, records: Iterable[Record]) -> Iterable[PreferencePair]:
         """Return the pairs by what the rows of the source are.
@@ -191,7 +191,8 @@ class _SourceReader:
     def _pair(self, record: Record) -> PreferencePair:
         return pair_from_row(record.row, where=record.where, line=record.line, source=self.label)
 
-    def _gives_no_pair(self) -> str:
+    def gives_no_pair(self) -> str:
+        """Return the error of a source without a pair."""
         path, kind = self.source.path, self.source.kind
         if self.no_pair.counts:
             return f"{path}: gives no pair ({kind}), only {self.no_pair}; it must give at least one"
@@ -213,7 +214,7 @@ def first_rows(source: SourceSettings, rows: int) -> list[PreferencePair | DataE
         Pairs and errors in the order of the file.
 
     Raises:
-        DataError: The source cannot be read.
+        DataError: The source cannot be read, or holds no rows.
     """
     bad_rows = BadRowsByLine()
     reader = _SourceReader(source, bad_rows)
@@ -225,6 +226,8 @@ def first_rows(source: SourceSettings, rows: int) -> list[PreferencePair | DataE
         for pair in reader._pairs(bad_rows.watch(records))
     ]
     by_line = sorted([*by_line, *bad_rows.errors], key=itemgetter(0))
+    if not by_line:
+        raise DataError(reader.gives_no_pair())
     return [row for _, row in by_line[:rows]]
 
 

@@ -95,7 +95,12 @@ def split_pairs(
     parts |= fixed
     parts = {name: part.with_groups(prompts.cluster) for name, part in parts.items()}
     left_out = parts.pop(LEFT_OUT)
-    _check_none_empty(parts, len(left_out), len(prompts.split), fractions)
+    empty = next((name for name, part in parts.items() if not len(part)), None)
+    if empty is not None:
+        groups = {name: len(part.groups.names) for name, part in parts.items() if name not in fixed}
+        is_joined = len(set(prompts.cluster.values())) < len(prompts.cluster)
+        joined = min_similarity if is_joined else None
+        raise DataError(_empty_split(empty, fractions, groups, joined, len(left_out)))
     return PreferenceSplits(**parts, left_out=left_out, over_limit=prompts.over_limit)
 
 
@@ -144,34 +149,60 @@ def _check_fractions(fractions: Mapping[str, float]) -> None:
         raise SettingsError(f"{names} = {total:g} leaves nothing to train on; keep the sum below 1")
 
 
-def _check_none_empty(
-    parts: Mapping[str, PairTable], left_out: int, prompts: int, fractions: Mapping[str, float]
-) -> None:
-    shares = {"train": 1 - sum(fractions.values()), **fractions}
-    groups = sum(len(parts[name].groups.names) for name in shares)
-    for name, part in parts.items():
-        if not len(part):
-            message = _empty_split(name, shares.get(name, 1.0), groups, prompts)
-            raise DataError(message + (_MANY_LEFT_OUT.format(left_out) if left_out else ""))
+def _empty_split(
+    name: str,
+    fractions: Mapping[str, float],
+    groups: Mapping[str, int],
+    joined: float | None,
+    left_out: int,
+) -> str:
+    """Return why a split is empty, with the ways out that can help.
+
+    Args:
+        name: The split.
+        fractions: The fraction of each split that is drawn.
+        groups: The prompt groups of train and of each split that is drawn.
+        joined: The similarity from which prompts were joined, if any were.
+        left_out: How many pairs are in no split.
+
+    Returns:
+        The message.
+    """
+    count = sum(groups.values())
+    noun = "1 prompt group" if count == 1 else f"{count} prompt groups"
+    if joined is not None:
+        noun += f" (prompts that are nearly the same by data.min_similarity: {joined:g} are one)"
+    ways = ["add pairs of other prompts"]
+    if joined is not None and joined < 1:
+        ways.append("give a larger data.min_similarity")
+    if count < len(groups) or not fractions:
+        # No draw can fill so many splits.
+        need = f"{len(groups)} splits need as many" if fractions else "train needs one"
+        there = "there is" if count == 1 else "there are"
+        message = f"split {name!r} is empty: {there} {noun}, and {need}"
+        ways[0] += ", here or as data.select_path and data.final_path" if fractions else ""
+    else:
+        fraction = fractions.get(name, 1 - sum(fractions.values()))
+        # n groups all miss a split of fraction f with probability (1 - f)^n; below 1 % is enough.
+        needed = max(3, math.ceil(math.log(0.01) / math.log1p(-fraction)))
+        missing = f", {needed - count} more than there are" if needed > count else ""
+        message = (
+            f"split {name!r} is empty: none of {noun} fell into its fraction {fraction:g}, which "
+            f"takes about {needed} groups{missing}"
+        )
+        other = (
+            "smaller fractions to the others" if name == "train" else f"a larger {name}_fraction"
+        )
+        ways += [f"give {other}", "try another seed"]
+    *first, last = ways
+    text = f"{message}; {', '.join(first)}, or {last}" if first else f"{message}; {last}"
+    return text + (_MANY_LEFT_OUT.format(left_out) if left_out else "")
 
 
 _MANY_LEFT_OUT = (
     "; {} pairs are left out, whose prompts are nearly those of a split that was read from its own "
     "file, or of a final split that was opened before"
 )
-
-
-def _empty_split(name: str, fraction: float, groups: int, prompts: int) -> str:
-    # n groups all miss a split of fraction f with probability (1 - f)^n; below 1 % is enough.
-    needed = max(3, math.ceil(math.log(0.01) / math.log1p(-fraction))) if fraction < 1 else 3
-    missing = f", {needed - groups} more than there are" if needed > groups else ""
-    alike = f" (nearly the same of {prompts} prompts)" if groups < prompts else ""
-    change = "smaller fractions to the others" if name == "train" else f"a larger {name}_fraction"
-    return (
-        f"split {name!r} is empty: none of {groups} prompt groups{alike} fell into its fraction "
-        f"{fraction:g}, which takes about {needed} groups{missing}; add data, give {change}, "
-        "or try another seed"
-    )
 
 
 def split_lines(pairs: Iterable[PreferencePair]) -> Iterator[bytes]:

@@ -131,16 +131,22 @@ def preview(
 ) -> None:
     """Show what rows become: the pair, the text that is trained on, tokens, cuts, findings.
 
-    Loads the tokenizer alone. `--json` prints one object a line.
+    Loads the tokenizer alone. `--json` prints one object a line. Exit code 2 where no row shown
+    makes a pair.
     """
+    from dpo_core.errors import DataError
     from sweeps.config.load import load_sweep
-    from sweeps.preflight.preview import preview_rows, row_json, row_lines
+    from sweeps.preflight.preview import PreviewedRow, preview_rows, row_json, row_lines
 
+    is_usable = False
     for row in preview_rows(load_sweep(sweep, set_ or []), rows):
+        is_usable = is_usable or isinstance(row, PreviewedRow)
         if json_:
             print_line(printable_json(json.dumps(row_json(row), ensure_ascii=False)))
         else:
             print_line("\n".join(row_lines(row)))
+    if not is_usable:
+        raise typer.Exit(DataError.exit_code)
 
 
 @app.command()

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+import re
+from collections.abc import Iterable, Iterator, Sequence
 
 from dpo_core.errors import DataError
 from dpo_core.preferences.files.readers import Record
@@ -12,6 +13,7 @@ EXAMPLES = 5
 # A source that begins with so many bad rows and no good one is not read to its end, unless they are
 # left out: then the rest may be good.
 _HOPELESS = 1_000
+_LOCATION = re.compile(r"(?P<file>.+?):(?P<row>\d+): (?P<reason>.*)", re.DOTALL)
 
 
 class BadRows:
@@ -38,13 +40,15 @@ class BadRows:
         """Raise DataError with the number of bad rows and the first few, unless they are left out."""
         if not self.refused:
             return
-        first, *others = self.reasons
-        more = f"; and {self.count - EXAMPLES:,} more" if self.count > EXAMPLES else ""
+        (first, alike), *others = _told_once(self.reasons)
         number = "1 bad row" if self.count == 1 else f"{self.count:,} bad rows"
-        next_ones = f", the next: {'; '.join(others)}{more}" if others else ""
+        also = f" ({_rows(alike)} alike)" if alike else ""
+        rest = [f"{reason} ({_rows(rows)} alike)" if rows else reason for reason, rows in others]
+        next_ones = f", the next: {'; '.join(rest)}" if rest else ""
+        more = f"; and {self.count - EXAMPLES:,} more" if self.count > EXAMPLES else ""
         them = "it" if self.count == 1 else "them"
         raise DataError(
-            f"{first}; {number} in all{next_ones}; correct {them}, or leave {them} out with "
+            f"{first}; {number} in all{also}{next_ones}{more}; correct {them}, or leave {them} out with "
             "data.on_bad_row: skip"
         )
 
@@ -92,3 +96,21 @@ class SourceBadRows:
         """Raise DataError if there are bad rows and no good one."""
         if self.count and not self.any_good:
             raise DataError(f"{self.first}; every row of {self.path} is bad, {self.count:,} in all")
+
+
+def _told_once(reasons: Sequence[str]) -> list[tuple[str, list[str]]]:
+    """Return each reason once, with the other rows of its file that differ in numbers alone."""
+    by_words: dict[tuple[str, str], tuple[str, list[str]]] = {}
+    for reason in reasons:
+        match = _LOCATION.fullmatch(reason)
+        file, row, words = match.groups() if match else (reason, "", "")
+        alike = (file, re.sub(r"\d+", "#", words))
+        if alike in by_words:
+            by_words[alike][1].append(row)
+        else:
+            by_words[alike] = (reason, [])
+    return list(by_words.values())
+
+
+def _rows(numbers: Sequence[str]) -> str:
+    return f"row {numbers[0]}" if len(numbers) == 1 else f"rows {', '.join(numbers)}"

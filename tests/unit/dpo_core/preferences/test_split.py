@@ -125,15 +125,14 @@ def test_fractions_leave_something_to_train_on() -> None:
         (
             1e-6,
             "split 'select' is empty: none of 200 prompt groups fell into its fraction 1e-06, "
-            "which takes about 4605168 groups, 4604968 more than there are; add data, "
-            "give a larger select_fraction, or try another seed",
+            "which takes about 4605168 groups, 4604968 more than there are; add "
+            "pairs of other prompts, give a larger select_fraction, or try another seed",
         ),
         (
             0.7999999,
             "split 'train' is empty: none of 200 prompt groups fell into its fraction 1e-07, "
-            "which takes about 46051700 groups, 46051500 more than there are; add data, give smaller "
-            "fractions to the others, "
-            "or try another seed",
+            "which takes about 46051700 groups, 46051500 more than there are; add pairs "
+            "of other prompts, give smaller fractions to the others, or try another seed",
         ),
     ],
 )
@@ -144,8 +143,27 @@ def test_an_empty_split_is_an_error(select: float, message: str) -> None:
 
 
 def test_no_pairs_at_all() -> None:
-    with pytest.raises(DataError, match=r"split 'train' is empty: none of 0 prompt groups"):
+    with pytest.raises(DataError, match=r"split 'train' is empty: there are 0 prompt groups"):
         split([])
+
+
+def test_prompts_that_are_all_alike_are_told_what_can_help() -> None:
+    alike = [
+        text_pair(f"Why is the sky above us so very blue, number {n}?", "a", "b") for n in range(9)
+    ]
+    with pytest.raises(DataError) as caught:
+        split(alike)
+    assert str(caught.value).partition(" is empty: ")[2] == (
+        "there is 1 prompt group (prompts that are nearly the same by data.min_similarity: 0.7 are one)"
+        ", and 3 splits need as many; add pairs of other prompts, here or as data.select_path and "
+        "data.final_path, or give a larger data.min_similarity"
+    )
+    with pytest.raises(DataError) as caught:
+        split([text_pair("Why?", f"a{n}", "b") for n in range(9)])
+    assert str(caught.value).partition(" is empty: ")[2] == (
+        "there is 1 prompt group, and 3 splits need as many; add pairs of other prompts, here or as "
+        "data.select_path and data.final_path"
+    )
 
 
 # Files
@@ -357,6 +375,7 @@ def test_an_empty_split_says_what_was_left_out() -> None:
             final_fraction=0.2,
             fixed_splits={"final": BASE},
         )
+    assert "give a larger data.min_similarity" not in str(caught.value)
     assert str(caught.value).endswith(
         "; 400 pairs are left out, whose prompts are nearly those of a split that was read from its "
         "own file, or of a final split that was opened before"

@@ -31,9 +31,9 @@ PAIR = {
 
 @pytest.fixture
 def preview(toy_model: Path, tmp_path: Path) -> Any:
-    """Return a function that previews rows: `(rows, *arguments, **data)` -> stdout."""
+    """Return a function that previews rows: `(rows, *arguments, **data)` -> stdout and stderr."""
 
-    def run(rows: Sequence[Mapping[str, Any]], *arguments: str, **data: Any) -> str:
+    def run(rows: Sequence[Mapping[str, Any]], *arguments: str, code: int = 0, **data: Any) -> str:
         path = tmp_path / "rows.jsonl"
         path.write_text("".join(json.dumps(row) + "\n" for row in rows), "utf-8")
         source = {"path": str(path)}
@@ -51,8 +51,8 @@ def preview(toy_model: Path, tmp_path: Path) -> Any:
         sweep = tmp_path / "sweep.yaml"
         sweep.write_text(yaml.safe_dump(tree))
         done = command("preview", str(sweep), *arguments)
-        assert done.returncode == 0, done.stderr
-        return done.stdout
+        assert done.returncode == code, done.stderr
+        return done.stdout + done.stderr
 
     return run
 
@@ -129,7 +129,7 @@ def test_a_pair_that_the_template_refuses_is_shown_with_the_error(
     assert first["pair"]["prompt"][1]["tool_calls"] == [call]
     assert "text" not in first
     assert second["pair"] == PAIR
-    text = preview([{**GOOD, "prompt": prompt}], model=model)
+    text = preview([{**GOOD, "prompt": prompt}], model=model, code=2)
     assert "  prompt, tool: 12" in text
 
 
@@ -231,3 +231,23 @@ def test_a_published_layout_is_shown_as_its_pairs(preview: Any) -> None:
 def test_a_source_that_cannot_be_read_is_an_error(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="no such file"):
         first_rows(SourceSettings(path=str(tmp_path / "absent.jsonl")), 3)
+
+
+@pytest.mark.parametrize("kind", ["pairs", "rankings"])
+def test_a_source_without_rows_is_an_error(kind: Any, tmp_path: Path) -> None:
+    path = tmp_path / "rows.json"
+    path.write_text("[]")
+    with pytest.raises(
+        DataError, match=r"rows\.json: (holds no rows|gives no pair \(rankings\)); it"
+    ):
+        first_rows(SourceSettings(path=str(path), kind=kind), 3)
+
+
+def test_rows_of_which_none_makes_a_pair_are_a_mistake(preview: Any) -> None:
+    rows = [{**GOOD, "chosen": ""}, {**GOOD, "rejected": ""}, {**GOOD, "prompt": ""}]
+    for arguments in ((), ("--json",)):
+        assert preview(rows, *arguments, code=2).count("error") == 3
+        preview([*rows[:2], GOOD], *arguments)
+    assert (
+        preview([GOOD] * 2, max_tokens=16, code=2).count("of data.max_tokens: 16; raise it\n") == 2
+    )

@@ -11,7 +11,7 @@ from dpo_core.preferences.notes.bad_rows import BadRows, SourceBadRows
 def bad(count: int, *, skip: bool = False) -> BadRows:
     rows = BadRows(skip)
     for n in range(1, count + 1):
-        rows.add(DataError(f"file:{n}: bad"))
+        rows.add(DataError(f"file:{n}: bad" if n != 2 else "file:2: worse"))
     return rows
 
 
@@ -26,11 +26,26 @@ def test_one_error_tells_how_many_and_the_first_five() -> None:
         "file:1: bad; 1 bad row in all; correct it, or leave it out with data.on_bad_row: skip"
     )
     assert refusal(bad(2)) == (
-        "file:1: bad; 2 bad rows in all, the next: file:2: bad; correct them, or leave them out with "
+        "file:1: bad; 2 bad rows in all, the next: file:2: worse; correct them, or leave them out with "
         "data.on_bad_row: skip"
     )
-    assert "file:5: bad; and 1,195 more; correct" in refusal(bad(1200))
-    assert "file:6" not in refusal(bad(1200))
+    assert refusal(bad(1200)).startswith(
+        "file:1: bad; 1,200 bad rows in all (rows 3, 4, 5 alike), the next: file:2: worse; and 1,195 "
+        "more; correct"
+    )
+
+
+def test_a_reason_is_told_once_with_its_rows() -> None:
+    rows = BadRows(skip=False)
+    for n, words in enumerate(("has 49 tokens of 16", "is no pair", "has 7 tokens of 16"), 1):
+        rows.add(DataError(f"a:b/file.jsonl:{n}: {words}"))
+    rows.add(DataError("other.jsonl:2: has 49 tokens of 16"))
+    rows.add(DataError("other.jsonl:8: has 50 tokens of 16"))
+    assert refusal(rows) == (
+        "a:b/file.jsonl:1: has 49 tokens of 16; 5 bad rows in all (row 3 alike), the next: "
+        "a:b/file.jsonl:2: is no pair; other.jsonl:2: has 49 tokens of 16 (row 8 alike); correct "
+        "them, or leave them out with data.on_bad_row: skip"
+    )
 
 
 def test_rows_that_are_left_out_are_all_kept() -> None:
