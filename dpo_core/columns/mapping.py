@@ -59,7 +59,13 @@ class Columns:
     reading: Reading = "as_is"
     """`dialogue`: a text of Human/Assistant turns. `nemo_dialogue`: a text in which `<extra_id_1>User`
     and `<extra_id_1>Assistant` begin later turns. `turns`: a list of strings, those of the user in
-    prompts and those of the assistant in answers."""
+    prompts and those of the assistant in answers; of two columns of a prompt, the second has the answers
+    between the questions of the first."""
+
+    @property
+    def is_all_turns(self) -> bool:
+        """Return whether a prompt is the questions of a conversation whose answers are elsewhere."""
+        return self.reading == "turns" and len(self.paths) == 1
 
 
 @dataclass(frozen=True)

@@ -17,7 +17,13 @@ from dpo_core.columns.mapping import ColumnMapping
 AUTO = "auto"
 
 OPTIONAL_COLUMNS = {
-    "system": ("system", "system_prompt", "system_message"),
+    "system": (
+        "system",
+        "system_prompt",
+        "system_message",
+        "system_instruction",
+        "systemInstruction",
+    ),
     "tools": ("tools",),
     "chat_template_kwargs": ("chat_template_kwargs",),
     "category": ("category",),
@@ -132,6 +138,31 @@ PUBLISHED = (
         {"chosen": "chosen.messages", "rejected": "rejected.messages"},
     ),
     _layout(
+        "rejected_message",
+        "a conversation and a rejected message",
+        "OpenPipe",
+        {
+            "prompt": "messages[:-1]",
+            "chosen": "messages[-1]",
+            "rejected": "rejected_message",
+        },
+    ),
+    _layout(
+        "nova",
+        "messages that end in two candidates",
+        "Amazon Nova",
+        {
+            "prompt": "messages[:-1]",
+            "a": "messages[-1].candidates[0].content",
+            "b": "messages[-1].candidates[1].content",
+            "winner": {
+                "column": "messages[-1].candidates[0].preferenceLabel",
+                "a": "preferred",
+                "b": "non-preferred",
+            },
+        },
+    ),
+    _layout(
         "rejected_messages",
         "two conversations",
         "ms-swift",
@@ -228,6 +259,36 @@ PUBLISHED = (
         },
     ),
     _layout(
+        "gemini",
+        "scored completions of contents",
+        "Google Gemini (Vertex AI)",
+        {
+            "prompt": "contents",
+            "responses": "completions[].completion",
+            "scores": "completions[].score",
+        },
+    ),
+    _layout(
+        "paddle",
+        "questions, the answers between them, and sorted responses",
+        "PaddleNLP, ERNIEKit",
+        {
+            "prompt": {"column": ["src", "tgt"], "read": "turns"},
+            "responses": "response",
+            "scores": "sort",
+        },
+    ),
+    _layout(
+        "stack_exchange_answers",
+        "Stack Exchange answers with scores",
+        "HuggingFaceH4/stack-exchange-preferences",
+        {
+            "prompt": "question",
+            "responses": "answers[].text",
+            "scores": "answers[].pm_score",
+        },
+    ),
+    _layout(
         "fireworks_samples",
         "scored samples",
         "Fireworks",
@@ -304,6 +365,44 @@ PUBLISHED = (
                 "b": "model_b",
                 "tie": ["tie", "tie (bothbad)"],
             },
+        },
+    ),
+    _layout(
+        "arena_ppe",
+        "Arena votes",
+        "lmarena-ai/PPE-Human-Preference-V1",
+        {
+            "prompt": "prompt",
+            "a": "response_1",
+            "b": "response_2",
+            "winner": {
+                "column": "winner",
+                "a": "model_a",
+                "b": "model_b",
+                "tie": ["tie", "tie (bothbad)"],
+            },
+        },
+    ),
+    _layout(
+        "prometheus",
+        "judged responses",
+        "prometheus-eval/Preference-Collection",
+        {
+            "prompt": "orig_instruction",
+            "a": "orig_response_A",
+            "b": "orig_response_B",
+            "winner": {"column": "orig_preference", "a": "A", "b": "B"},
+        },
+    ),
+    _layout(
+        "align_anything",
+        "align-anything votes",
+        "PKU-Alignment/align-anything",
+        {
+            "prompt": "question",
+            "a": "response_1",
+            "b": "response_2",
+            "winner": {"column": "overall_response", "a": 1, "b": 2},
         },
     ),
     _layout(
@@ -416,6 +515,12 @@ PUBLISHED = (
         "messages with a label",
         "LLaMA-Factory, ms-swift",
         {"prompt": "messages[:-1]", "response": "messages[-1]", "label": "label"},
+    ),
+    _layout(
+        "spin",
+        "real and generated conversations",
+        "UCLA-AGI/SPIN",
+        {"chosen": "real", "rejected": "generated"},
     ),
     _layout(
         "implicit_prompt",

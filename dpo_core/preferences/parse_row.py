@@ -32,7 +32,12 @@ from dpo_core.preferences.messages import (
     system,
 )
 from dpo_core.preferences.pairs import PreferencePair, chat_answer, chat_prompt, make_pair
-from dpo_core.preferences.read_messages import read_field, read_template_kwargs, read_tools
+from dpo_core.preferences.read_messages import (
+    read_field,
+    read_system,
+    read_template_kwargs,
+    read_tools,
+)
 
 SAME_ANSWER = "are the same answer"
 
@@ -197,8 +202,7 @@ def _with_system(fields: _Fields, value: object, where: str) -> _Fields:
     """Put the text of a system column before the prompt, unless the prompt begins with it already."""
     if value is None or value == "":
         return fields
-    if not isinstance(value, str):
-        raise DataError(f"{where}: system {preview(value)} must be a string")
+    value = read_system(value, f"{where}: system")
     prompt = chat_prompt(fields.prompt)
     present = [content_of(message) for message in prompt if message["role"] == "system"]
     if present and present != [value]:

@@ -33,6 +33,7 @@ _SPELLINGS = {
     "from": "role",
     "value": "content",
     "text": "content",
+    "parts": "content",
     "thinking": "reasoning_content",
     "reasoning": "reasoning_content",
 }
@@ -52,7 +53,7 @@ _PART_OF_TEXT = ("text", "input_text", "output_text")
 def read_field(value: object, where: str) -> Turns | str:
     """Check that a prompt or answer is a string, a message or a list of messages, and return it.
 
-    A string that is a JSON list of messages is read as that list.
+    A string that is a JSON list of messages is read as that list, and a list of parts as their text.
 
     Raises:
         DataError: It is anything else; the error begins with `where`.
@@ -65,6 +66,8 @@ def read_field(value: object, where: str) -> Turns | str:
         value = messages
     if isinstance(value, Mapping) and _is_message(value):
         value = [value]
+    if _are_parts(value):
+        return _read_content(value, where)
     if not isinstance(value, list | tuple):
         raise DataError(
             f"{where}: {preview(value)} is {_kind(value)}, but must be a string or a list of "
@@ -73,6 +76,21 @@ def read_field(value: object, where: str) -> Turns | str:
     if not value:
         raise DataError(f"{where}: the list of messages is empty; give at least one message")
     return tuple(_read_message(item, f"{where}, message {n}") for n, item in enumerate(value, 1))
+
+
+def read_system(value: object, where: str) -> str:
+    """Return the system text of a row: a string, a list of parts, or an object with `parts`.
+
+    Either may be written as JSON. Raises DataError, which begins with `where`, for anything else.
+    """
+    content = _from_json(value)
+    if isinstance(content, Mapping) and "parts" in content:
+        content = content["parts"]
+    if _are_parts(content):
+        return _read_content(content, where)
+    if not isinstance(value, str):
+        raise DataError(f"{where} {preview(value)} must be a string")
+    return value
 
 
 def read_tools(value: object, where: str) -> tuple[dict[str, Any], ...]:
@@ -137,7 +155,25 @@ def _is_message(item: object) -> bool:
     return isinstance(item, Mapping) and (
         ("role" in item and ("content" in item or "tool_calls" in item))
         or ("from" in item and "value" in item)
-        or ("role" in item and "text" in item)
+        or ("role" in item and ("text" in item or "parts" in item))
+    )
+
+
+def _are_parts(value: object) -> bool:
+    """Return whether a value is a list of the parts of one message, of which one is a text."""
+    if not isinstance(value, list | tuple):
+        return False
+    parts = [
+        {key for key in item if item[key] is not None}
+        for item in value
+        if isinstance(item, Mapping)
+    ]
+    return (
+        len(parts) == len(value)
+        and any("text" in keys for keys in parts)
+        and all(
+            keys <= {"type", "text"} or keys.isdisjoint({"text", "role", "from"}) for keys in parts
+        )
     )
 
 
@@ -205,7 +241,7 @@ def _read_content(value: object, where: str) -> str:
     texts = []
     for part in value:
         if isinstance(part, Mapping):
-            kind, text = part.get("type", "text"), part.get("text")
+            kind, text = _kind_of_part(part), part.get("text")
             if kind not in _PART_OF_TEXT or text is None:
                 raise DataError(
                     f"{where}: content has a part of type {preview(kind)}; only text can be trained "
@@ -214,6 +250,16 @@ def _read_content(value: object, where: str) -> str:
             part = text
         texts.append(_read_text(part, f"{where}: content"))
     return "".join(texts)
+
+
+def _kind_of_part(part: Mapping[str, Any]) -> object:
+    """Return what a part of a message is: its type, or its first key that is not its text.
+
+    Google has `{text}`, `{inlineData}` and `{functionCall}`; `{text, thought: true}` is no text.
+    """
+    others = (key for key in part if key not in ("type", "text") and part[key])
+    is_plain = part.get("text") is not None and not part.get("thought")
+    return part.get("type") or ("text" if is_plain else next(others, "text"))
 
 
 def _tool_calls(value: object, where: str) -> list[dict[str, Any]]:

@@ -69,6 +69,38 @@ def in_turns(questions: object, answers: object, where: str) -> Turns:
     return tuple(turn for question, answer in pairs for turn in (user(question), assistant(answer)))
 
 
+def open_turns(questions: object, answers: object, where: str) -> Turns:
+    """Return the messages of questions and of the answers between them, which end with a question.
+
+    Args:
+        questions: A list of strings or one string; a text of JSON counts as what it holds.
+        answers: As many less one, in the same form; none may be null or an empty string.
+        where: File, line and column, for the error.
+
+    Returns:
+        The messages.
+
+    Raises:
+        DataError: The values are no such lists.
+    """
+    asked, answered = _one_or_more(questions), _one_or_more(answers)
+    if not asked or len(asked) != len(answered) + 1:
+        raise DataError(
+            f"{where}: {preview(answers)} must have one answer less than {preview(questions)} has "
+            "questions; correct the row"
+        )
+    return (
+        (*in_turns(asked[:-1], answered, where), user(asked[-1])) if answered else (user(asked[0]),)
+    )
+
+
+def _one_or_more(value: object) -> list[str]:
+    one = parsed(value)
+    if isinstance(one, str):
+        return [one] if one else []
+    return texts_of(value)
+
+
 def texts_of(value: object) -> list[str]:
     """Return the strings of a list, which may be a text of JSON; empty for anything else."""
     items = parsed(value)

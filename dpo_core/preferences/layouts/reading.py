@@ -26,6 +26,7 @@ from dpo_core.preferences.layouts.conversations import (
     in_turns,
     nemo_turns,
     open_dialogue,
+    open_turns,
     shared_text,
 )
 from dpo_core.preferences.messages import Turns, common_prefix, preview
@@ -78,7 +79,7 @@ class MappedReader:
         if shape == "rankings":
             return self._ranking(row, where)
         answers = self._vote(row, where) if shape == "votes" else self._answers(row, where)
-        if "prompt" in self.mapping.fields and self._reading("prompt") != "turns":
+        if "prompt" in self.mapping.fields and not self._is_prompt_of_turns:
             answers["prompt"] = self._prompt(row, where)
         elif shape in _PAIRS and not self.is_formatted:
             answers |= without_shared_text(answers, where)
@@ -142,6 +143,11 @@ class MappedReader:
             return "correct the row"
         return f"correct {self.setting}, because none of the first rows has that column"
 
+    @cached_property
+    def _is_prompt_of_turns(self) -> bool:
+        field = self.mapping.fields.get("prompt")
+        return isinstance(field, Columns) and field.is_all_turns
+
     def _reading(self, name: str) -> str:
         field = self.mapping.fields.get(name)
         return field.reading if isinstance(field, Columns) else "as_is"
@@ -165,6 +171,9 @@ class MappedReader:
         return value.strip() if is_spoken and isinstance(value, str) else value
 
     def _prompt(self, row: Row, where: str) -> object:
+        if self._reading("prompt") == "turns":
+            questions, answers = (path.value_in(row) for path in self.mapping.paths["prompt"])
+            return open_turns(questions, answers, f"{where}: prompt")
         prompt = self._required("prompt", row, where)
         if self._reading("prompt") == "dialogue":
             turns = open_dialogue(prompt)
@@ -183,7 +192,7 @@ class MappedReader:
         outcome = self._outcome("winner", row, where)
         chosen, rejected = ("a", "b") if outcome == "a" else ("b", "a")
         sides = self._answer(chosen, row, where), self._answer(rejected, row, where)
-        if "prompt" not in self.mapping.fields or self._reading("prompt") == "turns":
+        if "prompt" not in self.mapping.fields or self._is_prompt_of_turns:
             sides = _dialogues(*sides, where)
         return dict(zip(("chosen", "rejected"), sides, strict=True))
 

@@ -147,15 +147,19 @@ def _fits_row(mapping: ColumnMapping, row: Row) -> bool:
             return False
         if isinstance(field, Choice) and field.outcome(values[0]) is None:
             return False
-        if isinstance(field, Columns) and not all(
-            _is_readable(name, field.reading, value) for value in values if value is not None
-        ):
+        if isinstance(field, Columns) and not _are_readable(name, field, values):
             return False
     return True
 
 
 def _is_nothing(value: object) -> bool:
     return value is None or (isinstance(value, list) and all(item is None for item in value))
+
+
+def _are_readable(name: str, field: Columns, values: Sequence[object]) -> bool:
+    if name == "prompt" and field.reading == "turns" and not field.is_all_turns:
+        return all(isinstance(parsed(value), str | list) for value in values if value is not None)
+    return all(_is_readable(name, field.reading, value) for value in values if value is not None)
 
 
 def _is_readable(name: str, reading: str, value: object) -> bool:
@@ -166,7 +170,7 @@ def _is_readable(name: str, reading: str, value: object) -> bool:
     value = parsed(value)
     if name == "prompt" and isinstance(value, list) and value and isinstance(value[-1], Mapping):
         # A list that ends with an answer is a whole conversation, and no prompt.
-        return value[-1].get("role", value[-1].get("from")) not in ("assistant", "gpt")
+        return value[-1].get("role", value[-1].get("from")) not in ("assistant", "gpt", "model")
     return True
 
 

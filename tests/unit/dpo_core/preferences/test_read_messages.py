@@ -9,7 +9,12 @@ import pytest
 
 from dpo_core.errors import DataError
 from dpo_core.preferences.messages import assistant, system, user
-from dpo_core.preferences.read_messages import read_field, read_template_kwargs, read_tools
+from dpo_core.preferences.read_messages import (
+    read_field,
+    read_system,
+    read_template_kwargs,
+    read_tools,
+)
 
 CALL = {"type": "function", "function": {"name": "leaflet", "arguments": {"of": "x"}}}
 TOOL = {"type": "function", "function": {"name": "leaflet", "parameters": {"type": "object"}}}
@@ -46,6 +51,12 @@ def test_null_keys_of_a_message_are_absent_keys() -> None:
          (assistant("") | {"tool_calls": [CALL]},)),
         ([{"role": "tool", "name": "leaflet", "tool_call_id": "7", "content": "Keep cool."}],
          ({"role": "tool", "name": "leaflet", "tool_call_id": "7", "content": "Keep cool."},)),
+        ([{"role": "user", "parts": [{"text": "a"}, {"text": "b"}]},
+          {"role": "model", "parts": [{"text": "Yes", "inlineData": None}]}],
+         (user("ab"), assistant("Yes"))),
+        ({"role": "model", "parts": [{"text": "Yes"}]}, (assistant("Yes"),)),
+        (json.dumps([{"role": "model", "parts": [{"text": "Yes"}]}]), (assistant("Yes"),)),
+        ([{"text": "a"}, {"text": "b"}], "ab"),
         ([user("Hi") | {"timestamp": 3, "language": "en", "images": []}], (user("Hi"),)),
     ],
 )  # fmt: skip
@@ -92,6 +103,22 @@ def test_null_arguments_that_arrow_added_are_dropped() -> None:
         (
             [{"role": "user", "content": [{"type": "image_url", "image_url": "x"}]}],
             "here, message 1: content has a part of type 'image_url'; only text",
+        ),
+        (
+            [{"role": "user", "parts": [{"text": "Who?"}, {"inlineData": {"mimeType": "image/png"}}]}],
+            "here, message 1: content has a part of type 'inlineData'; only text",
+        ),
+        (
+            [{"role": "user", "content": [{"text": None, "image": {"format": "png"}}]}],
+            "here, message 1: content has a part of type 'image'; only text",
+        ),
+        (
+            [{"text": "Yes"}, {"image": {"format": "png"}}],
+            "here: content has a part of type 'image'; only text",
+        ),
+        (
+            [{"role": "model", "parts": [{"text": "Hm.", "thought": True}, {"text": "Yes"}]}],
+            "here, message 1: content has a part of type 'thought'; only text",
         ),
         ([{"role": "assistant", "tool_calls": "leaflet"}], "here, message 1: tool_calls 'leaflet'"),
         ("a\0b", "here: 'a\\x00b' holds a null character"),
@@ -142,3 +169,23 @@ def test_a_turn_that_calls_a_tool_becomes_a_call() -> None:
 def test_a_thing_that_is_said_twice_is_refused() -> None:
     with pytest.raises(DataError, match="keys role, content, text give one thing twice"):
         read_field([{"role": "user", "content": "a", "text": "b"}], "x")
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        "Be brief.",
+        [{"text": "Be "}, {"text": "brief."}],
+        {"role": "system", "parts": [{"text": "Be brief."}]},
+        '[{"text": "Be brief."}]',
+    ],
+)
+def test_a_system_text_is_a_string_or_parts(value: Any) -> None:
+    assert read_system(value, "here: system") == "Be brief."
+
+
+def test_another_system_text_is_refused() -> None:
+    for value in (3, ["Be brief."], {"text": 3}):
+        with pytest.raises(DataError, match=r"here: system .* must be a string"):
+            read_system(value, "here: system")
+    assert read_system('{"a": 1}', "here") == '{"a": 1}'

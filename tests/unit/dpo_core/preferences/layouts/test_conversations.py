@@ -12,6 +12,7 @@ from dpo_core.preferences.layouts.conversations import (
     in_turns,
     nemo_turns,
     open_dialogue,
+    open_turns,
     shared_text,
 )
 from dpo_core.preferences.messages import Turns, assistant, user
@@ -57,6 +58,29 @@ def test_questions_and_answers_take_turns() -> None:
     for answers in (["b"], "b", None, ["b", None]):
         with pytest.raises(DataError, match="must be a list of strings, one for each of"):
             in_turns(["a", "c"], answers, "x")
+
+
+@pytest.mark.parametrize(
+    ("questions", "answers", "turns"),
+    [
+        ("a", "", (user("a"),)),
+        (["a"], [], (user("a"),)),
+        (["a"], None, (user("a"),)),
+        (json.dumps(["a", "c"]), ["b"], (user("a"), assistant("b"), user("c"))),
+    ],
+)
+def test_questions_and_the_answers_between_them_end_with_a_question(
+    questions: object, answers: object, turns: Turns
+) -> None:
+    assert open_turns(questions, answers, "x") == turns
+
+
+@pytest.mark.parametrize(
+    ("questions", "answers"), [(["a"], ["b"]), (["a", "c"], []), ([], []), (3, 4)]
+)
+def test_other_numbers_of_answers_are_refused(questions: object, answers: object) -> None:
+    with pytest.raises(DataError, match=r"x: .* must have one answer less than"):
+        open_turns(questions, answers, "x")
 
 
 @pytest.mark.parametrize("history", [[["a", "b"]], '[["a", "b"]]', [user("a"), assistant("b")]])
