@@ -150,17 +150,22 @@ def _refuse_changes(folder: str, tree: Tree, source: str) -> None:
 
 
 def status(name: Name, address: Address, json_: AsJson = False) -> None:
-    """Show whether a submitted sweep waits, runs or has ended.
+    """Show whether a submitted sweep waits, runs or has ended, its trials, and the time left.
 
     Exit code 0: succeeded; 75: waits or runs; 130: stopped; else that of its `run`.
     """
     from sweeps.jobs.client import Jobs
+    from sweeps.trials.progress import last_progress
 
-    job = Jobs(address).find(name)
+    jobs = Jobs(address)
+    job = jobs.find(name)
+    progress = last_progress(jobs.logs(job)) if job.attempt and job.started_s else None
     if json_:
-        print_json(_row(job))
+        print_json({**_row(job), "progress": progress and vars(progress)})
     else:
         print_line(f"{job.job_id}: {job.status.lower()}   {job.message}".rstrip())
+        if progress:
+            print_line(progress)
     raise typer.Exit(exit_code(job))
 
 

@@ -48,7 +48,6 @@ def run_visibly(config: SweepConfig, paths: SweepPaths) -> SelectionJson:
 
     start_clock()
     progress = Progress(
-        trials=config.planned_trials + config.selection.confirm.trials(config.planned_trials),
         steps=config.training.max_steps,
         objective=config.selection.objective,
     )

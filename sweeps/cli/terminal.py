@@ -41,9 +41,8 @@ SCORED_SPLITS: Final[tuple[Literal["select"], Literal["final"]]] = ("select", "f
 class Progress:
     """Logs one line for each event of a trial, with the best checkpoint so far."""
 
-    def __init__(self, *, trials: int, steps: int | None, objective: str) -> None:
-        self.trials, self.steps, self.objective = trials, steps, objective
-        self.ended = 0
+    def __init__(self, *, steps: int | None, objective: str) -> None:
+        self.steps, self.objective = steps, objective
         self.best: ScoredCheckpoint | None = None
 
     def on_event(self, event: TrialEvent) -> None:
@@ -54,9 +53,8 @@ class Progress:
         elif event.kind == "evaluated":
             self._evaluated(trial, event.metrics)
         else:
-            self.ended += 1
             why = f": {record.reason}, {record.detail}" if record and record.reason else ""
-            log.info(f"{trial} {event.kind}{why}   ({self.ended} of {self.trials} trials)")
+            log.info(f"{trial} {event.kind}{why}   ({event.progress})")
 
     def _evaluated(self, trial: str, metrics: Mapping[str, Any]) -> None:
         accuracy, step = metrics["accuracy"], metrics["global_step"]

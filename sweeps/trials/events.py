@@ -20,7 +20,7 @@ class TrialEvent:
     """One event of a trial, with its point.
 
     `metrics` are those that an evaluation reported. `record` is the ledger's, once the trial has
-    finished, was stopped or has failed.
+    finished, was stopped or has failed; `progress` is the sweep's in words, such as "3 of 14 trials".
     """
 
     kind: EventKind
@@ -28,6 +28,7 @@ class TrialEvent:
     point: Mapping[str, Any]
     metrics: Mapping[str, Any] = field(default_factory=dict)
     record: TrialRecord | None = None
+    progress: str = ""
 
 
 OnTrialEvent = Callable[[TrialEvent], None]

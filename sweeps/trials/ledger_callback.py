@@ -11,6 +11,7 @@ import tempfile
 import time
 from collections import Counter
 from collections.abc import Sequence
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -36,6 +37,7 @@ from sweeps.selection.rule import Candidate
 from sweeps.trials.checkpoint_retention import CheckpointRetention
 from sweeps.trials.events import EndKind, OnTrialEvent, TrialEvent
 from sweeps.trials.metrics import SweepMetrics
+from sweeps.trials.progress import ProgressCounter
 
 if TYPE_CHECKING:
     from ray.tune.experiment import Trial
@@ -72,7 +74,13 @@ class LedgerCallback(tune.Callback):  # type: ignore[misc]
         self.objective = config.selection.objective
         self.mean_tokens = float(prepared.reports["train"]["mean_response_tokens"])
         self.records = ledger.read(paths.store, paths.ledger)
-        self.metrics = SweepMetrics(paths.sweep_id, self.records, self.objective)
+        trials = config.planned_trials
+        trials += config.selection.confirm.trials(trials)
+        self.progress = ProgressCounter(
+            self.records, self.objective, trials, config.search.concurrent
+        )
+        self.metrics = SweepMetrics(paths.sweep_id)
+        self.metrics.show(self.progress.now, self.progress.running)
         self.on_event = on_event
         url = config.search.study
         self.shared_study = (
@@ -231,8 +239,10 @@ class LedgerCallback(tune.Callback):  # type: ignore[misc]
         self.published_at = time.monotonic()
 
     def _report(self, event: TrialEvent) -> None:
-        self.metrics.on_event(event)
-        self.on_event(event)
+        self.progress.count(event)
+        now = self.progress.now
+        self.metrics.show(now, self.progress.running)
+        self.on_event(replace(event, progress=str(now)))
 
     def _end_as_written(self, drawn: DrawnPoint) -> bool:
         """Record a trial as failed if its worker wrote down why; return whether it did."""

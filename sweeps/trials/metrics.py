@@ -8,12 +8,10 @@ from __future__ import annotations
 
 import time
 from collections import deque
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING
 
-from sweeps.run_dir.ledger import FAILED, TrialRecord
-from sweeps.selection.ordering import best_checkpoint
-from sweeps.trials.events import TrialEvent
+from sweeps.trials.progress import SweepProgress
 
 if TYPE_CHECKING:
     from ray.util.metrics import Gauge
@@ -26,6 +24,7 @@ OF_TRIAL: Mapping[str, str] = {
 }
 OF_SWEEP: Mapping[str, str] = {
     "best_accuracy": "Best held-out preference accuracy so far of a checkpoint that can win, 0 to 1",
+    "seconds_left": "Seconds until the last trial ends, at the pace of those that have ended",
     "trials_done": "Trials that ended with a result, those stopped early included",
     "trials_failed": "Trials that failed; the ledger says why",
     "trials_running": "Trials that run now",
@@ -62,37 +61,24 @@ class TrialMetrics:
 
 
 class SweepMetrics:
-    """Metrics of a sweep, counted on from the records in its ledger."""
+    """Metrics of a sweep."""
 
-    def __init__(self, sweep_id: str, records: Iterable[TrialRecord], objective: str) -> None:
-        records = list(records)
+    def __init__(self, sweep_id: str) -> None:
         self.gauges, self.tags = _create_gauges(OF_SWEEP, TAGS["sweep"]), {"sweep": sweep_id}
-        self.running: set[str] = set()
-        self.failed = sum(record.status == FAILED for record in records)
-        self.done = len(records) - self.failed
-        best = best_checkpoint(records, objective)
-        self.best = best.accuracy if best and best.can_win else None
-        self._set_all()
 
-    def on_event(self, event: TrialEvent) -> None:
-        """Bring the gauges up to an event of a trial."""
-        if event.kind == "started":
-            self.running.add(event.trial)
-        elif event.kind == "evaluated":
-            if all(number <= 0 for number in event.metrics["violations"].values()):
-                self.best = max(self.best or 0.0, event.metrics["accuracy"])
-        else:
-            self.running.discard(event.trial)
-            self.failed += event.kind == FAILED
-            self.done += event.kind != FAILED
-        self._set_all()
+    def show(self, progress: SweepProgress, running: int) -> None:
+        """Set the gauges; what is not known yet stays away.
 
-    def _set_all(self) -> None:
+        Args:
+            progress: Progress of the sweep.
+            running: Number of trials that run.
+        """
         values = {
-            "best_accuracy": self.best,
-            "trials_done": self.done,
-            "trials_failed": self.failed,
-            "trials_running": len(self.running),
+            "best_accuracy": progress.best,
+            "seconds_left": progress.seconds_left,
+            "trials_done": progress.ended - progress.failed,
+            "trials_failed": progress.failed,
+            "trials_running": running,
         }
         for name, value in values.items():
             if value is not None:

@@ -19,7 +19,7 @@ from tests.support.selections import FAILED, POINT, a_selection, candidate, text
 
 
 def progress(**changes) -> Progress:
-    return Progress(**{"trials": 3, "steps": 8, "objective": REWARD, **changes})
+    return Progress(**{"steps": 8, "objective": REWARD, **changes})
 
 
 def event(kind: str, **changes) -> TrialEvent:
@@ -152,7 +152,7 @@ def test_progress_is_a_line_an_event_with_the_best_so_far(messages: list[str]) -
     worse = evaluated(0.55, 8)
     lines.on_event(event("evaluated", trial="t0001", metrics=worse))
     record = trial("t0000", evaluation(8, 12))
-    lines.on_event(event("finished", record=record))
+    lines.on_event(event("finished", record=record, progress="1 of 3 trials"))
     assert messages == [
         "t0000 started   beta=0.123  learning_rate=2.5e-06  length_norm=mean",
         f"t0000 step 4/8   {REWARD} 0.600   loss 0.6931   best 0.600 t0000 step 4",
@@ -196,7 +196,7 @@ def test_progress_without_a_known_number_of_steps(messages: list[str]) -> None:
 
 def test_a_failure_is_told_as_it_was_written(messages: list[str]) -> None:
     lines = progress()
-    lines.on_event(event("failed", trial="t0002", record=FAILED))
+    lines.on_event(event("failed", trial="t0002", record=FAILED, progress="1 of 3 trials"))
     assert "t0002 failed: nan, [red]loss[/red] is nan at [/x]   (1 of 3 trials)" in messages[0]
 
 

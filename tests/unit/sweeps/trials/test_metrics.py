@@ -9,12 +9,10 @@ from typing import Any
 
 import pytest
 
-from sweeps.run_dir.ledger import FAILED, FINISHED, STOPPED, EvaluationRecord, TrialRecord
-from sweeps.trials.events import TrialEvent
 from sweeps.trials.metrics import OF_SWEEP, OF_TRIAL, TAGS, Rate, SweepMetrics, TrialMetrics
+from sweeps.trials.progress import SweepProgress
 from tests.support.repository import ROOT
 
-HEALTH = {"drift_chosen": 0.0, "drift_rejected": 0.0}
 BOARD = ROOT / "cluster" / "grafana" / "dpo-sweeps.json"
 
 
@@ -41,45 +39,20 @@ def seen(monkeypatch: pytest.MonkeyPatch) -> Seen:
     return found
 
 
-def record(trial: str, status: str, correct: int | None = None) -> TrialRecord:
-    counts = {"reward_accuracy": {"correct": correct, "ties": 0, "total": 10}}
-    done = () if correct is None else (EvaluationRecord(4, 0.5, counts, {}, HEALTH),)
-    return TrialRecord(trial, {}, status, 0, evaluations=done)
-
-
-def test_a_resumed_sweep_counts_on_from_its_ledger(seen: Seen) -> None:
-    ended = [record("t0", FINISHED, 6), record("t1", FAILED), record("t2", STOPPED, 5)]
-    metrics = SweepMetrics("s", ended, "reward_accuracy")
+def test_what_is_not_known_yet_is_no_gauge(seen: Seen) -> None:
+    metrics = SweepMetrics("s")
+    metrics.show(SweepProgress(ended=0, trials=3), running=1)
+    assert seen == {"trials_done s": 0, "trials_failed s": 0, "trials_running s": 1}, (
+        "a best of zero would look like the worst model of all"
+    )
+    metrics.show(SweepProgress(3, 4, failed=1, best=0.6, seconds_left=50.0), running=1)
     assert seen == {
         "best_accuracy s": 0.6,
+        "seconds_left s": 50.0,
         "trials_done s": 2,
         "trials_failed s": 1,
-        "trials_running s": 0,
-    }
-    for kind, trial, accuracy in (
-        ("started", "t3", None),
-        ("started", "t4", None),
-        ("evaluated", "t3", 0.7),
-        ("evaluated", "t4", 0.2),
-        ("evaluated", "t4", 0.9),  # it did nothing
-        (FAILED, "t4", None),
-        (FINISHED, "t3", None),
-        ("started", "t5", None),
-    ):
-        violations = {"moved": 0.4 if accuracy == 0.9 else -0.2}
-        numbers = {"accuracy": accuracy, "violations": violations}
-        metrics.on_event(TrialEvent(kind, trial, {}, numbers))
-    assert seen == {
-        "best_accuracy s": 0.7,
-        "trials_done s": 3,
-        "trials_failed s": 2,
         "trials_running s": 1,
     }
-
-
-def test_before_the_first_evaluation_there_is_no_best(seen: Seen) -> None:
-    SweepMetrics("s", [], "reward_accuracy")
-    assert "best_accuracy s" not in seen, "zero would look like the worst model of all"
 
 
 def test_a_trial_that_has_ended_trains_nothing(seen: Seen) -> None:
