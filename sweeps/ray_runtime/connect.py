@@ -23,7 +23,7 @@ from sweeps.ray_runtime.placement_groups import remove_leftover_groups
 
 log = logging.getLogger("dpo_sweeps")
 
-# For this process and for every worker. The first one shows trials in the dashboard's Train tab.
+# For this process and for every worker. The first one lists lanes in the dashboard's API.
 WORKER_ENV = {
     "RAY_TRAIN_ENABLE_STATE_TRACKING": "1",
     # Ray's controller collects reports that often; a worker waits with the next one until it has.

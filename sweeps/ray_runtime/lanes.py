@@ -89,6 +89,10 @@ class Lanes:
         self.closed = False
         self.handle: ActorHandle[Lanes] | None = None
 
+    def __repr__(self) -> str:
+        """Name this actor in the dashboard's list of actors."""
+        return f"{self.sweep_id}-lanes"
+
     def start(self, handle: ActorHandle[Lanes]) -> None:
         """Keep this actor's own handle, which the workers call back."""
         self.handle = handle

@@ -37,7 +37,7 @@ def fit_group(
     Args:
         loop: What each worker runs.
         config: Its argument; what it holds is pickled.
-        name: The run's name in the dashboard's Train tab.
+        name: The run's name in the dashboard's API of Ray Train.
         storage: The folder of Ray's own files.
         resources: How many workers there are, and what each of them gets.
         callbacks: Ray Train's callbacks, which run in its controller.

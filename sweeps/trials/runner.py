@@ -7,7 +7,7 @@ the first one stopped. Tested in tests/integration/test_sweep.py and test_soak.p
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from ray import tune
@@ -209,6 +209,18 @@ def _trainable(
     def dpo_trial(drawn: dict[str, str | int | Point]) -> None:
         run_one(DrawnPoint(**drawn), setup)  # type: ignore[arg-type]
 
+    sweep_id = paths.sweep_id
+    serves_more = config.resources.lanes  # Tune hands the next trial to the same actor
+
+    class NamedDriver:
+        """Names a trial's driver in the dashboard's list of actors, for as long as it lives."""
+
+        def __init__(self, config: Mapping[str, object], **rest: object) -> None:
+            trial = f"{sweep_id}-{config['trial']}"
+            self._name = f"{trial} and later trials" if serves_more else trial
+            super().__init__(config=config, **rest)  # type: ignore[call-arg]  # of Tune's class
+
+    dpo_trial.__mixins__ = (NamedDriver,)  # type: ignore[attr-defined]
     return dpo_trial
 
 

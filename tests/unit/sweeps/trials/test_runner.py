@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 from ray import tune
+from ray.tune.trainable.function_trainable import FunctionTrainable, wrap_function
 
 from dpo_core.errors import ReferenceMismatch
 from dpo_core.storage.store import Store
@@ -55,3 +56,16 @@ def test_a_mistake_comes_through_tune_as_itself(
     nothing: Any = None
     with pytest.raises(expected, match=message):
         runner._fit(config, paths, nothing, nothing, 1, lambda drawn: None)
+
+
+@pytest.mark.parametrize(
+    ("lanes", "name"), [(False, "s-1-t0003"), (True, "s-1-t0003 and later trials")]
+)
+def test_a_driver_is_named_by_its_trial_in_the_list_of_actors(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, lanes: bool, name: str
+) -> None:
+    monkeypatch.setattr(FunctionTrainable, "setup", lambda *_: None)
+    config = parse_sweep(SWEEP, source="test", overrides=[f"resources.lanes={lanes}"])
+    paths = SweepPaths(Store.open(tmp_path), "s-1")
+    driver = wrap_function(runner._trainable(config, paths, None))
+    assert repr(driver(config={"trial": "t0003", "point": {}, "seed": 0})) == name
