@@ -159,13 +159,16 @@ def status(name: Name, address: Address, json_: AsJson = False) -> None:
 
     jobs = Jobs(address)
     job = jobs.find(name)
-    progress = last_progress(jobs.logs(job)) if job.attempt and job.started_s else None
+    log = jobs.logs(job) if job.attempt and job.started_s else ""
+    progress = last_progress(log)
     if json_:
         print_json({**_row(job), "progress": progress and vars(progress)})
     else:
         print_line(f"{job.job_id}: {job.status.lower()}   {job.message}".rstrip())
         if progress:
             print_line(progress)
+        if job.status == "FAILED" and log.strip():
+            print_line(log.strip().splitlines()[-1])
     raise typer.Exit(exit_code(job))
 
 

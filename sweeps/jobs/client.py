@@ -10,6 +10,7 @@ import contextlib
 import itertools
 import json
 import os
+import re
 import time
 import uuid
 from collections.abc import AsyncIterator, Iterable, Iterator, Mapping, Sequence
@@ -29,6 +30,10 @@ _POLL_S = 0.5
 # Ray kills a job 60 s after a stop request.
 _STOP_S = 90.0
 _READ_S = 180.0
+# Ray looks every second whether a job's process is there, and lists a job as failed that was deleted
+# in between.
+_DELETED_AFTER_S = 30.0
+_READER = "dpo_sweeps_reads"
 # Exit codes of a `run` that would end the same way again: all trials failed, no admissible candidate.
 _FINAL_EXIT_CODES = (3, 4)
 
@@ -49,6 +54,8 @@ class Job:
     started_s: float | None
     ended_s: float | None
     runtime_env: Mapping[str, object]
+    is_reader: bool = False
+    """Whether it reads the selection of a sweep for `Jobs.selection`."""
 
     @classmethod
     def from_details(cls, details: JobDetails) -> Job:
@@ -63,6 +70,7 @@ class Job:
             started_s=seconds[0],
             ended_s=seconds[1],
             runtime_env=details.runtime_env or {},
+            is_reader=_READER in (details.metadata or {}),
         )
 
     @property
@@ -190,6 +198,7 @@ class Jobs:
         job = self.find(name)
         if job.attempt is None or job.attempt.folder is None:
             raise JobsError(f"{name}: was not submitted by dpo-sweeps; give the sweep's folder")
+        self._delete_readers()
         reader = f"best-{name}-{uuid.uuid4().hex[:8]}"
         with self._readable_errors():
             self.client.submit_job(
@@ -198,18 +207,24 @@ class Jobs:
                 submission_id=reader,
                 # Ray deletes an uploaded folder some minutes after its job has ended.
                 runtime_env={k: v for k, v in job.runtime_env.items() if k != "working_dir"},
+                metadata={_READER: name},
             )
         done = self.wait(self.find(reader), _READ_S)
         log = self.logs(done)
-        if done.has_ended:
-            with self._readable_errors():
-                self.client.delete_job(reader)
         start = log.find("{\n")
         if done.status != SUCCEEDED or start < 0:
             last_line = (log.strip().splitlines() or [done.message])[-1]
             raise JobsError(f"{name}: {last_line.removeprefix('error: ')}")
         selection: SelectionJson = json.JSONDecoder().raw_decode(log[start:])[0]
         return selection
+
+    def _delete_readers(self) -> None:
+        """Delete the jobs that read a selection earlier; the last one stays until the next call."""
+        before = time.time() - _DELETED_AFTER_S
+        for job in self.all():
+            if job.is_reader and job.has_ended and (job.ended_s or 0) < before:
+                with self._readable_errors():
+                    self.client.delete_job(job.job_id)
 
     @contextlib.contextmanager
     def _readable_errors(self) -> Iterator[None]:
@@ -221,9 +236,10 @@ class Jobs:
         try:
             yield
         except ray.exceptions.AuthenticationError as error:
+            reason = re.split(r"\n|\. ", str(error))[0]  # then comes Ray's advice, a paragraph
             raise JobsError(
-                f"{self.address}: {str(error).partition(chr(10))[0]} Set RAY_AUTH_MODE=token and "
-                "RAY_AUTH_TOKEN_PATH to a file with the cluster's token"
+                f"{self.address}: {reason}; set RAY_AUTH_MODE=token and RAY_AUTH_TOKEN_PATH to a file "
+                "with the cluster's token"
             ) from None
         except (ConnectionError, aiohttp.ClientError, requests.RequestException) as error:
             raise JobsError(
@@ -266,7 +282,12 @@ def _free_name(jobs: Sequence[Job], sweep_id: str) -> tuple[int, str]:
 
 def _same(job: Job, submission: Submission) -> Job:
     if job.attempt and job.attempt.digest not in (None, submission.digest):
+        ended = (
+            f"; or go on with this one, where its folder can be reached: `dpo-sweeps resume "
+            f"{submission.folder} --set …`"
+        )
         raise JobsError(
             f"{submission.sweep_id}: is {job.status.lower()} with another config; give another --id"
+            + (ended if job.has_ended else "")
         )
     return job

@@ -61,10 +61,10 @@ def last_progress(log: str, now: datetime | None = None) -> SweepProgress | None
     Returns:
         The progress; None before a trial has ended.
     """
-    found = list(_LINE.finditer(log))
-    if not found:
+    lines = list(_LINE.finditer(log))
+    if not lines:
         return None
-    line = found[-1]
+    line = lines[-1]
     when = datetime.strptime(line["when"], "%Y-%m-%d %H:%M:%S").replace(tzinfo=UTC)
     since = ((now or datetime.now(UTC)) - when).total_seconds()
     return SweepProgress(

@@ -6,6 +6,7 @@ the first one stopped. Tested in tests/integration/test_sweep.py and test_soak.p
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING
@@ -38,6 +39,8 @@ from sweeps.trials.trainable import TrialSetup, run_trial
 
 if TYPE_CHECKING:
     from ray.tune.schedulers import TrialScheduler
+
+log = logging.getLogger("dpo_sweeps")
 
 RunOne = Callable[[DrawnPoint, TrialSetup], None]
 """`run_trial`, or what replaces it in a test."""
@@ -76,6 +79,8 @@ def run_trials(
         All records of the ledger, `config.planned_trials` of them of the search.
     """
     callback = LedgerCallback(config, paths, prepared, on_event)
+    if callback.records:
+        log.info(f"goes on   ({callback.progress.now})")
     trainable = _trainable(config, paths, lanes, run_one)
     is_open = True
     try:

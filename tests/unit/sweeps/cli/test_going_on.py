@@ -61,6 +61,8 @@ def test_more_trials_are_run_and_the_change_is_written_down(here: Path) -> None:
         done = command("resume", f"runs/{KILLED}", "--set", "search.trials=4", "--json")
     assert done.returncode == 0, done.stderr
     assert "goes on with search.trials: 3 -> 4" in done.stderr
+    assert "goes on   (1 of 5 trials; best 1.000)" in done.stderr, "what has ended counts on"
+    assert "t0002 finished   (3 of 5 trials, 1 failed; best 1.000)" in done.stderr
     paths = paths_of(KILLED)
     assert len(trials_of(KILLED)) == 4
     assert read_config(paths).search.trials == 4
