@@ -31,7 +31,7 @@ from sweeps.prepare.reuse import reusable_pairs, reusable_preparation
 from sweeps.ray_runtime.auth import token_hint
 from sweeps.ray_runtime.connect import connected, dashboard_url
 from sweeps.ray_runtime.lane_client import LaneClient
-from sweeps.ray_runtime.remote_call import RemoteCall, remote_call_for
+from sweeps.ray_runtime.remote_call import RemoteCall, remote_call_for, warn_of_model_code
 from sweeps.report.write import try_write_report
 from sweeps.run_dir import json_files
 from sweeps.run_dir.config_file import (
@@ -78,6 +78,7 @@ def run_sweep(config: SweepConfig, paths: SweepPaths, on_event: OnTrialEvent) ->
         Busy: Another process runs the sweep.
         NoWinner: Every trial failed.
     """
+    warn_of_model_code(config)
     _check_settings(config)
     check_incumbent(config)  # a wrong path ends the sweep before anything runs
     for left in (*paths.partial_files(), *paths.shared_partial_files()):
@@ -118,11 +119,6 @@ def read_selection(paths: SweepPaths) -> SelectionJson:
 
 def _check_settings(config: SweepConfig) -> None:
     """Check what needs neither the data nor Ray."""
-    if config.model.trust_remote_code:
-        log.warning(
-            f"model.trust_remote_code: code that ships with {config.model.path} runs on "
-            "every worker, with all that this job may do and read"
-        )
     check_local_model(config.model)
     check_study_driver(config.search.study)
     check_trackers(config.trackers)

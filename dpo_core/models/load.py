@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, TypeAlias
 import torch
 
 from dpo_core.errors import ModelError
+from dpo_core.model_code import may_run_code
 from dpo_core.models.folder_checks import CONFIG_FILE, check_folder, tensor_names, weight_files
 from dpo_core.models.packaged import PREFIX, packaged_model
 from dpo_core.models.tensor_names import LoadedNames
@@ -70,7 +71,7 @@ def load_tokenizer(settings: ModelSettings) -> PreTrainedTokenizerBase:
     path = local_path(settings.path)
     with readable_errors(settings.path):
         tokenizer = AutoTokenizer.from_pretrained(
-            path, revision=settings.revision, trust_remote_code=settings.trust_remote_code
+            path, revision=settings.revision, trust_remote_code=may_run_code(settings)
         )
     if tokenizer.eos_token is None:
         raise ModelError(
@@ -135,7 +136,7 @@ def load_shapes(settings: ModelSettings) -> PreTrainedModel:
     config = _load_config(settings, local_path(settings.path))
     with readable_errors(settings.path), torch.device("meta"):
         model: PreTrainedModel = AutoModelForCausalLM.from_config(
-            config, dtype=torch.float32, trust_remote_code=settings.trust_remote_code
+            config, dtype=torch.float32, trust_remote_code=may_run_code(settings)
         )
     return model
 
@@ -163,7 +164,7 @@ def _load_config(settings: ModelSettings, path: str | Path) -> PreTrainedConfig:
 
     with readable_errors(settings.path):
         config: PreTrainedConfig = AutoConfig.from_pretrained(
-            path, revision=settings.revision, trust_remote_code=settings.trust_remote_code
+            path, revision=settings.revision, trust_remote_code=may_run_code(settings)
         )
         # It may ask for another attention, even for one whose code is on a hub.
         config._attn_implementation = None
@@ -211,7 +212,7 @@ def _read_model(
             folder,
             config=config,
             dtype=dtype,
-            trust_remote_code=settings.trust_remote_code,
+            trust_remote_code=may_run_code(settings),
             use_safetensors=True,
             attn_implementation=None if settings.attention == "auto" else settings.attention,
             device_map=device,

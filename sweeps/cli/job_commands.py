@@ -100,12 +100,14 @@ def submit(
 ) -> None:
     """Submit a sweep to a Ray cluster, once: submitting it again does nothing while it waits, runs
     or is done, and goes on with it when it was stopped or failed."""
+    from dpo_core.model_code import warn_of_code
     from sweeps.config.load import config_of, read_tree
     from sweeps.jobs.client import Jobs
     from sweeps.jobs.submission import make_submission, read_runtime_env
 
     tree = read_tree(sweep, set_ or [])
     config = config_of(tree, source=str(sweep))
+    warn_of_code(config.model)
     submission = make_submission(
         config,
         sweep,

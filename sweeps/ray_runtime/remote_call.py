@@ -11,6 +11,7 @@ from concurrent.futures import ThreadPoolExecutor, as_completed
 from typing import Protocol, TypeVar, TypeVarTuple, cast
 
 from dpo_core.errors import UserError
+from dpo_core.model_code import warn_of_code
 from dpo_core.storage.private_tmp import use_own_tmp_folder
 from sweeps.config.schema import SweepConfig
 from sweeps.ray_runtime.lane_client import LaneClient
@@ -35,11 +36,12 @@ class CallInTask:
     """Calls functions in Ray tasks with the resources of one worker."""
 
     def __init__(self, config: SweepConfig) -> None:
-        self.resources = config.resources
+        self.config, self.resources = config, config.resources
 
     def __call__(self, function: Callable[[*Ts], T], *args: *Ts) -> T:
         import ray
 
+        warn_of_model_code(self.config)
         remove_leftover_groups()  # a trial that died may have left what the task would wait for
         task = ray.remote(_call_in_worker).options(
             name=function.__name__,
@@ -99,6 +101,14 @@ def call_in_shares(config: SweepConfig, parts: int, do_share: Callable[[int, int
     finally:
         # Nobody waits for the others when one failed, or when the sweep is interrupted.
         pool.shutdown(wait=False, cancel_futures=True)
+
+
+def warn_of_model_code(config: SweepConfig) -> None:
+    """Warn of the code that workers run: that of the model, and that of the incumbent beside it."""
+    warn_of_code(config.model)
+    if config.selection.incumbent is not None:
+        own = {"path": config.selection.incumbent, "revision": None}
+        warn_of_code(config.model.model_copy(update=own))
 
 
 def remote_call_for(config: SweepConfig, lanes: LaneClient | None = None) -> RemoteCall:

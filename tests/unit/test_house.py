@@ -35,7 +35,7 @@ FLOORS = {
         errors
         refused_trl_fields columns
         settings hyperparams hardware
-        storage
+        storage model_code
         preferences
         encoding
         audit ops
