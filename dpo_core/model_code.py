@@ -3,6 +3,8 @@
 Whoever lets a library load a model or a tokenizer takes `trust_remote_code` from `may_run_code`, so no
 command runs such code without the warning. A command whose workers run it calls `warn_of_code` too,
 since nobody reads their logs.
+
+Tested in tests/unit/test_foreign_code.py.
 """
 
 from __future__ import annotations

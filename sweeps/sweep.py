@@ -79,6 +79,7 @@ def run_sweep(config: SweepConfig, paths: SweepPaths, on_event: OnTrialEvent) ->
         NoWinner: Every trial failed.
     """
     warn_of_model_code(config)
+    paths.store.refuse_links()  # also where Ray writes, which no reader of ours comes by
     _check_settings(config)
     check_incumbent(config)  # a wrong path ends the sweep before anything runs
     for left in (*paths.partial_files(), *paths.shared_partial_files()):

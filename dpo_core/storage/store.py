@@ -2,7 +2,8 @@
 
 A reader never sees part of a file: a directory gets the file under another name first and then
 renames it, an object store gets it in one put. Operations on a store that is out of reach are
-retried; see `dpo_core.storage.retry`.
+retried; see `dpo_core.storage.retry`. No name leads out of the root, by a link either; see
+`dpo_core.storage.names`.
 """
 
 from __future__ import annotations
@@ -13,15 +14,16 @@ import shutil
 import tempfile
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 
 import pyarrow.fs as pafs
 from filelock import FileLock
 
-from dpo_core.errors import SettingsError
+from dpo_core.errors import SettingsError, StorageError
 from dpo_core.storage.exclusive import UNSUPPORTED
 from dpo_core.storage.local_cache import local_copy
+from dpo_core.storage.names import refuse_links, refuse_links_below, stays_inside
 from dpo_core.storage.partial import (
     PARTIAL_PREFIX,
     partial_file,
@@ -42,6 +44,8 @@ class Store:
     uri: str
     filesystem: pafs.FileSystem
     root: str
+    follows_links: bool = False
+    """Whether names may lead through links, as in the folder of a model from a hub's cache."""
 
     @classmethod
     def open(cls, uri: str | os.PathLike[str]) -> Store:
@@ -63,8 +67,19 @@ class Store:
         return Path(self.root) if is_local else None
 
     def at(self, name: str) -> Store:
-        """Return the store of the sub-folder `name`."""
-        return Store(f"{self.uri}/{name}", self.filesystem, self._path(name))
+        """Return the store of the sub-folder `name`, which may itself be a link."""
+        root = f"{self.root}/{self._inside(name)}"
+        return replace(self, uri=f"{self.uri}/{name}", root=root)
+
+    def holds(self, uri: str) -> bool:
+        """Return whether a path or URI leads into this store, whatever links are on its way."""
+        if self.local is not None:
+            return Path(self.root) in Path(uri).expanduser().resolve().parents
+        return uri.startswith(f"{self.uri}/") and ".." not in PurePosixPath(uri).parts
+
+    def local_path(self, name: str) -> Path | None:
+        """Return the path of a name in a directory, whatever is there; None if this is none."""
+        return None if self.local is None else Path(self._path(name))
 
     @retry_while_unreachable
     def exists(self, name: str) -> bool:
@@ -233,8 +248,12 @@ class Store:
 
     @retry_while_unreachable
     def download(self, name: str, folder: Path) -> Path:
-        """Return a local folder with the content of `name`: `folder`, or the original in a directory."""
+        """Return a local folder with the content of `name`: `folder`, or the original in a directory.
+
+        Raises StorageError where the original has a link in it, which its reader would follow.
+        """
         if self.local is not None:
+            self.refuse_links(name)
             return Path(self._path(name))
         folder.mkdir(parents=True, exist_ok=True)
         pafs.copy_files(
@@ -283,10 +302,25 @@ class Store:
         finally:
             lock.release()
 
+    def refuse_links(self, name: str = "") -> None:
+        """Raise StorageError where anything in a folder is a link; an object store has none."""
+        path = Path(self._path(name))
+        if self.local is not None and not self.follows_links:
+            refuse_links_below(path)
+
     def _path(self, name: str) -> str:
-        if name.startswith("/") or ".." in PurePosixPath(name).parts:
-            raise ValueError(f"{name!r} leaves the folder {self.uri}")
-        return f"{self.root}/{name}".rstrip("/")
+        path = f"{self.root}/{self._inside(name)}".rstrip("/")
+        if self.local is not None and not self.follows_links:
+            refuse_links(self.root, name)
+        return path
+
+    def _inside(self, name: str) -> str:
+        if name and not stays_inside(name):
+            raise StorageError(
+                f"{self.uri}: a file of it names {name!r}, which leaves the folder; restore that file "
+                "from a copy"
+            )
+        return name
 
     def _refuse_folder(self, name: str) -> None:
         if self.filesystem.get_file_info(self._path(name)).type == pafs.FileType.Directory:

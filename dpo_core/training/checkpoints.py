@@ -21,6 +21,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from dpo_core.storage.json_content import DamagedJson, decode_json, encode_json
+from dpo_core.storage.names import stays_inside
 
 if TYPE_CHECKING:
     from torch.optim import Optimizer
@@ -65,6 +66,8 @@ def read_manifest(folder: Path) -> dict[str, Any]:
     if not isinstance(manifest, dict) or not isinstance(manifest.get("files"), dict):
         raise ValueError(f"{folder}/{MANIFEST} is damaged; the checkpoint is not whole")
     for name, digest in manifest["files"].items():
+        if not stays_inside(name):
+            raise ValueError(f"{folder}/{MANIFEST} names {name!r}, which leaves the checkpoint")
         if not (folder / name).is_file() or _digest(folder / name) != digest:
             raise ValueError(f"{folder}/{name} is missing or damaged; the checkpoint is not whole")
     return manifest

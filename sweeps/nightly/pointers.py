@@ -16,7 +16,7 @@ from dpo_core.errors import SettingsError
 from sweeps.run_dir import json_files
 from sweeps.run_dir.exported import ExportedModel
 from sweeps.run_dir.json_types import NightJson, PointerJson, SelectionJson, WinnerJson
-from sweeps.run_dir.paths import NightPaths
+from sweeps.run_dir.paths import NightPaths, SweepPaths
 from sweeps.selection.verdict import BETTER
 
 log = logging.getLogger("dpo_sweeps")
@@ -32,7 +32,7 @@ def read_incumbent(nights: NightPaths) -> PointerJson | None:
     pointer = _pointer(nights)
     if pointer is None:
         return None
-    model = ExportedModel.at(pointer["path"])
+    model = _model_at(nights, pointer["path"], f"{nights.storage.uri}/{nights.incumbent}")
     if not model.exists:
         raise SettingsError(
             f"{nights.storage.uri}/{nights.incumbent}: points at {pointer['path']}, where no model is "
@@ -64,8 +64,31 @@ def deserves_promotion(nights: NightPaths, about: NightJson, selection: Selectio
     if incumbent != about["incumbent"]:
         log.info("the incumbent has changed since the night began, so it stays")
         return False
-    ExportedModel.at(winner["path"]).check()
+    selection_file = f"{selection['folder']}/{SweepPaths.selection}"
+    _model_at(nights, winner["path"], selection_file).check()
     return True
+
+
+def _model_at(nights: NightPaths, path: str, source: str) -> ExportedModel:
+    """Return the model at a path that a file of the nights names.
+
+    Args:
+        nights: the nights of one name.
+        path: where the model should be.
+        source: the file that says so.
+
+    Returns:
+        The model.
+
+    Raises:
+        SettingsError: the path leads out of the nights' storage: somebody else may have written it.
+    """
+    if not nights.storage.holds(path):
+        raise SettingsError(
+            f"{source}: points at {path}, outside of the nights' storage {nights.storage.uri}; restore "
+            "the file from a copy, or delete it and give that model as selection.incumbent"
+        )
+    return ExportedModel.at(path)
 
 
 def move_pointers(

@@ -12,7 +12,7 @@ A model without a manifest, such as one from a hub, is used as it is.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import NotRequired, TypedDict
 
@@ -58,9 +58,14 @@ class ExportedModel:
 
     @classmethod
     def at(cls, uri: str) -> ExportedModel:
-        """Return the model in a folder."""
+        """Return the model in a folder.
+
+        That of a model hub's cache is full of links, and stands where a user names it; what a sweep
+        has exported has none.
+        """
         paths = SweepPaths.of_folder(uri)
-        return cls(paths.storage, paths.sweep_id)
+        is_of_sweep = paths.sweep_id == paths.best
+        return cls(replace(paths.storage, follows_links=not is_of_sweep), paths.sweep_id)
 
     @staticmethod
     def digests_of(folder: Path) -> dict[str, str]:
@@ -106,7 +111,8 @@ class ExportedModel:
         Raises DamagedFile where a file is not what the manifest says.
         """
         local = self.store.download(self.folder, folder)
-        copy = ExportedModel(Store.open(local.parent), local.name)
+        store = replace(Store.open(local.parent), follows_links=self.store.follows_links)
+        copy = ExportedModel(store, local.name)
         for name, digest in self._digests().items():
             if not copy._has(name, digest):
                 raise self._damaged(name)

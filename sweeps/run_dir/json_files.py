@@ -12,18 +12,25 @@ belongs is refused in every mode, since nothing can be written there.
 from __future__ import annotations
 
 import logging
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, replace
 from typing import Any
 
 from dpo_core.errors import UserError
 from dpo_core.storage.json_content import DamagedJson, decode_json, encode_json
+from dpo_core.storage.names import stays_inside
 from dpo_core.storage.store import Store
+from sweeps.run_dir.paths import step_name
 
 log = logging.getLogger("dpo_sweeps")
 
 
 class DamagedFile(UserError):
     """A file of a run directory that cannot be used as it is."""
+
+
+def _no_names(_: Any) -> Iterable[object]:
+    return ()
 
 
 @dataclass(frozen=True)
@@ -39,6 +46,8 @@ class JsonFile:
     """Spaces of a level; None where a file holds many numbers, which then stand in one line."""
     allow_nan: bool = True
     """Whether it may hold NaN, which other programs than Python do not read."""
+    names: Callable[[Any], Iterable[object]] = _no_names
+    """Returns what is joined into the names of files, of the object or of each of the list."""
 
     def write(self, store: Store, name: str, content: object) -> None:
         """Replace the file whole.
@@ -108,12 +117,26 @@ class JsonFile:
             missing = [key for key in self.keys if key not in row]
             if missing:
                 raise DamagedJson(f"lacks {', '.join(map(repr, missing))}")
+            self._check_names(row)
+
+    def _check_names(self, row: Mapping[str, Any]) -> None:
+        """Refuse names that lead out of the folder: somebody else may have written them."""
+        try:
+            leaving = [name for name in self.names(row) if not stays_inside(name)]
+        except (TypeError, ValueError, KeyError, AttributeError) as error:
+            raise DamagedJson(f"holds no names of files where they belong ({error})") from None
+        if leaving:
+            raise DamagedJson(f"names {leaving[0]!r}, which is no file of its folder")
 
 
 def _kind(value: object) -> str:
     """Name a JSON value's type as JSON does."""
     names = {dict: "an object", list: "a list", str: "a string", bool: "a boolean"}
     return names.get(type(value), "null" if value is None else "a number")
+
+
+def _checkpoint(row: Mapping[str, Any]) -> tuple[object, str]:
+    return row["trial"], step_name(row["step"])
 
 
 _RESUME = "`dpo-sweeps resume {folder}`"
@@ -128,6 +151,7 @@ PREPARED = JsonFile(
         "reference_keys",
         "reference_computed",
     ),
+    names=lambda row: row["reference_keys"].values(),
 )
 PAIRS_DIGESTS = JsonFile(f"{_RESUME} reads the data again", keys=("files",))
 POINT = JsonFile(
@@ -151,6 +175,7 @@ REGISTERED = JsonFile(
     "restore it from a copy: without it nobody knows how often that final split was opened; or delete "
     "it, and give final prompts that were never in one (data.final_path)",
     keys=("sweep", "why", "against", "when", "prompts", "number", "declared"),
+    names=lambda row: (row["prompts"],),
 )
 REGISTERED_PROMPTS = JsonFile(
     "restore it from a copy: it names the prompts of a final split that was opened",
@@ -167,9 +192,14 @@ SELECTION = JsonFile(
     f"{_RESUME} writes it again",
     keys=("sweep", "folder", "objective", "verdict", "winner", "trials"),
     allow_nan=False,
+    names=lambda row: _checkpoint(row["winner"]) if row["winner"] else (),
 )
-EXPORTED = JsonFile(f"{_RESUME} exports the winner again", keys=("trial", "step"))
-EXPORTED_COPY = JsonFile("copy the model again with `dpo-sweeps export`", keys=("trial", "step"))
+EXPORTED = JsonFile(
+    f"{_RESUME} exports the winner again",
+    keys=("trial", "step"),
+    names=lambda row: (*_checkpoint(row), *row.get("files", ())),
+)
+EXPORTED_COPY = replace(EXPORTED, way_out="copy the model again with `dpo-sweeps export`")
 AUDIT = JsonFile(
     f"{_RESUME} audits the data again; or delete it, and the report leaves the audit out",
     keys=("findings",),

@@ -52,10 +52,11 @@ class LeaseNote:
         """
         claims = self._claims()
         self.fence = 1 + max([int(before.get("fence", 0)), *claims])
-        if self.store.local is not None:
+        claim = self.store.local_path(self._claim_file(self.fence))
+        if claim is not None:
             if claims and max(claims) > int(before.get("fence", 0)):
                 raise self.busy_error()  # taken since `before` was read
-            self._claim()
+            self._claim(claim)
         self.write()
         for earlier in claims:
             self.store.delete(self._claim_file(earlier))
@@ -98,8 +99,7 @@ class LeaseNote:
             "it ends, or end it, and start again"
         )
 
-    def _claim(self) -> None:
-        path = Path(self.store.root) / self._claim_file(self.fence)
+    def _claim(self, path: Path) -> None:
         if not create_exclusively(path, self._content(0, released=False)):
             raise self.busy_error()
         if max(self._claims()) != self.fence:  # this process was held up before it created the file

@@ -15,8 +15,10 @@ from typing import Any, Final, TypedDict
 from dpo_core.errors import UserError
 from dpo_core.evaluation.failure_modes import drift_and_displacement, largest_drift
 from dpo_core.evaluation.outcomes import Outcomes, label_slices, length_slices
+from dpo_core.storage.names import stays_inside
 from dpo_core.storage.store import Store
 from sweeps.run_dir.lock import check_locks
+from sweeps.run_dir.paths import step_name
 
 FINISHED: Final = "finished"
 FAILED: Final = "failed"
@@ -143,7 +145,11 @@ def _record(line: bytes, number: int, file: str) -> TrialRecord:
         body = json.dumps(row["record"], sort_keys=True, separators=(",", ":"))
         if row["sha256"] != _digest(body):
             raise ValueError("the checksum does not match")
-        return TrialRecord.from_dict(row["record"])
+        record = TrialRecord.from_dict(row["record"])
+        names = (record.trial, *(step_name(each.step) for each in record.evaluations))
+        if not all(map(stays_inside, names)):
+            raise ValueError(f"{record.trial!r} is no name of a trial")
+        return record
     except (ValueError, KeyError, TypeError) as error:
         raise _damaged(file, number, str(error)) from None
 

@@ -16,7 +16,6 @@ import os
 import threading
 import time
 from collections.abc import Iterator, Mapping
-from pathlib import Path
 from typing import Any
 
 from filelock import FileLock, Timeout
@@ -80,14 +79,14 @@ def check_locks() -> None:
 @contextlib.contextmanager
 def _file_lock(note: LeaseNote) -> Iterator[bool]:
     """Hold the file lock beside the note, and say whether there is one. Raises Busy."""
-    if note.store.local is None:
+    file = note.store.local_path(f"{note.name}.lock")
+    if file is None:
         yield False
         return
-    folder = Path(note.store.root)
     with wrong_kind_as_storage_error(note.store, f"{note.name}.lock"):
-        folder.mkdir(parents=True, exist_ok=True)
+        file.parent.mkdir(parents=True, exist_ok=True)
     # Not the library's own way out, a file that exists: it is left behind by a kill.
-    file_lock = FileLock(str(folder / f"{note.name}.lock"), fallback_to_soft=False)
+    file_lock = FileLock(str(file), fallback_to_soft=False)
     try:
         with wrong_kind_as_storage_error(note.store, f"{note.name}.lock"):
             file_lock.acquire(timeout=0)

@@ -170,10 +170,10 @@ def test_a_store_can_be_opened_again_from_its_uri(store: Store) -> None:
 @pytest.mark.parametrize("name", ["..", "../a.txt", "a/../../b", "a/..", "/etc/passwd"])
 def test_names_that_leave_the_folder_are_refused(store: Store, name: str) -> None:
     for use in (store.read, store.exists, store.names, store.delete, store.at):
-        with pytest.raises(ValueError, match="leaves the folder"):
+        with pytest.raises(StorageError, match="leaves the folder"):
             use(name)
     for put in (store.write, store.append):
-        with pytest.raises(ValueError, match="leaves the folder"):
+        with pytest.raises(StorageError, match="leaves the folder"):
             put(name, b"x")
 
 
@@ -243,7 +243,7 @@ def test_home_is_expanded(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> No
 
 
 def test_a_lock_outside_the_folder_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match="leaves the folder"):
+    with pytest.raises(StorageError, match="leaves the folder"):
         Store.open(tmp_path).lock("../x.lock")
 
 
