@@ -69,7 +69,7 @@ def _ended_trials(config: SweepConfig, paths: SweepPaths) -> list[TrialRecord]:
     missing = config.planned_trials - len(ledger.searched(records))
     if missing > 0:
         raise UserError(
-            f"{paths.store.uri}: {missing} of {config.planned_trials} trials have not ended; "
-            "`dpo-sweeps resume` finishes the sweep"
+            f"{paths.store.uri}/{paths.ledger}: {missing} of {config.planned_trials} trials have not "
+            "ended; `dpo-sweeps resume` finishes the sweep"
         )
     return records

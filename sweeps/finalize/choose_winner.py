@@ -60,7 +60,7 @@ def choose_winner(
         read_stored_outcomes(paths, paths.incumbent_outcome("select"))  # says when it is damaged
         raise UserError(
             f"selection.incumbent: {incumbent.path} was never scored on this sweep's pairs; --write "
-            "does that"
+            f"does that ({paths.incumbent_outcome('select')} is missing)"
         )
     candidates = reader.candidates(records)
     if call is not None and incumbent and candidates:

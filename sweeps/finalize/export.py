@@ -383,8 +383,10 @@ def copy_best(
     if verdict["word"] != BETTER and not even_if_not_better:
         raise UserError(f"{verdict['sentence']}; give --even-if-not-better to export it")
     if exported(paths) is None:
+        ExportedModel.of(paths).check()  # says which file is gone, where the manifest is there
         raise UserError(
-            f"{paths.store.uri}: has no {paths.best}/ yet; `dpo-sweeps resume` finishes the sweep"
+            f"{paths.store.uri}: has no {paths.best}/ yet, or its {MANIFEST} is gone; `dpo-sweeps "
+            "resume` finishes the sweep"
         )
     if target.exists() and not target.is_dir():
         raise UserError(f"{target}: is a file; give a new folder")

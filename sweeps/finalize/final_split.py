@@ -82,10 +82,20 @@ def find_opening(paths: SweepPaths, why: str, against: str) -> Opening | None:
         The opening.
 
     Raises:
-        DamagedFile: The file is damaged.
+        DamagedFile: The file is damaged, or missing where selection.json has openings.
     """
+    _refuse_lost_openings(paths)
     openings = (opening for opening in read_openings(paths) if opening.is_for(why, against))
     return next(openings, None)
+
+
+def _refuse_lost_openings(paths: SweepPaths) -> None:
+    """Raise DamagedFile where the file of openings is gone: final would count as never opened."""
+    if paths.store.exists(paths.final_opened):
+        return
+    selection = json_files.SELECTION.rebuildable(paths.store, paths.selection)
+    if selection and selection.get("final_opened"):
+        raise json_files.FINAL_OPENED.damaged(paths.store, paths.final_opened, "is missing")
 
 
 def open_final(

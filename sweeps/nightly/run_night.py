@@ -97,7 +97,8 @@ def _check_is_night(paths: SweepPaths) -> None:
         return  # it has not begun: whatever is there is written anew
     if json_files.NIGHT.optional(paths.store, paths.night) is None:
         raise SettingsError(
-            f"{paths.store.uri}: is a sweep, but was not run as a night; rename it, or the nights"
+            f"{paths.store.uri}: is a sweep without {paths.night}, so it was not run as a night; "
+            "restore that file, or rename the sweep or the nights"
         )
 
 

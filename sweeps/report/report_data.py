@@ -6,6 +6,7 @@ by the outcomes that it has stored so far.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -26,6 +27,7 @@ from sweeps.report.file_types import (
 from sweeps.run_dir import json_files, ledger
 from sweeps.run_dir.answers import read_answers
 from sweeps.run_dir.config_file import read_changes, read_config
+from sweeps.run_dir.json_files import DamagedFile
 from sweeps.run_dir.json_types import (
     AnswersJson,
     ConfigChangeJson,
@@ -35,15 +37,17 @@ from sweeps.run_dir.json_types import (
     TrialJson,
 )
 from sweeps.run_dir.ledger import EvaluationRecord, TrialRecord, evaluation_record, searched
-from sweeps.run_dir.outcome_files import read_stored_outcomes, stored_evaluations
+from sweeps.run_dir.outcome_files import read_outcomes_of, stored_evaluations
 from sweeps.run_dir.paths import CheckpointKey, SweepPaths
 from sweeps.run_dir.prepared import read_labels, read_split
-from sweeps.search.pending_trials import read_point
+from sweeps.search.pending_trials import read_point, trials_with_files
 from sweeps.selection.candidates import CandidateRules
 from sweeps.selection.eligibility import GUARDRAILS
 from sweeps.selection.leaderboard import judged_again, trial_rows
 from sweeps.selection.ordering import best_checkpoint
 from sweeps.selection.verdict import role_of_choice
+
+log = logging.getLogger("dpo_sweeps")
 
 _MOST_WORST_PAIRS = 3
 OPEN = "open"
@@ -193,12 +197,14 @@ def read_report_data(paths: SweepPaths) -> ReportData:
     """Read a run directory. Raises UserError when there is no sweep, or its ledger is damaged."""
     config = read_config(paths)
     ended_trials = ledger.read(paths.store, paths.ledger)
-    prepared = cast("PreparedJson", json_files.PREPARED.optional(paths.store, paths.prepared) or {})
+    read_prepared = json_files.PREPARED.required if ended_trials else json_files.PREPARED.optional
+    prepared = cast("PreparedJson", read_prepared(paths.store, paths.prepared) or {})
     ended_names = {record.trial for record in ended_trials}
     open_trials = _open_trials(paths, config, ended_names) if prepared else []
     selection = cast(
         "SelectionJson", json_files.SELECTION.optional(paths.store, paths.selection) or {}
     )
+    _refuse_lost_records(paths, selection, ended_names)
     objective = config.selection.objective
     highlighted = highlighted_checkpoint(selection, [*ended_trials, *open_trials], objective)
     outcomes = _outcomes(paths, highlighted, selection) if highlighted else {}
@@ -212,7 +218,7 @@ def read_report_data(paths: SweepPaths) -> ReportData:
         open_trials=open_trials,
         prepared=prepared,
         selection=selection,
-        audit=cast("AuditJson", json_files.AUDIT.optional(paths.store, paths.audit) or {}),
+        audit=_audit(paths) if prepared else {},
         outcomes=outcomes,
         nodes=[
             json_files.NODE.required(paths.store, f"{paths.nodes}/{name}")
@@ -225,6 +231,23 @@ def read_report_data(paths: SweepPaths) -> ReportData:
         config_changes=read_changes(paths),
         worst_pairs=_worst_pairs(paths, outcomes.get("select"), objective),
     )
+
+
+def _refuse_lost_records(paths: SweepPaths, selection: SelectionJson, ended: set[str]) -> None:
+    """Raise DamagedFile where the ledger lacks trials that selection.json has."""
+    lost = {row["trial"] for row in selection.get("trials") or ()} - ended
+    if lost:
+        raise DamagedFile(
+            f"{paths.store.uri}/{paths.ledger}: lacks {len(lost)} trials that {paths.selection} has; "
+            f"restore it from a copy, or `dpo-sweeps resume {paths.store.uri}` records them again"
+        )
+
+
+def _audit(paths: SweepPaths) -> AuditJson:
+    audit = json_files.AUDIT.optional(paths.store, paths.audit)
+    if audit is None:
+        log.warning(f"{paths.store.uri}/{paths.audit}: is missing; the report leaves the audit out")
+    return cast("AuditJson", audit or {})
 
 
 def highlighted_checkpoint(
@@ -253,7 +276,8 @@ def _groups(paths: SweepPaths, split: str) -> dict[str, str]:
 
 
 def _open_trials(paths: SweepPaths, config: SweepConfig, ended: set[str]) -> list[TrialRecord]:
-    names = [name.removesuffix(".json") for name in paths.store.names(paths.trials)]
+    drawn_names = {name.removesuffix(".json") for name in paths.store.names(paths.trials)}
+    names = sorted(drawn_names | trials_with_files(paths))
     # Where a point is lost, and no checkpoint tells it, resuming the sweep forgets the trial too.
     rows = ((name, read_point(paths, name)) for name in names if name not in ended)
     drawn = [
@@ -294,11 +318,7 @@ def _outcomes(
     names = {"select": paths.outcome(trial, step)}
     if selection.get("winner"):
         names["final"] = paths.final_outcome(trial, step)
-    return {
-        split: outcomes
-        for split, name in names.items()
-        if (outcomes := read_stored_outcomes(paths, name)) is not None
-    }
+    return {split: read_outcomes_of(paths, name) for split, name in names.items()}
 
 
 def _worst_pairs(

@@ -24,7 +24,16 @@ def read_answers(paths: SweepPaths) -> AnswersJson:
     Raises DamagedFile: a guardrail on answers must not pass because they cannot be read.
     """
     answers: AnswersJson | None = json_files.ANSWERS.optional(paths.store, paths.answers)
+    if answers is None and _were_compared(paths):
+        raise json_files.ANSWERS.damaged(paths.store, paths.answers, "is missing")
     return answers or {"by": {}}
+
+
+def _were_compared(paths: SweepPaths) -> bool:
+    """Return whether the winner was compared by its answers, so that there must be some."""
+    selection = json_files.SELECTION.rebuildable(paths.store, paths.selection)
+    effect = selection and selection["verdict"].get("effect")
+    return bool(effect) and effect.get("answers_differ") is not None
 
 
 def reusable_answers(paths: SweepPaths) -> AnswersJson:

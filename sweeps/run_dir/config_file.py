@@ -27,6 +27,8 @@ def read_config(paths: SweepPaths) -> SweepConfig:
     """Read the resolved config of a sweep. Raises SettingsError when it is missing or damaged."""
     store = paths.store
     if not store.exists(paths.config):
+        if store.exists(paths.prepared):
+            raise _damaged(paths, "is missing", or_else="leave it so")
         raise SettingsError(f"{store.uri}: holds no {paths.config}; give the folder of a sweep")
     source, content = f"{store.uri}/{paths.config}", store.read(paths.config)
     if not content.rstrip().endswith(f"\n{_END}".encode()):
@@ -95,9 +97,9 @@ def _sha256(text: str) -> str:
     return hashlib.sha256(text.encode()).hexdigest()
 
 
-def _damaged(paths: SweepPaths, problem: str) -> SettingsError:
+def _damaged(paths: SweepPaths, problem: str, or_else: str = "delete it") -> SettingsError:
     return SettingsError(
-        f"{paths.store.uri}/{paths.config}: {problem}; restore it from a copy, or delete it, and "
+        f"{paths.store.uri}/{paths.config}: {problem}; restore it from a copy, or {or_else}, and "
         f"`dpo-sweeps run` with the sweep's own YAML and `--id {paths.sweep_id}` goes on with what is "
         "there"
     )

@@ -55,7 +55,7 @@ def pending_points(
     """
     ended = {record.trial for record in records}
     pending = []
-    for trial in sorted(_trials_with_files(paths) - ended):
+    for trial in sorted(trials_with_files(paths) - ended):
         recorded = read_point(paths, trial)
         if recorded is None:
             _delete_files(paths, trial)
@@ -84,11 +84,11 @@ def delete_torn_outcomes(paths: SweepPaths, trial: str) -> None:
 
 def first_free_number(paths: SweepPaths, records: Sequence[TrialRecord]) -> int:
     """Return the number of the first trial that was never drawn, whatever files were lost."""
-    names = _trials_with_files(paths) | {r.trial for r in records if _SEARCHED.fullmatch(r.trial)}
+    names = trials_with_files(paths) | {r.trial for r in records if _SEARCHED.fullmatch(r.trial)}
     return max((int(name.removeprefix("t")) + 1 for name in names), default=0)
 
 
-def _trials_with_files(paths: SweepPaths) -> set[str]:
+def trials_with_files(paths: SweepPaths) -> set[str]:
     """Return the trials of the search that left a file of any kind."""
     folders = (paths.trials, paths.checkpoints, paths.outcomes, paths.failures)
     names = (name for folder in folders for name in paths.store.names(folder))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cached_property
@@ -20,6 +21,8 @@ from sweeps.selection.ordering import ScoredCheckpoint
 from sweeps.selection.rule import Candidate
 from sweeps.selection.split_scores import pair_scores
 from sweeps.selection.statistics import Groups
+
+log = logging.getLogger("dpo_sweeps")
 
 
 @dataclass(frozen=True)
@@ -157,7 +160,10 @@ class CandidateReader:
     def _candidate(self, record: TrialRecord, step: int) -> Candidate | None:
         key = (record.trial, step)
         if key not in self._read:
-            outcomes = read_stored_outcomes(self.paths, self.paths.outcome(record.trial, step))
+            name = self.paths.outcome(record.trial, step)
+            outcomes = read_stored_outcomes(self.paths, name)
+            if outcomes is None:
+                log.warning(f"{self.paths.store.uri}/{name}: is missing, so it cannot be chosen")
             if outcomes is None or len(outcomes.ids) != len(self.groups.codes):
                 self._read[key] = None
             else:

@@ -71,8 +71,7 @@ def test_a_damaged_model_is_not_copied(
     ended.store.delete(f"{ended.best}/{name}")
     if content is not None:
         ended.store.write(f"{ended.best}/{name}", content)
-    said = "has no best/ yet" if (name, content) == ("config.json", None) else "missing or damaged"
-    with pytest.raises(UserError, match=f"{said}; `dpo-sweeps resume"):
+    with pytest.raises(UserError, match="missing or damaged; `dpo-sweeps resume"):
         copy_best(ended, tmp_path / "model", a_selection())
     assert not (tmp_path / "model").exists()
 
@@ -114,7 +113,7 @@ def test_nothing_is_overwritten(ended, tmp_path: Path) -> None:
 def test_a_sweep_that_has_not_ended_has_nothing_to_copy(tmp_path: Path) -> None:
     paths = SweepPaths(Store.open(tmp_path), "hh-1")
     paths.store.write(f"{paths.best}/model.safetensors", b"half")  # config.json comes last
-    with pytest.raises(UserError, match=r"has no best/ yet; `dpo-sweeps resume` finishes"):
+    with pytest.raises(UserError, match=r"has no best/ yet, .*`dpo-sweeps resume` finishes"):
         copy_best(paths, tmp_path / "model", a_selection())
     assert not (tmp_path / "model").exists()
 

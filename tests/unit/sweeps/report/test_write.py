@@ -89,9 +89,9 @@ def test_a_report_that_cannot_be_written_does_not_fail_the_sweep(
     sweep = ScriptedSweep(tmp_path / "a", toy_pairs(60))
     (tmp_path / "a" / "report").write_text("a file where the folder should be")
     try_write_report(sweep.paths)
-    assert len(messages) == 1
-    assert "the report could not be written" in messages[0]
-    assert f"dpo-sweeps report {tmp_path / 'a'}" in messages[0]
+    (message,) = (text for text in messages if "audit.json: is missing" not in text)
+    assert "the report could not be written" in message
+    assert f"dpo-sweeps report {tmp_path / 'a'}" in message
 
 
 def run(*arguments: str, monkeypatch: pytest.MonkeyPatch) -> int:
