@@ -157,7 +157,7 @@ COMMANDS = {
     "submit": ("submit", "sweep.yaml", "--address", "http://127.0.0.1:9"),
 }
 """What is made up here, as the export of `select --write`, loads no model."""
-WITHOUT_MODEL = {"demo", "status", "logs", "stop", "list"}  # the demo's has no code
+WITHOUT_MODEL = {"demo", "clean", "status", "logs", "stop", "list"}  # the demo's has no code
 ELSEWHERE = {"submit"}  # it runs on the cluster
 
 
