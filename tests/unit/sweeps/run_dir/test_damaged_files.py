@@ -332,6 +332,7 @@ RIGHT, REFUSED, TOLD, LEFT_OUT = "right", "refused", "told", "left out"
 LEFT_OUT_OF = {
     "nodes/*.json": ("report",),
     "config_changes.json": ("report",),
+    "best/*": ("select",),  # no path: nothing whole is exported
     "nights/torn/incumbent.json": ("nightly",),  # its owner deletes it to go on without one
     "trend.json": ("report",),
     "selection.json": ("report",),  # the sweep has not ended, the report says
