@@ -392,7 +392,8 @@ class Case:
                 return REFUSED
         if self.kind == DELETED and f"{name}: is missing" in done.stderr:
             return TOLD
-        if self.folder.startswith(KILLED) and f"{name}: is damaged; " in done.stderr:
+        is_warned = any("warning: " in row and name in row for row in done.stderr.splitlines())
+        if self.folder.startswith(KILLED) and is_warned:
             return TOLD
         if self.kind == DELETED and self.command in LEFT_OUT_OF.get(self.pattern, ()):
             return LEFT_OUT
