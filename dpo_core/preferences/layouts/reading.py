@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from functools import cached_property
 
 from dpo_core.columns.mapping import Choice, ColumnMapping, Columns, Constant
-from dpo_core.columns.paths import parsed
+from dpo_core.columns.paths import ColumnPath, parsed
 from dpo_core.columns.published import OPTIONAL_COLUMNS
 from dpo_core.errors import DataError
 from dpo_core.preferences.layouts.conversations import (
@@ -58,6 +58,8 @@ class MappedReader:
     """The columns of the first rows; a column that is none of them is a mistake of the settings."""
     setting: str = "data.columns"
     """The key that says which columns to read."""
+    is_published: bool = False
+    """Whether the layout is published: then a third answer of a row is not left out knowingly."""
 
     def read(self, row: Row, where: str) -> Row:
         """Return the row of the project's own that a row makes.
@@ -78,6 +80,8 @@ class MappedReader:
         shape = self.mapping.shape
         if shape == "rankings":
             return self._ranking(row, where)
+        if self._two_answers is not None:
+            _refuse_third_answer(self._two_answers, row, where, self.because)
         answers = self._vote(row, where) if shape == "votes" else self._answers(row, where)
         if "prompt" in self.mapping.fields and not self._is_prompt_of_turns:
             answers["prompt"] = self._prompt(row, where)
@@ -86,6 +90,16 @@ class MappedReader:
         return (
             answers | _without_repeated_prompt(answers, where) if shape in _ROWS_OF_ONE else answers
         )
+
+    @cached_property
+    def _two_answers(self) -> ColumnPath | None:
+        """Return the path of a list whose first two items are the answers of a published layout."""
+        names = ("a", "b") if self.mapping.shape == "votes" else ("chosen", "rejected")
+        (left, *_), (right, *_) = (self.mapping.paths.get(name, ()) or [None] for name in names)
+        if not self.is_published or left is None or right is None or "[0]" not in left.text:
+            return None
+        is_next = left.text.replace("[0]", "[1]") == right.text
+        return ColumnPath.parse(left.text.rpartition("[0]")[0]) if is_next else None
 
     @cached_property
     def _own_names(self) -> list[str]:
@@ -236,6 +250,16 @@ class MappedReader:
             if has_value(value):
                 others[name] = value
         return others
+
+
+def _refuse_third_answer(answers: ColumnPath, row: Row, where: str, because: str) -> None:
+    """Raise DataError if a list of two answers has more, which nothing would read."""
+    items = parsed(answers.value_in(row))
+    if isinstance(items, list) and len(items) > 2:
+        raise DataError(
+            f"{where}: `{answers.text}` has {len(items)} answers, and a row of this layout has two "
+            f"({because}); write a row for each two, or name two with data.columns"
+        )
 
 
 def _numbers(values: object) -> object:

@@ -254,5 +254,6 @@ def _reader(
         is_formatted=source.format is not None,
         first_columns=frozenset(column for row in rows for column in row),
         setting="data.layout" if name == source.layout else "data.columns",
+        is_published=name in LAYOUTS,
     )
     return SourceReader(name, sentence, mapping, reader, ColumnWatch(mapping))

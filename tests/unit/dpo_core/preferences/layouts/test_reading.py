@@ -43,3 +43,14 @@ def test_a_column_that_other_rows_have_is_a_mistake_of_the_row(tmp_path: Path) -
     rows = [ROW, {"q": "Why?"} | {name: ROW[name] for name in ("chosen", "rejected")}]
     [_, error] = first_rows(source_of(tmp_path, rows, columns=COLUMNS), 2)
     assert str(error).endswith("columns of this row: q, chosen, rejected); correct the row")
+
+
+def test_a_third_answer_of_a_published_layout_is_not_lost_unsaid(tmp_path: Path) -> None:
+    row = {"instruction": "Why?", "output": ["Because.", "No."]}
+    rows = [row, row | {"output": ["Because.", "No.", "So."]}]
+    [_, error] = first_rows(source_of(tmp_path, rows), 2)
+    assert "rows.jsonl:2: `output` has 3 answers, and a row of this layout has two (read as" in str(
+        error
+    )
+    columns = {"prompt": "instruction", "chosen": "output[0]", "rejected": "output[1]"}
+    assert len(load_data([source_of(tmp_path, rows, columns=columns)]).pairs) == 2
