@@ -2,8 +2,10 @@
 
 The best of many noisy scores is too high for its point. The mean over new seeds is not, because no
 choice was made by it. Every point is trained with the same new seeds, so that points are compared
-under equal luck. A seed whose checkpoint cannot win (guardrails exclude it, or it did not move the
-model) takes itself out of the mean; when most seeds of a point do, the point is out.
+under equal luck. A seed that guardrails exclude takes itself out of the mean; when they exclude most
+seeds of a point, the point is out. Every other seed counts as what it is: a mean without those that
+are right in no more than half of the pairs would be too high again. A point can win when its seeds
+are eligible on average, and the exported checkpoint is the best of those that can win alone.
 """
 
 from __future__ import annotations
@@ -11,11 +13,12 @@ from __future__ import annotations
 import hashlib
 import math
 import statistics
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
 
+from dpo_core.evaluation.outcomes import Floats
 from sweeps.run_dir.json_types import ConfirmationJson
 from sweeps.run_dir.ledger import TrialRecord, searched
 from sweeps.run_dir.paths import CheckpointKey
@@ -37,36 +40,47 @@ class Confirmation:
 
     @property
     def counted(self) -> list[Candidate]:
-        """Return the candidates of new seeds that can win; the others would lend them their scores."""
-        return [candidate for candidate in self.repeats if candidate.can_win]
+        """Return the candidates of new seeds that guardrails admit, however accurate they are."""
+        return [candidate for candidate in self.repeats if candidate.admissible]
 
     @property
     def best(self) -> Candidate | None:
         """Return the best of the new seeds that can win: the checkpoint to export."""
-        return best_of(self.counted)
+        return best_of(candidate for candidate in self.repeats if candidate.can_win)
 
     @property
     def averaged(self) -> Candidate | None:
-        """Return the point as a candidate with the means over the new seeds that can win.
+        """Return the point as a candidate with the means over the new seeds that guardrails admit.
 
-        The checkpoint is the best one of them. That of the search is not among them: its score is
-        why the point is here. None when most of the seeds that got to the step cannot win, or none
-        got there.
+        Its violations are means too, so that it can win when its seeds are eligible on average. The
+        checkpoint is the best seed that can win. That of the search is not among them: its score is
+        why the point is here. None for a point without a mean, or without a seed that can win.
         """
-        counted, best = self.counted, self.best
-        if best is None or 2 * len(counted) < len(self.repeats):
+        best = self.best
+        if best is None or self.mean is None:
             return None
+        counted = self.counted
         return replace(
             best,
-            scores=np.mean([c.scores for c in counted], axis=0),
+            scores=_mean_scores(counted),
             chosen_gain=statistics.fmean(c.chosen_gain for c in counted),
             drift=statistics.fmean(c.drift for c in counted),
+            violations={
+                name: statistics.fmean(c.violations.get(name, 0.0) for c in counted)
+                for name in best.violations
+            },
         )
 
     @property
     def mean(self) -> float | None:
-        """Return the mean accuracy over the new seeds that can win; None for a point that is out."""
-        return self.averaged.accuracy if self.averaged else None
+        """Return the mean accuracy over the new seeds that guardrails admit, in [0, 1].
+
+        None when guardrails exclude more than half of the seeds that got to the step, or none did.
+        """
+        counted = self.counted
+        if not counted or 2 * len(counted) < len(self.repeats):
+            return None
+        return float(_mean_scores(counted).mean())
 
     def row(self) -> ConfirmationJson:
         """Return the confirmation as selection.json holds it.
@@ -81,7 +95,7 @@ class Confirmation:
             "trials": [c.trial for c in self.repeats],
             "seeds": [c.seed for c in self.repeats],
             "accuracies": [c.accuracy for c in self.repeats],
-            "counted": [c.can_win for c in self.repeats],
+            "counted": [c.admissible for c in self.repeats],
             "mean": mean,
             "spread": None if mean is None or len(counted) < 2 else statistics.stdev(counted),
             "search_score": self.original.accuracy,
@@ -90,6 +104,11 @@ class Confirmation:
                 {"trial": r.trial, "reason": r.reason, "detail": r.detail} for r in self.missing
             ],
         }
+
+
+def _mean_scores(candidates: Sequence[Candidate]) -> Floats:
+    scores: Floats = np.mean([c.scores for c in candidates], axis=0)
+    return scores
 
 
 def new_seeds(sweep_seed: int, count: int) -> list[int]:

@@ -27,9 +27,10 @@ def confirmation_section(data: ReportData) -> Section | None:
     rows = [_row(point, data.highlighted_trials) for point in confirmed_points]
     note = Text(
         "The best points of the search were trained again with other seeds, and the winner is "
-        "selected by the mean accuracy over these seeds. A seed in brackets cannot win and is not in "
-        "the mean; when most seeds of a point cannot, the point has no mean and cannot win. Shrinkage "
-        "is the search score minus the mean.",
+        "selected by the mean accuracy over these seeds. A guardrail excludes a seed in brackets, so "
+        "it is not in the mean; a point most of whose seeds are excluded has no mean and cannot win. "
+        "Nor can a point whose seeds are not eligible on average. Shrinkage is the search score minus "
+        "the mean.",
         "note",
     )
     return Section(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from types import SimpleNamespace
 from typing import Any
 
@@ -124,7 +125,7 @@ def test_a_point_has_its_means_and_the_checkpoint_of_its_best_new_seed() -> None
     assert averaged.accuracy == pytest.approx(0.65)
 
 
-def test_a_seed_that_cannot_win_takes_itself_out_of_the_mean() -> None:
+def test_a_seed_that_guardrails_exclude_takes_itself_out_of_the_mean() -> None:
     drifted = candidate("t0000-s3", 8, 40, checks=DRIFTED)
     [point] = confirmed(top(1), [*EVERYBODY, drifted], [*RECORDS, record("t0000-s3")])
     assert point.averaged is not None
@@ -135,12 +136,12 @@ def test_a_seed_that_cannot_win_takes_itself_out_of_the_mean() -> None:
     assert point.row()["spread"] == pytest.approx(0.0707107, abs=1e-6)
 
 
-def test_a_point_most_of_whose_seeds_cannot_win_is_out() -> None:
-    """Else a seed of 0.58 would win with the credit of two that guardrails exclude."""
+def test_a_point_most_of_whose_seeds_guardrails_exclude_is_out() -> None:
+    """Else a seed of 0.58 would stand for two that are excluded."""
     seeds = [
         candidate("t0000-s1", 8, 37, checks=DRIFTED),
         candidate("t0000-s2", 8, 23),
-        candidate("t0000-s3", 8, 37, violations={"moved": 0.1}),
+        candidate("t0000-s3", 8, 37, checks=DRIFTED),
     ]
     records = [record(f"t0000-s{number}") for number in (1, 2, 3)]
     [point] = confirmed(top(1), seeds, records)
@@ -148,6 +149,57 @@ def test_a_point_most_of_whose_seeds_cannot_win_is_out() -> None:
     assert point.best is seeds[1], "it stays on disk: more seeds may come"
     [half] = confirmed(top(1), seeds[1:], records)
     assert half.mean == 0.575
+
+
+def seeds_of(*correct: int, moved: float = -0.4) -> list[Candidate]:
+    """Return new seeds with what eligibility lacks; the first is right on `correct[0]` of 40."""
+    return [
+        candidate(
+            f"t0000-s{number}",
+            8,
+            right,
+            violations={"moved": moved, "accuracy": (1 - (2 * right - PAIRS)) / PAIRS},
+        )
+        for number, right in enumerate(correct, 1)
+    ]
+
+
+def confirm_one(seeds: list[Candidate]) -> Any:
+    records = [record(seed.trial) for seed in seeds]
+    [point] = confirmed(top(1), seeds, records)
+    return point
+
+
+def test_a_seed_below_one_half_counts_as_what_it_is() -> None:
+    """Else 0.45 and 0.6 would count as 0.6, and beat a point that is 0.575 twice."""
+    point = confirm_one(seeds_of(18, 24))
+    assert point.mean == point.averaged.accuracy == pytest.approx(0.525)
+    assert (point.averaged.trial, point.averaged.can_win) == ("t0000-s2", True)
+    assert point.row()["counted"] == [True, True]
+
+
+def test_a_point_whose_seeds_are_not_above_one_half_on_average_cannot_win() -> None:
+    point = confirm_one(seeds_of(16, 24))
+    assert (point.mean, point.averaged.can_win) == (0.5, False)
+    assert choose([point.averaged], GROUPS).winner is None
+
+
+def test_a_seed_that_moved_too_little_counts_but_is_not_exported() -> None:
+    [accurate], [moved, other] = seeds_of(30, moved=0.1), seeds_of(23, 24)
+    point = confirm_one([accurate, replace(moved, trial="t0000-s2")])
+    assert (point.mean, point.averaged.trial) == (pytest.approx(0.6625), "t0000-s2")
+    assert point.averaged.can_win, "on average they moved the model"
+    little = replace(accurate, violations={"moved": 0.5, "accuracy": -0.4})
+    point = confirm_one([little, other])
+    assert not point.averaged.can_win
+    assert confirm_one([accurate]).averaged is None, "there is nothing to export"
+
+
+def test_the_mean_of_a_point_that_is_worth_one_half_is_one_half() -> None:
+    """Of 200 such points with three seeds, whatever the seeds scored."""
+    correct = np.random.default_rng(0).binomial(PAIRS, 0.5, (200, 3)).tolist()
+    means = [confirm_one(seeds_of(*seeds)).mean for seeds in correct]
+    assert np.mean(means) == pytest.approx(0.5, abs=0.01)  # a standard error of 0.003
 
 
 def test_when_confirmation_leaves_nothing_the_search_decides() -> None:
