@@ -74,7 +74,10 @@ class ModelCheckJson(TypedDict):
 
 
 class EffectJson(TypedDict):
-    """The effect of a policy on the pairs of a split; see `sweeps.selection.effect`."""
+    """The effect of a policy on the pairs of a split; see `sweeps.selection.effect`.
+
+    Earlier versions wrote no `reference_loss`.
+    """
 
     pairs: int
     moved: float
@@ -84,6 +87,7 @@ class EffectJson(TypedDict):
     rejected_gain: float
     order_changed: float
     held_out_loss: float | None
+    reference_loss: NotRequired[float | None]
     answers_differ: float | None
 
 

@@ -235,6 +235,7 @@ def test_the_verdict_has_what_the_winner_did_to_the_final_pairs(paths: SweepPath
     # margins of 1 nat for 45 pairs and −1 for 15, at β = 0.1
     loss = 0.75 * math.log1p(math.exp(-0.1)) + 0.25 * math.log1p(math.exp(0.1))
     assert effect["held_out_loss"] == pytest.approx(loss)
+    assert effect["reference_loss"] == pytest.approx(math.log(2))
 
 
 def test_pairs_that_the_winner_did_not_move_count_half(paths: SweepPaths) -> None:
