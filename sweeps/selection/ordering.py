@@ -1,8 +1,8 @@
 """The order of evaluated checkpoints, best first; nothing else in the project ranks checkpoints.
 
-The order decides what Optuna learns of a trial, what a worker reports as its best so far, which
-checkpoint a row of the leaderboard shows, what the terminal prints as the best so far, and from
-which ranking `rule.choose` starts. The module imports neither torch, ray nor optuna.
+The order decides what Optuna learns of a trial, which trials ASHA stops, what a worker reports as its
+best so far, which checkpoint a row of the leaderboard shows, what the terminal prints as the best so
+far, and from which ranking `rule.choose` starts. The module imports neither torch, ray nor optuna.
 """
 
 from __future__ import annotations
@@ -38,6 +38,8 @@ class Evaluated(Protocol):
         """Return what held-out chosen answers gained in log-prob, in nats per token."""
 
 
+EARLY_STOPPING_SCORE = "early_stopping_score"
+"""Name of the number by which trials are stopped early; see `early_stopping_score`."""
 EvaluatedT = TypeVar("EvaluatedT", bound=Evaluated)
 
 
@@ -100,6 +102,20 @@ def best_of(checkpoints: Iterable[EvaluatedT]) -> EvaluatedT | None:
 def best_so_far(best: EvaluatedT | None, checkpoint: EvaluatedT) -> EvaluatedT:
     """Return the better of a new checkpoint and of the best before it, if there was one."""
     return checkpoint if best is None else min(best, checkpoint, key=rank_key)
+
+
+def early_stopping_score(accuracy: float, can_win: bool) -> float:
+    """Return the number by which a trial is compared with others at the same step.
+
+    Args:
+        accuracy: Of the trial's best checkpoint so far, in [0, 1].
+        can_win: Whether it can win.
+
+    Returns:
+        The accuracy, less 1 while it cannot win: below that of every checkpoint that can. Else
+        trials that moved nothing, and look accurate by chance, would stop those that did.
+    """
+    return accuracy if can_win else accuracy - 1.0
 
 
 def best_checkpoint(records: Iterable[TrialRecord], objective: str) -> ScoredCheckpoint | None:

@@ -15,8 +15,11 @@ from ray.tune.schedulers import ASHAScheduler
 
 from sweeps.run_dir.ledger import TrialRecord
 from sweeps.search.searcher import TIME, Result
-from sweeps.search.study import METRIC
-from sweeps.selection.ordering import best_accuracy
+from sweeps.selection.ordering import (
+    EARLY_STOPPING_SCORE,
+    best_evaluation,
+    early_stopping_score,
+)
 
 if TYPE_CHECKING:
     from ray.tune.execution.tune_controller import TuneController
@@ -46,7 +49,7 @@ class ResumableASHA(ASHAScheduler):  # type: ignore[misc]
         # Tune's own iteration count restarts with a trial's driver; optimizer steps do not.
         super().__init__(
             time_attr=TIME,
-            metric=METRIC,
+            metric=EARLY_STOPPING_SCORE,
             mode="max",
             max_t=steps,
             grace_period=grace,
@@ -79,4 +82,7 @@ def _reports(record: TrialRecord, objective: str) -> Iterator[Result]:
     """Yield what a worker reported at each evaluation, as far as ASHA reads it."""
     for count, evaluation in enumerate(record.evaluations, 1):
         so_far = replace(record, evaluations=record.evaluations[:count])
-        yield {TIME: evaluation.step, METRIC: best_accuracy(so_far, objective)}
+        best = best_evaluation(so_far, objective)
+        assert best is not None
+        score = early_stopping_score(best.accuracy(objective), best.can_win)
+        yield {TIME: evaluation.step, EARLY_STOPPING_SCORE: score}

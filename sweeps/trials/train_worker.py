@@ -23,7 +23,12 @@ from sweeps.run_dir.outcome_files import stored_evaluations
 from sweeps.run_dir.paths import SweepPaths
 from sweeps.run_dir.prepared import Prepared, read_encoded, read_reference
 from sweeps.selection.candidates import CandidateRules
-from sweeps.selection.ordering import best_of, best_so_far
+from sweeps.selection.ordering import (
+    EARLY_STOPPING_SCORE,
+    best_of,
+    best_so_far,
+    early_stopping_score,
+)
 from sweeps.trials.metrics import TrialMetrics
 from sweeps.trials.resume_checkpoint import newest_checkpoint
 
@@ -150,6 +155,7 @@ class _Reporter:
                 "best_accuracy": best.accuracy,
                 "best_drift": best.drift,
                 "best_violations": best.violations,
+                EARLY_STOPPING_SCORE: early_stopping_score(best.accuracy, best.can_win),
                 "loss": evaluation.loss,
                 "seconds": evaluation.seconds,
                 **{f"{name}_counts": count.as_dict() for name, count in counts.items()},

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from types import SimpleNamespace
 from typing import Any
 
@@ -10,7 +11,7 @@ from ray.tune.schedulers import TrialScheduler
 
 from sweeps.run_dir.ledger import TrialRecord
 from sweeps.search.searcher import TIME
-from sweeps.search.study import METRIC
+from sweeps.selection.ordering import EARLY_STOPPING_SCORE
 from sweeps.trials.asha import ResumableASHA
 from tests.support.searched_trials import OBJECTIVE, POINT, ended
 
@@ -29,7 +30,7 @@ def tune_trial(trial_id: str, name: str) -> Any:
 
 
 def report(asha: ResumableASHA, trial: Any, step: int, best: float) -> str:
-    return str(asha.on_trial_result(None, trial, {TIME: step, METRIC: best}))
+    return str(asha.on_trial_result(None, trial, {TIME: step, EARLY_STOPPING_SCORE: best}))
 
 
 def run(asha: ResumableASHA, record: TrialRecord) -> list[str]:
@@ -41,7 +42,7 @@ def run(asha: ResumableASHA, record: TrialRecord) -> list[str]:
         decisions.append(report(asha, trial, evaluation.step, best))
         if decisions[-1] == STOP:
             break
-    asha.on_trial_complete(None, trial, {TIME: evaluation.step, METRIC: best})
+    asha.on_trial_complete(None, trial, {TIME: evaluation.step, EARLY_STOPPING_SCORE: best})
     return decisions
 
 
@@ -94,4 +95,11 @@ def test_a_checkpoint_that_cannot_win_is_not_the_best_so_far() -> None:
     excluded = type(first)(**{**vars(first), "violations": {"guardrails": 1.0}})
     record = TrialRecord("t0000", POINT, "finished", 0, (excluded, second))
     asha = scheduler([record])
-    assert rungs(asha)[1:] == [(8, [0.65]), (4, [0.95])]
+    assert rungs(asha)[1:] == [(8, [0.65]), (4, [pytest.approx(0.95 - 1)])]
+
+
+def test_trials_that_moved_nothing_do_not_stop_one_that_can_win() -> None:
+    [evaluation] = ended("t0000", POINT, 7).evaluations
+    still = replace(evaluation, violations={"moved": 0.5, "accuracy": -0.2})
+    records = [TrialRecord(f"t{n:04d}", POINT, "finished", 0, (still,)) for n in range(3)]
+    assert run(scheduler(records), ended("t0003", POINT, 6)) == [CONTINUE]
