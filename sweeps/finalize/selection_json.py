@@ -29,12 +29,12 @@ from sweeps.run_dir.json_types import (
 from sweeps.run_dir.ledger import TrialRecord, searched
 from sweeps.run_dir.outcome_files import read_outcomes_of
 from sweeps.run_dir.paths import SweepPaths
-from sweeps.run_dir.prepared import read_labels
+from sweeps.run_dir.prepared import Prepared, float32_price, read_labels
 from sweeps.selection.candidate_rows import candidate_rows
 from sweeps.selection.candidates import CandidateRules, read_groups
 from sweeps.selection.confirmation import Confirmation
 from sweeps.selection.effect import Effect, measure_effect
-from sweeps.selection.eligibility import moved_scores
+from sweeps.selection.eligibility import moved_scores, violations
 from sweeps.selection.leaderboard import trial_rows
 from sweeps.selection.pareto import pareto_rows
 from sweeps.selection.rule import Candidate, Choice, runner_up
@@ -44,6 +44,7 @@ from sweeps.selection.trial_counts import count_trials
 from sweeps.selection.verdict import (
     INCUMBENT,
     REFERENCE,
+    RaisedThreshold,
     Verdict,
     verdict_on_final,
     verdict_without_winner,
@@ -191,13 +192,33 @@ def _verdict(
     winner, threshold = inputs.choice.winner, inputs.rules.threshold
     about: _Conditions = {"threshold": threshold, "confirmed": inputs.confirmed}
     if winner is None:
-        verdict = verdict_without_winner(inputs.pool, threshold, inputs.against)
+        raised = _raised_threshold(paths, inputs)
+        verdict = verdict_without_winner(inputs.pool, threshold, inputs.against, raised)
         return {**verdict.as_dict(), **about, "effect": None}
     if final is None or opening is None:
         return {**_verdict_before_final(paths, winner, inputs.against), **about, "effect": None}
     verdict = _verdict_on_final(paths, inputs, opening, final, objective)
     effect = _effect(paths, inputs, winner, final)
     return {**verdict.as_dict(), **about, "effect": effect.as_dict()}
+
+
+def _raised_threshold(paths: SweepPaths, inputs: SelectionInputs) -> RaisedThreshold | None:
+    """Count the candidates that only the noise of half precision keeps from being eligible."""
+    settings, prepared = inputs.rules.settings, Prepared.read(paths)
+    if inputs.rules.threshold <= settings.min_margin:
+        return None
+    undecided = 0
+    for candidate in inputs.pool:
+        outcomes = read_outcomes_of(paths, paths.outcome(candidate.trial, candidate.step))
+        lacks = violations(outcomes, settings.objective, settings.min_margin)
+        undecided += all(number <= 0 for number in lacks.values())
+    return RaisedThreshold(
+        settings.min_margin,
+        prepared.margin_noise,
+        prepared.score_dtype,
+        undecided,
+        float32_price(prepared.score_dtype, prepared.scoring_shares),
+    )
 
 
 def _verdict_before_final(paths: SweepPaths, winner: Candidate, against: str) -> VerdictJson:

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from dpo_core.evaluation.outcomes import Outcomes
-from dpo_core.settings import FLOAT32
 from sweeps.report.file_types import PreparedJson
+from sweeps.run_dir.prepared import float32_price
 from sweeps.selection.eligibility import is_moved, margin_threshold
 
 _WORTH_SAYING = 0.1
@@ -36,8 +36,8 @@ def undecided_pairs_sentence(
         f"{dtype} sets ({noise:.2g} nats a margin). Scored in float32, those beyond {min_margin:g} "
         "nats would be decided"
     )
-    if not {dtype, FLOAT32} <= shares.keys():
+    times = float32_price(dtype, shares)
+    if times is None:
         return f"{sentence} (selection.score_dtype=float32)."
-    times = (1 - shares[dtype]) / (1 - shares[FLOAT32])
     price = f"makes such a sweep cost {times:.1f} times as much"
     return f"{sentence}; selection.score_dtype=float32 {price}."

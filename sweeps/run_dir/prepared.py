@@ -106,6 +106,21 @@ def precision_in_words(score_dtype: str, model_noise: float) -> str:
     return f"{score_dtype}, which moves a margin by {noise}"
 
 
+def float32_price(score_dtype: str, scoring_shares: Mapping[str, float]) -> float | None:
+    """Return how many times as much a sweep costs that scores in float32.
+
+    Args:
+        score_dtype: The dtype in which this sweep scores.
+        scoring_shares: Share of the sweep's compute that scoring takes, by dtype, in [0, 1).
+
+    Returns:
+        The factor; None where an earlier version did not store the shares.
+    """
+    if not {score_dtype, FLOAT32} <= scoring_shares.keys():
+        return None
+    return (1 - scoring_shares[score_dtype]) / (1 - scoring_shares[FLOAT32])
+
+
 def read_pairs(paths: SweepPaths) -> PreferenceSplits:
     """Read the splits as the data gave them, without generated answers. Raises DamagedFile."""
     kind = json_files.PAIRS_DIGESTS

@@ -39,6 +39,23 @@ class Verdict:
         }
 
 
+@dataclass(frozen=True)
+class RaisedThreshold:
+    """A threshold τ that the noise of half precision raised above `selection.min_margin`."""
+
+    min_margin: float
+    """The setting, in nats."""
+    noise: float
+    """Root mean square of the noise of a pair's margin, in nats."""
+    dtype: str
+    """The dtype of scoring."""
+    undecided: int
+    """Candidates that moved more than half of the pairs by more than the setting alone, and are
+    right more often than the untouched model."""
+    float32_price: float | None
+    """How many times as much the sweep costs when it scores in float32; None where that is unknown."""
+
+
 def verdict_word(comparison: Comparison) -> str:
     """Return `better` or `worse` if both the interval and the p-value show a difference."""
     low, high = comparison.interval
@@ -101,7 +118,10 @@ def verdict_on_final(
 
 
 def verdict_without_winner(
-    candidates: Sequence[Candidate], threshold: float, against: str
+    candidates: Sequence[Candidate],
+    threshold: float,
+    against: str,
+    raised: RaisedThreshold | None = None,
 ) -> Verdict:
     """Explain why there is no winner.
 
@@ -109,17 +129,25 @@ def verdict_without_winner(
         candidates: All candidates, with their checks.
         threshold: τ, the margin in nats beyond which a pair counts as moved.
         against: What a winner would have been compared with.
+        raised: How noise set the threshold; None where the setting did.
 
     Returns:
         A verdict without numbers.
     """
-    return Verdict(NOTHING, _why_no_winner(candidates, threshold, against), against)
+    return Verdict(NOTHING, _why_no_winner(candidates, threshold, against, raised), against)
 
 
-def _why_no_winner(candidates: Sequence[Candidate], threshold: float, against: str) -> str:
+def _why_no_winner(
+    candidates: Sequence[Candidate],
+    threshold: float,
+    against: str,
+    raised: RaisedThreshold | None,
+) -> str:
     if not candidates:
         return "no trial was ever evaluated"
     moved = [c for c in candidates if c.violations.get(MOVED, 0) <= 0]
+    if not moved and raised is not None and raised.undecided:
+        return _undecided_by_noise(candidates, threshold, against, raised)
     if not moved:
         return (
             f"no trial moved the model, so keep the {against}: none of {_count(candidates)} "
@@ -138,6 +166,23 @@ def _why_no_winner(candidates: Sequence[Candidate], threshold: float, against: s
     return (
         f"none of {_count(eligible)} that moved the model is admissible, so keep the "
         f"{against}; excluded by guardrails: {counts}"
+    )
+
+
+def _undecided_by_noise(
+    candidates: Sequence[Candidate], threshold: float, against: str, raised: RaisedThreshold
+) -> str:
+    price = (
+        f", at {raised.float32_price:.1f} times the price of this one"
+        if raised.float32_price is not None
+        else ""
+    )
+    return (
+        f"no trial surely moved the model, so keep the {against}: the noise of {raised.dtype}, "
+        f"{raised.noise:.2g} nats a margin, sets the threshold to {threshold:.3g} nats. Of "
+        f"{_count(candidates)}, {raised.undecided} would count at the {raised.min_margin:g} nats of "
+        "selection.min_margin, and noise alone may do that; a new sweep with "
+        f"selection.score_dtype=float32 decides{price}"
     )
 
 

@@ -244,7 +244,7 @@ def test_pairs_that_the_winner_did_not_move_count_half(paths: SweepPaths) -> Non
     paths.store.write(paths.prepared, json.dumps({**prepared, "margin_noise": 0.5}).encode())
     selection = content(paths)
     assert selection["winner"] is None, "margins of one nat are below three times the noise"
-    assert "no trial moved the model" in selection["verdict"]["sentence"]
+    assert "0.5 nats a margin, sets the threshold to 1.5 nats" in selection["verdict"]["sentence"]
     assert selection["verdict"]["threshold"] == 1.5
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -13,6 +15,7 @@ from sweeps.selection.verdict import (
     NOTHING,
     SAME,
     WORSE,
+    RaisedThreshold,
     role_of_choice,
     verdict_on_final,
     verdict_without_winner,
@@ -123,6 +126,26 @@ def test_why_there_is_no_winner(candidates: list[Candidate], sentence: str) -> N
     verdict = verdict_without_winner(candidates, 0.1, "reference")
     assert verdict.sentence == sentence
     assert (verdict.word, verdict.against, verdict.comparison) == (NOTHING, "reference", None)
+
+
+@pytest.mark.parametrize(
+    ("price", "end"), [(1.9, "decides, at 1.9 times the price of this one"), (None, "decides")]
+)
+def test_a_threshold_that_noise_sets_is_no_learning_rate_that_is_too_low(
+    price: float | None, end: str
+) -> None:
+    raised = RaisedThreshold(0.1, 0.44, "bfloat16", 1, price)
+    everyone = [candidate(0.2, -0.4), candidate(0.1, 0.1)]
+    verdict = verdict_without_winner(everyone, 1.32, "reference", raised)
+    assert verdict.sentence == (
+        "no trial surely moved the model, so keep the reference: the noise of bfloat16, 0.44 nats a "
+        "margin, sets the threshold to 1.32 nats. Of 2 candidates, 1 would count at the 0.1 nats of "
+        "selection.min_margin, and noise alone may do that; a new sweep with "
+        f"selection.score_dtype=float32 {end}"
+    )
+    none = replace(raised, undecided=0)
+    verdict = verdict_without_winner(everyone, 1.32, "reference", none)
+    assert "raise the learning rates" in verdict.sentence
 
 
 def test_only_what_is_better_is_called_a_winner() -> None:
