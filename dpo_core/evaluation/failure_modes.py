@@ -9,7 +9,9 @@ import numpy as np
 
 from dpo_core.evaluation.outcomes import Floats, Ints, Outcomes
 
-_NGRAM, _LAST, _REPEATED = 4, 24, 0.8  # an answer below 27 tokens never loops
+_NGRAM, _LAST, _REPEATED = 4, 24, 0.8
+SHORTEST_LOOP = _LAST + _NGRAM - 1
+"""Tokens below which no answer is said to loop: 27."""
 
 
 def drift_and_displacement(outcomes: Outcomes) -> dict[str, Any]:

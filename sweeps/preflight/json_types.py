@@ -48,9 +48,11 @@ class SensitivityPlan(TypedDict):
     """Standard error and detectable gains on one split, in shares of pairs.
 
     A gain is over the `reference` or an `incumbent`, and null where no possible gain would be shown;
-    `fewest_pairs` is how many pairs it takes to show the largest possible one.
+    `fewest_pairs` is how many pairs it takes to show the largest possible one. Both count with the
+    `openings` that the split is declared for.
     """
 
+    openings: int
     pairs: int
     groups: int
     design_effect: float

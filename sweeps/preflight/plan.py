@@ -14,7 +14,9 @@ from dpo_core.encoding.token_table import encoding_report
 from dpo_core.models.load import check_local_model, load_shapes
 from dpo_core.settings import DEFAULT_ROW_TOKENS
 from dpo_core.training.trainer import check_trl_fields
+from sweeps.config.nightly import NightSettings
 from sweeps.config.schema import SweepConfig
+from sweeps.finalize.final_split import NIGHTS, ONE_SWEEP
 from sweeps.preflight.dry_run import DryRun, dry_run
 from sweeps.preflight.json_types import Plan, ScoringPlan
 from sweeps.preflight.sensitivity import sensitivity, sensitivity_lines
@@ -122,8 +124,10 @@ def _plan(config: SweepConfig, run: DryRun) -> Plan:
             config, size, longest, estimated_bytes_per_token(config, size, shared=False)
         ),
         "sensitivity": {
-            split: sensitivity(Groups.of([pair.group for pair in getattr(run.splits, split)]))
-            for split in ("select", "final")
+            split: sensitivity(
+                Groups.of([pair.group for pair in getattr(run.splits, split)]), openings
+            )
+            for split, openings in (("select", 1), ("final", _final_openings(config)))
         },
         "resources_per_trial": {
             "workers": config.resources.workers,
@@ -131,6 +135,15 @@ def _plan(config: SweepConfig, run: DryRun) -> Plan:
             "gpus": config.resources.workers * config.resources.gpus_per_worker,
         },
     }
+
+
+def _final_openings(config: SweepConfig) -> int:
+    """Return for how many openings final is declared.
+
+    A YAML that changes a setting of `nightly` is taken to be of nights.
+    """
+    is_of_nights = config.nightly != NightSettings()
+    return config.selection.final_openings or (NIGHTS if is_of_nights else ONE_SWEEP)
 
 
 def plan_lines(plan: Plan) -> list[str]:

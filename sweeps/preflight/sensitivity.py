@@ -7,27 +7,39 @@ from collections.abc import Iterator, Mapping
 from sweeps.preflight.json_types import SensitivityPlan
 from sweeps.selection.statistics import (
     CORRELATION,
-    FEWEST_GROUPS,
     Groups,
     detectable_gain,
+    fewest_groups,
     fewest_pairs,
+    significance_level,
 )
 
 DISCORDANCE = 0.1
 """Share of the pairs that an incumbent is taken to rank differently."""
 
 
-def sensitivity(groups: Groups) -> SensitivityPlan:
-    """Return what the pairs of a split can show, as `plan` holds it."""
+def sensitivity(groups: Groups, openings: int = 1) -> SensitivityPlan:
+    """Return what the pairs of a split can show, as `plan` holds it.
+
+    Args:
+        groups: Prompt groups of the pairs.
+        openings: For how many openings the split is declared.
+
+    Returns:
+        Standard error, gains and numbers of pairs.
+    """
     discordances = {"reference": None, "incumbent": DISCORDANCE}
     design_effect = groups.design_effect()
     return {
+        "openings": openings,
         "pairs": len(groups.codes),
         "groups": len(groups.sizes),
         "design_effect": design_effect,
         "standard_error": 0.5 * (design_effect / len(groups.codes)) ** 0.5,
-        "detectable_gain": {o: detectable_gain(groups, d) for o, d in discordances.items()},
-        "fewest_pairs": {o: fewest_pairs(groups, d) for o, d in discordances.items()},
+        "detectable_gain": {
+            o: detectable_gain(groups, d, openings) for o, d in discordances.items()
+        },
+        "fewest_pairs": {o: fewest_pairs(groups, d, openings) for o, d in discordances.items()},
     }
 
 
@@ -42,9 +54,10 @@ def sensitivity_lines(by_split: Mapping[str, SensitivityPlan]) -> Iterator[str]:
 
 
 def _verdict(final: SensitivityPlan) -> str:
-    gain, pairs = final["detectable_gain"], _pairs("final", final)
+    gain, pairs = final["detectable_gain"], f"{_pairs('final', final)}{_declared(final)}"
     if gain["reference"] is None:
-        few = f", as no {FEWEST_GROUPS - 1} groups can" if final["groups"] < FEWEST_GROUPS else ""
+        fewest = fewest_groups(significance_level(final["openings"]))
+        few = f", as no {fewest - 1} groups can" if final["groups"] < fewest else ""
         return (
             f"{pairs} can show nothing{few}; it takes {final['fewest_pairs']['reference']} or more"
         )
@@ -68,6 +81,11 @@ def _pairs(split: str, sensitivity: SensitivityPlan) -> str:
         f"{named} in {groups} group{'' if groups == 1 else 's'} of near-duplicate prompts (taken to "
         f"correlate by {CORRELATION:g})"
     )
+
+
+def _declared(final: SensitivityPlan) -> str:
+    openings = final["openings"]
+    return f", declared for {openings} openings," if openings > 1 else ""
 
 
 def _points(share: float) -> str:

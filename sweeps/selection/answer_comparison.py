@@ -14,7 +14,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy import stats
 
-from dpo_core.evaluation.failure_modes import loops
+from dpo_core.evaluation.failure_modes import SHORTEST_LOOP, loops
 from dpo_core.evaluation.outcomes import Floats
 from sweeps.run_dir.json_types import AnswerJson
 from sweeps.selection.statistics import Groups
@@ -34,6 +34,8 @@ class AnswerComparison:
     """The lower 99.5 % bound of the value; minus infinity where there is only one prompt group."""
     note: str
     """The numbers behind the value, for readers."""
+    untestable: str = ""
+    """Why the answers cannot show the difference, if they cannot."""
 
 
 def compare_lengths(
@@ -92,15 +94,47 @@ def compare_loops(
         for each in (answers, reference_answers)
     )
 
-    more = groups.sums(np.array([looping - of_reference, np.ones(len(looping))]))
-    # One imagined prompt in favour of each policy: two prompts that agree are no certainty.
-    imagined = np.concatenate([more, [[1.0, -1.0], [1.0, 1.0]]], axis=1)
-    value = float((looping - of_reference).mean())
-    error = _jackknife_error(imagined, lambda sums: sums[0] / sums[1])
-    bound = _lower_bound(value, error, len(groups.sizes))
+    value, bound = _mean_and_bound(looping - of_reference, groups)
     count = f"{looping.sum():.0f} of {len(looping)}"
     note = f"{count} answers loop, the reference's {of_reference.sum():.0f}"
-    return AnswerComparison(value, bound, note)
+    return AnswerComparison(value, bound, note, "" if bound > 0 else _untestable(answers, groups))
+
+
+def _untestable(answers: Sequence[AnswerJson], groups: Groups) -> str:
+    """Say why answers could not show that more of them loop; empty where they could."""
+    _, bound_of_all = _mean_and_bound(np.ones(len(answers)), groups)
+    if bound_of_all <= 0:
+        return (
+            f"untestable: of {len(groups.sizes)} prompt groups not even all that loop would be sure"
+        )
+    cut = sum(
+        len(answer["tokens"]) < SHORTEST_LOOP and not answer.get("ended", True)
+        for answer in answers
+    )
+    if cut:
+        return (
+            f"untestable: {cut} of {len(answers)} answers were cut below {SHORTEST_LOOP} tokens, "
+            "where no loop can be seen; raise selection.sample_tokens"
+        )
+    return ""
+
+
+def _mean_and_bound(more: Floats, groups: Groups) -> tuple[float, float]:
+    """Return the mean over prompts and its lower 99.5 % bound.
+
+    Args:
+        more: By how much the policy has more of something at each prompt, in [-1, 1]; (prompts,).
+        groups: Prompt group of each prompt.
+
+    Returns:
+        Both numbers.
+    """
+    sums = groups.sums(np.array([more, np.ones(len(more))]))
+    # One imagined prompt in favour of each policy: two prompts that agree are no certainty.
+    imagined = np.concatenate([sums, [[1.0, -1.0], [1.0, 1.0]]], axis=1)
+    error = _jackknife_error(imagined, lambda sums: sums[0] / sums[1])
+    value = float(more.mean())
+    return value, _lower_bound(value, error, len(groups.sizes))
 
 
 def _columns(answers: Sequence[AnswerJson]) -> tuple[Floats, Floats]:

@@ -16,9 +16,12 @@ from dpo_core.evaluation.outcomes import Floats, Outcomes
 from sweeps.config.selection import GuardrailSettings
 from sweeps.run_dir.json_types import AnswerJson, CheckJson
 from sweeps.selection.answer_comparison import compare_lengths, compare_loops
+from sweeps.selection.eligibility import MARGIN
 from sweeps.selection.split_scores import pair_scores
 from sweeps.selection.statistics import Groups, accuracy_intervals
 
+LIKELIHOOD = "likelihood_accuracy"
+"""The objective that compares a policy's sums of log-probs without the untouched model's."""
 LEAST_PAIRS = 10
 """Fewer pairs than these make no slice that can be tested."""
 
@@ -128,9 +131,10 @@ def add_answer_checks(
     """
     lengths = compare_lengths(answers, reference_answers, groups)
     loops = compare_loops(answers, reference_answers, groups)
+    more_loops = None if loops.untestable else loops.value
     measured = {
         "length_growth": Measurement(lengths.value, lengths.note, lengths.bound > 1),
-        "loops": Measurement(loops.value, loops.note, loops.bound > 0),
+        "loops": Measurement(more_loops, loops.untestable or loops.note, loops.bound > 0),
     }
     of_answers = check_guardrails(measured, settings)
     return {**checks, **{name: of_answers[name] for name in measured}}
@@ -164,8 +168,12 @@ def _length_bias(outcomes: Outcomes, objective: str, groups: Groups) -> Measurem
 
     The value is the lower end of the 95 % interval of the share of wrong pairs, among pairs whose
     chosen answer is longer and among those whose chosen answer is shorter, whichever is higher. A
-    policy that likes length, or brevity, is worse than a coin in one of them.
+    policy that likes length, or brevity, is worse than a coin in one of them. By likelihood every
+    model is, the untouched one too, since a sum of log-probs falls with every token; so under that
+    objective rewards are counted, in which the untouched model's likelihoods cancel out.
     """
+    if objective == LIKELIHOOD:
+        objective = MARGIN
     order = np.argsort(np.array(outcomes.ids, dtype=str))
     gap = (outcomes.chosen_tokens - outcomes.rejected_tokens)[order]
     scores = pair_scores(outcomes, objective)

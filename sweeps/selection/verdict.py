@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from sweeps.run_dir.json_types import VerdictJson
 from sweeps.selection.eligibility import MOVED
 from sweeps.selection.rule import Candidate
-from sweeps.selection.statistics import CONFIDENCE, FEWEST_GROUPS, Comparison
+from sweeps.selection.statistics import CONFIDENCE, Comparison, fewest_groups, significance_level
 
 BETTER, SAME, WORSE = "better", "not distinguishable", "worse"
 NOTHING, NO_VERDICT = "no admissible candidate", "no verdict"
@@ -99,7 +99,7 @@ def verdict_on_final(
     paid = f" for {openings} openings of final" if openings > 1 else ""
     numbers = (
         f"{100 * corrected.difference:+.1f} points on {pairs} final pairs"
-        f"{_in_groups(pairs, pairs if groups is None else groups)}, "
+        f"{_in_groups(pairs, pairs if groups is None else groups, openings)}, "
         f"95 % interval {low:+.1f} to {high:+.1f}, {_format_p_value(corrected.p_value)}{paid}"
         f"{_conditions(threshold, confirmed)}"
     )
@@ -195,11 +195,13 @@ def role_of_choice(word: str | None) -> str:
     return "winner" if word == BETTER else "selected checkpoint"
 
 
-def _in_groups(pairs: int, groups: int) -> str:
+def _in_groups(pairs: int, groups: int, openings: int) -> str:
     """Name the groups where they are fewer than the pairs, and say what too few of them can show."""
     named = f" in {groups} groups of near-duplicate prompts" if groups < pairs else ""
-    few = f" (no {FEWEST_GROUPS - 1} groups can show anything at 5 %)"
-    return named + (few if groups < FEWEST_GROUPS else "")
+    fewest = fewest_groups(significance_level(openings))
+    level = "at 5 %" if openings == 1 else f"at 5 % for {openings} openings"
+    few = f" (no {fewest - 1} groups can show anything {level})"
+    return named + (few if groups < fewest else "")
 
 
 def _conditions(threshold: float, confirmed: bool | None) -> str:

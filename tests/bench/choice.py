@@ -9,7 +9,7 @@ accuracy of the best. All policies of a sweep share the difficulty of its pairs 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -20,19 +20,20 @@ from sweeps.config.selection import SelectionSettings
 from sweeps.run_dir.ledger import TrialRecord
 from sweeps.selection.candidates import CandidateRules
 from sweeps.selection.eligibility import moved_scores
-from sweeps.selection.guardrails import Check
+from sweeps.selection.guardrails import add_answer_checks
 from sweeps.selection.rule import Candidate, choose
 from sweeps.selection.statistics import Groups
+from tests.bench.guardrails import looping
 from tests.bench.table import Row
 
 REPETITIONS = 2000
 TRIALS = 10
-SIZES = (50, 200, 1000)
+SIZES = (15, 38, 200, 1000)
 THRESHOLD = 0.1
 OBJECTIVE = "reward_accuracy"
 DIFFICULTY, SWEEP_LUCK = 0.6, 0.3  # parts of the variance that all policies of a sweep share
-LOOPS = {"repetition": Check(0.5, 0.2, False, "exclude")}
-"""The check of answers that repeat themselves, which is what excludes a collapsed policy."""
+LOOPING, OF_REFERENCE = 28 / 45, 0.16
+"""Shares of answers that loop: of a collapsed policy, as in the recorded trial, and of the reference."""
 
 
 @dataclass(frozen=True)
@@ -146,7 +147,7 @@ def simulate(
     Args:
         pairs: Pairs of select, and of final.
         repetitions: How many sweeps.
-        answers: Whether the answers of collapsed policies are known to loop.
+        answers: Whether answers are generated, of which those of collapsed policies often loop.
         seed: Seed of the simulation.
 
     Returns:
@@ -159,7 +160,8 @@ def simulate(
     for _ in range(repetitions):
         sweep = policies(rng)
         candidates = [
-            _candidate(rules, policy, o, answers) for policy, o in draw(rng, sweep, pairs)
+            _candidate(rules, policy, o, rng if answers else None)
+            for policy, o in draw(rng, sweep, pairs)
         ]
         final = {policy.name: outcomes for policy, outcomes in draw(rng, sweep, pairs)}
         by_name = {policy.name: policy for policy in sweep}
@@ -174,13 +176,19 @@ def simulate(
 
 
 def _candidate(
-    rules: CandidateRules, policy: Policy, outcomes: Outcomes, answers: bool
+    rules: CandidateRules, policy: Policy, outcomes: Outcomes, rng: np.random.Generator | None
 ) -> Candidate:
+    """Return a policy as a candidate; with `rng` the answers of a collapsed one are drawn."""
     record = TrialRecord(policy.name, {"beta": 0.1}, "finished", 0)
     candidate = rules.candidate(record, 10, outcomes)
-    if policy.collapsed and answers:
-        candidate.checks.update(LOOPS)  # type: ignore[attr-defined]
-    return candidate
+    if not policy.collapsed or rng is None:
+        return candidate
+    settings = rules.settings
+    prompts = min(settings.sample_prompts, len(outcomes.ids))
+    own, of_reference = (looping(rng.random(prompts) < share) for share in (LOOPING, OF_REFERENCE))
+    groups = Groups(np.arange(prompts, dtype=np.int64))
+    checks = add_answer_checks(candidate.checks, own, of_reference, groups, settings.guardrails)
+    return replace(candidate, checks=checks)
 
 
 def _summary(rows: Sequence[tuple[float, float, bool, bool]], repetitions: int) -> Chosen:

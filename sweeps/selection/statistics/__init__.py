@@ -12,20 +12,21 @@ from __future__ import annotations
 from sweeps.selection.statistics.comparisons import Comparison, ComparisonJson, compare, holm
 from sweeps.selection.statistics.groups import CORRELATION, Groups, standard_errors
 from sweeps.selection.statistics.intervals import CONFIDENCE, accuracy_intervals
-from sweeps.selection.statistics.power import detectable_gain, fewest_pairs
-from sweeps.selection.statistics.sign_flips import FEWEST_GROUPS
+from sweeps.selection.statistics.power import detectable_gain, fewest_pairs, significance_level
+from sweeps.selection.statistics.sign_flips import fewest_groups
 
 __all__ = [
     "CONFIDENCE",
     "CORRELATION",
-    "FEWEST_GROUPS",
     "Comparison",
     "ComparisonJson",
     "Groups",
     "accuracy_intervals",
     "compare",
     "detectable_gain",
+    "fewest_groups",
     "fewest_pairs",
     "holm",
+    "significance_level",
     "standard_errors",
 ]

@@ -8,6 +8,7 @@ except that a sum and its negative are equally likely.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from functools import lru_cache
 
@@ -17,10 +18,16 @@ from scipy import special
 from dpo_core.evaluation.outcomes import Floats, Ints
 from sweeps.selection.statistics.groups import ROUNDING
 
-FEWEST_GROUPS = 6
-"""With fewer groups no p-value is below 0.05, for all signs agree with probability 2 / 2^groups."""
 _EXACT_UP_TO = 13  # groups, whose 4,096 halves are all tried; of more groups 4,096 are
 _BLOCK = 4_000_000  # numbers in memory at once
+
+
+def fewest_groups(level: float) -> int:
+    """Return the number of groups below which no p-value is below a level.
+
+    All signs agree with probability 2 / 2^groups.
+    """
+    return math.floor(math.log2(2 / level)) + 1
 
 
 def sign_flip_p_values(sums: Floats) -> Floats:

@@ -14,7 +14,7 @@ from dpo_core.models.lora_coverage import Coverage
 from sweeps.cli import app as cli
 from sweeps.config.load import parse_sweep
 from sweeps.config.schema import SweepConfig
-from sweeps.preflight.plan import make_plan, plan_lines
+from sweeps.preflight.plan import _final_openings, make_plan, plan_lines
 from sweeps.preflight.sensitivity import sensitivity, sensitivity_lines
 from sweeps.prepare.memory_estimate import (
     ModelSize,
@@ -119,6 +119,21 @@ def test_what_can_be_seen(config) -> None:
         pairs = plan["pairs"][split]
         assert plan["sensitivity"][split] == sensitivity(alone(pairs))
     assert set(sensitivity_lines(plan["sensitivity"])) < set(plan_lines(plan))
+
+
+@pytest.mark.parametrize(
+    ("changes", "openings"),
+    [
+        ((), 1),
+        (("selection.final_openings=5",), 5),
+        (("nightly.warm_start_nights=7",), 30),
+        (("nightly.warm_start_nights=7", "selection.final_openings=5"), 5),
+    ],
+)
+def test_the_openings_of_final_are_those_that_the_sweep_would_declare(
+    config, changes: tuple[str, ...], openings: int
+) -> None:
+    assert _final_openings(config(*changes)) == openings
 
 
 def test_groups_are_counted(config, tmp_path: Path) -> None:

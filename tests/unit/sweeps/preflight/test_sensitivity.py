@@ -46,6 +46,20 @@ def test_lines_name_what_is_counted() -> None:
     )
 
 
+def test_declared_openings_are_counted() -> None:
+    _, line = sensitivity_lines(
+        {"select": sensitivity(alone(50)), "final": sensitivity(alone(200), 30)}
+    )
+    assert line.startswith(
+        "verdict: 200 final pairs, declared for 30 openings, show, four times in five, gains of 14.1 "
+        "points over the reference, and of 8.9 over "
+    )
+    _, line = sensitivity_lines(
+        {"select": sensitivity(alone(50)), "final": sensitivity(alone(10), 30)}
+    )
+    assert "10 final pairs, declared for 30 openings, can show nothing, as no 10 groups" in line
+
+
 def test_few_pairs_say_what_they_can_show() -> None:
     assert verdict_line(alone(2)) == (
         "verdict: 2 final pairs can show nothing, as no 5 groups can; it takes 8 or more"

@@ -179,5 +179,29 @@ def test_where_hardly_any_answer_ends_nothing_is_called_longer(prompts: int) -> 
     assert alarms <= 0.01 * draws
 
 
+@pytest.mark.parametrize(("prompts", "is_testable"), [(5, False), (6, False), (7, True)])
+def test_few_prompts_are_said_to_be_untestable(prompts: int, is_testable: bool) -> None:
+    """Of five prompts all may loop where none of the reference's does, and it may be chance."""
+    compared = compare_loops(looping(0, prompts), looping(0, prompts), each_alone(prompts))
+    assert compared.untestable == (
+        ""
+        if is_testable
+        else f"untestable: of {prompts} prompt groups not even all that loop would be sure"
+    )
+    everyone = compare_loops(looping(prompts, prompts), looping(0, prompts), each_alone(prompts))
+    assert (everyone.bound > 0) is is_testable
+
+
+def test_answers_that_were_cut_before_a_loop_shows_are_said_to_be_untestable() -> None:
+    cut: list[AnswerJson] = [{"text": "", "tokens": [5] * 26, "ended": False}] * 20
+    compared = compare_loops(cut, looping(0, 20), each_alone(20))
+    assert compared.untestable == (
+        "untestable: 20 of 20 answers were cut below 27 tokens, where no loop can be seen; raise "
+        "selection.sample_tokens"
+    )
+    ended: list[AnswerJson] = [{"text": "", "tokens": [5] * 26, "ended": True}] * 20
+    assert not compare_loops(ended, looping(0, 20), each_alone(20)).untestable
+
+
 def test_a_bound_is_finite_where_there_are_groups() -> None:
     assert math.isfinite(compare_loops(looping(3, 9), looping(0, 9), each_alone(9)).bound)

@@ -136,6 +136,20 @@ def test_slices_count_by_the_objective() -> None:
     assert length_bias(scored, objective=TOKEN).excludes
 
 
+def test_likelihoods_that_fall_with_every_token_are_no_bias_for_brevity() -> None:
+    """Two nats a token: the untouched model ranks nearly every shorter answer higher."""
+    rng = np.random.default_rng(0)
+    chosen, rejected = rng.integers(20, 120, (2, 200))
+    margins = rng.normal(5, 5, 200)
+    ids = tuple(f"{i:06d}" for i in range(200))
+    columns = -2.0 * chosen, -2.0 * rejected, chosen, rejected
+    honest = Outcomes(ids, columns[0] + margins, columns[1], *columns)
+    for scored in (honest.as_reference, honest):
+        assert not length_bias(scored, objective="likelihood_accuracy").excludes
+    length = Outcomes(ids, columns[0] + 0.1 * chosen, columns[1] + 0.1 * rejected, *columns)
+    assert length_bias(length, objective="likelihood_accuracy").excludes
+
+
 def test_the_order_of_the_outcomes_is_not_that_of_the_groups() -> None:
     right = np.concatenate([np.zeros(15), np.ones(5), np.ones(40)])
     scored = ranked_right(right, np.repeat([1.0, -1.0], [20, 40]))

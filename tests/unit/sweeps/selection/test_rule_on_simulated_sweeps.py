@@ -41,13 +41,28 @@ def test_without_answers_the_gain_of_chosen_answers_takes_fewer_collapsed_ones()
     assert ours.collapsed < maximum.collapsed
 
 
+def test_a_collapse_is_drawn_and_fewer_prompts_catch_it_less_often() -> None:
+    """The guardrail on loops excludes it, not a decree: of 15 prompts it sees one in two."""
+    rng, found = np.random.default_rng(0), {}
+    for pairs in (15, 64):
+        rules = choice.CandidateRules(
+            choice.SelectionSettings(), 0.1, choice.Groups(np.arange(pairs, dtype=np.int64))
+        )
+        [*_, collapsed] = policies(rng)
+        [(policy, outcomes)] = draw(rng, [collapsed], pairs)
+        drawn = [choice._candidate(rules, policy, outcomes, rng) for _ in range(60)]
+        found[pairs] = np.mean([c.checks["loops"].excludes for c in drawn])
+    assert 0.2 < found[15] < 0.8
+    assert found[64] > 0.95
+
+
 def test_where_every_trial_did_nothing_there_is_no_winner() -> None:
     rng = np.random.default_rng(0)
     untouched = [p for p in policies(rng) if p.name == "untouched"]
     groups = choice.Groups(np.arange(200, dtype=np.int64))
     rules = choice.CandidateRules(choice.SelectionSettings(), 0.1, groups)
     [(policy, outcomes)] = draw(rng, untouched, 200)
-    candidate = choice._candidate(rules, policy, outcomes, answers=True)
+    candidate = choice._candidate(rules, policy, outcomes, rng)
     assert candidate.accuracy > 0.55, "it looks better than the reference"
     assert choice.our_rule([candidate], groups) is None
 

@@ -7,7 +7,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sweeps.selection.statistics import Groups, detectable_gain, fewest_pairs
+from sweeps.selection.statistics import (
+    Groups,
+    compare,
+    detectable_gain,
+    fewest_groups,
+    fewest_pairs,
+    significance_level,
+)
 from tests.support.groups import alone
 
 
@@ -24,6 +31,26 @@ def test_detectable_gain_by_hand() -> None:
 def test_groups_make_less_detectable() -> None:
     fours = Groups(np.arange(200) // 4)  # 1 + 3 · ½ = 2.5
     assert detectable_gain(fours) == pytest.approx(2.5**0.5 * 0.0990510, abs=1e-7)
+
+
+def test_more_openings_ask_for_larger_gains() -> None:
+    # z(1 − 0.025/10) + z(0.8) = 2.807034 + 0.841621 standard errors, with 30 3.143980 + 0.841621
+    assert detectable_gain(alone(200), openings=10) == pytest.approx(0.1290, abs=1e-4)
+    assert detectable_gain(alone(200), openings=30) == pytest.approx(0.1409, abs=1e-4)
+    assert detectable_gain(alone(200), 0.1, 30) == pytest.approx(0.0891, abs=1e-4)
+    assert fewest_pairs(alone(3), 0.1, 30) == 159
+    # The p-value of n groups that all agree is 2 / 2ⁿ, and of 10 that is above 0.05 / 30.
+    assert [fewest_groups(significance_level(n)) for n in (1, 10, 30)] == [6, 9, 11]
+
+
+@pytest.mark.parametrize("openings", [10, 30])
+def test_a_detectable_gain_is_shown_four_times_in_five(openings: int) -> None:
+    groups = alone(200)
+    gain = detectable_gain(groups, openings=openings)
+    right = np.random.default_rng(1).random((400, 200)) < 0.5 + gain
+    p_values = [comparison.p_value for comparison in compare(right - 0.5, groups)]
+    shown = np.mean([openings * p_value < 0.05 for p_value in p_values])
+    assert shown == pytest.approx(0.8, abs=0.06)  # three standard errors of 400 draws
 
 
 def test_few_pairs_can_show_nothing() -> None:

@@ -10,7 +10,7 @@ from scipy.stats import binom, norm
 
 from sweeps.selection.statistics import sign_flips
 from sweeps.selection.statistics.sign_flips import (
-    FEWEST_GROUPS,
+    fewest_groups,
     sign_flip_p_values,
     smallest_shift_not_rejected,
 )
@@ -25,7 +25,7 @@ def p_value(*sums: float) -> float:
 def test_when_all_signs_agree_no_other_signs_are_as_extreme(groups: int) -> None:
     assert p_value(*[0.5] * groups) == 2 / 2**groups
     assert p_value(*range(1, groups + 1)) == 2 / 2**groups, "whatever the sizes"
-    assert (p_value(*[1.0] * groups) < 0.05) == (groups >= FEWEST_GROUPS)
+    assert (p_value(*[1.0] * groups) < 0.05) == (groups >= fewest_groups(0.05))
 
 
 def test_totals_that_tie_count_half_by_hand() -> None:
