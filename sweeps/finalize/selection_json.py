@@ -267,13 +267,13 @@ def _effect(
     """Measure what the winner did to the final pairs, at the β that it was trained with."""
     record = next(r for r in inputs.records if r.trial == winner.trial)
     point = DPOHyperparams.from_point(record.point)
-    losses = [
+    loss, of_reference = (
         None if record.loss_beta is None else held_out_loss(outcomes, point, record.loss_beta)
         for outcomes in (final, final.as_reference)
-    ]
+    )
     name = checkpoint_name(winner.checkpoint)
     differ = differing_answers(read_answers(paths), name, REFERENCE)
-    return measure_effect(final, inputs.rules.threshold, *losses, differ)
+    return measure_effect(final, inputs.rules.threshold, loss, of_reference, differ)
 
 
 def _winner_row(paths: SweepPaths, winner: Candidate) -> WinnerJson:
