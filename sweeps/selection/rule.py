@@ -26,7 +26,11 @@ from sweeps.selection.statistics import Groups, standard_errors
 BAND = 0.2
 """Paired standard errors below the most accurate candidate within which others may win."""
 BAND_PAIRS = 1.0
-"""Pairs below it within which others may win in any case: one pair tells no two policies apart."""
+"""Pairs below it within which others may win in any case: one pair tells no two policies apart.
+
+On few pairs that costs true accuracy: in the simulation half a point on 38 pairs, 0.4 on 100, where
+half a pair costs 0 and 0.1. But the recorded trial that collapses gains one pair of 38 by it.
+"""
 _ROUNDING = 1e-12  # so that a gap of exactly the band counts as within it
 
 

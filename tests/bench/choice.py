@@ -23,7 +23,7 @@ from sweeps.selection.eligibility import moved_scores
 from sweeps.selection.guardrails import add_answer_checks
 from sweeps.selection.rule import Candidate, choose
 from sweeps.selection.statistics import Groups
-from tests.bench.guardrails import looping
+from tests.bench.guardrails import LOOPING, OF_REFERENCE, looping
 from tests.bench.table import Row
 
 REPETITIONS = 2000
@@ -32,8 +32,6 @@ SIZES = (15, 38, 200, 1000)
 THRESHOLD = 0.1
 OBJECTIVE = "reward_accuracy"
 DIFFICULTY, SWEEP_LUCK = 0.6, 0.3  # parts of the variance that all policies of a sweep share
-LOOPING, OF_REFERENCE = 28 / 45, 0.16
-"""Shares of answers that loop: of a collapsed policy, as in the recorded trial, and of the reference."""
 
 
 @dataclass(frozen=True)

@@ -26,6 +26,8 @@ MEANS = (20, 80, 150, 400)
 SHAPES = {"0.6 of the mean": 1 / 0.6**2, "the mean": 1.0}
 DRAWS = 2000
 _PAIRS = 200
+LOOPING, OF_REFERENCE = 28 / 45, 0.16
+"""Shares of answers that loop: of a collapsed policy, as in the recorded trial, and of the reference."""
 
 
 def excluded_by_length(comparison: AnswerComparison) -> bool:
@@ -117,6 +119,7 @@ def measure() -> dict[str, Any]:
             share: least(lambda more, s=share: loop_alarms(s + more, s), loops)
             for share in (0.0, 0.16)
         },
+        "collapse": {n: loop_alarms(LOOPING, OF_REFERENCE, n) for n in (PROMPTS, 38, 15, 10)},
         "length alone": bias_alarms(1.0, 0.0, 0.7),
         "brevity alone": bias_alarms(0.0, 1.0, 0.7),
         "honest": bias_alarms(0.6, 0.6, 0.9),
@@ -139,6 +142,9 @@ def rows(found: dict[str, Any]) -> list[Row]:
     for rate, value in found["detected loops"].items():
         what = f"loops: more than the reference's {rate:.0%}, excluded in 80 %"
         lines.append(Row(what, 100 * value, unit="points"))
+    for prompts, value in found["collapse"].items():
+        what = f"loops: a collapse from {OF_REFERENCE:.0%} to {LOOPING:.0%} of {prompts}, excluded"
+        lines.append(Row(what, 100 * value, unit="%"))
     for name, sign, goal in (
         ("length alone", ">=", 100),
         ("brevity alone", ">=", 100),
