@@ -500,13 +500,14 @@ def test_a_damaged_model_is_neither_copied_nor_compared_with_until_it_is_exporte
 def test_what_works_after_a_clean(storage: Storage) -> None:
     """All that shows or copies the choice, and the nights; what needs the weights says so."""
     storage.restore()
-    assert run("clean", f"runs/{ENDED}", "--yes") == (0, "")
+    code, _, stderr = run("clean", f"runs/{ENDED}", "--yes")
+    assert (code, stderr) == (0, "")
     ended = storage.runs / ENDED
     assert not (ended / "checkpoints").exists()
     before = decode_json((ended / "selection.json").read_bytes())
     opened = (ended / "final_opened.json").read_bytes()
     with without_ray():
-        for command in (*OF_ENDED, "export", "nightly killed"):
+        for command in (*OF_ENDED, "nightly killed"):
             assert run(*COMMANDS[command])[0] == 0, command
         assert run("select", f"runs/{ENDED}", "--write")[0] == 0
         after = decode_json((ended / "selection.json").read_bytes())
@@ -514,7 +515,7 @@ def test_what_works_after_a_clean(storage: Storage) -> None:
         assert {key: after[key] for key in same} == {key: before[key] for key in same}
         for setting in ("export.dtype=bfloat16", "selection.confirm.top=0"):
             again = ("--set", setting, "--write", "--open-final-again")
-            code, stderr = run("select", f"runs/{ENDED}", *again)
+            code, _, stderr = run("select", f"runs/{ENDED}", *again)
             assert (code, stderr.count("error: ")) == (2, 1), stderr
             assert re.search("error: .*`dpo-sweeps clean` removed the checkpoints", stderr), stderr
     assert (ended / "final_opened.json").read_bytes() == opened
@@ -525,6 +526,7 @@ def test_what_works_after_a_clean(storage: Storage) -> None:
 
 def test_a_killed_sweep_that_was_cleaned_begins_its_open_trials_anew(storage: Storage) -> None:
     storage.restore()
-    assert run("clean", "runs", "--yes", "--unfinished", KILLED) == (0, "")
+    code, _, stderr = run("clean", "runs", "--yes", "--unfinished", KILLED)
+    assert (code, stderr) == (0, "")
     with without_ray():
         assert run("resume", f"runs/{KILLED}")[0] == 0
