@@ -178,7 +178,8 @@ def _undecided_by_noise(
         else ""
     )
     return (
-        f"no trial surely moved the model, so keep the {against}: the noise of {raised.dtype}, "
+        f"no trial surely moved the model, so keep the {against}: the noise of "
+        f"{raised.dtype or 'half precision'}, "
         f"{raised.noise:.2g} nats a margin, sets the threshold to {threshold:.3g} nats. Of "
         f"{_count(candidates)}, {raised.undecided} would count at the {raised.min_margin:g} nats of "
         "selection.min_margin, and noise alone may do that; a new sweep with "
