@@ -8,6 +8,7 @@ from dataclasses import dataclass, fields
 from typing import Any, cast
 
 from dpo_core.errors import SettingsError
+from dpo_core.wording import Expected, describe_wrong_type
 
 LENGTH_NORMS = ("none", "mean", "simpo", "rdpo", "ld")
 PER_TOKEN_NORMS = ("mean", "simpo")
@@ -50,11 +51,13 @@ class DPOHyperparams:
                 f"length_norm: {self.length_norm!r} is unknown; use one of {', '.join(LENGTH_NORMS)}"
             )
         self._check_beta()
+        _check_number("ld_alpha", self.ld_alpha)
         _finite("gamma_ratio", self.gamma_ratio)
         _finite("rdpo_alpha", self.rdpo_alpha)
         if not 0.0 <= self.ld_alpha <= 1.0:
             raise SettingsError(f"ld_alpha: {self.ld_alpha} must lie in [0, 1]")
         if self.lora_rank is not None:
+            _check_number("lora_rank", self.lora_rank, "a whole number")
             if self.lora_rank < 1 or int(self.lora_rank) != self.lora_rank:
                 raise SettingsError(f"lora_rank: {self.lora_rank} must be a whole number above 0")
             object.__setattr__(self, "lora_rank", int(self.lora_rank))  # PEFT takes no 8.0
@@ -92,11 +95,19 @@ class DPOHyperparams:
 HYPERPARAM_NAMES = tuple(f.name for f in fields(DPOHyperparams))
 
 
-def _finite(name: str, value: float) -> None:
-    if not math.isfinite(value):
+def _check_number(name: str, value: object, expected: Expected = "a number") -> float:
+    """Return a number, which space files and earlier trials may have as text. Raises SettingsError."""
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        raise SettingsError(f"{name}: {describe_wrong_type(value, expected)}")
+    return value
+
+
+def _finite(name: str, value: object) -> None:
+    if not math.isfinite(_check_number(name, value)):
         raise SettingsError(f"{name}: {value} must be a finite number")
 
 
-def _positive(name: str, value: float | None) -> None:
-    if value is None or not math.isfinite(value) or value <= 0:
+def _positive(name: str, value: object) -> None:
+    number = _check_number(name, value)
+    if not math.isfinite(number) or number <= 0:
         raise SettingsError(f"{name}: {value} must be a finite number above 0")

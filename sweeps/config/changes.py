@@ -16,7 +16,8 @@ from typing import Literal, NamedTuple
 from pydantic import BaseModel
 
 from dpo_core.errors import SettingsError
-from sweeps.config.load import Tree, config_of, override, path_slots, resolved, settings_in
+from sweeps.config.keys import settings_in
+from sweeps.config.load import Tree, config_of, override, path_slots, resolved
 from sweeps.config.schema import SweepConfig
 
 Stage = Literal["prepare", "search", "select"]

@@ -6,9 +6,10 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from pydantic import BaseModel, ValidationError
+from pydantic import ValidationError
 
 from dpo_core.errors import SettingsError
+from sweeps.config.mistakes import describe_mistakes
 from sweeps.config.schema import SweepConfig
 from sweeps.config.secrets import holds_secret
 from sweeps.config.strict_yaml import load_yaml
@@ -71,7 +72,7 @@ def config_of(tree: Tree, *, source: str) -> SweepConfig:
     try:
         return SweepConfig(**tree)
     except ValidationError as error:
-        raise SettingsError("\n".join(_complaints(error, source))) from None
+        raise SettingsError("\n".join(describe_mistakes(error, source))) from None
 
 
 def override(tree: Tree, overrides: Iterable[str]) -> None:
@@ -126,37 +127,6 @@ def _override(tree: Tree, assignment: str) -> None:
             raise SettingsError(f"--set {name}: {key} is no mapping, so nothing can be set in it")
         tree = inner
     tree[keys[-1]] = value
-
-
-def _complaints(error: ValidationError, source: str) -> Iterable[str]:
-    for problem in error.errors():
-        where = ".".join(
-            str(part) for part in problem["loc"] if part not in ("str", "dict[str,any]")
-        )
-        message = problem["msg"].removeprefix("Value error, ")
-        if problem["type"] == "extra_forbidden":
-            message = f"is an unknown key; known are {', '.join(_siblings(problem['loc']))}"
-        elif problem["type"] == "missing":
-            message = "is missing and has no default"
-        elif not problem["type"].startswith("value_error"):
-            message = f"{problem['input']!r}: {message}"
-        yield f"{source}: {where}: {message}" if where else f"{source}: {message}"
-
-
-def _siblings(loc: tuple[int | str, ...]) -> list[str]:
-    """Return the keys that are known beside the one at `loc`."""
-    model: type[BaseModel] | None = SweepConfig
-    for part in loc[:-1]:
-        field = model.model_fields.get(str(part)) if model else None
-        model = settings_in(field.annotation) if field else None
-    return sorted(model.model_fields) if model else []
-
-
-def settings_in(annotation: object) -> type[BaseModel] | None:
-    """Return the settings class of a field's annotation; None where the field is a plain value."""
-    options = getattr(annotation, "__args__", (annotation,))
-    models = (o for o in options if isinstance(o, type) and issubclass(o, BaseModel))
-    return next(models, None)
 
 
 def resolved(config: SweepConfig, storage: str) -> Tree:

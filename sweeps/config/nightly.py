@@ -18,7 +18,12 @@ class NightSettings(Settings):
 
     time_zone: str = "UTC"
     """The time zone of `turns_at`, such as Europe/Vienna."""
-    turns_at: str = Field("12:00", pattern=r"^([01]\d|2[0-3]):[0-5]\d$")
+    turns_at: str = Field(
+        "12:00",
+        pattern=r"^([01]\d|2[0-3]):[0-5]\d$",
+        description="time of day from 00:00 to 23:59",
+        examples=["12:00"],
+    )
     """The time at which a new night begins; an earlier start belongs to the night of the day before."""
     warm_start_nights: int = Field(30, ge=0)
     """The search begins with the finished trials of so many earlier nights; 0: with none."""

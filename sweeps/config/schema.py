@@ -16,15 +16,16 @@ from pydantic import Field, ValidationInfo, field_validator, model_validator
 from dpo_core.errors import SettingsError
 from dpo_core.hyperparams import HYPERPARAM_NAMES, DPOHyperparams
 from dpo_core.settings import DataSettings, ModelSettings, Settings, TrainingSettings
+from dpo_core.wording import counted
 from search_spaces import Axis, LogUniform, Space, SpaceError, Uniform, load_space
 from search_spaces.axes import Scalar
+from search_spaces.errors import suggestion
 from sweeps.config.export import ExportSettings
 from sweeps.config.nightly import NightSettings
 from sweeps.config.selection import ConfirmSettings, SelectionSettings
 from sweeps.config.study import check_study_url
 from sweeps.config.trackers import TrackerSettings
 
-NAME = r"^[a-z0-9][-a-z0-9]{0,40}$"
 _PROBES = 64
 _CONFIRMED = ("lora", "full")
 """Presets that are meant for work, not for a demo: their best points are trained again."""
@@ -81,7 +82,12 @@ class ResourceSettings(Settings):
     """Worker groups stay up between trials, instead of one `TorchTrainer` a trial."""
     trials_per_lane: int | None = Field(None, ge=1)
     """A lane is replaced after so many trials; null: never."""
-    driver_resource: str | None = Field(None, pattern=r"^[A-Za-z][-\w]*$")
+    driver_resource: str | None = Field(
+        None,
+        pattern=r"^[A-Za-z][-\w]*$",
+        description="name of letters, digits, - and _, which begins with a letter",
+        examples=["on_demand"],
+    )
     """A custom resource of the nodes that must run trials' drivers, such as nodes off spot."""
     autoscaling: bool = False
     """The cluster grows on demand, so what it has now says nothing about what it can have."""
@@ -90,14 +96,18 @@ class ResourceSettings(Settings):
 class SweepConfig(Settings):
     """One sweep. The READMEs of sweeps, dpo_core and search_spaces document every key."""
 
-    name: str = Field(pattern=NAME)
+    name: str = Field(
+        pattern=r"^[a-z0-9][-a-z0-9]{0,40}$",
+        description="name of at most 41 characters (a-z, 0-9, -; the first is no -)",
+        examples=["hh-lora"],
+    )
     seed: int = Field(0, ge=0)
     storage: str = "runs"
     resources: ResourceSettings = ResourceSettings()
     model: ModelSettings
     """Its `dtype` is bfloat16 unless given, where workers have a GPU."""
     data: DataSettings
-    space: str | dict[str, Any]
+    space: str | dict[str, Any] = Field(examples=["lora"])
     training: TrainingSettings
     search: SearchSettings = Field(SearchSettings(), validate_default=True)
     """Spaces with branches are searched by `tpe`, unless `sampler` is given."""
@@ -176,10 +186,10 @@ class SweepConfig(Settings):
         """Reason why the search ends before `search.trials`; None where it does not."""
         if self.planned_trials == self.search.trials:
             return None
-        size = "1 point" if self.planned_trials == 1 else f"{self.planned_trials} points"
         return (
-            f"search.trials: the space has {size}, and none is trained twice with one seed; the "
-            f"search ends after {self.planned_trials} of {self.search.trials} trials"
+            f"search.trials: the space has {counted(self.planned_trials, 'point')}, and none is "
+            f"trained twice with one seed; the search ends after {self.planned_trials} of "
+            f"{self.search.trials} trials"
         )
 
     @cached_property
@@ -195,7 +205,7 @@ def _check_space(space: Space, has_adapter: bool) -> None:
     unknown = sorted(set(space.names) - set(HYPERPARAM_NAMES))
     if unknown:
         raise ValueError(
-            f"space.{unknown[0]}: is not a DPO hyperparameter; use {', '.join(HYPERPARAM_NAMES)}"
+            f"space.{unknown[0]}: is no DPO hyperparameter; {suggestion(unknown[0], HYPERPARAM_NAMES)}"
         )
     if "lora_rank" in space.names and not has_adapter:
         raise ValueError("space.lora_rank: there is no adapter; set model.adapter or drop the axis")
@@ -204,8 +214,8 @@ def _check_space(space: Space, has_adapter: bool) -> None:
         point = space.sample(lambda key, axis: _probe(rng, axis))
         try:
             DPOHyperparams.from_point(point)
-        except (SettingsError, TypeError) as error:
-            raise ValueError(f"space: a sampled point is no DPO point: {error}") from None
+        except SettingsError as error:
+            raise ValueError(f"space.{error}") from None
 
 
 def _probe(rng: random.Random, axis: Axis) -> Scalar:

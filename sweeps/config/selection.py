@@ -18,7 +18,7 @@ Objective = Literal["reward_accuracy", "token_reward_accuracy", "likelihood_accu
 class Guardrail(Settings):
     """A number of a candidate that must not exceed `limit`."""
 
-    limit: float = Field(allow_inf_nan=False)
+    limit: float = Field(ge=0, allow_inf_nan=False)
     action: Literal["warn", "exclude"] = "exclude"
     """`exclude`: a candidate over the limit cannot win; `warn`: a warning says so."""
 

@@ -33,7 +33,7 @@ FLOORS = {
     """,
     "dpo_core": """
         errors
-        refused_trl_fields columns
+        refused_trl_fields columns wording
         settings hyperparams hardware
         storage model_code
         preferences

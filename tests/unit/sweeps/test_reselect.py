@@ -139,7 +139,7 @@ def test_stored_answers_are_held_against_the_one_who_gave_them(paths: SweepPaths
 def test_only_the_selection_can_be_other(paths: SweepPaths) -> None:
     with pytest.raises(SettingsError, match=r"seed: is 0 .* start a new sweep"):
         replayed(paths, "seed=3")
-    with pytest.raises(SettingsError, match="Input should be 'warn' or 'exclude'"):
+    with pytest.raises(SettingsError, match="is unknown; use one of warn, exclude"):
         replayed(paths, "selection.guardrails.displaced.action=ignore")
 
 

@@ -91,7 +91,7 @@ def test_validate_json_is_json_and_nothing_else(call, sweep: str) -> None:
         (("validate", "."), "is a folder"),
         (("validate", "sweep.yaml/x"), "cannot be read (Not a directory)"),
         (("validate", "sweep.yaml", "--set", "seed"), "--set seed: is not of the form"),
-        (("validate", "sweep.yaml", "--set", "search.trials=0"), "search.trials: 0: Input should"),
+        (("validate", "sweep.yaml", "--set", "search.trials=0"), "search.trials: 0 is too small"),
         (("plan", "sweep.yaml"), "no-such-pairs.jsonl: no such file or folder"),
         (("run", "sweep.yaml"), "no-such-pairs.jsonl: no such file or folder"),
         (("run", "sweep.yaml", "--id", "../up"), "--id ../up: is no folder name"),

@@ -121,7 +121,7 @@ def test_what_leaves_ended_trials_as_they_are_is_applied_alone(go_on, key: str, 
         ),
         ("search.objectives=[accuracy, drift]", "since the sweep's study has the old objectives"),
         ("resources.workers=3", "training.batch_pairs: 8 pairs cannot be divided evenly"),
-        ("search.trails=9", "search.trails: is an unknown key; known are"),
+        ("search.trails=9", "search.trails: is an unknown key; did you mean search.trials?"),
     ],
 )
 def test_the_rest_is_refused_with_the_difference(go_on, change: str, said: str) -> None:
