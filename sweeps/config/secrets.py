@@ -10,7 +10,7 @@ import os
 import re
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from urllib.parse import urlsplit, urlunsplit
+from urllib.parse import urlsplit
 
 from dpo_core.errors import SettingsError
 
@@ -140,12 +140,16 @@ def _without_credentials(url: str) -> str:
         parts = urlsplit(url)
     except ValueError:  # brackets that are no IPv6 address
         return HIDDEN
-    user, at, _ = parts.netloc.rpartition("@")
+    # Text is replaced in the URL: `urlunsplit` would drop the empty host of `journal:///file`.
+    if parts.query:
+        url = url.replace(f"?{parts.query}", f"?{HIDDEN}", 1)
+    user = parts.netloc.rpartition("@")[0]
+    if not user:
+        return url
     name, colon, _ = user.partition(":")
     if parts.scheme in ("http", "https"):  # there a token may stand in the place of the name
-        name, colon = HIDDEN if user else "", ""
-    netloc = f"{name}{f':{HIDDEN}' if colon else ''}{at}{_host(parts.netloc)}"
-    return urlunsplit(parts._replace(netloc=netloc, query=HIDDEN if parts.query else ""))
+        name, colon = HIDDEN, ""
+    return url.replace(f"://{user}@", f"://{name}{f':{HIDDEN}' if colon else ''}@", 1)
 
 
 def _host(netloc: str) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import time
 from pathlib import Path
 
@@ -19,8 +20,46 @@ from sweeps.config.secrets import (
     redact,
     redact_url,
 )
+from sweeps.config.study import check_study_url
 
 CANARY = "canary-5f2c9e"
+
+
+# Some with parts that are empty, which Python's own way from a URL and back drops.
+URLS = """
+journal:///shared/study.log journal:/shared/x sqlite:////folder/study.db sqlite:///:memory: file:///a
+file:////a s3://bucket/key s3://bucket//key s3://bucket hf://owner/name memory:// x:// gs://b/k/
+http://h:8265/p http://h/p# http://h/p#a?b http://h//p HTTP://Host/P http://[::1]:3/x
+hdfs:///runs mlflow-artifacts:/a postgresql:///database ray://10.0.0.1:10001 az://container/a;b=c
+"""
+
+
+@pytest.mark.parametrize("url", URLS.split())
+def test_a_url_without_user_and_query_is_shown_as_it_was_written(url: str) -> None:
+    assert redact(url, environment={}) == url
+    assert redact(f"({url}) and '{url}', {url}", environment={}) == f"({url}) and '{url}', {url}"
+
+
+def test_the_ways_out_for_a_study_can_be_followed() -> None:
+    with pytest.raises(ValueError, match="is no study; use ") as caught:
+        check_study_url("studies")
+    forms = redact(str(caught.value), environment={}).partition("; use ")[2]
+    for form in re.split(", | or ", forms):
+        assert check_study_url(form) == form
+
+
+@pytest.mark.parametrize(
+    ("url", "shown"),
+    [
+        ("http://tok@h//p?a=b#f", f"http://{HIDDEN}@h//p?{HIDDEN}#f"),
+        ("postgresql://ann:x@/d?host=/tmp", f"postgresql://ann:{HIDDEN}@/d?{HIDDEN}"),
+        ("postgresql://ann@db/d", "postgresql://ann@db/d"),
+        ("sqlite:////f.db?key=b", f"sqlite:////f.db?{HIDDEN}"),
+        ("http://b@h/b?b#b?b", f"http://{HIDDEN}@h/b?{HIDDEN}#b?b"),
+    ],
+)
+def test_only_user_and_query_of_a_url_are_replaced(url: str, shown: str) -> None:
+    assert redact(url, environment={}) == shown
 
 
 @pytest.mark.parametrize(
