@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import difflib
+from collections.abc import Mapping, Sequence
 from typing import Literal
 
 Expected = Literal["text", "a number", "a whole number", "true or false", "a list", "a mapping"]
@@ -26,6 +27,24 @@ def shown(value: object) -> str:
         return repr(value if len(value) <= _LONGEST else f"{value[:_LONGEST]}…")
     text = repr(value)
     return text if len(text) <= _LONGEST else f"{text[:_LONGEST]}…"
+
+
+def describe_unknown_name(value: object, names: Sequence[str], otherwise: str = "") -> str:
+    """Say that a value is none of some names, and which one was meant.
+
+    Args:
+        value: What was written.
+        names: All that can be written.
+        otherwise: What is possible beside the names, such as `, or null`.
+
+    Returns:
+        A sentence such as `'cosin' is unknown; did you mean cosine? (linear, cosine)`.
+    """
+    near = difflib.get_close_matches(str(value), names, n=1)
+    if near:
+        return f"{shown(value)} is unknown; did you mean {near[0]}? ({', '.join(names)})"
+    some = "one of " if len(names) > 1 else ""
+    return f"{shown(value)} is unknown; use {some}{', '.join(names)}{otherwise}"
 
 
 def describe_wrong_type(value: object, expected: Expected, example: str | None = None) -> str:

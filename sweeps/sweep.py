@@ -16,6 +16,7 @@ from dpo_core.preferences import PreferenceSplits
 from dpo_core.preferences.pairs import normalized_question, question_id
 from dpo_core.storage.partial import remove_partial
 from dpo_core.storage.probe import check_storage, check_temporary_folder
+from dpo_core.training.trl_fields import check_trl_fields
 from sweeps.config.changes import config_changes
 from sweeps.config.schema import SweepConfig
 from sweeps.config.study import check_study_driver
@@ -35,6 +36,7 @@ from sweeps.ray_runtime.remote_call import RemoteCall, remote_call_for, warn_of_
 from sweeps.report.write import try_write_report
 from sweeps.run_dir import json_files
 from sweeps.run_dir.config_file import (
+    check_is_sweep,
     may_have_trials,
     read_config,
     take_over_changes,
@@ -109,6 +111,7 @@ def run_sweep(config: SweepConfig, paths: SweepPaths, on_event: OnTrialEvent) ->
 
 def read_selection(paths: SweepPaths) -> SelectionJson:
     """Read what a sweep chose. Raises UserError when it has not ended, or the file is damaged."""
+    check_is_sweep(paths)
     selection: SelectionJson | None
     selection = json_files.SELECTION.optional(paths.store, paths.selection)
     if selection is None:
@@ -121,6 +124,7 @@ def read_selection(paths: SweepPaths) -> SelectionJson:
 def _check_settings(config: SweepConfig) -> None:
     """Check what needs neither the data nor Ray."""
     check_local_model(config.model)
+    check_trl_fields(config.training.trl)
     check_study_driver(config.search.study)
     check_trackers(config.trackers)
 

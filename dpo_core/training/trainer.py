@@ -12,7 +12,6 @@ from __future__ import annotations
 import contextlib
 import os
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import fields
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -35,7 +34,7 @@ from trl import DPOConfig, DPOTrainer
 
 from dpo_core.encoding.packing import build_row, pack, pack_rows
 from dpo_core.encoding.token_table import EncodedPair, TokenTable, encoding_report
-from dpo_core.errors import SettingsError, TrialFailed
+from dpo_core.errors import TrialFailed
 from dpo_core.evaluation.outcomes import Outcomes, build_outcomes
 from dpo_core.hyperparams import DPOHyperparams
 from dpo_core.models.dropout import train_without_noise
@@ -351,10 +350,3 @@ def _no_weight_hash() -> Iterator[None]:
         yield
     finally:
         trl_module.hash_module = original
-
-
-def check_trl_fields(training: TrainingSettings) -> None:
-    """Check the fields under `trl`. Raises SettingsError on one that TRL's DPOConfig does not have."""
-    unknown = sorted(set(training.trl) - {f.name for f in fields(DPOConfig)})
-    if unknown:
-        raise SettingsError(f"training.trl.{unknown[0]}: TRL's DPOConfig has no such field")

@@ -66,13 +66,12 @@ def sweep_paths(config: SweepConfig, sweep_id: str | None = None) -> SweepPaths:
     Raises:
         SettingsError: `sweep_id` cannot be a folder's name.
     """
-    from dpo_core.storage.store import Store
     from sweeps.ray_runtime.connect import in_job_folder
-    from sweeps.run_dir.paths import SweepPaths, checked_sweep_id, new_sweep_id
+    from sweeps.run_dir.paths import SweepPaths, checked_sweep_id, new_sweep_id, open_storage
 
     if sweep_id is not None:
         checked_sweep_id(sweep_id)
-    storage = Store.open(config.storage)
+    storage = open_storage(config.storage)
     if in_job_folder() and "://" not in config.storage and not Path(config.storage).is_absolute():
         log.warning(
             f"storage {config.storage} lies in the job's working directory, which Ray "

@@ -5,7 +5,6 @@ pydantic's own sentences name Python's types and classes, which mean nothing to 
 
 from __future__ import annotations
 
-import difflib
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import TypeAlias, get_args
@@ -14,7 +13,7 @@ from pydantic import BaseModel, ValidationError
 from pydantic.fields import FieldInfo
 from pydantic_core import ErrorDetails
 
-from dpo_core.wording import Expected, describe_wrong_type, shown
+from dpo_core.wording import Expected, describe_unknown_name, describe_wrong_type, shown
 from sweeps.config.keys import describe_unknown_key, settings_in
 from sweeps.config.schema import SweepConfig
 
@@ -97,7 +96,9 @@ def _described(
         name, rule = _BOUNDS[kind]
         return f"{shown(value)} {rule} {context[name]:g}"
     if kind == "literal_error":
-        return f"{shown(value)} is unknown; {_one_of(value, context['expected'], field)}"
+        names = re.findall(r"'([^']*)'", context["expected"])
+        is_nullable = field is not None and type(None) in get_args(field.annotation)
+        return describe_unknown_name(value, names, ", or null" if is_nullable else "")
     if kind == "finite_number":
         return f"{shown(value)} is not finite; write a finite number"
     if kind in ("string_too_short", "too_short"):
@@ -111,12 +112,3 @@ def _described(
 def _keys_of_mapping(field: FieldInfo | None) -> str:
     model: type[BaseModel] | None = settings_in(field.annotation) if field else None
     return f" with any of the keys {', '.join(model.model_fields)}" if model else ""
-
-
-def _one_of(value: object, expected: str, field: FieldInfo | None) -> str:
-    names = re.findall(r"'([^']*)'", expected)
-    near = difflib.get_close_matches(str(value), names, n=1)
-    if near:
-        return f"did you mean {near[0]}? ({', '.join(names)})"
-    null = ", or null" if field and type(None) in get_args(field.annotation) else ""
-    return f"use {'one of ' if len(names) > 1 else ''}{', '.join(names)}{null}"

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from dpo_core.audit.findings import Finding
 from dpo_core.errors import SettingsError
-from dpo_core.storage.store import Store
 from sweeps.config.schema import SweepConfig
 from sweeps.preflight.dry_run import DryRun, dry_run
 from sweeps.prepare.audit_report import build_audit
@@ -12,7 +11,7 @@ from sweeps.prepare.data import reading_report
 from sweeps.prepare.pipeline import reference_pass_findings
 from sweeps.prepare.reference_pass import choose_row_layout, fingerprints, reference_columns
 from sweeps.run_dir.json_types import AuditJson
-from sweeps.run_dir.paths import SweepPaths
+from sweeps.run_dir.paths import SweepPaths, open_storage
 
 
 def make_audit(config: SweepConfig, with_model: bool) -> AuditJson:
@@ -49,7 +48,7 @@ def _reference_findings(config: SweepConfig, run: DryRun) -> list[Finding]:
     from dpo_core.scoring.scorer import Scorer
 
     tokens, tokenizer = run.tokens, run.tokenizer
-    paths, scorer = SweepPaths(Store.open(config.storage), "audit"), Scorer(config.model)
+    paths, scorer = SweepPaths(open_storage(config.storage), "audit"), Scorer(config.model)
     prints = fingerprints(config, tokenizer)
     choose_row_layout(config, paths, tokens, prints, scorer)
     _, columns, _ = reference_columns(config, paths, tokens["train"], prints, scorer)

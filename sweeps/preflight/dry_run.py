@@ -15,7 +15,6 @@ from typing import TYPE_CHECKING
 from dpo_core.audit.findings import Finding
 from dpo_core.audit.pair_checks import audit
 from dpo_core.preferences import LoadedData, PreferenceSplits
-from dpo_core.storage.store import Store
 from sweeps.config.schema import SweepConfig
 from sweeps.prepare.data import (
     TokenTables,
@@ -26,7 +25,7 @@ from sweeps.prepare.data import (
     text_use,
     with_placeholder_answers,
 )
-from sweeps.run_dir.paths import SPLITS
+from sweeps.run_dir.paths import SPLITS, open_storage
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -53,8 +52,8 @@ def dry_run(config: SweepConfig) -> Iterator[DryRun]:
     from dpo_core.models.load import load_tokenizer, silence_libraries
 
     silence_libraries()
+    storage = open_storage(config.storage)
     data = read_data(config)
-    storage = Store.open(config.storage)
     # A laptop that plans a sweep of a cluster may not reach its bucket.
     kept = kept_prompts(storage) if storage.local else {}
     splits = split_data(config, with_placeholder_answers(data), kept)

@@ -13,7 +13,7 @@ from dpo_core.encoding.packing import pack
 from dpo_core.encoding.token_table import encoding_report
 from dpo_core.models.load import check_local_model, load_shapes
 from dpo_core.settings import DEFAULT_ROW_TOKENS
-from dpo_core.training.trainer import check_trl_fields
+from dpo_core.training.trl_fields import check_trl_fields
 from sweeps.config.nightly import NightSettings
 from sweeps.config.schema import SweepConfig
 from sweeps.finalize.final_split import NIGHTS, ONE_SWEEP
@@ -47,7 +47,7 @@ _CUTS = {
 
 def make_plan(config: SweepConfig) -> Plan:
     """Estimate a sweep; keys name the units. Raises UserError where `run` would."""
-    check_trl_fields(config.training)
+    check_trl_fields(config.training.trl)
     with dry_run(config) as run:
         check_local_model(config.model)
         path = config.model.path

@@ -25,7 +25,6 @@ from dpo_core.scoring import reference_cache
 from dpo_core.scoring.reference_cache import Columns
 from dpo_core.settings import FLOAT32
 from dpo_core.storage.file_digests import file_sha256
-from dpo_core.training.trainer import check_trl_fields
 from sweeps.config.schema import SweepConfig
 from sweeps.prepare.audit_report import build_audit
 from sweeps.prepare.data import EncodedSplits, TokenTables, encode_splits, text_use
@@ -133,7 +132,6 @@ def _generate_share(sweep: SweepRef, share: int, shares: int) -> int:
 def _prepare_on_worker(sweep: SweepRef, reading: ReadingReport) -> dict[str, Any]:
     worker = PrepareWorker.of(sweep)
     paths, config, scorer, hashes = worker.paths, worker.config, worker.scorer, worker.model_hashes
-    check_trl_fields(config.training)
     splits, dropped = worker.golden.completed_splits()
     written, files = _write_splits(config, paths, splits, worker.tokenizer)
     splits, tokens = written.splits, written.tokens

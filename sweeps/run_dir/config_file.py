@@ -25,11 +25,8 @@ _DIGEST = "# sha256 of the lines above: "
 
 def read_config(paths: SweepPaths) -> SweepConfig:
     """Read the resolved config of a sweep. Raises SettingsError when it is missing or damaged."""
+    check_is_sweep(paths)
     store = paths.store
-    if not store.exists(paths.config):
-        if store.exists(paths.prepared):
-            raise _damaged(paths, "is missing", or_else="leave it so")
-        raise SettingsError(f"{store.uri}: holds no {paths.config}; give the folder of a sweep")
     source, content = f"{store.uri}/{paths.config}", store.read(paths.config)
     if not content.rstrip().endswith(f"\n{_END}".encode()):
         raise SettingsError(
@@ -44,6 +41,16 @@ def read_config(paths: SweepPaths) -> SweepConfig:
     if digest is not None and digest != _sha256(config_text):
         raise _damaged(paths, "is not what was written (its sha256 does not match)")
     return parse_sweep(text, source=source)
+
+
+def check_is_sweep(paths: SweepPaths) -> None:
+    """Raise SettingsError where a folder is none of a sweep, or lacks its config."""
+    if not paths.store.exists(paths.config):
+        if paths.store.exists(paths.prepared):
+            raise _damaged(paths, "is missing", or_else="leave it so")
+        raise SettingsError(
+            f"{paths.store.uri}: holds no {paths.config}; give the folder of a sweep"
+        )
 
 
 def write_config(config: SweepConfig, paths: SweepPaths) -> None:

@@ -210,6 +210,17 @@ class SweepRef:
         return SweepPaths(Store.open(self.storage), self.sweep_id)
 
 
+def open_storage(storage: str) -> Store:
+    """Open the folder or URI of the key `storage`. Raises SettingsError where a file is in the way."""
+    store = Store.open(storage)
+    folders = [] if store.local is None else [store.local, *store.local.parents]
+    file = next((path for path in folders if path.is_file()), None)
+    if file is not None:
+        named = storage if file == store.local else f"{storage}: {file}"
+        raise SettingsError(f"storage: {named} is a file; give a folder or a URI")
+    return store
+
+
 def checked_sweep_id(sweep_id: str) -> str:
     """Return a sweep's id if it is one plain folder name. Raises SettingsError for any other."""
     if not re.fullmatch(r"[A-Za-z0-9][-\w.]{0,99}", sweep_id, re.ASCII):

@@ -292,7 +292,7 @@ def test_for_a_reader(config) -> None:
 @pytest.mark.parametrize(
     ("override", "error", "said"),
     [
-        ("training.trl={weight_decy: 0.1}", SettingsError, "training.trl.weight_decy: TRL's DPOC"),
+        ("training.trl={weight_decy: 0.1}", SettingsError, "trl.weight_decy: TRL's DPOC"),
         ("data.path=nowhere.jsonl", DataError, "nowhere.jsonl: no such file or folder"),
         ("model.path=/nowhere/model", ModelError, "model.path: /nowhere/model cannot be loaded"),
     ],
