@@ -17,6 +17,7 @@ from dpo_core.preferences.pairs import normalized_question, question_id
 from dpo_core.storage.partial import remove_partial
 from dpo_core.storage.probe import check_storage, check_temporary_folder
 from dpo_core.training.trl_fields import check_trl_fields
+from dpo_core.wording import counted
 from sweeps.config.changes import config_changes
 from sweeps.config.schema import SweepConfig
 from sweeps.config.study import check_study_driver
@@ -300,8 +301,9 @@ def _log_prepared(config: SweepConfig, prepared: Prepared) -> None:
             log.info(skipped_rows(left_out))
     for split, report in prepared.reports.items():
         done = "computed" if prepared.reference_computed[split] else "found"
-        cut = f", {report['prompts_cut']} prompts and {report['answers_cut']} pairs' answers cut"
+        prompts = counted(report["prompts_cut"], "prompt")
+        cut = f", {prompts} and {report['answers_cut']} pairs' answers cut"
         log.info(
-            f"{split}: {report['pairs']} pairs, reference {done}"
+            f"{split}: {counted(report['pairs'], 'pair')}, reference {done}"
             + (cut if report["prompts_cut"] or report["answers_cut"] else "")
         )

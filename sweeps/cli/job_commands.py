@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from dpo_core.wording import counted
 from sweeps.cli.options import EXIT_INTERRUPTED, AsJson, Overrides, SweepFile, print_json
 from sweeps.cli.printable import PrintableOnly, print_line, printable
 
@@ -135,7 +136,7 @@ def submit(
     )
     if is_new:
         files, size = submission.upload.files, submission.upload.bytes
-        print_line(f"{len(files)} files travelled, {size / 2**20:.1f} MiB")
+        print_line(f"{counted(len(files), 'file')} travelled, {size / 2**20:.1f} MiB")
     print_line(f"dpo-sweeps logs -f {submission.sweep_id} --address {address}")
 
 

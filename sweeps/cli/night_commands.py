@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from datetime import datetime
+import re
+from datetime import date
 from typing import Annotated
 
 import typer
@@ -22,13 +23,27 @@ from sweeps.cli.options import (
 _SHOWN_NIGHTS = 14
 
 
+def _date_of(text: str) -> date:
+    try:
+        if re.fullmatch(r"\d{4}-\d\d-\d\d", text):
+            return date.fromisoformat(text)
+    except ValueError:  # such as the 31st of February
+        pass
+    raise typer.BadParameter(f"{text!r} is no date; write one such as 2026-11-29")
+
+
 def nightly(
     sweep: SweepFile,
     set_: Overrides = None,
     json_: AsJson = False,
-    date: Annotated[
-        datetime | None,
-        typer.Option(formats=["%Y-%m-%d"], help="The night, instead of the one that is now."),
+    night: Annotated[
+        date | None,
+        typer.Option(
+            "--date",
+            parser=_date_of,
+            metavar="YYYY-MM-DD",
+            help="The night, instead of the one that is now.",
+        ),
     ] = None,
     strict_exit: Annotated[
         bool,
@@ -47,18 +62,18 @@ def nightly(
     from sweeps.sweep import NoWinner
 
     config = load_sweep(sweep, set_ or [])
-    night = run_night(
+    ended = run_night(
         config,
         sweep_paths(config).storage,
         run_visibly,
-        date.date() if date else None,
+        night,
     )
     if json_:
-        print_json(vars(night))
+        print_json(vars(ended))
     else:
-        show(night.selection, json_=False)
-        stdout_console().print(nights(night.trend[-_SHOWN_NIGHTS:]))
-    if night.selection["winner"] is None and not night.selection["candidates"]:
+        show(ended.selection, json_=False)
+        stdout_console().print(nights(ended.trend[-_SHOWN_NIGHTS:]))
+    if ended.selection["winner"] is None and not ended.selection["candidates"]:
         raise typer.Exit(NoWinner.exit_code)
-    if night.selection["winner"] is None and strict_exit:
+    if ended.selection["winner"] is None and strict_exit:
         raise typer.Exit(EXIT_NOTHING_ADMISSIBLE)

@@ -15,6 +15,7 @@ from rich.panel import Panel
 from rich.table import Table
 
 from dpo_core.evaluation.outcomes import OBJECTIVES
+from dpo_core.wording import counted
 from sweeps.run_dir.json_types import (
     CandidateJson,
     ConfirmationJson,
@@ -101,7 +102,7 @@ def leaderboard(selection: SelectionJson, rows: int = 20) -> Table:
         table.add_column(column, justify="left" if column in ("trial", "status") else "right")
     for trial in trials[:rows]:
         accuracy = "-" if trial["accuracy"] is None else f"{trial['accuracy']:.3f}"
-        drift = "-" if trial["drift_chosen"] is None else f"{trial['drift_chosen']:+.3f}"
+        drift = "-" if trial["drift_chosen"] is None else f"{trial['drift_chosen']:+z.3f}"
         values = [show_value(trial["point"].get(name, "-")) for name in names]
         status = trial["status"] + (f": {trial['reason']}" if trial["reason"] else "")
         excluded = exclusions.get((trial["trial"], trial["step"]))
@@ -163,7 +164,9 @@ def confirmation(selection: SelectionJson) -> Table | None:
     points = selection["confirmation"]
     if not points:
         return None
-    table = Table(title=f"{len(points)} points trained again with new seeds, by their means")
+    table = Table(
+        title=f"{counted(len(points), 'point')} trained again with new seeds, by their means"
+    )
     for column in ("trial", "step", "search", "mean", "spread", "seeds", "failed"):
         table.add_column(column, justify="left" if column in ("trial", "failed") else "right")
     for point in points:
@@ -267,7 +270,8 @@ def nights(rows: Sequence[NightRow]) -> Table:
             str(row["failed"]),
             f"{row['worker_hours']:.1f}",
         )
-    table.caption = "* became the incumbent; control: its point, trained again, on select"
+    star = "* became the incumbent; " if any(row["promoted"] for row in rows) else ""
+    table.caption = f"{star}control: the incumbent's point, trained again, on select"
     return table
 
 

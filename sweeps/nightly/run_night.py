@@ -14,6 +14,7 @@ from datetime import UTC, date, datetime
 
 from dpo_core.errors import SettingsError, UserError
 from dpo_core.storage.store import Store
+from dpo_core.wording import counted
 from sweeps.config.changes import Change, config_changes
 from sweeps.config.schema import SweepConfig
 from sweeps.finalize.final_split import NIGHTS
@@ -75,7 +76,7 @@ def run_night(config: SweepConfig, storage: Store, run: Run, night: date | None 
             f"--date: {tonight} is still to come; the night that is now is {present}"
         )
     paths = nights.sweep(tonight)
-    with lock(paths.leases, nights.lease):
+    with lock(paths.leases, nights.lease, f"the nights of `{config.name}`"):
         try:
             _check_is_night(paths)
             _point_at_earlier(nights, tonight, present)
@@ -267,7 +268,7 @@ def night_message(rows: Sequence[TrendRow], night: str, selection: SelectionJson
     lines = [
         f"*{row['sweep']}: {row['verdict']}*" + (" (new incumbent)" if row["promoted"] else ""),
         selection["verdict"]["sentence"],
-        f"{row['trials']} trials, {row['failed']} failed{f' ({failed})' if failed else ''}, "
+        f"{counted(row['trials'], 'trial')}, {row['failed']} failed{f' ({failed})' if failed else ''}, "
         f"{row['worker_hours']:.1f} worker hours, {row['gpu_hours']:.1f} GPU hours",
         f"changed since the night before: {' and '.join(changed)}" if changed else "",
         selection["folder"],

@@ -15,6 +15,7 @@ from dpo_core.models.load import check_local_model, load_shapes
 from dpo_core.settings import DEFAULT_ROW_TOKENS
 from dpo_core.training.trl_fields import check_trl_fields
 from sweeps.config.nightly import NightSettings
+from dpo_core.wording import counted
 from sweeps.config.schema import SweepConfig
 from sweeps.finalize.final_split import NIGHTS, ONE_SWEEP
 from sweeps.preflight.dry_run import DryRun, dry_run
@@ -152,7 +153,7 @@ def plan_lines(plan: Plan) -> list[str]:
     parameters = plan["parameters"]
     lines = [
         f"{trials_in_words(plan['trials'], plan['confirmation']['trials'])}, with "
-        f"{plan['steps_per_trial']} steps each, scored after steps "
+        f"{counted(plan['steps_per_trial'], 'step')} each, scored after steps "
         f"{', '.join(map(str, plan['evaluation_steps']))}",
         f"pairs: {pairs['train']} train, {pairs['select']} select, {pairs['final']} final; "
         f"answers have {plan['mean_response_tokens']:.0f} tokens on average",
@@ -163,7 +164,8 @@ def plan_lines(plan: Plan) -> list[str]:
         f"memory: about {plan['memory_bytes_per_worker'] / GIB:.1f} GiB a worker; "
         f"{plan['memory_bytes_not_shared'] / GIB:.1f} GiB if its layers cannot share prompts, which "
         "preparing the sweep measures; a trial has "
-        f"{need['workers']} workers, {need['cpus']:g} CPUs, {need['gpus']:g} GPUs",
+        f"{counted(need['workers'], 'worker')}, {counted(need['cpus'], 'CPU')}, "
+        f"{counted(need['gpus'], 'GPU')}",
         f"β of a per-token loss (mean, simpo) is the point's beta times "
         f"{plan['beta_per_token_factor']:.0f}",
         *sensitivity_lines(plan["sensitivity"]),
@@ -178,21 +180,25 @@ def plan_lines(plan: Plan) -> list[str]:
     again = plan["confirmation"]
     if again["trials"]:
         lines.append(
-            f"confirmation: {again['trials']} more trials, which train the best {again['points']} "
-            f"points again with {new_seeds_in_words(again['seeds'])} each; selection.confirm.top=0 "
-            "leaves them out"
+            f"confirmation: {counted(again['trials'], 'more trial')} to train the best "
+            f"{counted(again['points'], 'point')} again with {new_seeds_in_words(again['seeds'])} "
+            "each; selection.confirm.top=0 leaves them out"
         )
     if len(plan["pairs_by_source"]) > 1:
         named = (f"{source} {count}" for source, count in plan["pairs_by_source"].items())
         lines.append(f"pairs by source: {', '.join(named)}")
     cuts = {kind: sum(c[kind] for c in plan["cut_by_kind"].values()) for kind in _CUTS}
     if any(cuts.values()):
-        kinds = (f"{words} of {cuts[kind]:,} pairs" for kind, words in _CUTS.items() if cuts[kind])
+        kinds = (
+            f"{words} of {counted(cuts[kind], 'pair')}"
+            for kind, words in _CUTS.items()
+            if cuts[kind]
+        )
         lines.append(f"cut to fit data.max_tokens: {', '.join(kinds)}")
     if plan["golden_waiting"]:
         lines.append(
-            f"golden answers: the model first answers {plan['golden_waiting']} prompts itself; here "
-            "its answers count as long as the golden ones"
+            f"golden answers: the model first answers {counted(plan['golden_waiting'], 'prompt')} "
+            "itself; here its answers count as long as the golden ones"
         )
     lines += column_lines(plan["columns"])
     for source, alpha in plan["annotator_agreement"].items():

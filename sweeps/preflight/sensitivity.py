@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 
+from dpo_core.wording import counted
 from sweeps.preflight.json_types import SensitivityPlan
 from sweeps.selection.statistics import (
     CORRELATION,
@@ -74,11 +75,11 @@ def _verdict(final: SensitivityPlan) -> str:
 def _pairs(split: str, sensitivity: SensitivityPlan) -> str:
     """Name the pairs of a split, with their groups where they are fewer."""
     pairs, groups = sensitivity["pairs"], sensitivity["groups"]
-    named = f"{pairs} {split} pair{'' if pairs == 1 else 's'}"
+    named = counted(pairs, f"{split} pair")
     if groups == pairs:
         return named
     return (
-        f"{named} in {groups} group{'' if groups == 1 else 's'} of near-duplicate prompts (taken to "
+        f"{named} in {counted(groups, 'group')} of near-duplicate prompts (taken to "
         f"correlate by {CORRELATION:g})"
     )
 

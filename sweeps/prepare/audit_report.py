@@ -24,6 +24,7 @@ from dpo_core.audit.findings import Finding, by_severity
 from dpo_core.audit.pair_checks import length_percentiles
 from dpo_core.encoding.token_table import TokenTable
 from dpo_core.preferences import PairTable, PreferenceSplits
+from dpo_core.wording import counted
 from sweeps.prepare.column_use import column_lines
 from sweeps.prepare.reading_findings import bad_row_findings, reading_findings
 from sweeps.run_dir.json_types import AuditJson, FindingJson, HistogramJson, ReadingReport
@@ -83,13 +84,13 @@ def histogram(values: npt.NDArray[np.int64], bars: int = 16) -> HistogramJson:
 def skipped_rows(reasons: Sequence[str], shown: int = 3) -> str:
     """Return one line about rows that made no pair, with the first `shown` reasons."""
     rest = f"; and {len(reasons) - shown} more" if len(reasons) > shown else ""
-    return f"{len(reasons)} rows skipped: {'; '.join(reasons[:shown])}{rest}"
+    return f"{counted(len(reasons), 'row')} skipped: {'; '.join(reasons[:shown])}{rest}"
 
 
 def audit_lines(audit: AuditJson) -> list[str]:
     """Return an audit as lines for a reader."""
     pairs = ", ".join(f"{count} {split}" for split, count in audit["pairs"].items())
-    lines = [f"{pairs} pairs of {audit['prompts']} prompts"]
+    lines = [f"{pairs} pairs of {counted(audit['prompts'], 'prompt')}"]
     for part, percentiles in audit["lengths"].items():
         levels = ", ".join(f"{name} {value:.0f}" for name, value in percentiles.items())
         lines.append(f"tokens of {part}: {levels}  {_bars(audit['histogram'][part]['counts'])}")

@@ -21,6 +21,7 @@ from dpo_core.preferences.notes.no_pair import (
     UNRATED,
 )
 from dpo_core.preferences.parse_row import SAME_ANSWER
+from dpo_core.wording import counted
 from sweeps.run_dir.json_types import NoPairJson, ReadingReport, ScoreCountsJson
 
 MANY_NO_PAIR, MANY_EQUAL, MANY_AGAINST, MOST_AGAINST = 0.1, 0.05, 0.01, 0.5
@@ -103,7 +104,7 @@ def _no_pairs(sources: Mapping[str, NoPairJson]) -> Iterator[Finding]:
                 "no_pair",
                 WARNING if is_many else INFO,
                 count,
-                f"{reason} make no pair (source {source}, {no_pair['rows']:,} rows)",
+                f"{reason} make no pair (source {source}, {counted(no_pair['rows'], 'row')})",
                 _REMEDIES.get(reason, ""),
                 tuple(no_pair["places"].get(reason, ())),
             )
@@ -112,7 +113,7 @@ def _no_pairs(sources: Mapping[str, NoPairJson]) -> Iterator[Finding]:
 def _scores(sources: Mapping[str, Mapping[str, ScoreCountsJson]]) -> Iterator[Finding]:
     for source, by_columns in sources.items():
         for columns, counts in by_columns.items():
-            where = f"(columns {columns} of source {source}, {counts['rows']:,} rows)"
+            where = f"(columns {columns} of source {source}, {counted(counts['rows'], 'row')})"
             if counts["equal"]:
                 yield Finding(
                     "equal_scores",

@@ -23,7 +23,7 @@ def percent_interval(bounds: Sequence[float] | None) -> str:
 
 def signed_points(difference: float) -> str:
     """Format a difference of shares in percentage points, with its sign and without the unit."""
-    return _with_minus_sign(f"{100 * difference:+.1f}")
+    return _with_minus_sign(f"{100 * difference:+z.1f}")
 
 
 def percentage_points(difference: float | None) -> str:
@@ -46,7 +46,7 @@ def p_value(probability: float | None) -> str:
 
 def nats(amount: float | None) -> str:
     """Format an amount of nats with its sign and without the unit."""
-    return MISSING if amount is None else _with_minus_sign(f"{amount:+.3f}")
+    return MISSING if amount is None else _with_minus_sign(f"{amount:+z.3f}")
 
 
 def value(content: object) -> str:
@@ -61,11 +61,6 @@ def value(content: object) -> str:
 def point(values: Mapping[str, object]) -> str:
     """Format hyperparameters as `name value`, separated by commas."""
     return ", ".join(f"{name} {value(content)}" for name, content in values.items())
-
-
-def counted(count: int, noun: str) -> str:
-    """Format a count of things, whose plural ends in s."""
-    return f"{count} {noun}" if count == 1 else f"{count} {noun}s"
 
 
 def duration(seconds: float) -> str:

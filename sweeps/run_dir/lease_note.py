@@ -35,8 +35,10 @@ class Busy(UserError):
 class LeaseNote:
     """The note of the lock `name`, as one process reads and writes it."""
 
-    def __init__(self, store: Store, name: str) -> None:
+    def __init__(self, store: Store, name: str, subject: str | None = None) -> None:
+        """Begin a note of the lock `name`; messages say `subject`, which is by default the name."""
         self.store, self.name, self.file = store, name, f"{name}.json"
+        self._subject = subject or name
         self.holder, self.fence = uuid.uuid4().hex, 0
         self._since = datetime.now(UTC).isoformat(timespec="seconds")
 
@@ -95,7 +97,7 @@ class LeaseNote:
         note = self.latest()
         pid, host, since = (note.get(key, "?") for key in ("pid", "host", "since"))
         return Busy(
-            f"{self.name}: process {pid} on {host} has been at work on it since {since}; wait until "
+            f"{self._subject}: process {pid} on {host} has been at work on it since {since}; wait until "
             "it ends, or end it, and start again"
         )
 

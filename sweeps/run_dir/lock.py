@@ -36,13 +36,21 @@ _held: dict[str, LeaseNote] = {}
 
 
 @contextlib.contextmanager
-def lock(store: Store, name: str) -> Iterator[None]:
-    """Lock `name` for the length of the block. Raises Busy when another process has the lock.
+def lock(store: Store, name: str, subject: str | None = None) -> Iterator[None]:
+    """Lock `name` for the length of the block.
 
-    `store` keeps the notes of who has which lock. A holder that did not renew its note for so long that
-    another process took the lock over is interrupted, and raises Busy.
+    A holder that did not renew its note for so long that another process took the lock over is
+    interrupted, and raises Busy.
+
+    Args:
+        store: Keeps the notes of who has which lock.
+        name: Of the lock, and so of its files.
+        subject: What is locked, in the words of messages; by default the name.
+
+    Raises:
+        Busy: Another process has the lock.
     """
-    note = LeaseNote(store, name)
+    note = LeaseNote(store, name, subject)
     with _file_lock(note) as has_file_lock:
         _wait_and_take(note, has_file_lock=has_file_lock)
         with _renewed(note):

@@ -96,7 +96,7 @@ def effect_sentences(effect: EffectJson) -> Iterator[str]:
     """Say an effect in words, one sentence at a time."""
     yield (
         f"{_odds(effect['median_margin'])} in the median pair, and the mean margin is "
-        f"{effect['mean_margin']:+.2f} nats; "
+        f"{effect['mean_margin']:+z.2f} nats; "
         f"{100 * effect['order_changed']:.0f} % of pairs changed their order of likelihood"
     )
     yield _chosen_answers(effect)

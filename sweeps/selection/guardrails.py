@@ -13,6 +13,7 @@ import numpy as np
 
 from dpo_core.evaluation.failure_modes import drift_and_displacement
 from dpo_core.evaluation.outcomes import Floats, Outcomes
+from dpo_core.wording import counted
 from sweeps.config.selection import GuardrailSettings
 from sweeps.run_dir.json_types import AnswerJson, CheckJson
 from sweeps.selection.answer_comparison import compare_lengths, compare_loops
@@ -197,7 +198,7 @@ def _errors_of_slice(scores: Floats, groups: Groups) -> tuple[float | None, str]
     """
     pairs = len(scores)
     if pairs < LEAST_PAIRS:
-        return None, f"{pairs} pair{'' if pairs == 1 else 's'}, fewer than {LEAST_PAIRS}"
+        return None, f"{counted(pairs, 'pair')}, fewer than {LEAST_PAIRS}"
     if len(groups.sizes) < 2:
         return None, f"{pairs} pairs of one prompt"
     [[_, high]] = accuracy_intervals(scores[None], groups).tolist()

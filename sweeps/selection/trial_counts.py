@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+from dpo_core.wording import counted
 from sweeps.run_dir.json_types import TrialCountsJson
 from sweeps.run_dir.ledger import FAILED, TrialRecord
 
@@ -36,7 +37,7 @@ def trials_in_words(search: int, confirmation: int, failed: int = 0) -> str:
         Part of a sentence, such as `17 trials: 8 of the search and 9 of the confirmation, 1 failed`.
     """
     total = search + confirmation
-    words = f"{total} trial{'' if total == 1 else 's'}"
+    words = counted(total, "trial")
     if confirmation:
         words += f": {search} of the search and {confirmation} of the confirmation"
     return f"{words}, {failed} failed" if failed else words

@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
+from dpo_core.wording import counted
 from sweeps.run_dir.json_types import VerdictJson
 from sweeps.selection.eligibility import MOVED
 from sweeps.selection.rule import Candidate
@@ -98,9 +99,9 @@ def verdict_on_final(
     low, high = (100 * bound for bound in corrected.interval)
     paid = f" for {openings} openings of final" if openings > 1 else ""
     numbers = (
-        f"{100 * corrected.difference:+.1f} points on {pairs} final pairs"
+        f"{100 * corrected.difference:+z.1f} points on {counted(pairs, 'final pair')}"
         f"{_in_groups(pairs, pairs if groups is None else groups, openings)}, "
-        f"95 % interval {low:+.1f} to {high:+.1f}, {_format_p_value(corrected.p_value)}{paid}"
+        f"95 % interval {low:+z.1f} to {high:+z.1f}, {_format_p_value(corrected.p_value)}{paid}"
         f"{_conditions(threshold, confirmed)}"
     )
     sentences = {
@@ -188,7 +189,7 @@ def _undecided_by_noise(
 
 
 def _count(candidates: Sequence[Candidate]) -> str:
-    return f"{len(candidates)} candidate{'' if len(candidates) == 1 else 's'}"
+    return counted(len(candidates), "candidate")
 
 
 def role_of_choice(word: str | None) -> str:
@@ -198,7 +199,7 @@ def role_of_choice(word: str | None) -> str:
 
 def _in_groups(pairs: int, groups: int, openings: int) -> str:
     """Name the groups where they are fewer than the pairs, and say what too few of them can show."""
-    named = f" in {groups} groups of near-duplicate prompts" if groups < pairs else ""
+    named = f" in {counted(groups, 'group')} of near-duplicate prompts" if groups < pairs else ""
     fewest = fewest_groups(significance_level(openings))
     level = "at 5 %" if openings == 1 else f"at 5 % for {openings} openings"
     few = f" (no {fewest - 1} groups can show anything {level})"
@@ -206,9 +207,9 @@ def _in_groups(pairs: int, groups: int, openings: int) -> str:
 
 
 def _conditions(threshold: float, confirmed: bool | None) -> str:
-    counted = f"; a pair counts where its odds moved by more than {threshold:.3g} nats"
+    condition = f"; a pair counts where its odds moved by more than {threshold:.3g} nats"
     unconfirmed = "; it is unconfirmed, as none of the points that were trained again can win"
-    return (counted if threshold else "") + (unconfirmed if confirmed is False else "")
+    return (condition if threshold else "") + (unconfirmed if confirmed is False else "")
 
 
 def _format_p_value(p_value: float) -> str:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Literal, cast
 
 from dpo_core.evaluation.outcomes import OBJECTIVES
+from dpo_core.wording import counted
 from sweeps.report import formatting
 from sweeps.report.blocks import (
     NOTHING_EVALUATED,
@@ -161,7 +162,7 @@ def _shortlist(data: ReportData, shortlist: Sequence[CandidateJson]) -> Table:
         for candidate in shortlist[:_MOST_SHORTLISTED]
     ]
     caption = (
-        f"Shortlist of {formatting.counted(len(shortlist), 'checkpoint')} not distinguishable from "
+        f"Shortlist of {counted(len(shortlist), 'checkpoint')} not distinguishable from "
         "the most accurate one on select"
     )
     return table(caption, columns, rows)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dpo_core.wording import counted
 from sweeps.report import formatting
 from sweeps.report.blocks import NOTHING_EVALUATED, Grid, Plot, Section, Text
 from sweeps.report.plots import scatter, text_plots
@@ -35,7 +36,7 @@ def _accuracy_plot(data: ReportData) -> Plot:
     marks = ["#" if point in on_front else "·" for point in points]
     lines = text_plots.draw_scatter([dot.x for dot in dots], [dot.y for dot in dots], marks)
     caption = (
-        f"Accuracy against drift of {formatting.counted(len(dots), 'checkpoint')}; the line joins "
+        f"Accuracy against drift of {counted(len(dots), 'checkpoint')}; the line joins "
         "those that no other checkpoint beats in both"
     )
     figure = scatter.draw_scatter(

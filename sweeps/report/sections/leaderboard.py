@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
+from dpo_core.wording import counted
 from sweeps.report import formatting
 from sweeps.report.blocks import Column, Row, Section, Text, number, table
 from sweeps.report.report_data import OPEN, ReportData
@@ -40,7 +41,7 @@ def leaderboard_section(data: ReportData) -> Section:
         )
         for row in winner_first(data.leaderboard, winner["trial"] if winner else None)
     ]
-    trials = formatting.counted(len(rows), "trial")
+    trials = counted(len(rows), "trial")
     first = f", the {data.highlighted_label} first" if winner else ""
     caption = f"{trials} ordered by {data.objective}{first}, each with its best checkpoint"
     note = Text(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from dpo_core.wording import counted
 from search_spaces import LogUniform
 from sweeps.report import formatting
 from sweeps.report.blocks import NOTHING_EVALUATED, Grid, Plot, Section, Text
@@ -61,7 +62,7 @@ def curves_section(data: ReportData) -> Section:
         return Section("curves", "Learning curves", (NOTHING_EVALUATED,))
     drawn = sorted(curves, key=lambda curve: (not curve.marked, -max(curve.ys)))[:_MOST_LINES]
     caption = (
-        f"{formatting.counted(len(drawn), 'trial')}{_of_all(len(curves))}; the thick line is the "
+        f"{counted(len(drawn), 'trial')}{_of_all(len(curves))}; the thick line is the "
         f"{data.highlighted_label}, a cross marks a failed trial"
     )
     figure = lines.draw_curves(drawn, "optimizer step", f"{data.objective}, select")

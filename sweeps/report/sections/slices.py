@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from dpo_core.evaluation.outcomes import Floats, Outcomes, label_masks, length_slices
+from dpo_core.wording import counted
 from sweeps.report import formatting
 from sweeps.report.blocks import (
     NOTHING_EVALUATED,
@@ -123,7 +124,7 @@ def _margins_plot(data: ReportData, outcomes: Outcomes, split: str) -> Plot:
     counts, edges = np.histogram(margins[np.isfinite(margins)], bins=_TEXT_BINS)
     labels = [f"from {formatting.nats(left)} {unit}" for left in edges[:-1]]
     lines = text_plots.draw_bars(labels, counts.tolist(), [str(count) for count in counts])
-    return Plot("margins", f"Margins of {len(margins)} {split} pairs", figure, lines)
+    return Plot("margins", f"Margins of {counted(len(margins), f'{split} pair')}", figure, lines)
 
 
 def _length_sentence(data: ReportData, outcomes: Outcomes) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator, Sequence
 
+from dpo_core.wording import counted
 from sweeps.report import formatting
 from sweeps.report.blocks import Block, Facts, Section, Text
 from sweeps.report.report_data import ReportData
@@ -126,5 +127,5 @@ def _failures(failed: Sequence[TrialRecord]) -> str:
     counts = Counter(str(record.reason) for record in failed)
     reasons = ", ".join(f"{reason} ({count})" for reason, count in counts.most_common())
     last = failed[-1]
-    trials = formatting.counted(len(failed), "trial")
+    trials = counted(len(failed), "trial")
     return f"{trials} failed: {reasons}. The last one was {last.trial}: {last.detail}"

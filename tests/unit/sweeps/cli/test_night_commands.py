@@ -83,7 +83,7 @@ def test_another_start_at_work_is_75_and_one_line(call: Call, tmp_path: Path) ->
     with lock(nights.sweep(date(2026, 11, 24)).leases, nights.lease):
         code, out, err = call(run)
     assert (code, out) == (75, "")
-    assert err.startswith("error: hh-nights: process ")
+    assert err.startswith("error: the nights of `hh`: process ")
     assert err.count("\n") == 1
     assert run.ran == []
 
@@ -101,4 +101,8 @@ def test_a_mistake_is_2(call: Call) -> None:
     code, _, err = call(Scripted(), "--set", "nightly.turns_at=noon")
     assert code == 2
     assert "nightly.turns_at: 'noon'" in err
-    assert call(Scripted(), "--date", "tomorrow")[0] == 2
+    for text in ("tomorrow", "2026-02-31", "20261129", ""):
+        code, _, err = call(Scripted(), "--date", text)
+        assert code == 2
+        plain = " ".join(err.replace("│", " ").split())
+        assert f"{text!r} is no date; write one such as 2026-11-29" in plain

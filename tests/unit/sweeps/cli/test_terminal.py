@@ -9,6 +9,7 @@ from sweeps.cli.terminal import (
     confirmation,
     failures,
     leaderboard,
+    nights,
     show_point,
     show_value,
     winner,
@@ -36,6 +37,23 @@ def test_the_leaderboard_is_best_first() -> None:
     failed = next(line for line in lines if "t0002" in line)
     assert "failed: nan" in failed
     assert "0." not in failed.replace("0.1", "")  # neither an accuracy nor a drift
+
+
+def test_a_drift_that_rounds_to_nothing_has_no_minus() -> None:
+    assert format(-0.0, "+.3f") == format(-0.0004, "+.3f") == "-0.000"
+    for drift in (-0.0, -0.0004, 0.0):
+        selection = a_selection()
+        selection["trials"][0]["drift_chosen"] = drift
+        shown = text_of(leaderboard(selection))
+        assert "+0.000" in shown
+        assert "-0.000" not in shown
+
+
+@pytest.mark.parametrize("promoted", [True, False])
+def test_a_star_is_explained_where_there_is_one(promoted: bool) -> None:
+    night = {"night": "2026-11-29", "verdict": None, "promoted": promoted, "control": None}
+    scores = {"final": None, "incumbent_final": None, "trials": 1, "failed": 0, "worker_hours": 1.0}
+    assert text_of(nights([{**night, **scores}])).count("*") == 2 * promoted
 
 
 def table_rows(selection: dict, **changes) -> list[list[str]]:
@@ -218,7 +236,10 @@ def test_what_new_seeds_said() -> None:
         "spread": None,
         "counted": [True, False],
     }
+    one = text_of(confirmation(a_selection(confirmation=[point])))
+    assert "1 point trained again with new seeds, by their means" in one
     shown = text_of(confirmation(a_selection(confirmation=[point, unconfirmed])))
+    assert "2 points trained again with new seeds, by their means" in shown
     row = next(line for line in shown.splitlines() if line.strip("│┃ ").startswith("t0001"))
     assert row.strip("│ ").replace("│", " ").split() == [
         *("t0001", "8", "0.700", "0.651", "0.021", "2", "t0001-s3:", "[b]nan[/b]")

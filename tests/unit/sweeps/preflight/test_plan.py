@@ -284,7 +284,7 @@ def test_for_a_reader(config) -> None:
     assert lines[1].startswith(f"pairs: {pairs['train']} train, {pairs['select']} select, ")
     assert "tokens: 780 once for the reference, then 1,040 trained" in lines[2]
     assert "a trial has 2 workers, 3 CPUs, 0 GPUs" in lines[5]
-    again = "3 more trials, which train the best 3 points again with a new seed each"
+    again = "3 more trials to train the best 3 points again with a new seed each"
     assert any(again in line for line in lines)
     assert not any("data.max_tokens" in line for line in lines)
 
@@ -294,7 +294,7 @@ def test_for_a_reader(config) -> None:
     [
         ("training.trl={weight_decy: 0.1}", SettingsError, "trl.weight_decy: TRL's DPOC"),
         ("data.path=nowhere.jsonl", DataError, "nowhere.jsonl: no such file or folder"),
-        ("model.path=/nowhere/model", ModelError, "model.path: /nowhere/model cannot be loaded"),
+        ("model.path=/nowhere/model", ModelError, "model.path: no folder `/nowhere/model`; give a"),
     ],
 )
 def test_mistakes_are_the_ones_that_run_would_name(config, override, error, said) -> None:

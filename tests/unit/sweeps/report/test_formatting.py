@@ -72,11 +72,6 @@ def test_a_duration_is_in_its_two_largest_units(seconds: float, text: str) -> No
     assert formatting.duration(seconds) == text
 
 
-def test_one_thing_has_no_plural() -> None:
-    assert formatting.counted(1, "trial") == "1 trial"
-    assert formatting.counted(0, "trial") == "0 trials"
-
-
 def test_a_truth_value_is_no_number() -> None:
     assert [formatting.is_number(v) for v in (1, 0.5, True, None, "1")] == [
         True, True, False, False, False,
