@@ -12,8 +12,10 @@ from __future__ import annotations
 import contextlib
 import os
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import fields
+from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, get_type_hints
 
 os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
 
@@ -350,3 +352,10 @@ def _no_weight_hash() -> Iterator[None]:
         yield
     finally:
         trl_module.hash_module = original
+
+
+@cache
+def trl_field_types() -> Mapping[str, type]:
+    """Return the type of each field of TRL's DPOConfig, by name."""
+    hints = get_type_hints(DPOConfig)
+    return {each.name: hints[each.name] for each in fields(DPOConfig)}

@@ -7,16 +7,14 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Mapping
-from dataclasses import fields
 from enum import Enum
-from functools import cache
-from typing import get_args, get_type_hints
+from typing import get_args
 
 from pydantic import TypeAdapter, ValidationError
-from trl import DPOConfig
 
 from dpo_core.errors import SettingsError
 from dpo_core.refused_trl_fields import REFUSED_TRL_FIELDS
+from dpo_core.training.trainer import trl_field_types
 from dpo_core.wording import Expected, describe_unknown_name, describe_wrong_type
 
 _EXPECTED: Mapping[type, Expected] = {
@@ -31,21 +29,15 @@ _EXPECTED: Mapping[type, Expected] = {
 
 def check_trl_fields(trl: Mapping[str, object]) -> None:
     """Check names, types and choices of the fields. Raises SettingsError."""
-    types = _field_types()
+    types = trl_field_types()
     for name, value in trl.items():
         complaint = _complaint(types[name], value) if name in types else _unknown(name)
         if complaint is not None:
             raise SettingsError(f"training.trl.{name}: {complaint}")
 
 
-@cache
-def _field_types() -> Mapping[str, type]:
-    hints = get_type_hints(DPOConfig)
-    return {each.name: hints[each.name] for each in fields(DPOConfig)}
-
-
 def _unknown(name: str) -> str:
-    allowed = [each for each in _field_types() if each not in REFUSED_TRL_FIELDS]
+    allowed = [each for each in trl_field_types() if each not in REFUSED_TRL_FIELDS]
     near = difflib.get_close_matches(name, allowed, n=1)
     way_out = f"did you mean {near[0]}?" if near else "give one that the installed TRL documents"
     return f"TRL's DPOConfig has no such field; {way_out}"

@@ -47,6 +47,9 @@ def lock(store: Store, name: str, subject: str | None = None) -> Iterator[None]:
         name: Of the lock, and so of its files.
         subject: What is locked, in the words of messages; by default the name.
 
+    Returns:
+        A context manager, which holds the lock for its block.
+
     Raises:
         Busy: Another process has the lock.
     """
