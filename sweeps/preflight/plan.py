@@ -14,8 +14,8 @@ from dpo_core.encoding.token_table import encoding_report
 from dpo_core.models.load import check_local_model, load_shapes
 from dpo_core.settings import DEFAULT_ROW_TOKENS
 from dpo_core.training.trl_fields import check_trl_fields
-from sweeps.config.nightly import NightSettings
 from dpo_core.wording import counted
+from sweeps.config.nightly import NightSettings
 from sweeps.config.schema import SweepConfig
 from sweeps.finalize.final_split import NIGHTS, ONE_SWEEP
 from sweeps.preflight.dry_run import DryRun, dry_run
