@@ -112,7 +112,8 @@ def run_sweep(config: SweepConfig, paths: SweepPaths, on_event: OnTrialEvent) ->
 
 def read_selection(paths: SweepPaths) -> SelectionJson:
     """Read what a sweep chose. Raises UserError when it has not ended, or the file is damaged."""
-    check_is_sweep(paths)
+    if not paths.store.exists(paths.selection):
+        check_is_sweep(paths)
     selection: SelectionJson | None
     selection = json_files.SELECTION.optional(paths.store, paths.selection)
     if selection is None:
