@@ -35,7 +35,7 @@ from sweeps.ray_runtime.connect import connected, dashboard_url
 from sweeps.ray_runtime.lane_client import LaneClient
 from sweeps.ray_runtime.remote_call import RemoteCall, remote_call_for, warn_of_model_code
 from sweeps.report.write import try_write_report
-from sweeps.run_dir import json_files
+from sweeps.run_dir import json_files, ledger
 from sweeps.run_dir.config_file import (
     check_is_sweep,
     may_have_trials,
@@ -248,18 +248,22 @@ def _search(
     lanes: LaneClient | None,
 ) -> list[TrialRecord]:
     """Run the trials of the search, then train its best points again with new seeds."""
-    from sweeps.trials.runner import confirm_trials, run_trials
+    from sweeps.search.pending_trials import without_record
+    from sweeps.trials.runner import confirm_trials, confirmation_points, run_trials
 
     if config.shortage:
         log.info(config.shortage)
+    before = len(ledger.read(paths.store, paths.ledger))
     records = run_trials(config, paths, prepared, on_event, lanes)
     finalists = CandidateReader(paths, config.selection).finalists(records)
-    if not finalists:
-        return records
-    named = ", ".join(f"{each.trial} at step {each.step}" for each in finalists)
-    seeds = new_seeds_in_words(config.selection.confirm.seeds)
-    log.info(f"training again with {seeds} each: {named}")
-    return confirm_trials(config, paths, prepared, on_event, finalists, lanes)
+    if without_record(confirmation_points(config, finalists), records):
+        named = ", ".join(f"{each.trial} at step {each.step}" for each in finalists)
+        seeds = new_seeds_in_words(config.selection.confirm.seeds)
+        log.info(f"training again with {seeds} each: {named}")
+        records = confirm_trials(config, paths, prepared, on_event, finalists, lanes)
+    if len(records) == before:
+        log.info("all trials have ended; nothing is left to train")
+    return records
 
 
 def _finalize(

@@ -23,6 +23,7 @@ from sweeps.cli.options import (
     EXIT_INTERRUPTED,
     EXIT_NOTHING_ADMISSIBLE,
     AsJson,
+    ChoiceOverrides,
     Overrides,
     SweepFile,
     SweepFolder,
@@ -58,9 +59,9 @@ Write a sweep in YAML, look at what it would do, run it, take the winner:
 
 No data yet? `dpo-sweeps demo` runs a whole sweep on this machine, without GPU or model hub.
 
-Exit codes: 0 done, 1 a defect of this program, 2 a mistake to mend (the message says how),
-3 every trial failed, 4 no admissible candidate, 75 another process works on that sweep,
-130 interrupted.
+Exit codes: 0 done; 1 a defect of this program; 2 a mistake to correct, or a disk, storage, model or
+Ray that does not work (the message says how); 3 every trial failed; 4 no checkpoint can win; 75
+another process runs that sweep; 130 interrupted, `resume` goes on.
 """,
 )
 
@@ -166,9 +167,12 @@ def run(
     Connects to the Ray of RAY_ADDRESS or of the submitted job, else starts one here. Progress goes
     to stderr. Interrupted? `dpo-sweeps resume FOLDER` goes on.
     """
+    from dpo_core.errors import SettingsError
     from sweeps.cli.going_on import config_by_file
     from sweeps.config.load import config_of, read_tree
 
+    if resume_ and not id_:
+        raise SettingsError("--resume: needs --id, the name of the run directory to go on with")
     tree = read_tree(sweep, set_ or [])
     config = config_of(tree, source=str(sweep))
     if resume_ and id_ and _has_begun(old := sweep_paths(config, id_)):
@@ -181,7 +185,8 @@ def run(
 def resume(folder: SweepFolder, set_: Overrides = None, json_: AsJson = False) -> None:
     """Finish a sweep that was interrupted, from its folder alone; finished trials are kept.
 
-    `--set` may change how many more trials run, with what, and how the winner is chosen.
+    `--set search.trials=20` runs more trials; workers, sampler and the choice may change, too. What
+    would make trials incomparable is refused.
     """
     from sweeps.cli.going_on import config_by_overrides
     from sweeps.run_dir.paths import SweepPaths
@@ -207,14 +212,17 @@ def best(folder: SweepFolder, address: JobAddress = None, json_: AsJson = False)
 @app.command()
 def select(
     folder: SweepFolder,
-    set_: Overrides = None,
+    set_: ChoiceOverrides = None,
     json_: AsJson = False,
     write: Annotated[
         bool, typer.Option("--write", help="Make it the sweep's choice: export, score, record.")
     ] = False,
     open_final_again: Annotated[
         bool,
-        typer.Option("--open-final-again", help="Even if final was seen for another choice."),
+        typer.Option(
+            "--open-final-again",
+            help="Score final also for another choice; recorded as one more opening.",
+        ),
     ] = False,
 ) -> None:
     """Choose again among the trials of a sweep that ended: `--set selection.objective=…`.
@@ -252,7 +260,7 @@ def export(
     to: Annotated[Path, typer.Argument(help="A new folder for the model.", show_default=False)],
     even_if_not_better: Annotated[
         bool,
-        typer.Option("--even-if-not-better", help="Whatever the verdict on the final split is."),
+        typer.Option("--even-if-not-better", help="Export also when the verdict is not `better`."),
     ] = False,
 ) -> None:
     """Copy the winner: weights, tokenizer and model card, as transformers and vLLM load them."""

@@ -10,9 +10,12 @@ import logging
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from dpo_core.errors import SettingsError
 from sweeps.config.changes import Stage, changed_by_file, changed_by_overrides, left_out
 from sweeps.config.load import Tree, config_of
+from sweeps.run_dir import ledger
 from sweeps.run_dir.config_file import may_have_trials, read_config
+from sweeps.run_dir.ledger import searched
 
 if TYPE_CHECKING:
     from sweeps.config.schema import SweepConfig
@@ -40,7 +43,7 @@ def config_by_file(paths: SweepPaths, tree: Tree, source: str) -> SweepConfig:
         return config_of(tree, source=source)
     for kept in left_out(stored, tree, source=source):
         log.info(f"{source} leaves out {kept.key}: it stays {kept.shown_old}, as the sweep has it")
-    return changed_by_file(stored, tree, source=source)
+    return _with_ended_trials(paths, changed_by_file(stored, tree, source=source), source)
 
 
 def config_by_overrides(paths: SweepPaths, overrides: Sequence[str]) -> SweepConfig:
@@ -57,7 +60,20 @@ def config_by_overrides(paths: SweepPaths, overrides: Sequence[str]) -> SweepCon
         SettingsError: A key differs that may not change; a line for each.
     """
     source = f"{paths.store.uri}/{paths.config}"
-    return changed_by_overrides(read_config(paths), overrides, source=source, stage=_stage(paths))
+    stored, stage = read_config(paths), _stage(paths)
+    config = changed_by_overrides(stored, overrides, source=source, stage=stage)
+    return _with_ended_trials(paths, config, source) if stage == "search" else config
+
+
+def _with_ended_trials(paths: SweepPaths, config: SweepConfig, source: str) -> SweepConfig:
+    """Return the config. Raises SettingsError if it asks for fewer trials than have ended."""
+    ended = len(searched(ledger.read(paths.store, paths.ledger)))
+    if config.search.trials < ended:
+        raise SettingsError(
+            f"{source}: search.trials: {config.search.trials} is fewer than the {ended} trials that "
+            f"have ended; give {ended} or more"
+        )
+    return config
 
 
 def _stage(paths: SweepPaths) -> Stage:

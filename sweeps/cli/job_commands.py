@@ -63,7 +63,11 @@ def submit(
     set_: Overrides = None,
     id_: Annotated[
         str | None,
-        typer.Option("--id", help="Of the sweep; by default its name and today's date (UTC)."),
+        typer.Option(
+            "--id",
+            help="Id of the job and of the run directory; by default the sweep's name and the date "
+            "(UTC).",
+        ),
     ] = None,
     nightly: Annotated[
         bool, typer.Option("--nightly", help="Run `nightly`; the id is the name and tonight.")

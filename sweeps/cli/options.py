@@ -30,6 +30,10 @@ log = logging.getLogger("dpo_sweeps")
 # For commands that end without a UserError; a UserError has its own.
 EXIT_DEFECT, EXIT_NOTHING_ADMISSIBLE, EXIT_INTERRUPTED = 1, 4, 130
 
+ChoiceOverrides = Annotated[
+    list[str] | None,
+    typer.Option("--set", help="Override a key: `--set selection.min_margin=0`. May be repeated."),
+]
 SweepFile = Annotated[Path, typer.Argument(help="The sweep's YAML.", show_default=False)]
 SweepFolder = Annotated[
     str, typer.Argument(help="Folder or URI of a sweep, as `run` printed it.", show_default=False)

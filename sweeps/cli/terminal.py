@@ -17,7 +17,6 @@ from rich.table import Table
 from dpo_core.evaluation.outcomes import OBJECTIVES
 from dpo_core.wording import counted
 from sweeps.run_dir.json_types import (
-    CandidateJson,
     ConfirmationJson,
     NightRow,
     ScoresJson,
@@ -26,11 +25,16 @@ from sweeps.run_dir.json_types import (
     WinnerJson,
 )
 from sweeps.selection.effect import effect_sentences
-from sweeps.selection.eligibility import VIOLATIONS_IN_WORDS
+from sweeps.selection.eligibility import violations_in_words
 from sweeps.selection.guardrails import describe_failed_check
-from sweeps.selection.leaderboard import searched_trial, winner_first, winner_label
+from sweeps.selection.leaderboard import (
+    exclusions_in_words,
+    searched_trial,
+    winner_first,
+    winner_label,
+)
 from sweeps.selection.ordering import ScoredCheckpoint, best_so_far
-from sweeps.selection.trial_counts import trials_in_words
+from sweeps.selection.trial_counts import trial_counts_in_words
 from sweeps.selection.verdict import role_of_choice
 from sweeps.trials.events import TrialEvent
 
@@ -67,7 +71,7 @@ class Progress:
         best = (
             f"best {self.best.accuracy:.3f} {self.best.trial} step {self.best.step}"
             if self.best.can_win
-            else f"none can win yet: {', '.join(_lacks(self.best.violations))}"
+            else f"none can win yet: {', '.join(violations_in_words(self.best.violations))}"
         )
         log.info(
             f"{trial} step {step}{of}   {self.objective} {accuracy:.3f}   "
@@ -92,12 +96,14 @@ def leaderboard(selection: SelectionJson, rows: int = 20) -> Table:
     """
     candidates = selection["candidates"]
     exclusions: dict[tuple[str, int | None], list[str]] = {
-        (c["trial"], c["step"]): _exclusions(c, selection) for c in candidates
+        (c["trial"], c["step"]): exclusions_in_words(c, selection["guardrails"]) for c in candidates
     }
     chosen, word = selection["winner"], selection["verdict"]["word"]
     trials = winner_first(selection["trials"], chosen and chosen["trial"])
     names = list(dict.fromkeys(name for t in trials for name in t["point"]))
-    table = Table(title=f"{_trials(selection)}, by {selection['objective']} on the select split")
+    table = Table(
+        title=f"{trial_counts_in_words(selection)}, by {selection['objective']} on the select split"
+    )
     for column in ("trial", "accuracy", "step", *names, "drift", "status"):
         table.add_column(column, justify="left" if column in ("trial", "status") else "right")
     for trial in trials[:rows]:
@@ -188,29 +194,6 @@ def _seeds_that_count(point: ConfirmationJson) -> str:
     seeds = len(point["seeds"])
     counted = sum(point.get("counted", [True] * seeds))
     return str(seeds) if counted == seeds else f"{counted} of {seeds}"
-
-
-def _trials(selection: SelectionJson) -> str:
-    counts = selection.get("trial_counts")
-    return trials_in_words(**counts) if counts else trials_in_words(len(selection["trials"]), 0)
-
-
-def _lacks(violations: Mapping[str, float]) -> list[str]:
-    """Return in words what keeps a checkpoint from winning."""
-    return [VIOLATIONS_IN_WORDS[name] for name, number in violations.items() if number > 0]
-
-
-def _exclusions(candidate: CandidateJson, selection: SelectionJson) -> list[str]:
-    """Return what keeps a candidate from winning, by name."""
-    limits = selection["guardrails"]
-    return [
-        *_lacks(candidate.get("violations", {})),
-        *(
-            name
-            for name, check in candidate["guardrails"].items()
-            if check["passed"] is False and limits[name]["action"] == "exclude"
-        ),
-    ]
 
 
 def warnings(selection: SelectionJson) -> list[str]:

@@ -15,10 +15,10 @@ from rich.table import Table
 
 from sweeps.config.load import parse_sweep
 from sweeps.config.schema import SweepConfig
-from sweeps.demo.advice import count_advice
+from sweeps.demo.advice import count_advice, count_loops
 from sweeps.run_dir.answers import checkpoint_name, read_answers
 from sweeps.run_dir.paths import SweepPaths
-from sweeps.selection.verdict import REFERENCE
+from sweeps.selection.verdict import REFERENCE, role_of_choice
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -54,7 +54,8 @@ def print_sample_answers(paths: SweepPaths, selection: SelectionJson, console: C
     names = REFERENCE, checkpoint_name((winner["trial"], winner["step"]))
     columns = [answers["by"].get(name, []) for name in names]
     table = Table(title="held-out questions", show_lines=True)
-    for title in ("question", "base model", f"winner {winner['trial']}"):
+    role = role_of_choice((selection.get("verdict") or {}).get("word"))
+    for title in ("question", "base model", f"{role} {winner['trial']}"):
         table.add_column(title, ratio=1)
     rows = list(zip(answers.get("prompts", []), *columns, strict=False))
     rows.sort(key=lambda row: not all(answer.get("ended", True) for answer in row[1:]))
@@ -64,11 +65,13 @@ def print_sample_answers(paths: SweepPaths, selection: SelectionJson, console: C
             escape("\n\n".join(questions)), *(escape(answer["text"]) for answer in model_answers)
         )
     console.print(table)
-    before, after = map(count_advice, columns)
     if all(columns):
+        before, after = map(count_advice, columns)
+        loops_before, loops_after = map(count_loops, columns)
         console.print(
-            f"{after} of the winner's {len(columns[1])} answers to held-out questions send the person "
-            f"to a doctor, a pharmacist or the like, and {before} of the base model's."
+            f"{after} of {len(columns[1])} answers of {winner['trial']} to held-out questions send the "
+            f"person to a doctor, a pharmacist or the like, and {before} of the base model's; "
+            f"{loops_after} and {loops_before} end in a loop."
         )
 
 

@@ -1,10 +1,12 @@
-"""Advice to turn to a professional, which most chosen answers of the pharmacy pairs give."""
+"""Advice to turn to a professional, which many chosen answers of the pharmacy pairs give."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
+
+from dpo_core.evaluation.failure_modes import loops
 
 if TYPE_CHECKING:
     from sweeps.run_dir.json_types import AnswerJson
@@ -18,6 +20,11 @@ _PROFESSIONAL = (
     r"hospital|clinic|(medical|health ?care|health) (professional|provider|team|help|care|attention|"
     r"advice|treatment))"
 )
+_NOT = re.compile(
+    r"(\bnot|\bnever|\bno need|\bwithout|\bskip\w*|\binstead of|\brather than|\bavoid\w*|n['’]t)\b"
+    r"(?! (sure|certain|hesitate|wait|delay))",
+    re.IGNORECASE,
+)
 _ADVICE = re.compile(rf"{_TURN_TO}[^.!?\n]{{0,60}}?{_PROFESSIONAL}", re.IGNORECASE)
 
 
@@ -25,11 +32,20 @@ def sends_to_professional(answer: str) -> bool:
     """Return whether a sentence tells the person to turn to a doctor, a pharmacist or the like.
 
     A sentence does when a verb such as "see", "ask" or "call" stands within 60 characters before the
-    professional: "I am not a doctor" does not count.
+    professional: "I am not a doctor" does not count, nor does "you do not need to see a doctor".
     """
-    return _ADVICE.search(answer) is not None
+    for advice in _ADVICE.finditer(answer):
+        before = re.split(r"[.!?;:,\n]", answer[: advice.start()])[-1]
+        if not _NOT.search(before):
+            return True
+    return False
 
 
 def count_advice(answers: Sequence[AnswerJson]) -> int:
     """Return how many of the answers send the person to a professional."""
     return sum(sends_to_professional(answer["text"]) for answer in answers)
+
+
+def count_loops(answers: Sequence[AnswerJson]) -> int:
+    """Return how many of the answers end in a loop."""
+    return sum(loops(answer["tokens"]) for answer in answers)

@@ -53,7 +53,8 @@ def choose_winner(
         The choice and everything that led to it.
 
     Raises:
-        UserError: `call` is None and the incumbent has no stored scores.
+        UserError: `call` is None and the incumbent has no stored scores; or the checkpoints of all
+            candidates that would win are gone.
     """
     reader, incumbent = CandidateReader(paths, config.selection), find_incumbent(config)
     if call is None and incumbent and not is_scored(paths, incumbent, "select"):
@@ -65,18 +66,29 @@ def choose_winner(
     candidates = reader.candidates(records)
     if call is not None and incumbent and candidates:
         score_incumbent(paths, incumbent, "select", call)
-    confirmations = confirmed(reader.finalists(records), candidates, records)
+    finalists = reader.finalists(records) if any(r.confirms for r in records) else []
+    confirmations = confirmed(finalists, candidates, records)
     get_answers = (
         _stored_answers(paths)
         if call is None
         else _generated_answers(config, paths, incumbent, call)
     )
-    guardrails, pool = config.selection.guardrails, list[Candidate]()
+    guardrails, pool, gone = config.selection.guardrails, list[Candidate](), list[Candidate]()
     for each in candidate_pools(confirmations, candidates, records):
-        checked, choice = choose_with_answers(each, reader.groups, guardrails, get_answers)
+        checked, choice, passed_over = choose_with_answers(
+            each, reader.groups, guardrails, get_answers
+        )
         pool += checked
+        gone += passed_over
         if choice.winner is not None:
             break
+    if choice.winner is None and gone:
+        raise UserError(
+            f"{paths.store.uri}/{paths.checkpoints}: {gone[0].name} would win, but its checkpoint is "
+            f"gone, as are those of all {len(gone)} that could win; restore them from a copy, or run "
+            "the sweep again under these settings (a sweep keeps no checkpoint that cannot win under "
+            "its own)"
+        )
     return SelectionInputs(
         judged_again(records, {c.checkpoint: c.all_violations for c in candidates}),
         candidates,
@@ -93,7 +105,7 @@ def choose_with_answers(
     groups: Groups,
     guardrails: GuardrailSettings,
     get_answers: GetAnswers,
-) -> tuple[list[Candidate], Choice]:
+) -> tuple[list[Candidate], Choice, list[Candidate]]:
     """Choose a winner whose generated answers pass the guardrails.
 
     Answers take time, so only a candidate that would win is asked for them. When they exclude it,
@@ -106,24 +118,26 @@ def choose_with_answers(
         get_answers: Returns a candidate's answers.
 
     Returns:
-        All candidates, with the checks on answers of those that were asked; and the choice.
+        All candidates, with the checks on answers of those that were asked; the choice; and the
+        candidates that would have won before it, had their checkpoints been there.
     """
     by_checkpoint = {candidate.checkpoint: candidate for candidate in candidates}
-    remaining = set(by_checkpoint)
+    remaining, gone = set(by_checkpoint), list[Candidate]()
     while True:
         choice = choose((by_checkpoint[key] for key in remaining), groups)
         winner = choice.winner
         if winner is None:
-            return list(by_checkpoint.values()), choice
+            return list(by_checkpoint.values()), choice, gone
         answers = get_answers(winner)
         if answers is None:
             log.info(f"{winner.name} would win, but its checkpoint is gone: the next is taken")
+            gone.append(winner)
             remaining.remove(winner.checkpoint)
             continue
         checked = by_checkpoint[winner.checkpoint] = _check_answers(winner, answers, guardrails)
         if checked.admissible:
             choice = choose((by_checkpoint[key] for key in remaining), groups)
-            return list(by_checkpoint.values()), choice
+            return list(by_checkpoint.values()), choice, gone
         log.info(f"{checked.name} is excluded: {_describe_exclusion(checked.checks)}")
 
 

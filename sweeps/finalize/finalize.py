@@ -13,7 +13,7 @@ from sweeps.config.schema import SweepConfig
 from sweeps.finalize.choose_winner import choose_winner
 from sweeps.finalize.cleaned import refuse_if_cleaned
 from sweeps.finalize.export import export_and_score, export_note, final_outcomes, is_exported
-from sweeps.finalize.final_split import ONE_SWEEP, open_final
+from sweeps.finalize.final_split import ONE_SWEEP, open_final, read_openings
 from sweeps.finalize.incumbent import refuse_trained_on_final, score_incumbent
 from sweeps.finalize.model_card import write_card
 from sweeps.finalize.selection_json import SelectionInputs, selection_json, why_opened
@@ -94,11 +94,13 @@ def _record_opening(
         when=datetime.now(UTC).isoformat(timespec="seconds"),
     )
     declared = config.selection.final_openings or ONE_SWEEP
+    before = read_openings(paths)
     opening = open_final(paths, asked, lambda: final_questions(paths), declared, force=force)
-    log.info(
-        f"final is opened for {asked.why} against {asked.against}: opening {opening.number} of "
-        f"{opening.declared} that its prompts are declared for"
-    )
+    if opening not in before:
+        log.info(
+            f"final is opened for {asked.why} against {asked.against}: opening {opening.number} of "
+            f"{opening.declared} that its prompts are declared for"
+        )
 
 
 def _export_and_score(

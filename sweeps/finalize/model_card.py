@@ -9,6 +9,7 @@ from sweeps.run_dir.exported import ADAPTER, ExportedJson, ExportedModel
 from sweeps.run_dir.json_types import ScoresJson, SelectionJson
 from sweeps.run_dir.paths import SweepPaths
 from sweeps.selection.effect import effect_sentences
+from sweeps.selection.trial_counts import trial_counts_in_words
 
 
 def write_card(paths: SweepPaths, selection: SelectionJson) -> None:
@@ -48,8 +49,8 @@ tags: [dpo, preference-tuning]
 
 # {selection["sweep"]}: trial {winner["trial"]}, step {winner["step"]}
 
-Tuned from `{base}` with Direct Preference Optimization (arXiv:2305.18290) by dpo-sweeps: the best
-of {len(selection["trials"])} trials by {selection["objective"]} on held-out pairs.
+Tuned from `{base}` with Direct Preference Optimization (arXiv:2305.18290) by dpo-sweeps,
+and chosen from {trial_counts_in_words(selection)} by {selection["objective"]} on held-out pairs.
 
 **{selection["verdict"]["sentence"]}.**
 {_effect(selection)}
@@ -58,13 +59,28 @@ of {len(selection["trials"])} trials by {selection["objective"]} on held-out pai
 |---|---|---|
 {chr(10).join(rows)}
 
-The select split chose this checkpoint, so its number is too high; the final split was scored once,
-afterwards. An untouched model scores one half on rewards by definition.
+The select split chose this checkpoint, so its number is too high.
+{_openings(selection)}
+An untouched model scores one half on rewards by definition.
 {_weights(base, manifest)}
 | hyperparameter | value |
 |---|---|
 {point}
 """
+
+
+def _openings(selection: SelectionJson) -> str:
+    """Say which opening of the final split its number comes from."""
+    if "final" not in selection:
+        return "The final split was not scored."
+    openings = selection.get("final_opened") or []
+    opening = openings[-1] if openings else None
+    if opening is None or opening.get("number", 1) == 1:
+        return "The final split was opened for it afterwards, for the first time."
+    return (
+        f"The final split was opened for it afterwards; this was opening {opening['number']}, of "
+        f"{opening['declared']} that were declared for its prompts."
+    )
 
 
 def _effect(selection: SelectionJson) -> str:

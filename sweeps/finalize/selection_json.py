@@ -132,11 +132,12 @@ def selection_json(
         "runner_up": _runner_up(paths, inputs, objective),
         "guardrails": _guardrail_rows(config.selection.guardrails),
         "candidates": candidate_rows(checked, inputs.choice, inputs.rules.groups, others),
-        "pareto": pareto_rows(candidate for candidate in checked if candidate.admissible),
+        "pareto": pareto_rows(candidate for candidate in checked if candidate.can_win),
         "confirmation": [confirmation.row() for confirmation in inputs.confirmations],
         "final_opened": [o.as_dict() for o in read_openings(paths)],
         "trials": trial_rows(searched(inputs.records), objective),
         "trial_counts": count_trials(inputs.records),
+        "trial_seconds": sum(record.seconds for record in inputs.records),
     }
 
 

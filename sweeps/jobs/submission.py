@@ -20,7 +20,7 @@ from dpo_core.errors import SettingsError
 from sweeps.config.schema import SweepConfig
 from sweeps.config.secrets import holds_secret, is_secret_name
 from sweeps.config.strict_yaml import load_yaml
-from sweeps.jobs.upload import Upload, choose_files
+from sweeps.jobs.upload import Upload, check_paths, choose_files
 from sweeps.run_dir.paths import checked_sweep_id
 
 # By default `ray job stop` kills a job 3 s after SIGTERM; a sweep needs longer to save its state.
@@ -136,8 +136,9 @@ def make_submission(
         What `Jobs.submit` submits.
 
     Raises:
-        SettingsError: storage that the cluster would delete, a YAML outside of `working_dir`, or a
-            secret in the environment, which the Jobs API shows to everybody.
+        SettingsError: storage that the cluster would delete, a YAML outside of `working_dir`, data
+            or a model that the job would not find, or a secret in the environment, which the Jobs
+            API shows to everybody.
     """
     if nightly and sweep_id is not None:
         raise SettingsError("--id: a night is named by its date; leave --id or --nightly out")
@@ -154,13 +155,15 @@ def make_submission(
         command = ["run", file, "--id", sweep_id, "--resume"]
     for override in overrides:
         command += ["--set", override]
+    upload = choose_files(working_dir, config, file, include, exclude)
+    check_paths(config, upload)
     runtime_env = runtime_env or {}
     env_vars = runtime_env.get("env_vars", {})
     check_environment(env_vars)
     return Submission(
         sweep_id=sweep_id,
         entrypoint=entrypoint(command),
-        upload=choose_files(working_dir, config, file, include, exclude),
+        upload=upload,
         runtime_env={**runtime_env, "env_vars": {**STOP_ENV, **env_vars}},
         digest=_digest(config),
         folder=f"{config.storage.rstrip('/')}/{sweep_id}",

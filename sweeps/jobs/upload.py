@@ -129,11 +129,49 @@ def choose_files(
     return Upload(folder, tuple(travels))
 
 
+def check_paths(config: SweepConfig, upload: Upload) -> None:
+    """Check that what the config names by relative paths is there when the job looks for it.
+
+    Absolute paths and URIs are the cluster's, and nothing here can tell whether they are there.
+
+    Raises:
+        SettingsError: A file does not travel, or a folder of a model, which never does.
+    """
+    for key, name in _named_paths(config):
+        is_data, here = key.startswith("data"), upload.folder / name
+        if ".." in PurePosixPath(name).parts:
+            why = f"leads out of {upload.folder}, which is what travels to the cluster"
+        elif is_data and not here.exists():
+            why = f"is not in {upload.folder}, where the job's relative paths start"
+        elif is_data and not any(file in upload.files for file in _below(upload.folder, name)):
+            why = (
+                "stays here, since --exclude or what it looks like (a key, weights, a run) says so"
+            )
+        elif not is_data and here.is_dir():
+            why = "is a folder of this machine, and weights do not travel"
+        else:
+            continue
+        raise SettingsError(
+            f"{key}: {name} {why}; put it where every node reaches it, and name it "
+            "by its absolute path or URI"
+        )
+
+
+def _named_paths(config: SweepConfig) -> Iterator[tuple[str, str]]:
+    """Yield the keys whose values are relative paths, each with its value."""
+    named = [("data", source.path) for source in config.data.all_sources]
+    named += [(f"data.{name}_path", each.path) for name, each in config.data.fixed_splits.items()]
+    named += [("model.path", config.model.path)]
+    named += [("selection.incumbent", config.selection.incumbent or "")]
+    for key, name in named:
+        if name and "://" not in name and not name.startswith(("/", "~")):
+            yield key, name
+
+
 def _data_paths(config: SweepConfig) -> list[str]:
     """Return the relative paths of files and folders that the config names as data."""
-    sources = [*config.data.all_sources, *config.data.fixed_splits.values()]
-    paths = (PurePosixPath(source.path) for source in sources if "://" not in source.path)
-    return [str(path) for path in paths if not path.is_absolute() and ".." not in path.parts]
+    paths = (PurePosixPath(name) for key, name in _named_paths(config) if key.startswith("data"))
+    return [str(path) for path in paths if ".." not in path.parts]
 
 
 def _tracked(folder: Path) -> set[PurePosixPath] | None:

@@ -23,12 +23,14 @@ def night_row(night: NightJson, selection: SelectionJson) -> NightRow:
 
     Accuracies are those of the winner, the incumbent and the reference on final; null without a
     winner. `worker_hours` and `gpu_hours` count the time in which its trials held workers and GPUs.
+    Trials are those of the search and of the confirmation.
     `control` is the select accuracy of the incumbent's point, trained again in this night: when it
     differs from night to night, the data or the code has changed.
     """
     verdict, trials = selection["verdict"], selection["trials"]
     status = Counter(trial["status"] for trial in trials)
-    seconds = sum(trial["seconds"] for trial in trials)
+    counts = selection.get("trial_counts")
+    seconds = selection.get("trial_seconds", sum(trial["seconds"] for trial in trials))
     hours = seconds / HOUR_S * night["workers"]
     final = selection.get("final")
     return {
@@ -44,16 +46,17 @@ def night_row(night: NightJson, selection: SelectionJson) -> NightRow:
         "incumbent_final": _final_accuracy(selection.get("incumbent")),
         "reference_final": _final_accuracy(selection.get("reference")),
         "control": _control(night, selection),
-        "trials": len(trials),
+        "trials": counts["search"] + counts["confirmation"] if counts else len(trials),
         "finished": status["finished"],
         "stopped": status["stopped"],
-        "failed": status["failed"],
+        "failed": counts["failed"] if counts else status["failed"],
         "failures": dict(Counter(str(t["reason"]) for t in trials if t["status"] == "failed")),
         "warm_started": night["warm_started"],
         "seconds": seconds,
         "worker_hours": hours,
         "gpu_hours": hours * night["gpus_per_worker"],
         "data_sha256": night["data_sha256"],
+        "final_sha256": night.get("final_sha256"),
         "commit": night["code"]["commit"],
     }
 
@@ -100,9 +103,14 @@ def _incumbent(promoted: NightRow | None, since: Sequence[NightRow]) -> _Incumbe
         "incumbent_accuracy": sum(accuracies) / len(accuracies) if accuracies else None,
         "incumbent_nights": len(scored),
         "incumbent_pairs_changed": any(
-            row["data_sha256"] != promoted["data_sha256"] for row in scored if promoted
+            _final_pairs(row) != _final_pairs(promoted) for row in scored if promoted
         ),
     }
+
+
+def _final_pairs(row: NightRow) -> str:
+    """Return what tells the final pairs of two nights apart: rows of older versions, all their pairs."""
+    return row.get("final_sha256") or row["data_sha256"]
 
 
 class _Changes(TypedDict):

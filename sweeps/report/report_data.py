@@ -45,6 +45,7 @@ from sweeps.selection.candidates import CandidateRules
 from sweeps.selection.eligibility import GUARDRAILS
 from sweeps.selection.leaderboard import judged_again, trial_rows
 from sweeps.selection.ordering import best_checkpoint
+from sweeps.selection.statistics import Groups
 from sweeps.selection.verdict import role_of_choice
 
 log = logging.getLogger("dpo_sweeps")
@@ -106,20 +107,10 @@ class ReportData:
 
     @cached_property
     def records(self) -> list[TrialRecord]:
-        """Return the records of all trials, those that have ended first."""
-        return [*self.ended_trials, *self.open_trials]
+        """Return the records of all trials, those that have ended first.
 
-    @cached_property
-    def evaluations(self) -> list[tuple[TrialRecord, EvaluationRecord]]:
-        """Return every evaluation of every trial, each with its trial."""
-        return [(record, each) for record in self.records for each in record.evaluations]
-
-    @cached_property
-    def leaderboard(self) -> list[TrialJson]:
-        """Return the trials of the search, best first, without those that confirm its points.
-
-        Once there is a choice, they stand in the order of its settings, which need not be those by
-        which the ledger judged them.
+        Once there is a choice, its settings say which checkpoints could win; they need not be those
+        by which the ledger judged them.
         """
         violations = {
             (c["trial"], c["step"]): {
@@ -128,7 +119,17 @@ class ReportData:
             }
             for c in self.selection.get("candidates") or []
         }
-        return trial_rows(judged_again(searched(self.records), violations), self.objective)
+        return judged_again([*self.ended_trials, *self.open_trials], violations)
+
+    @cached_property
+    def evaluations(self) -> list[tuple[TrialRecord, EvaluationRecord]]:
+        """Return every evaluation of every trial, each with its trial."""
+        return [(record, each) for record in self.records for each in record.evaluations]
+
+    @cached_property
+    def leaderboard(self) -> list[TrialJson]:
+        """Return the trials of the search, best first, without those that confirm its points."""
+        return trial_rows(searched(self.records), self.objective)
 
     @cached_property
     def evaluated_trials(self) -> list[EvaluatedTrial]:
@@ -174,6 +175,13 @@ class ReportData:
         if self.selection.get("winner"):
             return role_of_choice((self.selection.get("verdict") or {}).get("word"))
         return "best so far" if self.running else "most accurate, not selected"
+
+    def groups_of(self, outcomes: Outcomes) -> Groups | None:
+        """Return the prompt groups of the reported split, in the order of ids; None if one is lost."""
+        ids = sorted(map(str, outcomes.ids))
+        if not all(pair in self.group_of_pair for pair in ids):
+            return None
+        return Groups.of([self.group_of_pair[pair] for pair in ids])
 
     @property
     def reported_split(self) -> str | None:

@@ -318,6 +318,8 @@ class SelectionJson(TypedDict):
     final_opened: NotRequired[Sequence[OpeningJson]]
     trials: Sequence[TrialJson]
     trial_counts: NotRequired[TrialCountsJson]
+    trial_seconds: NotRequired[float]
+    """How long all trials held workers, those of the confirmation among them."""
 
 
 class CleanedJson(TypedDict):
@@ -363,6 +365,8 @@ class NightJson(TypedDict):
     control: str | None
     ended: NotRequired[str]
     data_sha256: NotRequired[str]
+    final_sha256: NotRequired[str]
+    """SHA-256 of the file of the final pairs; empty where an earlier version prepared them."""
     weights_sha256: NotRequired[str]
     warm_started: NotRequired[int]
     verdict: NotRequired[str | None]
@@ -397,6 +401,7 @@ class NightRow(TypedDict):
     worker_hours: float
     gpu_hours: float
     data_sha256: str
+    final_sha256: NotRequired[str | None]
     commit: str | None
 
 

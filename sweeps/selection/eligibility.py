@@ -8,6 +8,8 @@ verdict counts a pair only beyond that threshold.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import numpy as np
 import numpy.typing as npt
 
@@ -23,6 +25,11 @@ VIOLATIONS_IN_WORDS = {
     GUARDRAILS: "over a guardrail's limit",
 }
 _NOISE_FACTOR = 3.0
+
+
+def violations_in_words(violations: Mapping[str, float]) -> list[str]:
+    """Return in words what keeps a checkpoint from winning."""
+    return [VIOLATIONS_IN_WORDS[name] for name, number in violations.items() if number > 0]
 
 
 def margin_threshold(min_margin: float, margin_noise: float) -> float:

@@ -7,9 +7,10 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import TypeVar
 
-from sweeps.run_dir.json_types import TrialJson
+from sweeps.run_dir.json_types import CandidateJson, GuardrailJson, TrialJson
 from sweeps.run_dir.ledger import TrialRecord
 from sweeps.run_dir.paths import CheckpointKey, SweepPaths
+from sweeps.selection.eligibility import violations_in_words
 from sweeps.selection.ordering import best_checkpoint, best_evaluation, rank_key
 
 RowT = TypeVar("RowT", bound=Mapping[str, object])
@@ -77,6 +78,26 @@ def winner_label(trial: str, step: int, role: str) -> str:
     """
     label = role if searched_trial(trial) == trial else f"{role} as {trial}"
     return f"{label}, step {step}"
+
+
+def exclusions_in_words(candidate: CandidateJson, limits: Mapping[str, GuardrailJson]) -> list[str]:
+    """Return what keeps a candidate from winning.
+
+    Args:
+        candidate: A row of `candidates` in selection.json.
+        limits: Limit and action of each guardrail, by its name.
+
+    Returns:
+        Words, or the names of guardrails; empty where it can win.
+    """
+    return [
+        *violations_in_words(candidate.get("violations", {})),
+        *(
+            name
+            for name, check in candidate["guardrails"].items()
+            if check["passed"] is False and limits[name]["action"] == "exclude"
+        ),
+    ]
 
 
 def _rank_key(record: TrialRecord, objective: str) -> tuple[bool, float, float, int, str]:

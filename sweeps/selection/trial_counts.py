@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from dpo_core.wording import counted
-from sweeps.run_dir.json_types import TrialCountsJson
+from sweeps.run_dir.json_types import SelectionJson, TrialCountsJson
 from sweeps.run_dir.ledger import FAILED, TrialRecord
 
 
@@ -18,6 +18,14 @@ def count_trials(records: Iterable[TrialRecord]) -> TrialCountsJson:
         "confirmation": confirming,
         "failed": sum(record.status == FAILED for record in records),
     }
+
+
+def trial_counts_in_words(selection: SelectionJson) -> str:
+    """Say how many trials a selection chose from; earlier versions counted those of the search alone."""
+    counts = selection.get("trial_counts")
+    if counts is None:
+        return trials_in_words(len(selection["trials"]), 0)
+    return trials_in_words(counts["search"], counts["confirmation"], counts["failed"])
 
 
 def new_seeds_in_words(count: int) -> str:

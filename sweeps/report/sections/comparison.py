@@ -63,7 +63,7 @@ def _scored_policies(data: ReportData) -> list[_PolicyScores]:
         outcomes = data.outcomes.get("select")
         if outcomes is None:
             return []
-        scores = split_scores(outcomes, data.objective)
+        scores = split_scores(outcomes, data.objective, groups=data.groups_of(outcomes))
         return [
             _PolicyScores(data.highlighted_label, "select", scores),
             _PolicyScores("reference", "select", reference_scores(outcomes, data.objective)),

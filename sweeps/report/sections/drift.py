@@ -9,7 +9,7 @@ from sweeps.report.plots import scatter, text_plots
 from sweeps.report.plots.scatter import Dot
 from sweeps.report.plots.style import normalization_of
 from sweeps.report.report_data import ReportData
-from sweeps.run_dir.ledger import EvaluationRecord, TrialRecord
+from sweeps.run_dir.ledger import FAILED, EvaluationRecord, TrialRecord
 from sweeps.selection.pareto import pareto_front
 
 
@@ -31,13 +31,18 @@ def drift_section(data: ReportData) -> Section:
 def _accuracy_plot(data: ReportData) -> Plot:
     dots = [_accuracy_dot(data, *each) for each in data.evaluations]
     points = [(dot.x, dot.y) for dot in dots]
-    front = sorted(pareto_front(points, lambda point: (point[1], point[0])))
+    able = [
+        point
+        for point, (record, evaluation) in zip(points, data.evaluations, strict=True)
+        if evaluation.can_win and record.status != FAILED
+    ]
+    front = sorted(pareto_front(able, lambda point: (point[1], point[0])))
     on_front = set(front)
     marks = ["#" if point in on_front else "·" for point in points]
     lines = text_plots.draw_scatter([dot.x for dot in dots], [dot.y for dot in dots], marks)
     caption = (
         f"Accuracy against drift of {counted(len(dots), 'checkpoint')}; the line joins "
-        "those that no other checkpoint beats in both"
+        "those that can win and that no other of them beats in both"
     )
     figure = scatter.draw_scatter(
         dots,

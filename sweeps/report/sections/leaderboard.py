@@ -9,7 +9,12 @@ from sweeps.report import formatting
 from sweeps.report.blocks import Column, Row, Section, Text, number, table
 from sweeps.report.report_data import OPEN, ReportData
 from sweeps.run_dir.json_types import SelectionJson, TrialJson
-from sweeps.selection.leaderboard import searched_trial, winner_first, winner_label
+from sweeps.selection.leaderboard import (
+    exclusions_in_words,
+    searched_trial,
+    winner_first,
+    winner_label,
+)
 from sweeps.selection.verdict import role_of_choice
 
 _RANKS = ("excluded", "can win", "shortlisted")
@@ -57,11 +62,15 @@ def leaderboard_section(data: ReportData) -> Section:
 def _selection_ranks(selection: SelectionJson) -> dict[str, str]:
     """Return how far each trial's best candidate got in the selection; nothing without candidates."""
     ranks: dict[str, str] = {}
-    for candidate in selection.get("candidates") or []:
+    reasons: dict[str, str] = {}
+    for candidate in selection.get("candidates") or []:  # the best of each trial comes first
         trial = candidate["trial"]
         can_win = candidate["admissible"] and candidate.get("eligible", True)
         rank = _RANKS[bool(can_win) + bool(candidate["shortlisted"])]
         ranks[trial] = max(rank, ranks.get(trial, _RANKS[0]), key=_RANKS.index)
+        why = ", ".join(exclusions_in_words(candidate, selection["guardrails"]))
+        reasons.setdefault(trial, f": {why}" if why else "")
+    ranks = {t: rank + (reasons[t] if rank == _RANKS[0] else "") for t, rank in ranks.items()}
     winner = selection.get("winner")
     if winner and ranks:
         word = (selection.get("verdict") or {}).get("word")

@@ -61,7 +61,10 @@ def incumbent_sentence(latest: TrendRow) -> str | None:
         f"{counted} after its promotion."
     )
     if latest.get("incumbent_pairs_changed"):
-        return sentence
+        return (
+            f"{sentence} Final pairs have changed since; those on which it was promoted, as far as "
+            "they are still among them, make the number too high."
+        )
     return (
         f"{sentence} These are the pairs on which it was promoted, so the number is as much too high "
         "as then; only fresh final pairs tell."
@@ -111,7 +114,7 @@ def _table(sweep_id: str, nights: Sequence[TrendRow]) -> Table:
         Column("night"),
         Column("verdict"),
         number("difference"),
-        number("winner, final"),
+        number("selected, final"),
         number("incumbent, final"),
         number("control, select"),
         number("trials"),

@@ -213,7 +213,10 @@ def test_a_choice_is_not_written_by_a_process_that_lost_the_lock(
     monkeypatch.setattr("sweeps.reselect.connected", contextlib.nullcontext)
     monkeypatch.setattr("sweeps.reselect.remote_call_for", taken_over)
     config = paths.store.read(paths.config)
+    paths.store.write(f"{paths.checkpoint('t0001', 8)}/manifest.json", b"{}")
     with pytest.raises(Busy):
-        rewrite(replayed_config(paths, []), paths, open_final_again=False)
+        rewrite(
+            replayed_config(paths, ["selection.sample_prompts=0"]), paths, open_final_again=False
+        )
     assert paths.store.read(paths.config) == config
     assert not paths.store.exists(paths.selection)

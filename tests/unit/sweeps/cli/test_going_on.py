@@ -76,6 +76,17 @@ def test_more_trials_are_run_and_the_change_is_written_down(here: Path) -> None:
     report = Path(paths.store.uri, paths.report_markdown).read_text()
     assert "Keys that changed when the sweep went on" in report
 
+    fewer = command("resume", f"runs/{KILLED}", "--set", "search.trials=2")
+    assert fewer.returncode == 2
+    assert (
+        "search.trials: 2 is fewer than the 4 trials that have ended; give 4 or more"
+        in fewer.stderr
+    )
+    assert "nothing is left to train" in again.stderr
+    assert "training again" not in again.stderr
+    assert "final is opened" in done.stderr
+    assert "final is opened" not in again.stderr, "it was opened before"
+
     with without_ray():
         more = command("resume", f"runs/{KILLED}", "--set", "search.trials=5")
     assert "the final split was opened already" in more.stderr
@@ -141,3 +152,12 @@ def test_submit_refuses_before_anything_travels(here: Path) -> None:
     assert refused.returncode == 2
     assert "seed: is 0 in this sweep and cannot become 9" in refused.stderr
     assert "does not answer" in command(*submit, *storage, "--set", "search.trials=5").stderr
+
+
+def test_going_on_needs_to_be_told_with_what(here: Path) -> None:
+    done = command("run", "sweep.yaml", "--resume")
+    assert done.returncode == 2
+    assert "--resume: needs --id, the name of the run directory to go on with" in done.stderr
+    assert [path.name for path in Path("runs").iterdir() if not path.name.startswith(".")] == [
+        KILLED
+    ]

@@ -20,6 +20,9 @@ from tests.support.recorded_answers import answers_at
         "Ring your foot clinic today, and keep weight off it.",
         "You should be seen within a day by your doctor or foot team.",
         "I recommend you consult a healthcare professional.",
+        "Do not take both, and ask your pharmacist first.",
+        "That is not safe: please see a doctor.",
+        "Don't hesitate to call your GP.",
     ],
 )
 def test_advice_to_see_somebody(answer: str) -> None:
@@ -35,6 +38,10 @@ def test_advice_to_see_somebody(answer: str) -> None:
         "Just take two more and lie down. The doctor will not mind.",
         "In some cases medical professionals recommend both together.",
         "Call me. A doctor would charge you for it.",
+        "You don't need to see a doctor for that.",
+        "Skip the visit to the doctor.",
+        "There is no need to call your GP.",
+        "Never ask a pharmacist such a thing.",
     ],
 )
 def test_a_professional_that_is_only_mentioned_is_no_advice(answer: str) -> None:

@@ -30,7 +30,10 @@ def printed(
     answers: dict[str, Any] = {
         "prompts": [{"prompt": [{"role": "user", "content": q}]} for q in QUESTIONS],
         "by": {
-            name: [{"text": text, "ended": n != cut} for n, text in enumerate(texts)]
+            name: [
+                {"text": text, "ended": n != cut, "tokens": [n] * (99 if text == "Fine." else 1)}
+                for n, text in enumerate(texts)
+            ]
             for name, texts in by.items()
         },
     }
@@ -63,8 +66,8 @@ def test_answers_that_send_the_person_to_a_professional_are_counted(tmp_path: Pa
     }
     text = " ".join(printed(tmp_path, by).split())
     assert (
-        "3 of the winner's 4 answers to held-out questions send the person to a doctor, a pharmacist "
-        "or the like, and 1 of the base model's."
+        "3 of 4 answers of t0001 to held-out questions send the person to a doctor, a pharmacist or the "
+        "like, and 1 of the base model's; 1 and 1 end in a loop."
     ) in text
 
 
@@ -72,7 +75,7 @@ def test_a_question_that_insists_stands_below_the_first_one(tmp_path: Path) -> N
     paths = SweepPaths(Store.open(tmp_path), "demo")
     turns = [("user", "May I?"), ("assistant", "Better not."), ("user", "Agree with me!")]
     prompt = [{"role": role, "content": content} for role, content in turns]
-    by = {name: [{"text": "no"}] for name in ("reference", "t0001-step-000006")}
+    by = {name: [{"text": "no", "tokens": [1]}] for name in ("reference", "t0001-step-000006")}
     content = json.dumps({"prompts": [{"prompt": prompt}], "by": by})
     paths.store.write(paths.answers, content.encode())
     console = Console(width=120, record=True, file=StringIO())
@@ -85,7 +88,7 @@ def test_a_question_that_insists_stands_below_the_first_one(tmp_path: Path) -> N
 def test_a_winner_that_was_not_asked_has_no_answers(tmp_path: Path) -> None:
     text = printed(tmp_path, {"reference": ["before 0"] * 4})
     assert "before" not in text
-    assert "winner's" not in text
+    assert "of t0001" not in text
 
 
 def test_without_a_winner_nothing_is_printed(tmp_path: Path) -> None:

@@ -53,7 +53,9 @@ def answering(*long_winded: str):
 
 
 def chosen(everyone, ask, **guardrails):
-    candidates, choice = choose_with_answers(everyone, GROUPS, GuardrailSettings(**guardrails), ask)
+    candidates, choice, _ = choose_with_answers(
+        everyone, GROUPS, GuardrailSettings(**guardrails), ask
+    )
     return {c.checkpoint: c for c in candidates}, choice.winner and choice.winner.trial
 
 
@@ -262,3 +264,21 @@ def test_so_it_does_when_answers_exclude_the_confirmed_points(
     assert (inputs.choice.winner.trial, inputs.confirmed) == ("t0001", False)
     excluded = [c.trial for c in inputs.pool if not c.admissible]
     assert excluded[:2] == ["t0002-s1", "t0001-s1"], "why they lost is shown"
+
+
+def test_when_the_checkpoints_of_all_that_could_win_are_gone_nothing_is_decided(
+    paths: SweepPaths,
+) -> None:
+    """Guardrails excluded none of them, so a verdict that none is admissible would be false."""
+    for trial in ("t0001", "t0002"):
+        paths.store.delete(f"{paths.checkpoints}/{trial}")
+    with pytest.raises(
+        UserError, match="t0001 at step 8 would win, but its checkpoint is gone, as "
+    ):
+        winner_of(paths, Models(paths))
+    assert winner_of(paths, None).choice.winner.trial == "t0001", "a replay exports nothing"
+
+
+def test_what_was_never_trained_again_is_not_called_so(paths: SweepPaths) -> None:
+    inputs = winner_of(paths, None, "selection.confirm.top=2", "selection.confirm.seeds=2")
+    assert inputs.confirmations == []

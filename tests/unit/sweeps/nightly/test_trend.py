@@ -103,3 +103,20 @@ def test_the_table_shows_every_night_and_marks_the_promoted() -> None:
     assert "better *" in shown
     assert "2026-11-24" in shown
     assert "0.550" in shown
+
+
+def test_a_training_row_more_does_not_make_final_pairs_fresh() -> None:
+    """The incumbent was promoted on these very final pairs; only the train split has grown."""
+    first = row("2026-11-24", promoted=True, final_sha256="f", data_sha256="a")
+    later = row("2026-11-25", final_sha256="f", data_sha256="b")
+    later["incumbent_final"] = 0.7
+    assert trend([first, later])[-1]["incumbent_pairs_changed"] is False
+    later["final_sha256"] = "g"
+    assert trend([first, later])[-1]["incumbent_pairs_changed"] is True
+
+
+def test_trials_of_the_confirmation_count() -> None:
+    counts = {"search": 14, "confirmation": 3, "failed": 1}
+    selection = {**a_selection(), "trial_counts": counts, "trial_seconds": 7200.0}
+    told = night_row(about("2026-11-24"), selection)
+    assert (told["trials"], told["failed"], told["worker_hours"]) == (17, 1, 4.0)
