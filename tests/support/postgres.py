@@ -45,7 +45,8 @@ def find_binaries() -> Path | None:
 @contextlib.contextmanager
 def running(binaries: Path, password: str) -> Iterator[Server]:
     """A new database cluster that asks for `password`, gone afterwards."""
-    folder = Path(tempfile.mkdtemp(prefix="dpo-sweeps-pg-"))
+    # Another user than root runs it, who may not enter the private folder of the session.
+    folder = Path(tempfile.mkdtemp(prefix="dpo-sweeps-pg-", dir="/tmp"))
     server = Server(_free_port(), password, folder, binaries)
     try:
         (folder / "password").write_text(password)
