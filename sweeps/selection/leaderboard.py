@@ -94,7 +94,7 @@ def exclusions_in_words(candidate: CandidateJson, limits: Mapping[str, Guardrail
         *violations_in_words(candidate.get("violations", {})),
         *(
             name
-            for name, check in candidate["guardrails"].items()
+            for name, check in candidate.get("guardrails", {}).items()
             if check["passed"] is False and limits[name]["action"] == "exclude"
         ),
     ]

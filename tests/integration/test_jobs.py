@@ -87,7 +87,7 @@ def test_submit_look_stop_and_go_on(ray_cluster: str, submitted: Path, call: Cal
     assert "t0000 finished" in out
     assert "t0000 step 50/100" not in out, "it went on from its checkpoint"
     code, out, _ = call("status", "night", *at)
-    assert (code, out.splitlines()[1].startswith("2 of 2 trials; best 0.")) == (0, True), out
+    assert (code, out.splitlines()[1].startswith("2 of 2 trials; best ")) == (0, True), out
     assert [r.trial for r in ledger.read(Store.open(folder), "ledger.jsonl")] == ["t0000", "t0001"]
     code, out, _ = call(*submit)
     assert out.startswith("night-try2: is there already, succeeded\n")

@@ -205,6 +205,7 @@ def test_a_cold_trial_of_a_second_sweep_gives_the_same_numbers(
         assert (warm.rejected_logp == cold.rejected_logp).all()
 
 
+@pytest.mark.slow  # by default, tests of the trainer and of the pipeline have two workers
 def test_two_workers_count_every_pair_once(finished: dict[str, Any], again: dict[str, Any]) -> None:
     one = again["selection"]
     point = json.dumps(one["winner"]["point"])

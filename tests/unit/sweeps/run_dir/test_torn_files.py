@@ -238,7 +238,11 @@ def test_a_damaged_newest_state_costs_one_step_and_not_all(
         assert state.goes_on == {"t0002": 2}
 
 
-@pytest.mark.parametrize("folder", ["encoded", "pairs", "splits", "prepared.json", ".cache"])
+@pytest.mark.parametrize(
+    "folder",
+    ["splits", "prepared.json"]
+    + [pytest.param(folder, marks=pytest.mark.slow) for folder in ("encoded", "pairs", ".cache")],
+)
 def test_what_can_be_made_again_is(
     copied: Callable[[], SweepPaths], folder: str, pairs_file: Path
 ) -> None:

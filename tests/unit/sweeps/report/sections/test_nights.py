@@ -79,7 +79,9 @@ def test_the_incumbents_accuracy_is_from_after_its_promotion() -> None:
     later = night("wed", incumbent_after="mon", incumbent_accuracy=0.58, incumbent_nights=2)
     sentence = incumbent_sentence({**later, "incumbent_pairs_changed": True})
     assert sentence == (
-        "The incumbent is the model of mon: 58.0 % right on final in the 2 nights after its promotion."
+        "The incumbent is the model of mon: 58.0 % right on final in the 2 nights after its promotion. "
+        "Final pairs have changed since; those on which it was promoted, as far as they are still among "
+        "them, make the number too high."
     )
     assert "only fresh final pairs tell" in (incumbent_sentence(later) or "")
 
