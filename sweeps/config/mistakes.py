@@ -6,8 +6,8 @@ pydantic's own sentences name Python's types and classes, which mean nothing to 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import TypeAlias, get_args
+from collections.abc import Iterable, Iterator, Mapping
+from typing import get_args
 
 from pydantic import BaseModel, ValidationError
 from pydantic.fields import FieldInfo
@@ -16,8 +16,6 @@ from pydantic_core import ErrorDetails
 from dpo_core.wording import Expected, describe_unknown_name, describe_wrong_type, shown
 from sweeps.config.keys import describe_unknown_key, settings_in
 from sweeps.config.schema import SweepConfig
-
-Location: TypeAlias = Sequence[int | str]
 
 _EXPECTED: Mapping[str, Expected] = {
     "string_type": "text",

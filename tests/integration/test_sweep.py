@@ -205,7 +205,6 @@ def test_a_cold_trial_of_a_second_sweep_gives_the_same_numbers(
         assert (warm.rejected_logp == cold.rejected_logp).all()
 
 
-@pytest.mark.slow  # by default, tests of the trainer and of the pipeline have two workers
 def test_two_workers_count_every_pair_once(finished: dict[str, Any], again: dict[str, Any]) -> None:
     one = again["selection"]
     point = json.dumps(one["winner"]["point"])
@@ -264,6 +263,7 @@ def kill(name: str) -> None:
         process.kill()
 
 
+@pytest.mark.slow  # by default, tests/unit/sweeps/trials/test_asha.py and test_metrics.py
 def test_asha_stops_weak_trials_and_gauges_are_live(
     ray_cluster: str, sweep_file: Callable[..., Path]
 ) -> None:
