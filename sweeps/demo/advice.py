@@ -36,7 +36,7 @@ def sends_to_professional(answer: str) -> bool:
     """
     for advice in _ADVICE.finditer(answer):
         before = re.split(r"[.!?;:,\n]", answer[: advice.start()])[-1]
-        if not _NOT.search(before):
+        if len(_NOT.findall(before)) % 2 == 0:  # "never without asking" is advice
             return True
     return False
 

@@ -23,6 +23,7 @@ from tests.support.recorded_answers import answers_at
         "Do not take both, and ask your pharmacist first.",
         "That is not safe: please see a doctor.",
         "Don't hesitate to call your GP.",
+        "It is not recommended to stop bisoprolol without consulting a healthcare professional.",
     ],
 )
 def test_advice_to_see_somebody(answer: str) -> None:
