@@ -53,7 +53,8 @@ def leaderboard_section(data: ReportData) -> Section:
         "Accuracies are measured on the select split, which the winner is selected on too, so the "
         "highest one is optimistic. Only checkpoints that moved the model can win; among those "
         "within a fifth of a standard error or one pair of the most accurate one, the one is "
-        "selected whose chosen answers gained most in likelihood. Drift from the reference is in nats per token.",
+        "selected whose chosen answers gained most in likelihood. Drift from the reference "
+        "is in nats per token.",
         "note",
     )
     return Section("leaderboard", "Leaderboard", (note, table(caption, columns, rows)))
