@@ -53,6 +53,13 @@ def _layout(
 
 _CHOSEN = {"chosen": "chosen", "rejected": "rejected"}
 
+_ARENA_WINNER = {
+    "column": "winner",
+    "a": "model_a",
+    "b": "model_b",
+    "tie": ["tie", "tie (bothbad)"],
+}
+
 PUBLISHED = (
     _layout(
         "hh_prompt_column",
@@ -359,12 +366,7 @@ PUBLISHED = (
             "prompt": "prompt",
             "a": "response_a",
             "b": "response_b",
-            "winner": {
-                "column": "winner",
-                "a": "model_a",
-                "b": "model_b",
-                "tie": ["tie", "tie (bothbad)"],
-            },
+            "winner": _ARENA_WINNER,
         },
     ),
     _layout(
@@ -375,12 +377,7 @@ PUBLISHED = (
             "prompt": "prompt",
             "a": "response_1",
             "b": "response_2",
-            "winner": {
-                "column": "winner",
-                "a": "model_a",
-                "b": "model_b",
-                "tie": ["tie", "tie (bothbad)"],
-            },
+            "winner": _ARENA_WINNER,
         },
     ),
     _layout(

@@ -190,7 +190,7 @@ def _finish(nights: NightPaths, night: date, present: date) -> NightJson:
         prepared = Prepared.read(paths)
         about["ended"] = now()
         about["data_sha256"] = prepared.data_sha256
-        about["final_sha256"] = prepared.files.get(paths.split("final"), "")
+        about["final_sha256"] = prepared.files.get(paths.encoded("final"), "")
         about["weights_sha256"] = prepared.weights_sha256
         about["warm_started"] = len(warm_start.read(paths, prepared.weights_sha256))
         about["verdict"] = selection["verdict"]["word"]

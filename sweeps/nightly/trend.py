@@ -30,6 +30,8 @@ def night_row(night: NightJson, selection: SelectionJson) -> NightRow:
     verdict, trials = selection["verdict"], selection["trials"]
     status = Counter(trial["status"] for trial in trials)
     counts = selection.get("trial_counts")
+    ended = counts["search"] + counts["confirmation"] if counts else len(trials)
+    failed = counts["failed"] if counts else status["failed"]
     seconds = selection.get("trial_seconds", sum(trial["seconds"] for trial in trials))
     hours = seconds / HOUR_S * night["workers"]
     final = selection.get("final")
@@ -46,10 +48,10 @@ def night_row(night: NightJson, selection: SelectionJson) -> NightRow:
         "incumbent_final": _final_accuracy(selection.get("incumbent")),
         "reference_final": _final_accuracy(selection.get("reference")),
         "control": _control(night, selection),
-        "trials": counts["search"] + counts["confirmation"] if counts else len(trials),
-        "finished": status["finished"],
+        "trials": ended,
+        "finished": ended - failed - status["stopped"],
         "stopped": status["stopped"],
-        "failed": counts["failed"] if counts else status["failed"],
+        "failed": failed,
         "failures": dict(Counter(str(t["reason"]) for t in trials if t["status"] == "failed")),
         "warm_started": night["warm_started"],
         "seconds": seconds,
@@ -103,14 +105,16 @@ def _incumbent(promoted: NightRow | None, since: Sequence[NightRow]) -> _Incumbe
         "incumbent_accuracy": sum(accuracies) / len(accuracies) if accuracies else None,
         "incumbent_nights": len(scored),
         "incumbent_pairs_changed": any(
-            _final_pairs(row) != _final_pairs(promoted) for row in scored if promoted
+            _final_pairs_differ(row, promoted) for row in scored if promoted
         ),
     }
 
 
-def _final_pairs(row: NightRow) -> str:
-    """Return what tells the final pairs of two nights apart: rows of older versions, all their pairs."""
-    return row.get("final_sha256") or row["data_sha256"]
+def _final_pairs_differ(row: NightRow, other: NightRow) -> bool:
+    """Return whether two nights had other final pairs; an earlier version tells of all pairs only."""
+    if row.get("final_sha256") and other.get("final_sha256"):
+        return row["final_sha256"] != other["final_sha256"]
+    return row["data_sha256"] != other["data_sha256"]
 
 
 class _Changes(TypedDict):

@@ -366,7 +366,7 @@ class NightJson(TypedDict):
     ended: NotRequired[str]
     data_sha256: NotRequired[str]
     final_sha256: NotRequired[str]
-    """SHA-256 of the file of the final pairs; empty where an earlier version prepared them."""
+    """SHA-256 of the encoded final pairs; empty where an earlier version prepared them."""
     weights_sha256: NotRequired[str]
     warm_started: NotRequired[int]
     verdict: NotRequired[str | None]

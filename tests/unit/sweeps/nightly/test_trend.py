@@ -111,6 +111,8 @@ def test_a_training_row_more_does_not_make_final_pairs_fresh() -> None:
     later = row("2026-11-25", final_sha256="f", data_sha256="b")
     later["incumbent_final"] = 0.7
     assert trend([first, later])[-1]["incumbent_pairs_changed"] is False
+    older = {**first, "final_sha256": None, "data_sha256": "b"}
+    assert trend([older, later])[-1]["incumbent_pairs_changed"] is False, "by an earlier version"
     later["final_sha256"] = "g"
     assert trend([first, later])[-1]["incumbent_pairs_changed"] is True
 
@@ -120,3 +122,4 @@ def test_trials_of_the_confirmation_count() -> None:
     selection = {**a_selection(), "trial_counts": counts, "trial_seconds": 7200.0}
     told = night_row(about("2026-11-24"), selection)
     assert (told["trials"], told["failed"], told["worker_hours"]) == (17, 1, 4.0)
+    assert told["finished"] == 16
