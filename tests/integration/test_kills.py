@@ -88,7 +88,7 @@ class Killer:
 
 
 @pytest.mark.parametrize(
-    ("lanes", "trials", "underway", "early"), [(True, 4, 5, 3), (False, 3, 3, 3)]
+    ("lanes", "trials", "underway", "early"), [(True, 5, 6, 4), (False, 3, 4, 6)]
 )
 def test_a_driver_that_is_killed_again_and_again(
     ray_cluster: str,
